@@ -1,0 +1,111 @@
+"""The exceptions of gitops_nb and the exit code each one ends with.
+
+    GitOpsError                 70  internal error
+    ├── UsageError              64  wrong usage or parameters
+    ├── ConfigurationError      78  fleet, policy, runbook or workspace file is wrong
+    ├── UnavailableError        69  an outside system does not answer, or refuses to
+    ├── RecordError             74  the run's record cannot be written or read
+    ├── ConflictError            3  the world moved: a lost race, a stale plan, a twin run
+    └── Stop                        a run stops here; not a fault
+        ├── WaitingForApproval   2  a person has to approve first
+        ├── Refused              3  policy, a rejection, or a stale plan says no
+        ├── Failed               1  the change did not arrive, or a check did not hold
+        └── NeedsAttention       4  an effect is in doubt
+
+A message says what is, with the values, in lower case and without a full stop; ``hint`` says in one
+imperative sentence what to do next. A policy "no" is a value (``Verdict``, ``Decision``); ``Stop`` only
+carries it out of a notebook.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of ``gitops-nb``; 64 to 78 follow sysexits.h, 130 and 143 are 128 + signal number."""
+
+    SUCCEEDED = 0
+    FAILED = 1
+    WAITING = 2
+    REFUSED = 3
+    NEEDS_ATTENTION = 4
+    USAGE = 64
+    UNAVAILABLE = 69
+    INTERNAL = 70
+    CANNOT_RECORD = 74
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class GitOpsError(Exception):
+    """Base of every error that gitops_nb raises on purpose."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UsageError(GitOpsError):
+    """A command, parameter or value that cannot be used as given."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigurationError(GitOpsError):
+    """One or more problems in configuration files, each as ``file:line: path: problem``."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class UnavailableError(GitOpsError):
+    """An outside system did not answer within its deadline, or refused the call."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class RecordError(GitOpsError):
+    """The run's record cannot be written, or what is there cannot be trusted."""
+
+    exit_code = ExitCode.CANNOT_RECORD
+
+
+class ConflictError(GitOpsError):
+    """Somebody else changed the same thing first; nothing of ours was written."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class Stop(GitOpsError):
+    """A run stops here, on purpose; later cells do not run."""
+
+
+class WaitingForApproval(Stop):
+    """The plan needs a person's consent, and no valid approval is there yet."""
+
+    exit_code = ExitCode.WAITING
+
+
+class Refused(Stop):
+    """Policy, a rejection or a stale plan says no; nothing was changed."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class Failed(Stop):
+    """The change did not arrive as planned, or a check did not hold."""
+
+    exit_code = ExitCode.FAILED
+
+
+class NeedsAttention(Stop):
+    """An effect was begun and nobody can tell by machine whether it happened."""
+
+    exit_code = ExitCode.NEEDS_ATTENTION

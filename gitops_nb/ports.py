@@ -1,0 +1,240 @@
+"""What gitops_nb asks of the outside world: one reader and one writer protocol per system.
+
+``observe`` and ``verify`` get a ``View`` (readers); only ``apply`` gets writers, and only those of its
+slice. Every method has a total deadline of its own adapter; an outside system that does not answer raises
+``UnavailableError``, a lost race raises ``ConflictError``. Live adapters are in ``gitops_nb.adapters``, the
+embedded platform is in ``gitops_nb.sandbox``; one contract suite (``tests/contract``) runs on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from gitops_nb.model import Blob, Commit, Json, ObjectRef, StepKind
+
+
+class Clock(Protocol):
+    """Time as the cluster sees it. On the sandbox it may run ahead of the wall clock."""
+
+    def now(self) -> datetime:
+        """The present moment, in UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Waits; the sandbox advances its cluster clock instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file that one commit changed; ``content`` is the file after it, None when it was deleted.
+
+    Times are UTC epoch seconds; ``status`` is A, M or D (a rename is a D and an A).
+    """
+
+    sha: str
+    authored_s: int
+    committed_s: int
+    path: str
+    status: str
+    content: bytes | None
+
+
+class GitReader(Protocol):
+    """Reads configuration repositories. ``repository`` is a name from fleet.yaml, ``revision`` 40 hex."""
+
+    def tip(self, repository: str, branch: str) -> str:
+        """The commit that the remote's branch points to now; UnavailableError when there is none."""
+
+    def resolve(self, repository: str, name: str) -> str | None:
+        """The commit of a branch, tag or (abbreviated) commit id, or None."""
+
+    def read(self, repository: str, revision: str, path: str) -> Blob | None:
+        """One file at a revision, or None when the path is not there."""
+
+    def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
+        """Paths of the files below a folder at a revision, sorted; empty when there are none."""
+
+    def log(self, repository: str, revision: str, *, path: str = "", limit: int = 0) -> tuple[Commit, ...]:
+        """Commits reachable from a revision, newest first; only those that touch ``path`` if given."""
+
+    def changes(
+        self, repository: str, revision: str, *, folders: tuple[str, ...] = ()
+    ) -> Iterator[FileChange]:
+        """Every file change on the first-parent line up to a revision, oldest first, below ``folders``."""
+
+
+class GitWriter(Protocol):
+    """Writes to configuration repositories."""
+
+    def commit(
+        self, repository: str, *, branch: str, parent: str, files: Mapping[str, bytes], message: str
+    ) -> str:
+        """Pushes one commit with exactly this parent, changing exactly these files; returns its id.
+
+        Raises:
+            ConflictError: The branch no longer points to ``parent``; nothing was pushed.
+            UnavailableError: The remote refuses (protection, hook, credentials) or does not answer.
+        """
+
+
+class ClusterReader(Protocol):
+    """Reads Kubernetes objects, as the JSON the API server returns."""
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+
+    def version(self) -> str:
+        """The API server's version, "v1.32.2"; raises UnavailableError when it is not ready."""
+
+    def get(self, ref: ObjectRef) -> Json | None:
+        """One object, or None when it does not exist (its kind unknown counts as that)."""
+
+    def list(
+        self, api_version: str, kind: str, *, namespace: str = "", labels: Mapping[str, str] | None = None
+    ) -> tuple[Json, ...]:
+        """Objects of a kind, in one namespace or in all; empty when the kind is not served."""
+
+    def watch(self, ref: ObjectRef, *, timeout_s: float) -> Iterator[Json]:
+        """The object now, then each later version, until ``timeout_s`` of cluster time have passed.
+
+        Survives an expired or closed watch by listing again; a deleted object ends it.
+        """
+
+    def allows(self, verb: str, ref: ObjectRef) -> bool:
+        """Whether our own user may do this (SelfSubjectAccessReview)."""
+
+    def fetch_metrics(self, source: str) -> str:
+        """Prometheus text from a URL, or from ``service://NAMESPACE/NAME:PORT/PATH`` through the API server."""
+
+
+class ClusterWriter(Protocol):
+    """Writes Kubernetes objects as field manager ``gitops-nb``."""
+
+    def apply(self, manifest: Json) -> Json:
+        """Server-side apply of one object; returns it as stored.
+
+        Raises:
+            ConflictError: Another field manager owns a field that this would change.
+        """
+
+    def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:
+        """JSON merge patch (RFC 7386). A ``metadata.resourceVersion`` in it makes it conditional.
+
+        Raises:
+            ConflictError: The object has another resourceVersion, or does not exist.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An Argo CD Application at one moment, with the workloads it manages.
+
+    ``application`` is the custom resource as stored (None: it does not exist). ``workloads`` are the objects
+    of kinds Deployment, StatefulSet, DaemonSet, ReplicaSet, Pod and Job that belong to it, as stored.
+    """
+
+    name: str
+    application: Json | None
+    workloads: tuple[Json, ...] = ()
+
+
+class ArgoReader(Protocol):
+    """Reads Argo CD through its custom resources. Names are those of Applications."""
+
+    def names(self) -> tuple[str, ...]:
+        """All Applications this Argo CD serves, sorted."""
+
+    def snapshot(self, name: str) -> Snapshot:
+        """The Application and its workloads now."""
+
+    def watch(self, name: str, *, timeout_s: float) -> Iterator[Snapshot]:
+        """A snapshot now, one for each later change of the Application, and one at least every 5 s."""
+
+
+class ArgoWriter(Protocol):
+    """Asks Argo CD to act."""
+
+    def refresh(self, name: str, *, timeout_s: float = 60) -> None:
+        """Asks for a comparison with Git by annotation, and waits until it was taken up."""
+
+    def sync(self, name: str, *, revision: str, identifier: str, prune: bool = False) -> None:
+        """Starts one sync to ``revision``, marked with ``identifier`` so that it can be told from others.
+
+        One merge patch with resourceVersion, ``operation`` and ``status.operationState: null``.
+
+        Raises:
+            ConflictError: Another operation runs on this Application; nothing was started.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a process ended. Streams are text with undecodable bytes replaced."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Processes(Protocol):
+    """Runs external commands: argument lists, never a shell; own process group; ends with its run."""
+
+    def run(
+        self,
+        argv: tuple[str, ...],
+        *,
+        timeout_s: float,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> Completed:
+        """Runs to the end and returns the exit code, whatever it is.
+
+        Raises:
+            UnavailableError: The program is missing, or did not end within ``timeout_s`` (it was killed).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All readers of a run. ``clusters`` is keyed by cluster name, ``argo`` by environment."""
+
+    git: GitReader
+    clusters: Mapping[str, ClusterReader]
+    argo: Mapping[str, ArgoReader]
+    clock: Clock
+
+
+class Probe(Protocol):
+    """Finds out whether an interrupted effect happened."""
+
+    def __call__(self) -> Mapping[str, Json] | None:
+        """The effect's result when it did happen, None when it surely did not.
+
+        Raises:
+            NeedsAttention: Nobody can tell by machine.
+        """
+
+
+class Effects(Protocol):
+    """Records each effect: a durable intent before it, a done after it, and never a silent second time."""
+
+    def perform(
+        self,
+        key: str,
+        *,
+        kind: StepKind,
+        sentence: str,
+        act: Callable[[], Mapping[str, Json]],
+        probe: Probe,
+    ) -> Mapping[str, Json]:
+        """Runs ``act`` once and returns its result.
+
+        On resume: a recorded result is returned; an intent without a result is probed, and ``act`` runs only
+        if the probe says it did not happen (or the kind is idempotent).
+        """

@@ -1,0 +1,223 @@
+"""What a journal says: status, steps, effects, plan, decision, outcome of one run.
+
+``fold`` is a pure function over the records. The command line, the notebook panel, report.json,
+report.html and the index all show this value and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from gitops_nb.model import Json, Status
+from gitops_nb.record.journal import Record
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """One step of the run. ``sentence`` is its finding in plain words; times are RFC 3339 UTC or ""."""
+
+    name: str
+    kind: str = "read"
+    status: Status = Status.PENDING
+    sentence: str = ""
+    started: str = ""
+    ended: str = ""
+    took_ms: int = 0
+    value: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectState:
+    """One effect: ``intent`` was written at ``started``; ``ended`` is "" while its result is not known."""
+
+    key: str
+    kind: str
+    step: str
+    sentence: str
+    started: str
+    ended: str = ""
+    result: Mapping[str, Json] = field(default_factory=dict)
+    adopted: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """True when the intent has no result: the effect is in doubt."""
+        return not self.ended
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Everything a run's journal says. JSON parts have the shapes of ``gitops_nb.model``.
+
+    ``opened`` holds the body of the first record: run, runbook, title, owner, risk, rollback, notebook_digest,
+    package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace.
+    """
+
+    run: str = ""
+    opened: Mapping[str, Json] = field(default_factory=dict)
+    status: Status = Status.PENDING
+    exit_code: int | None = None
+    reason: str = ""
+    hint: str = ""
+    command: str = ""
+    started: str = ""
+    ended: str = ""
+    waited_ms: int = 0
+    attempts: tuple[Mapping[str, Json], ...] = ()
+    steps: tuple[StepState, ...] = ()
+    effects: tuple[EffectState, ...] = ()
+    plan: Json = None
+    plan_digest: str = ""
+    request: Json = None
+    request_digest: str = ""
+    decision: Json = None
+    approvals: tuple[Mapping[str, Json], ...] = ()
+    targets: tuple[Mapping[str, Json], ...] = ()
+    outcome: Json = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    records: int = 0
+    head: str = ""
+
+    @property
+    def runbook(self) -> str:
+        """Name of the runbook."""
+        return str(self.opened.get("runbook", ""))
+
+    @property
+    def environment(self) -> str:
+        """The environment that the run changes or reads."""
+        return str(self.opened.get("environment", ""))
+
+    @property
+    def is_sandbox(self) -> bool:
+        """True when nothing real was touched."""
+        return self.opened.get("mode") == "sandbox"
+
+    @property
+    def in_doubt(self) -> tuple[EffectState, ...]:
+        """Effects that were begun and whose result is not known."""
+        return tuple(effect for effect in self.effects if effect.is_open)
+
+    def step(self, name: str) -> StepState | None:
+        """The step of this name, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
+def fold(records: Iterable[Record]) -> RunState:
+    """Folds a journal into the state of its run."""
+    state = RunState()
+    waiting_since = ""
+    for record in records:
+        state = replace(state, records=record.seq + 1, head=record.hash)
+        if record.kind == "attempt" and waiting_since:
+            state = replace(state, waited_ms=state.waited_ms + _ms_between(waiting_since, record.at))
+            waiting_since = ""
+        if record.kind == "waiting":
+            waiting_since = waiting_since or record.at
+        if record.kind == "approval" and waiting_since:
+            state = replace(state, waited_ms=state.waited_ms + _ms_between(waiting_since, record.at))
+            waiting_since = ""
+        state = _apply(state, record)
+    return state
+
+
+def _apply(state: RunState, record: Record) -> RunState:
+    body = record.body
+    match record.kind:
+        case "opened":
+            steps = tuple(StepState(name) for name in body["steps"])
+            return replace(
+                state,
+                run=body["run"],
+                opened=body,
+                status=Status.RUNNING,
+                started=record.at,
+                steps=steps,
+            )
+        case "attempt":
+            return replace(
+                state,
+                attempts=(*state.attempts, {**body, "at": record.at}),
+                status=Status.RUNNING,
+                exit_code=None,
+                reason="",
+                hint="",
+                command="",
+                ended="",
+            )
+        case "step":
+            return _fold_step(state, record)
+        case "planned":
+            return replace(state, plan=body["plan"], plan_digest=body["digest"])
+        case "requested":
+            return replace(state, request=body["request"], request_digest=body["digest"])
+        case "decision":
+            return replace(state, decision=body)
+        case "approval":
+            return replace(state, approvals=(*state.approvals, body), status=Status.RUNNING)
+        case "target":
+            return replace(state, targets=(*state.targets, body))
+        case "intent":
+            effect = EffectState(body["key"], body["kind"], body["step"], body["sentence"], record.at)
+            others = tuple(e for e in state.effects if e.key != effect.key)
+            return replace(state, effects=(*others, effect))
+        case "done":
+            return replace(
+                state, effects=tuple(_finish(e, record) if e.key == body["key"] else e for e in state.effects)
+            )
+        case "outcome":
+            return replace(state, outcome=body["outcome"])
+        case "waiting":
+            return replace(
+                state,
+                status=Status.WAITING,
+                reason=body["reason"],
+                hint=body.get("hint", ""),
+                command=body.get("command", ""),
+            )
+        case "ended":
+            return replace(
+                state,
+                status=Status(body["status"]),
+                exit_code=body["exit_code"],
+                reason=body["reason"],
+                hint=body.get("hint", ""),
+                command=body.get("command", ""),
+                ended=record.at,
+            )
+        case "sealed":
+            return replace(state, files=body["files"])
+    return state
+
+
+def _fold_step(state: RunState, record: Record) -> RunState:
+    body = record.body
+    name = body["step"]
+    status = Status(body["status"])
+    old = state.step(name) or StepState(name)
+    if status is Status.RUNNING:
+        new = StepState(name, body.get("kind", old.kind), status, started=record.at)
+    else:
+        new = replace(
+            old,
+            status=status,
+            sentence=body.get("sentence", ""),
+            ended=record.at,
+            took_ms=body.get("took_ms", 0),
+            value=body.get("value"),
+        )
+    if state.step(name) is None:
+        return replace(state, steps=(*state.steps, new))
+    return replace(state, steps=tuple(new if s.name == name else s for s in state.steps))
+
+
+def _finish(effect: EffectState, record: Record) -> EffectState:
+    body = record.body
+    return replace(effect, ended=record.at, result=body["result"], adopted=body.get("adopted", False))
+
+
+def _ms_between(earlier: str, later: str) -> int:
+    from datetime import datetime
+
+    return int((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() * 1000)

@@ -1,0 +1,192 @@
+"""journal.jsonl: append-only, fsynced, hash-chained; the one source of truth about a run.
+
+Each line is canonical JSON with ``seq`` (from 0), ``at`` (RFC 3339 UTC), ``kind``, ``body``, ``prev`` (hash of
+the line before, 64 zeros for the first) and ``hash`` (SHA-256 over the line without ``hash``). A torn last
+line, as a crash leaves it, is cut when the journal is opened for writing; anything else that does not
+fit the chain is never repaired, it is reported.
+
+The kinds and their bodies are listed in ``docs/record.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gitops_nb.errors import RecordError
+from gitops_nb.model import Json, canonical, format_time, to_json
+
+ZERO = "0" * 64
+FILE = "journal.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the journal."""
+
+    seq: int
+    at: str
+    kind: str
+    body: Mapping[str, Json]
+    prev: str
+    hash: str
+
+
+def read(path: Path) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    """Reads a journal and checks its chain.
+
+    Returns:
+        The records up to the first problem, and the problems: empty when the chain holds.
+
+    Raises:
+        RecordError: The file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}", hint="Check the run id.") from error
+    records, _, problems = _parse(content)
+    return records, problems
+
+
+def _parse(content: bytes) -> tuple[tuple[Record, ...], int, tuple[str, ...]]:
+    """Records, the length of the part that holds, and what is wrong after it."""
+    records: list[Record] = []
+    good = 0
+    prev = ZERO
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line and good == len(content):
+            break
+        if good + len(line) + 1 > len(content):
+            return tuple(records), good, (f"line {number} is torn: {len(line)} bytes without an end",)
+        record, problem = _parse_line(line, seq=len(records), prev=prev)
+        if record is None:
+            return tuple(records), good, (f"line {number}: {problem}",)
+        records.append(record)
+        prev = record.hash
+        good += len(line) + 1
+    return tuple(records), good, ()
+
+
+def _parse_line(line: bytes, *, seq: int, prev: str) -> tuple[Record | None, str]:
+    try:
+        value = json.loads(line)
+        claimed = value.pop("hash")
+        if line != _encode(value, claimed):
+            return None, "not canonical JSON"
+        record = Record(hash=claimed, **value)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None, "not a journal record"
+    if claimed != hashlib.sha256(canonical(value)).hexdigest():
+        return None, "its hash does not fit its content"
+    if record.seq != seq:
+        return None, f"number {record.seq} where {seq} is due"
+    if record.prev != prev:
+        return None, "it does not follow the record before it"
+    return record, ""
+
+
+def _encode(value: Mapping[str, Json], hash_: str) -> bytes:
+    return canonical({**value, "hash": hash_})
+
+
+class Journal:
+    """An open journal. One process writes; its threads may share it."""
+
+    def __init__(self, path: Path, records: tuple[Record, ...], descriptor: int) -> None:
+        self.path = path
+        self._records = list(records)
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, directory: Path) -> Journal:
+        """Opens or creates the journal of a run directory; cuts a torn last line.
+
+        Raises:
+            RecordError: It cannot be written, or its chain is broken before the last line.
+        """
+        path = directory / FILE
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            content = path.read_bytes()
+            records, good, problems = _parse(content)
+            if problems and b"\n" in content[good:]:
+                os.close(descriptor)
+                raise RecordError(
+                    f"{path}: {problems[0]}",
+                    hint="Keep the directory as evidence and run `gitops-nb verify` on it.",
+                )
+            if good < len(content):
+                os.ftruncate(descriptor, good)
+            os.fsync(descriptor)
+            _fsync_directory(directory)
+        except OSError as error:
+            raise RecordError(
+                f"cannot write {path}: {error.strerror}", hint="Free disk space or fix permissions."
+            ) from error
+        return cls(path, records, descriptor)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records so far."""
+        with self._lock:
+            return tuple(self._records)
+
+    @property
+    def head(self) -> str:
+        """Hash of the newest record."""
+        with self._lock:
+            return self._records[-1].hash if self._records else ZERO
+
+    def append(self, kind: str, **body: Any) -> Record:
+        """Appends one record and returns when it is on the disk.
+
+        Raises:
+            RecordError: It could not be written; the journal is as it was.
+        """
+        with self._lock:
+            prev = self._records[-1].hash if self._records else ZERO
+            value = {
+                "seq": len(self._records),
+                "at": format_time(datetime.now(UTC)),
+                "kind": kind,
+                "body": to_json(body),
+                "prev": prev,
+            }
+            hash_ = hashlib.sha256(canonical(value)).hexdigest()
+            size = os.fstat(self._descriptor).st_size
+            try:
+                line = _encode(value, hash_) + b"\n"
+                if os.write(self._descriptor, line) != len(line):
+                    raise OSError(28, "the disk is full")  # noqa: TRY301  a short write is one
+                os.fsync(self._descriptor)
+            except OSError as error:
+                os.ftruncate(self._descriptor, size)
+                raise RecordError(
+                    f"cannot write {self.path}: {error.strerror}", hint="Free disk space and resume."
+                ) from error
+            record = Record(hash=hash_, **value)  # type: ignore[arg-type]  # the keys are Record's fields
+            self._records.append(record)
+            return record
+
+    def close(self) -> None:
+        """Closes the file; further appends fail."""
+        with self._lock:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
