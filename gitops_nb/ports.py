@@ -54,10 +54,14 @@ class GitReader(Protocol):
     def read(self, repository: str, revision: str, path: str) -> Blob | None:
         """One file at a revision, or None when the path is not there."""
 
-    def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
+    def list_files(
+        self, repository: str, revision: str, folder: str
+    ) -> tuple[str, ...]:
         """Paths of the files below a folder at a revision, sorted; empty when there are none."""
 
-    def log(self, repository: str, revision: str, *, path: str = "", limit: int = 0) -> tuple[Commit, ...]:
+    def log(
+        self, repository: str, revision: str, *, path: str = "", limit: int = 0
+    ) -> tuple[Commit, ...]:
         """Commits reachable from a revision, newest first; only those that touch ``path`` if given."""
 
     def changes(
@@ -70,7 +74,13 @@ class GitWriter(Protocol):
     """Writes to configuration repositories."""
 
     def commit(
-        self, repository: str, *, branch: str, parent: str, files: Mapping[str, bytes], message: str
+        self,
+        repository: str,
+        *,
+        branch: str,
+        parent: str,
+        files: Mapping[str, bytes],
+        message: str,
     ) -> str:
         """Pushes one commit with exactly this parent, changing exactly these files; returns its id.
 
@@ -94,7 +104,12 @@ class ClusterReader(Protocol):
         """One object, or None when it does not exist (its kind unknown counts as that)."""
 
     def list(
-        self, api_version: str, kind: str, *, namespace: str = "", labels: Mapping[str, str] | None = None
+        self,
+        api_version: str,
+        kind: str,
+        *,
+        namespace: str = "",
+        labels: Mapping[str, str] | None = None,
     ) -> tuple[Json, ...]:
         """Objects of a kind, in one namespace or in all; empty when the kind is not served."""
 
@@ -161,7 +176,9 @@ class ArgoWriter(Protocol):
     def refresh(self, name: str, *, timeout_s: float = 60) -> None:
         """Asks for a comparison with Git by annotation, and waits until it was taken up."""
 
-    def sync(self, name: str, *, revision: str, identifier: str, prune: bool = False) -> None:
+    def sync(
+        self, name: str, *, revision: str, identifier: str, prune: bool = False
+    ) -> None:
         """Starts one sync to ``revision``, marked with ``identifier`` so that it can be told from others.
 
         One merge patch with resourceVersion, ``operation`` and ``status.operationState: null``.

@@ -111,12 +111,16 @@ def fold(records: Iterable[Record]) -> RunState:
     for record in records:
         state = replace(state, records=record.seq + 1, head=record.hash)
         if record.kind == "attempt" and waiting_since:
-            state = replace(state, waited_ms=state.waited_ms + _ms_between(waiting_since, record.at))
+            state = replace(
+                state, waited_ms=state.waited_ms + _ms_between(waiting_since, record.at)
+            )
             waiting_since = ""
         if record.kind == "waiting":
             waiting_since = waiting_since or record.at
         if record.kind == "approval" and waiting_since:
-            state = replace(state, waited_ms=state.waited_ms + _ms_between(waiting_since, record.at))
+            state = replace(
+                state, waited_ms=state.waited_ms + _ms_between(waiting_since, record.at)
+            )
             waiting_since = ""
         state = _apply(state, record)
     return state
@@ -151,20 +155,30 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "planned":
             return replace(state, plan=body["plan"], plan_digest=body["digest"])
         case "requested":
-            return replace(state, request=body["request"], request_digest=body["digest"])
+            return replace(
+                state, request=body["request"], request_digest=body["digest"]
+            )
         case "decision":
             return replace(state, decision=body)
         case "approval":
-            return replace(state, approvals=(*state.approvals, body), status=Status.RUNNING)
+            return replace(
+                state, approvals=(*state.approvals, body), status=Status.RUNNING
+            )
         case "target":
             return replace(state, targets=(*state.targets, body))
         case "intent":
-            effect = EffectState(body["key"], body["kind"], body["step"], body["sentence"], record.at)
+            effect = EffectState(
+                body["key"], body["kind"], body["step"], body["sentence"], record.at
+            )
             others = tuple(e for e in state.effects if e.key != effect.key)
             return replace(state, effects=(*others, effect))
         case "done":
             return replace(
-                state, effects=tuple(_finish(e, record) if e.key == body["key"] else e for e in state.effects)
+                state,
+                effects=tuple(
+                    _finish(e, record) if e.key == body["key"] else e
+                    for e in state.effects
+                ),
             )
         case "outcome":
             return replace(state, outcome=body["outcome"])
@@ -209,15 +223,27 @@ def _fold_step(state: RunState, record: Record) -> RunState:
         )
     if state.step(name) is None:
         return replace(state, steps=(*state.steps, new))
-    return replace(state, steps=tuple(new if s.name == name else s for s in state.steps))
+    return replace(
+        state, steps=tuple(new if s.name == name else s for s in state.steps)
+    )
 
 
 def _finish(effect: EffectState, record: Record) -> EffectState:
     body = record.body
-    return replace(effect, ended=record.at, result=body["result"], adopted=body.get("adopted", False))
+    return replace(
+        effect,
+        ended=record.at,
+        result=body["result"],
+        adopted=body.get("adopted", False),
+    )
 
 
 def _ms_between(earlier: str, later: str) -> int:
     from datetime import datetime
 
-    return int((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() * 1000)
+    return int(
+        (
+            datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
+        ).total_seconds()
+        * 1000
+    )

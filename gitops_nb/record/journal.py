@@ -51,7 +51,9 @@ def read(path: Path) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror}", hint="Check the run id.") from error
+        raise RecordError(
+            f"cannot read {path}: {error.strerror}", hint="Check the run id."
+        ) from error
     records, _, problems = _parse(content)
     return records, problems
 
@@ -65,7 +67,11 @@ def _parse(content: bytes) -> tuple[tuple[Record, ...], int, tuple[str, ...]]:
         if not line and good == len(content):
             break
         if good + len(line) + 1 > len(content):
-            return tuple(records), good, (f"line {number} is torn: {len(line)} bytes without an end",)
+            return (
+                tuple(records),
+                good,
+                (f"line {number} is torn: {len(line)} bytes without an end",),
+            )
         record, problem = _parse_line(line, seq=len(records), prev=prev)
         if record is None:
             return tuple(records), good, (f"line {number}: {problem}",)
@@ -100,7 +106,9 @@ def _encode(value: Mapping[str, Json], hash_: str) -> bytes:
 class Journal:
     """An open journal. One process writes; its threads may share it."""
 
-    def __init__(self, path: Path, records: tuple[Record, ...], descriptor: int) -> None:
+    def __init__(
+        self, path: Path, records: tuple[Record, ...], descriptor: int
+    ) -> None:
         self.path = path
         self._records = list(records)
         self._descriptor = descriptor
@@ -115,7 +123,9 @@ class Journal:
         """
         path = directory / FILE
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+            )
             content = path.read_bytes()
             records, good, problems = _parse(content)
             if problems and b"\n" in content[good:]:
@@ -130,7 +140,8 @@ class Journal:
             _fsync_directory(directory)
         except OSError as error:
             raise RecordError(
-                f"cannot write {path}: {error.strerror}", hint="Free disk space or fix permissions."
+                f"cannot write {path}: {error.strerror}",
+                hint="Free disk space or fix permissions.",
             ) from error
         return cls(path, records, descriptor)
 
@@ -171,7 +182,8 @@ class Journal:
             except OSError as error:
                 os.ftruncate(self._descriptor, size)
                 raise RecordError(
-                    f"cannot write {self.path}: {error.strerror}", hint="Free disk space and resume."
+                    f"cannot write {self.path}: {error.strerror}",
+                    hint="Free disk space and resume.",
                 ) from error
             record = Record(hash=hash_, **value)  # type: ignore[arg-type]  # the keys are Record's fields
             self._records.append(record)

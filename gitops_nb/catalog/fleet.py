@@ -1,0 +1,347 @@
+"""runbooks/fleet.yaml: environments and their order, clusters, repositories, applications."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class ResourceLimits(Strict):
+    """How much an environment may use, in the platform's own words."""
+
+    cpu: Literal["limited", "moderate", "unlimited"] = Field(
+        description="CPU class of the environment."
+    )
+    memory: Literal["limited", "moderate", "unlimited"] = Field(
+        description="Memory class of the environment."
+    )
+
+
+class Environment(Strict):
+    """One stage of the platform."""
+
+    auto_deploy: bool = Field(
+        description="May automation start a change here, or only a person?"
+    )
+    approval_required: bool = Field(
+        description="Does a second person have to approve a change here?"
+    )
+    resource_limits: ResourceLimits | None = Field(
+        default=None, description="How much the environment may use."
+    )
+    retention: Duration | None = Field(
+        default=None, description="How long run records are kept, for example 30d."
+    )
+
+
+class ArgoCDLocation(Strict):
+    """Where the Argo CD lives that deploys to a cluster."""
+
+    namespace: Name = Field(
+        default="argocd", description="Namespace of Argo CD and of its Applications."
+    )
+    cluster: Name | None = Field(
+        default=None, description="Cluster that Argo CD runs on; this one by default."
+    )
+    metrics: str = Field(
+        default="service://argocd/argocd-metrics:8082/metrics",
+        description="Where the application controller's metrics are: a URL, or service://NAMESPACE/NAME:PORT/PATH.",
+    )
+
+
+class Cluster(Strict):
+    """One Kubernetes cluster."""
+
+    environment: Name = Field(description="The environment it belongs to.")
+    server: str = Field(
+        description="URL of its API server; a live run refuses when the context points elsewhere."
+    )
+    context: str = Field(
+        default="", description="kubeconfig context; the cluster's name by default."
+    )
+    argocd: ArgoCDLocation = Field(
+        default=ArgoCDLocation(), description="The Argo CD that deploys to it."
+    )
+
+
+class Repository(Strict):
+    """A Git repository that holds configuration."""
+
+    url: str = Field(min_length=1, description="Where it is cloned from and pushed to.")
+    branch: str = Field(
+        default="main",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}\Z",
+        description="Branch that Argo CD follows.",
+    )
+
+
+class Promotable(Strict):
+    """A key whose value travels from environment to environment; everything else stays."""
+
+    file: RelativePath = Field(
+        description="File below the application's path; {application} is replaced."
+    )
+    key: str = Field(
+        min_length=1,
+        description="Where in the file: spec.template.spec.containers[0].image",
+    )
+    part: Literal["value", "tag"] = Field(
+        default="value",
+        description="The whole value, or the tag of an image reference.",
+    )
+
+
+class Application(Strict):
+    """One service, deployed by one Argo CD Application per environment."""
+
+    repository: Name = Field(
+        description="Configuration repository, by its name in this file."
+    )
+    paths: dict[Name, RelativePath] = Field(
+        default={}, description="Folder per environment."
+    )
+    path: RelativePath | None = Field(
+        default=None,
+        description="Folder with {environment} and {application}, instead of paths.",
+    )
+    argocd: str = Field(
+        default="{application}-{environment}",
+        description="Name of the Argo CD Application.",
+    )
+    promotable: tuple[Promotable, ...] = Field(
+        min_length=1, description="Keys that travel; the first is the version."
+    )
+
+
+class Versions(Strict):
+    """Where the history of a repository says which version ran where; the source of DORA facts."""
+
+    repository: Name = Field(
+        description="Configuration repository, by its name in this file."
+    )
+    path: RelativePath = Field(
+        description="Path with {service} and {environment}, each one path segment."
+    )
+    key: str = Field(min_length=1, description="Where in the file the version stands.")
+    part: Literal["value", "tag"] = Field(
+        default="value",
+        description="The whole value, or the tag of an image reference.",
+    )
+
+
+class Manifest(Strict):
+    """A file to install, named by path or URL together with what it must be."""
+
+    path: RelativePath | None = Field(
+        default=None, description="File in the workspace."
+    )
+    url: str | None = Field(
+        default=None, pattern=r"^https://\S+\Z", description="HTTPS address."
+    )
+    sha256: Sha256 = Field(description="SHA-256 of the file; anything else is refused.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either path or url")
+        return self
+
+
+class ArgoCDInstall(Strict):
+    """What bootstrap installs, and the root Application it creates."""
+
+    version: str = Field(description="Version of the manifest, for people.")
+    manifest: Manifest = Field(description="The install manifest.")
+    settings: dict[str, str] = Field(
+        default={}, description="Keys of the ConfigMap argocd-cm."
+    )
+    rbac: dict[str, str] = Field(
+        default={}, description="Keys of the ConfigMap argocd-rbac-cm."
+    )
+    repository: Name = Field(description="Repository of the root Application.")
+    root: Name = Field(default="root", description="Name of the root Application.")
+    path: RelativePath = Field(
+        default="argocd/{environment}", description="Folder of the root Application."
+    )
+
+
+class Fleet(Strict):
+    """The whole platform."""
+
+    kind: Literal["Fleet"] = Field(default="Fleet", description="What this file is.")
+    environments: dict[Name, Environment] = Field(
+        min_length=1, description="The environments, in any order."
+    )
+    promotes_to: dict[Name, tuple[Name, ...]] = Field(
+        default={}, description="Which environment follows which."
+    )
+    clusters: dict[Name, Cluster] = Field(default={}, description="The clusters.")
+    repositories: dict[Name, Repository] = Field(
+        default={}, description="The configuration repositories."
+    )
+    applications: dict[Name, Application] = Field(
+        default={}, description="The applications."
+    )
+    versions: tuple[Versions, ...] = Field(
+        default=(), description="Where versions are recorded, for the DORA report."
+    )
+    argocd: ArgoCDInstall | None = Field(
+        default=None, description="What bootstrap installs."
+    )
+
+    def path(self, application: str, environment: str) -> str | None:
+        """The folder of an application in an environment, or None when it has none there."""
+        declared = self.applications[application]
+        if environment in declared.paths:
+            return declared.paths[environment]
+        if declared.path is None:
+            return None
+        return _fill(declared.path, application=application, environment=environment)
+
+    def argocd_name(self, application: str, environment: str) -> str:
+        """Name of the Argo CD Application of an application in an environment."""
+        return _fill(
+            self.applications[application].argocd,
+            application=application,
+            environment=environment,
+        )
+
+    def clusters_of(self, environment: str) -> tuple[str, ...]:
+        """Names of an environment's clusters, in the order of the file."""
+        return tuple(
+            name
+            for name, cluster in self.clusters.items()
+            if cluster.environment == environment
+        )
+
+    @property
+    def first_environments(self) -> tuple[str, ...]:
+        """Environments that nothing promotes to: where a version enters the platform."""
+        reached = {name for targets in self.promotes_to.values() for name in targets}
+        return tuple(name for name in self.environments if name not in reached)
+
+    def problems(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """What the fields alone cannot tell: names that do not exist, cycles, missing paths."""
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        known = ", ".join(self.environments)
+        for source, targets in self.promotes_to.items():
+            if source not in self.environments:
+                found.append(
+                    (
+                        ("promotes_to", source),
+                        f"unknown environment {source!r}; there are {known}",
+                    )
+                )
+            for index, target in enumerate(targets):
+                if target not in self.environments:
+                    found.append(
+                        (
+                            ("promotes_to", source, index),
+                            f"unknown environment {target!r}; there are {known}",
+                        )
+                    )
+        cycle = _find_cycle(self.promotes_to)
+        if cycle:
+            found.append((("promotes_to", cycle[0]), "a circle: " + " -> ".join(cycle)))
+        for name, cluster in self.clusters.items():
+            if cluster.environment not in self.environments:
+                found.append(
+                    (
+                        ("clusters", name, "environment"),
+                        f"unknown environment {cluster.environment!r}; there are {known}",
+                    )
+                )
+            control = cluster.argocd.cluster
+            if control is not None and control not in self.clusters:
+                found.append(
+                    (
+                        ("clusters", name, "argocd", "cluster"),
+                        f"unknown cluster {control!r}",
+                    )
+                )
+        for name, application in self.applications.items():
+            found += self._application_problems(name, application)
+        for index, versions in enumerate(self.versions):
+            if versions.repository not in self.repositories:
+                found.append(
+                    (
+                        ("versions", index, "repository"),
+                        f"unknown repository {versions.repository!r}",
+                    )
+                )
+            found += [
+                (
+                    ("versions", index, "path"),
+                    f"{placeholder} stands in it {versions.path.count(placeholder)} times, not once",
+                )
+                for placeholder in ("{service}", "{environment}")
+                if versions.path.count(placeholder) != 1
+            ]
+        if self.argocd and self.argocd.repository not in self.repositories:
+            found.append(
+                (
+                    ("argocd", "repository"),
+                    f"unknown repository {self.argocd.repository!r}",
+                )
+            )
+        return found
+
+    def _application_problems(
+        self, name: str, application: Application
+    ) -> list[tuple[tuple[str | int, ...], str]]:
+        where: tuple[str | int, ...] = ("applications", name)
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        if application.repository not in self.repositories:
+            found.append(
+                (
+                    (*where, "repository"),
+                    f"unknown repository {application.repository!r}",
+                )
+            )
+        if not application.paths and application.path is None:
+            found.append((where, "no folder; give paths or path"))
+        if application.path is not None and "{environment}" not in application.path:
+            found.append(((*where, "path"), "{environment} is missing in it"))
+        found += [
+            (
+                (*where, "paths", environment),
+                f"unknown environment {environment!r}; there are {', '.join(self.environments)}",
+            )
+            for environment in application.paths
+            if environment not in self.environments
+        ]
+        return found
+
+
+def _fill(pattern: str, *, application: str, environment: str) -> str:
+    return pattern.replace("{application}", application).replace(
+        "{environment}", environment
+    )
+
+
+def _find_cycle(graph: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """One circle in the graph as a path that ends where it begins, or ()."""
+    done: set[str] = set()
+    for start in graph:
+        path: list[str] = []
+        stack: list[tuple[str, int]] = [(start, 0)]
+        while stack:
+            node, depth = stack.pop()
+            del path[depth:]
+            if node in path:
+                return (*path[path.index(node) :], node)
+            if node in done:
+                continue
+            path.append(node)
+            following = graph.get(node, ())
+            if not following:
+                done.add(node)
+            stack += [(target, depth + 1) for target in following]
+        done.add(start)
+    return ()

@@ -1,0 +1,101 @@
+"""runbooks/<name>.yaml: title, owner, notebook, risk, and the one declaration of its parameters."""
+
+from __future__ import annotations
+
+import keyword
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gitops_nb.catalog.fields import Name, RelativePath, Strict
+from gitops_nb.model import Risk
+
+Scalar = str | int | bool | None
+
+
+class Parameter(Strict):
+    """One parameter. Its value is checked before a kernel starts, and again in the notebook's first cell."""
+
+    type: Literal["string", "integer", "boolean", "duration", "date", "list"] = Field(
+        description="string, integer, boolean, duration (24h), date (2026-11-23) or list (of strings)."
+    )
+    description: str = Field(
+        min_length=1, description="What it is for, in one sentence."
+    )
+    default: Scalar | tuple[str, ...] = Field(
+        default=None, description="Value when none is given."
+    )
+    required: bool = Field(default=False, description="True: a value has to be given.")
+    values: (
+        Literal["environments", "applications", "clusters"] | tuple[str, ...] | None
+    ) = Field(
+        default=None,
+        description="Allowed values: a list, or the names of that part of the fleet.",
+    )
+    pattern: str | None = Field(
+        default=None, description="Regular expression for the whole text."
+    )
+
+    @model_validator(mode="after")
+    def _default_or_required(self) -> Self:
+        if self.required and self.default is not None:
+            raise ValueError("a required parameter has no default")
+        return self
+
+
+class Runbook(Strict):
+    """One catalog entry."""
+
+    kind: Literal["Runbook"] = Field(
+        default="Runbook", description="What this file is."
+    )
+    name: Name = Field(
+        description="Name on the command line; the file and the notebook have it too."
+    )
+    title: str = Field(
+        min_length=1, max_length=80, description="What it does, for a list."
+    )
+    description: str = Field(
+        default="", description="Two sentences for the person who runs it."
+    )
+    owner: str = Field(min_length=1, description="Team to ask.")
+    notebook: RelativePath = Field(description="File in the notebooks folder.")
+    risk: Risk = Field(description="read, change or destroy.")
+    parameters: dict[Annotated[str, StringConstraints(max_length=60)], Parameter] = (
+        Field(default={}, description="Its parameters.")
+    )
+    gates: tuple[
+        Literal["source_healthy", "soak", "freeze", "destructive_change"], ...
+    ] = Field(
+        default=(),
+        description="Gates it asks, as policy.yaml sets them per environment.",
+    )
+    rollback: str = Field(min_length=1, description="How to take the change back.")
+    requires: str = Field(
+        pattern=r"^gitops_nb([<>=!~]=?[0-9][0-9a-z.]*,?)+\Z",
+        description="Package versions it works with.",
+    )
+
+    def problems(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Parameter names that no cell can bind, and defaults that their own rules refuse."""
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for name, parameter in self.parameters.items():
+            if (
+                not name.isidentifier()
+                or keyword.iskeyword(name)
+                or name.startswith("_")
+            ):
+                found.append((("parameters", name), "not an identifier"))
+            allowed = parameter.values
+            if (
+                isinstance(allowed, tuple)
+                and isinstance(parameter.default, str)
+                and parameter.default not in allowed
+            ):
+                found.append(
+                    (
+                        ("parameters", name, "default"),
+                        f"{parameter.default!r} is not one of {', '.join(allowed)}",
+                    )
+                )
+        return found
