@@ -39,9 +39,7 @@ def parse_duration(text: Any) -> timedelta:
         return text
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(
-            "a duration is a whole number and s, m, h, d or w, for example 24h"
-        )
+        raise ValueError("a duration is a whole number and s, m, h, d or w, for example 24h")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -58,9 +56,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^\d{1,6}[smhdw]$", "examples": ["24h"]}
-    ),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}[smhdw]$", "examples": ["24h"]}),
 ]
 
 

@@ -26,9 +26,7 @@ class ResourceLimits(Strict):
 class Environment(Strict):
     """One stage of the platform."""
 
-    auto_deploy: bool = Field(
-        description="May automation start a change here, or only a person?"
-    )
+    auto_deploy: bool = Field(description="May automation start a change here, or only a person?")
     approval_required: bool = Field(
         description="Does a second person have to approve a change here?"
     )
@@ -100,12 +98,8 @@ class Promotable(Strict):
 class Application(Strict):
     """One service, deployed by one Argo CD Application per environment."""
 
-    repository: Name = Field(
-        description="Configuration repository, by its name in this file."
-    )
-    paths: dict[Name, RelativePath] = Field(
-        default={}, description="Folder per environment."
-    )
+    repository: Name = Field(description="Configuration repository, by its name in this file.")
+    paths: dict[Name, RelativePath] = Field(default={}, description="Folder per environment.")
     path: RelativePath | None = Field(
         default=None,
         description="Folder with {environment} and {application}, instead of paths.",
@@ -122,9 +116,7 @@ class Application(Strict):
 class Versions(Strict):
     """Where the history of a repository says which version ran where; the source of DORA facts."""
 
-    repository: Name = Field(
-        description="Configuration repository, by its name in this file."
-    )
+    repository: Name = Field(description="Configuration repository, by its name in this file.")
     path: RelativePath = Field(
         description="Path with {service} and {environment}, each one path segment."
     )
@@ -138,12 +130,8 @@ class Versions(Strict):
 class Manifest(Strict):
     """A file to install, named by path or URL together with what it must be."""
 
-    path: RelativePath | None = Field(
-        default=None, description="File in the workspace."
-    )
-    url: str | None = Field(
-        default=None, pattern=r"^https://\S+\Z", description="HTTPS address."
-    )
+    path: RelativePath | None = Field(default=None, description="File in the workspace.")
+    url: str | None = Field(default=None, pattern=r"^https://\S+\Z", description="HTTPS address.")
     sha256: Sha256 = Field(description="SHA-256 of the file; anything else is refused.")
 
     @model_validator(mode="after")
@@ -158,12 +146,8 @@ class ArgoCDInstall(Strict):
 
     version: str = Field(description="Version of the manifest, for people.")
     manifest: Manifest = Field(description="The install manifest.")
-    settings: dict[str, str] = Field(
-        default={}, description="Keys of the ConfigMap argocd-cm."
-    )
-    rbac: dict[str, str] = Field(
-        default={}, description="Keys of the ConfigMap argocd-rbac-cm."
-    )
+    settings: dict[str, str] = Field(default={}, description="Keys of the ConfigMap argocd-cm.")
+    rbac: dict[str, str] = Field(default={}, description="Keys of the ConfigMap argocd-rbac-cm.")
     repository: Name = Field(description="Repository of the root Application.")
     root: Name = Field(default="root", description="Name of the root Application.")
     path: RelativePath = Field(
@@ -185,15 +169,11 @@ class Fleet(Strict):
     repositories: dict[Name, Repository] = Field(
         default={}, description="The configuration repositories."
     )
-    applications: dict[Name, Application] = Field(
-        default={}, description="The applications."
-    )
+    applications: dict[Name, Application] = Field(default={}, description="The applications.")
     versions: tuple[Versions, ...] = Field(
         default=(), description="Where versions are recorded, for the DORA report."
     )
-    argocd: ArgoCDInstall | None = Field(
-        default=None, description="What bootstrap installs."
-    )
+    argocd: ArgoCDInstall | None = Field(default=None, description="What bootstrap installs.")
 
     def path(self, application: str, environment: str) -> str | None:
         """The folder of an application in an environment, or None when it has none there."""
@@ -215,9 +195,7 @@ class Fleet(Strict):
     def clusters_of(self, environment: str) -> tuple[str, ...]:
         """Names of an environment's clusters, in the order of the file."""
         return tuple(
-            name
-            for name, cluster in self.clusters.items()
-            if cluster.environment == environment
+            name for name, cluster in self.clusters.items() if cluster.environment == environment
         )
 
     @property
@@ -320,9 +298,7 @@ class Fleet(Strict):
 
 
 def _fill(pattern: str, *, application: str, environment: str) -> str:
-    return pattern.replace("{application}", application).replace(
-        "{environment}", environment
-    )
+    return pattern.replace("{application}", application).replace("{environment}", environment)
 
 
 def _find_cycle(graph: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

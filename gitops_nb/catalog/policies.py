@@ -9,9 +9,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from gitops_nb.catalog.fields import Duration, Name, Strict
 
-Person = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
-]
+Person = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")]
 PublicKey = Annotated[
     str,
     StringConstraints(
@@ -30,9 +28,7 @@ class SoakGate(Strict):
 class DestructiveGate(Strict):
     """Whether a plan may delete or replace something."""
 
-    allow: bool = Field(
-        default=False, description="True lets deletions and replacements pass."
-    )
+    allow: bool = Field(default=False, description="True lets deletions and replacements pass.")
 
 
 class Gates(Strict):
@@ -53,9 +49,7 @@ class Gates(Strict):
 class EnvironmentPolicy(Strict):
     """Rules of one environment."""
 
-    gates: Gates = Field(
-        default=Gates(), description="What has to hold before a change."
-    )
+    gates: Gates = Field(default=Gates(), description="What has to hold before a change.")
     approvals: Annotated[int, Field(ge=1, le=10)] = Field(
         default=1,
         description="How many people approve, where the fleet requires approval.",
@@ -103,9 +97,7 @@ class Policy(Strict):
     freeze_windows: tuple[FreezeWindow, ...] = Field(
         default=(), description="Times without changes."
     )
-    approvers: tuple[Approver, ...] = Field(
-        default=(), description="Who may approve what."
-    )
+    approvers: tuple[Approver, ...] = Field(default=(), description="Who may approve what.")
 
     @model_validator(mode="after")
     def _short_lived(self) -> Self:
@@ -113,9 +105,7 @@ class Policy(Strict):
             raise ValueError("approval_lifetime is between 1s and 4h")
         return self
 
-    def problems(
-        self, environments: tuple[str, ...]
-    ) -> list[tuple[tuple[str | int, ...], str]]:
+    def problems(self, environments: tuple[str, ...]) -> list[tuple[tuple[str | int, ...], str]]:
         """Names that the fleet does not have, and persons or keys that stand in the file twice."""
         found: list[tuple[tuple[str | int, ...], str]] = []
         known = ", ".join(environments)

@@ -19,22 +19,14 @@ class Parameter(Strict):
     type: Literal["string", "integer", "boolean", "duration", "date", "list"] = Field(
         description="string, integer, boolean, duration (24h), date (2026-11-23) or list (of strings)."
     )
-    description: str = Field(
-        min_length=1, description="What it is for, in one sentence."
-    )
-    default: Scalar | tuple[str, ...] = Field(
-        default=None, description="Value when none is given."
-    )
+    description: str = Field(min_length=1, description="What it is for, in one sentence.")
+    default: Scalar | tuple[str, ...] = Field(default=None, description="Value when none is given.")
     required: bool = Field(default=False, description="True: a value has to be given.")
-    values: (
-        Literal["environments", "applications", "clusters"] | tuple[str, ...] | None
-    ) = Field(
+    values: Literal["environments", "applications", "clusters"] | tuple[str, ...] | None = Field(
         default=None,
         description="Allowed values: a list, or the names of that part of the fleet.",
     )
-    pattern: str | None = Field(
-        default=None, description="Regular expression for the whole text."
-    )
+    pattern: str | None = Field(default=None, description="Regular expression for the whole text.")
 
     @model_validator(mode="after")
     def _default_or_required(self) -> Self:
@@ -46,27 +38,19 @@ class Parameter(Strict):
 class Runbook(Strict):
     """One catalog entry."""
 
-    kind: Literal["Runbook"] = Field(
-        default="Runbook", description="What this file is."
-    )
+    kind: Literal["Runbook"] = Field(default="Runbook", description="What this file is.")
     name: Name = Field(
         description="Name on the command line; the file and the notebook have it too."
     )
-    title: str = Field(
-        min_length=1, max_length=80, description="What it does, for a list."
-    )
-    description: str = Field(
-        default="", description="Two sentences for the person who runs it."
-    )
+    title: str = Field(min_length=1, max_length=80, description="What it does, for a list.")
+    description: str = Field(default="", description="Two sentences for the person who runs it.")
     owner: str = Field(min_length=1, description="Team to ask.")
     notebook: RelativePath = Field(description="File in the notebooks folder.")
     risk: Risk = Field(description="read, change or destroy.")
-    parameters: dict[Annotated[str, StringConstraints(max_length=60)], Parameter] = (
-        Field(default={}, description="Its parameters.")
+    parameters: dict[Annotated[str, StringConstraints(max_length=60)], Parameter] = Field(
+        default={}, description="Its parameters."
     )
-    gates: tuple[
-        Literal["source_healthy", "soak", "freeze", "destructive_change"], ...
-    ] = Field(
+    gates: tuple[Literal["source_healthy", "soak", "freeze", "destructive_change"], ...] = Field(
         default=(),
         description="Gates it asks, as policy.yaml sets them per environment.",
     )
@@ -80,11 +64,7 @@ class Runbook(Strict):
         """Parameter names that no cell can bind, and defaults that their own rules refuse."""
         found: list[tuple[tuple[str | int, ...], str]] = []
         for name, parameter in self.parameters.items():
-            if (
-                not name.isidentifier()
-                or keyword.iskeyword(name)
-                or name.startswith("_")
-            ):
+            if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
                 found.append((("parameters", name), "not an identifier"))
             allowed = parameter.values
             if (

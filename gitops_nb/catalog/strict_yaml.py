@@ -130,9 +130,7 @@ class _Builder:
             case yaml.DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
-                    self._refuse(
-                        event, "a second document; one file holds one document"
-                    )
+                    self._refuse(event, "a second document; one file holds one document")
             case yaml.AliasEvent():
                 self._refuse(event, f"alias *{event.anchor}; write the value out")
             case yaml.ScalarEvent():
@@ -194,9 +192,7 @@ class _Builder:
 
     def _refuse(self, event: Any, text: str) -> None:
         where = dotted(tuple(self._where)) or "(file)"
-        raise ConfigurationError(
-            f"{self.name}:{event.start_mark.line + 1}: {where}: {text}"
-        )
+        raise ConfigurationError(f"{self.name}:{event.start_mark.line + 1}: {where}: {text}")
 
 
 def _resolve(text: str) -> object:

@@ -185,7 +185,7 @@ class Journal:
                     f"cannot write {self.path}: {error.strerror}",
                     hint="Free disk space and resume.",
                 ) from error
-            record = Record(hash=hash_, **value)  # type: ignore[arg-type]  # the keys are Record's fields
+            record = Record(hash=hash_, **value)
             self._records.append(record)
             return record
 

@@ -1,0 +1,176 @@
+"""Parameters: declared in a runbook's YAML, checked before a kernel starts and again in the first cell.
+
+Text from a command line is parsed as the declared type; values from Python or a parameter file must
+already have it. That difference refuses what plain papermill injects: 7 for "007", the text "false".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from gitops_nb.catalog.fields import parse_duration
+from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.catalog.runbooks import Parameter, Runbook
+from gitops_nb.errors import UsageError
+
+Value = str | int | bool | tuple[str, ...] | None
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+
+
+def parse_text(runbook: Runbook, fleet: Fleet, texts: Mapping[str, str]) -> dict[str, Value]:
+    """Parses ``-p name=value`` texts and checks them like ``check``."""
+    problems = _unknown(runbook, texts)
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        parameter = runbook.parameters.get(name)
+        if parameter is None:
+            continue
+        try:
+            values[name] = _parse(parameter, text)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    return _finish(runbook, fleet, values, problems)
+
+
+def check(runbook: Runbook, fleet: Fleet, values: Mapping[str, Any]) -> dict[str, Value]:
+    """Checks typed values, fills in defaults, and returns all parameters in the order of the catalog.
+
+    Raises:
+        UsageError: One line for each parameter that is unknown, missing, of another type or not allowed.
+    """
+    return _finish(runbook, fleet, dict(values), _unknown(runbook, values))
+
+
+def allowed_values(parameter: Parameter, fleet: Fleet) -> tuple[str, ...] | None:
+    """The closed list of values, or None when any value of the type will do."""
+    match parameter.values:
+        case "environments":
+            return tuple(fleet.environments)
+        case "applications":
+            return tuple(fleet.applications)
+        case "clusters":
+            return tuple(fleet.clusters)
+        case tuple() as values:
+            return values
+    return None
+
+
+def _unknown(runbook: Runbook, values: Mapping[str, Any]) -> list[str]:
+    known = ", ".join(runbook.parameters) or "none"
+    problems = []
+    for name in values:
+        if not name.isidentifier():
+            problems.append(f"{name!r}: not an identifier")
+        elif name not in runbook.parameters:
+            problems.append(f"{name}: unknown parameter; {runbook.name} has {known}")
+    return problems
+
+
+def _finish(
+    runbook: Runbook, fleet: Fleet, values: Mapping[str, Any], problems: list[str]
+) -> dict[str, Value]:
+    result: dict[str, Value] = {}
+    for name, parameter in runbook.parameters.items():
+        given = values.get(name)
+        if name not in values or (given is None and not parameter.required):
+            if parameter.required and not any(p.startswith(f"{name}:") for p in problems):
+                problems.append(f"{name}: missing; {_expected(parameter, fleet)}")
+            result[name] = _as_value(parameter.default)
+            continue
+        problem = _problem(parameter, given, fleet)
+        if problem:
+            problems.append(f"{name}: {problem}")
+        else:
+            result[name] = _as_value(given)
+    if problems:
+        raise UsageError(
+            "\n".join(problems),
+            hint=f"See `gitops-nb run {runbook.name} --help` or `gitops-nb list`.",
+        )
+    return result
+
+
+def _problem(parameter: Parameter, given: Any, fleet: Fleet) -> str:
+    """What is wrong with a typed value, or the empty text."""
+    expected = _expected(parameter, fleet)
+    match parameter.type:
+        case "integer":
+            fits = isinstance(given, int) and not isinstance(given, bool)
+        case "boolean":
+            fits = isinstance(given, bool)
+        case "list":
+            fits = isinstance(given, list | tuple) and all(isinstance(item, str) for item in given)
+        case _:
+            fits = isinstance(given, str)
+    if not fits:
+        return f"{given!r} is {_article(type(given).__name__)}; {expected}"
+    for item in given if isinstance(given, list | tuple) else (given,):
+        if isinstance(item, str) and not _fits_text(parameter, item, fleet):
+            return f"{item!r} is not allowed; {expected}"
+    return ""
+
+
+def _fits_text(parameter: Parameter, text: str, fleet: Fleet) -> bool:
+    allowed = allowed_values(parameter, fleet)
+    if allowed is not None and text not in allowed:
+        return False
+    if parameter.pattern is not None and not re.fullmatch(parameter.pattern, text):
+        return False
+    if len(text) > 4096 or any(ord(character) < 32 for character in text):
+        return False
+    try:
+        if parameter.type == "duration":
+            parse_duration(text)
+        if parameter.type == "date":
+            date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse(parameter: Parameter, text: str) -> Value:
+    match parameter.type:
+        case "integer":
+            if not _INTEGER.fullmatch(text):
+                raise ValueError(f"{text!r} is not a whole number")
+            return int(text)
+        case "boolean":
+            if text not in ("true", "false"):
+                raise ValueError(f"{text!r} is not true or false")
+            return text == "true"
+        case "list":
+            return tuple(item for item in text.split(",") if item)
+    return text
+
+
+def _expected(parameter: Parameter, fleet: Fleet) -> str:
+    allowed = allowed_values(parameter, fleet)
+    if allowed is not None:
+        return f"allowed: {', '.join(allowed) or 'nothing, the fleet has none'}"
+    match parameter.type:
+        case "duration":
+            return "a duration such as 24h"
+        case "date":
+            return "a date such as 2026-11-23"
+        case "list":
+            return "a list of texts"
+    shape = f" like {parameter.pattern}" if parameter.pattern else ""
+    return f"{_article(parameter.type)}{shape}"
+
+
+def _article(word: str) -> str:
+    words = {
+        "str": "text",
+        "string": "text",
+        "int": "an integer",
+        "integer": "an integer",
+        "NoneType": "nothing",
+    }
+    return words.get(word, f"a {word}")
+
+
+def _as_value(value: Any) -> Value:
+    return tuple(value) if isinstance(value, list) else value
