@@ -1,0 +1,122 @@
+"""One page, one file: the Jinja2 environment, the inlined style sheet, and the Content-Security-Policy.
+
+Every page extends ``base.html.j2`` and is rendered by ``page``. Values are made visible (``text.plain``),
+cut and then escaped, in this order, for every ``{{ ... }}`` of every template; markup comes only from
+templates and from this package's own style sheets and scripts, whose SHA-256 is the only thing that the
+page's policy lets in.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from gitops_nb.report import text, words
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+
+def page(
+    template: str,
+    *,
+    styles: Sequence[str] = ("style.css",),
+    scripts: Sequence[str] = (),
+    policy: Mapping[str, str] | None = None,
+    **values: Any,
+) -> str:
+    """Renders one self-contained page.
+
+    Args:
+        template: Name of a template in ``templates/`` that extends ``base.html.j2``.
+        styles: Names of style sheets in ``templates/``; inlined as one, allowed by its hash.
+        scripts: Script source of this package or an installed wheel, never of a run; each is inlined
+            at the end of the body and allowed by its hash.
+        policy: Directives that replace those of the page's policy (``{"style-src": "'unsafe-inline'"}``).
+        values: What the template asks for.
+    """
+    from markupsafe import Markup
+
+    style = _inline("".join(asset(name) for name in styles), "style")
+    sources = [_inline(script, "script") for script in scripts]
+    directives = {
+        "default-src": "'none'",
+        "style-src": _hash(style),
+        **({"script-src": " ".join(map(_hash, sources))} if sources else {}),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        **(policy or {}),
+    }
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            style=Markup(style),  # noqa: S704  a file of this package, allowed by its hash
+            scripts=[Markup(source) for source in sources],  # noqa: S704  likewise
+            policy="; ".join(f"{name} {value}" for name, value in directives.items()),
+            **values,
+        )
+    )
+
+
+def asset(name: str) -> str:
+    """A text file from ``templates/``."""
+    return resources.files("gitops_nb.report").joinpath("templates", name).read_text("utf-8")
+
+
+@functools.cache
+def environment() -> Environment:
+    """The one Jinja2 environment: autoescape, no silent undefined, every value made visible first."""
+    import jinja2  # here and not above: the terminal uses gitops_nb.report.text without it
+
+    env = jinja2.Environment(
+        loader=jinja2.FunctionLoader(asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(
+        clip=text.clip,
+        count=words.count,
+        ms=words.milliseconds,
+        json_block=json_block,
+        listed=words.listed,
+    )
+    return env
+
+
+def json_block(value: Any) -> Markup:
+    """JSON for the inside of ``<script type="application/json">``; the HTML parser sees no tag in it."""
+    from markupsafe import Markup
+
+    source = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    for character in "<>&":
+        source = source.replace(character, f"\\u{ord(character):04x}")
+    return Markup(source)  # noqa: S704  the three characters that HTML could read are escapes now
+
+
+def _shown(value: Any) -> Any:
+    from markupsafe import Markup
+
+    if isinstance(value, Markup):
+        return value
+    return text.clip(text.plain(str(value)))
+
+
+def _inline(source: str, element: str) -> str:
+    """Source as the HTML parser will hand it to the browser's hash check."""
+    if f"</{element}" in source.lower():
+        raise ValueError(f"a {element} that holds </{element} would end early")
+    return source.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

@@ -1,0 +1,79 @@
+"""Untrusted text made visible: control characters, ANSI, bidi and zero-width characters, at every sink.
+
+Names, commit messages and log lines come from outside. They are shown as they are, with everything that a
+reader could not see, or that would steer a terminal, a browser or a CI log, written as an escape. Escaping
+for HTML is Jinja's part and comes after this.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that draw nothing although Unicode counts them as printable."""
+
+LIMIT = 4_000
+"""Longest value, in characters, that a page shows before it is cut."""
+
+_CI_COMMAND = re.compile(r"::|##(?=\[)")
+
+
+def plain(text: str) -> str:
+    r"""Makes invisible and steering characters visible; keeps line ends, tabs and every kind of blank.
+
+    >>> plain("ok\x1b[31mred\u202e")
+    'ok\\x1b[31mred\\u202e'
+    """
+    if text.isprintable() and INVISIBLE.isdisjoint(text):
+        return text
+    return "".join(_visible(character) for character in text)
+
+
+def one_line(text: str) -> str:
+    r"""As ``plain``, with line ends and tabs as escapes too: one value cannot pretend to be two lines.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return plain(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def terminal(text: str) -> str:
+    r"""One value, safe to print on a terminal: no escape sequence, no carriage return, one line.
+
+    >>> terminal("\x1b]8;;http://evil\x07click\r")
+    '\\x1b]8;;http://evil\\x07click\\r'
+    """
+    return one_line(text)
+
+
+def ci_log(text: str) -> str:
+    """One value, safe in a CI log: as ``terminal``, and no workflow command of GitHub or Azure in it.
+
+    >>> ci_log("::add-mask::a ##[error]x")
+    ': :add-mask: :a # #[error]x'
+    """
+    return _CI_COMMAND.sub(lambda match: f"{match[0][0]} {match[0][1]}", terminal(text))
+
+
+def clip(text: str, limit: int = LIMIT) -> str:
+    """Cuts a text that is longer than ``limit`` characters, and says how long it was.
+
+    >>> clip("abcdef", 3)
+    'abc… (6 characters)'
+    """
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… ({len(text):,} characters)"
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) == "Zs":
+        return character
+    if character.isprintable() and character not in INVISIBLE:
+        return character
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}" if character != "\r" else "\\r"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
