@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,9 +17,6 @@ from gitops_nb.errors import ConfigurationError
 M = TypeVar("M", bound=BaseModel)
 KINDS: dict[str, type[BaseModel]] = {"Fleet": Fleet, "Policy": Policy, "Runbook": Runbook}
 
-
-class _Problems(Protocol):
-    def problems(self) -> list[tuple[strict_yaml.Where, str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ def _load(path: Path, model: type[M], problems: list[str]) -> M | None:
         value = model.model_validate(document.value)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            where = tuple(part for part in item["loc"] if part not in ("[key]",))
+            where = tuple(part for part in item["loc"] if part != "[key]")
             problems.append(document.problem(where, _word(item)))
         return None
     if isinstance(value, Fleet | Runbook):

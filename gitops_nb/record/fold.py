@@ -155,15 +155,11 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "planned":
             return replace(state, plan=body["plan"], plan_digest=body["digest"])
         case "requested":
-            return replace(
-                state, request=body["request"], request_digest=body["digest"]
-            )
+            return replace(state, request=body["request"], request_digest=body["digest"])
         case "decision":
             return replace(state, decision=body)
         case "approval":
-            return replace(
-                state, approvals=(*state.approvals, body), status=Status.RUNNING
-            )
+            return replace(state, approvals=(*state.approvals, body), status=Status.RUNNING)
         case "target":
             return replace(state, targets=(*state.targets, body))
         case "intent":
@@ -176,8 +172,7 @@ def _apply(state: RunState, record: Record) -> RunState:
             return replace(
                 state,
                 effects=tuple(
-                    _finish(e, record) if e.key == body["key"] else e
-                    for e in state.effects
+                    _finish(e, record) if e.key == body["key"] else e for e in state.effects
                 ),
             )
         case "outcome":
@@ -223,9 +218,7 @@ def _fold_step(state: RunState, record: Record) -> RunState:
         )
     if state.step(name) is None:
         return replace(state, steps=(*state.steps, new))
-    return replace(
-        state, steps=tuple(new if s.name == name else s for s in state.steps)
-    )
+    return replace(state, steps=tuple(new if s.name == name else s for s in state.steps))
 
 
 def _finish(effect: EffectState, record: Record) -> EffectState:
@@ -242,8 +235,5 @@ def _ms_between(earlier: str, later: str) -> int:
     from datetime import datetime
 
     return int(
-        (
-            datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
-        ).total_seconds()
-        * 1000
+        (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() * 1000
     )

@@ -22,6 +22,7 @@ from typing import Any
 
 from gitops_nb.errors import RecordError
 from gitops_nb.model import Json, canonical, format_time, to_json
+from gitops_nb.record.files import fsync_directory
 
 ZERO = "0" * 64
 FILE = "journal.jsonl"
@@ -106,9 +107,7 @@ def _encode(value: Mapping[str, Json], hash_: str) -> bytes:
 class Journal:
     """An open journal. One process writes; its threads may share it."""
 
-    def __init__(
-        self, path: Path, records: tuple[Record, ...], descriptor: int
-    ) -> None:
+    def __init__(self, path: Path, records: tuple[Record, ...], descriptor: int) -> None:
         self.path = path
         self._records = list(records)
         self._descriptor = descriptor
@@ -123,9 +122,7 @@ class Journal:
         """
         path = directory / FILE
         try:
-            descriptor = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
-            )
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             content = path.read_bytes()
             records, good, problems = _parse(content)
             if problems and b"\n" in content[good:]:
@@ -137,7 +134,7 @@ class Journal:
             if good < len(content):
                 os.ftruncate(descriptor, good)
             os.fsync(descriptor)
-            _fsync_directory(directory)
+            fsync_directory(directory)
         except OSError as error:
             raise RecordError(
                 f"cannot write {path}: {error.strerror}",
@@ -194,11 +191,3 @@ class Journal:
         with self._lock:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

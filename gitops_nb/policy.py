@@ -1,0 +1,201 @@
+"""Gates that every change has, and the decision over one plan.
+
+Nothing evaluated means no: a gate that was asked for and has no verdict refuses, and so does a change
+without any gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.catalog.policies import Approver, EnvironmentPolicy, FreezeWindow, Gates, Policy
+from gitops_nb.model import Answer, Approval, Decision, Plan, Verdict
+
+CLOCK_SKEW = timedelta(seconds=120)
+"""How far two honest clocks may differ before an approval counts as future-dated."""
+
+
+class RequesterKind(StrEnum):
+    """Who started a run: a person, or automation without one."""
+
+    PERSON = "person"
+    AUTOMATION = "automation"
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asks. ``evidence`` says how we know ("Git user.email", "GitHub Actions actor")."""
+
+    name: str
+    kind: RequesterKind
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Fleet and policy as they apply to one environment."""
+
+    environment: str
+    auto_deploy: bool
+    approval_required: bool
+    approvals: int
+    lifetime: timedelta
+    gates: Gates
+    freeze_windows: tuple[FreezeWindow, ...]
+    approvers: tuple[Approver, ...]
+
+
+def rules_for(fleet: Fleet, policy: Policy, environment: str) -> Rules:
+    """The rules of one environment of the fleet."""
+    declared = fleet.environments[environment]
+    own = policy.environments.get(environment, EnvironmentPolicy())
+    return Rules(
+        environment=environment,
+        auto_deploy=declared.auto_deploy,
+        approval_required=declared.approval_required,
+        approvals=own.approvals if declared.approval_required else 0,
+        lifetime=policy.approval_lifetime,
+        gates=own.gates,
+        freeze_windows=tuple(w for w in policy.freeze_windows if environment in w.environments),
+        approvers=tuple(a for a in policy.approvers if environment in a.environments),
+    )
+
+
+def freeze(rules: Rules, now: datetime) -> Verdict:
+    """Passes when no freeze window of the environment is open."""
+    open_now = [w for w in rules.freeze_windows if w.start <= now < w.end]
+    if open_now:
+        last = max(open_now, key=lambda w: w.end)
+        return Verdict("freeze", passed=False, reason=f"“{last.name}” is open", clears_at=last.end)
+    coming = min(
+        (w for w in rules.freeze_windows if w.start > now), key=lambda w: w.start, default=None
+    )
+    if coming is None:
+        return Verdict("freeze", passed=True, reason="no freeze now, and none is planned")
+    starts = coming.start.isoformat(sep=" ", timespec="minutes")
+    return Verdict("freeze", passed=True, reason=f"no freeze now; “{coming.name}” starts {starts}")
+
+
+def destructive_change(rules: Rules, plan: Plan) -> Verdict:
+    """Passes when nothing is deleted or replaced, or the policy allows that."""
+    lost = [change.address for change in plan.changes if change.is_destructive]
+    counted = (
+        f"{len(plan.changes)} of {len(plan.changes)} changes"
+        if lost
+        else f"{len(plan.changes)} changes"
+    )
+    if not lost:
+        return Verdict(
+            "destructive_change", passed=True, reason=f"{counted}, nothing is deleted or replaced"
+        )
+    allowed = rules.gates.destructive_change.allow
+    return Verdict(
+        "destructive_change",
+        passed=allowed,
+        reason=f"{len(lost)} deleted or replaced: {', '.join(lost[:3])}"
+        + (" …" if len(lost) > 3 else ""),
+    )
+
+
+def decide(
+    plan: Plan,
+    verdicts: Sequence[Verdict],
+    *,
+    rules: Rules,
+    gates: Sequence[str],
+    requester: Requester,
+    approvals: Sequence[Approval] = (),
+    rejections: Sequence[Approval] = (),
+) -> Decision:
+    """Allowed, waiting, refused or nothing to do, for exactly this plan.
+
+    Args:
+        plan: What would be done.
+        verdicts: The gates' answers.
+        rules: Of the plan's environment.
+        gates: Names of the gates that have to be answered.
+        requester: Who started the run.
+        approvals: Checked approvals (see ``check_approval``).
+        rejections: Checked rejections; one is enough.
+    """
+
+    def answer(kind: Answer, *reasons: str) -> Decision:
+        return Decision(
+            answer=kind,
+            plan_digest=plan.digest,
+            environment=plan.environment,
+            reasons=reasons,
+            verdicts=tuple(verdicts),
+            approvals=tuple(approvals),
+            approvals_needed=rules.approvals,
+        )
+
+    if plan.is_empty:
+        return answer(Answer.NOTHING, plan.summary)
+    missing = [name for name in gates if name not in {v.gate for v in verdicts}]
+    if missing or not gates:
+        return answer(Answer.REFUSED, f"no answer from {', '.join(missing) or 'any gate'}")
+    closed = [f"{v.gate.replace('_', ' ')}: {v.reason}" for v in verdicts if not v.passed]
+    if closed:
+        return answer(Answer.REFUSED, *closed)
+    if rejections:
+        return answer(Answer.REFUSED, *(f"{r.person} rejected it: {r.reason}" for r in rejections))
+    if not rules.auto_deploy and requester.kind is RequesterKind.AUTOMATION:
+        return answer(
+            Answer.REFUSED,
+            f"{rules.environment} is started by a person, and {requester.name} is automation",
+        )
+    persons = {approval.person for approval in approvals}
+    if len(persons) < rules.approvals:
+        lacking = rules.approvals - len(persons)
+        return answer(Answer.WAITING, f"{lacking} of {rules.approvals} approvals missing")
+    if rules.approvals == 0:
+        return answer(Answer.ALLOWED, f"{rules.environment} needs no approval")
+    return answer(Answer.ALLOWED, f"approved by {', '.join(sorted(persons))}")
+
+
+def check_approval(
+    approval: Approval,
+    *,
+    subject: str,
+    run: str,
+    created: datetime,
+    expires: datetime,
+    rules: Rules,
+    requester: str,
+    now: datetime,
+) -> str:
+    """What is wrong with a correctly signed approval or rejection, or the empty text.
+
+    Args:
+        approval: As its file says; the signature was checked before.
+        subject: Digest of the request that waits.
+        run: Id of the run that waits.
+        created: When the request was made.
+        expires: When the request ends.
+        rules: Of the environment.
+        requester: Who asked; that person cannot approve.
+        now: Wall time of the check.
+    """
+    problem = ""
+    if approval.subject != subject:
+        problem = "it answers another request"
+    elif approval.run != run:
+        problem = f"it belongs to run {approval.run}"
+    elif approval.at > now + CLOCK_SKEW:
+        problem = f"it is dated in the future ({approval.at.isoformat()})"
+    elif approval.at < created - CLOCK_SKEW:
+        problem = "it is older than the request"
+    elif approval.expires > expires:
+        problem = "it claims to last longer than the request"
+    elif now >= approval.expires:
+        problem = f"it expired at {approval.expires.isoformat()}"
+    elif approval.person == requester:
+        problem = f"{requester} asked for this change and cannot answer it"
+    elif approval.person not in {a.person for a in rules.approvers}:
+        problem = f"{approval.person} may not approve in {rules.environment}"
+    return problem

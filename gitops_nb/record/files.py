@@ -1,0 +1,71 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from gitops_nb.errors import RecordError
+
+
+def create_file(path: Path, content: bytes) -> None:
+    """Writes a new file durably; the name appears only when the content is complete.
+
+    Raises:
+        RecordError: It exists already, or cannot be written.
+    """
+    temporary = _write_temporary(path, content)
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        raise RecordError(f"cannot create {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(path.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file durably in place of an older one: readers see the old or the new, never a mix.
+
+    Raises:
+        RecordError: It cannot be written; the older one is untouched.
+    """
+    temporary = _write_temporary(path, content)
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError(f"cannot write {path}: {error.strerror}") from error
+    fsync_directory(path.parent)
+
+
+def _write_temporary(path: Path, content: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError(
+            f"cannot write {path}: {error.strerror}", hint="Free disk space or fix permissions."
+        ) from error
+    return temporary
+
+
+def fsync_directory(directory: Path) -> None:
+    """Makes the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """``sha256:`` and the hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

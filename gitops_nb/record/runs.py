@@ -1,0 +1,194 @@
+"""Run directories: create, find, lock, close, list.
+
+One writer at a time: whoever appends holds the run's lock, a flock on ``.locks/<run>`` in the reports
+folder. The kernel frees it when the holder dies, so a lock that can be taken proves that nobody holds it; age proves
+nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from gitops_nb.errors import ConflictError, RecordError, UsageError
+from gitops_nb.model import Json, Status
+from gitops_nb.record import journal
+from gitops_nb.record.files import sha256_file
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Journal
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9]([a-z0-9-]{0,120}[a-z0-9])?")
+LOCKS = ".locks"
+
+
+def new_run_id(runbook: str, environment: str, now: datetime) -> str:
+    """``20261123T020812Z-promotion-production-7c1e``: sortable, readable, unique enough to be typed."""
+    stem = f"{now:%Y%m%dT%H%M%SZ}-{runbook}-{environment}".rstrip("-")
+    return f"{stem}-{secrets.token_hex(2)}"
+
+
+def create_run(reports: Path, run: str) -> Path:
+    """Makes the directory of a new run.
+
+    Raises:
+        RecordError: The reports folder cannot be written.
+    """
+    directory = reports / run
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        directory.mkdir()
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {directory}: {error.strerror}",
+            hint="Name a writable folder with --reports; nothing was run.",
+        ) from error
+    return directory
+
+
+def find_run(reports: Path, name: str) -> Path:
+    """The directory of a run, by its id, an unambiguous part of its beginning or end, or ``last``.
+
+    Raises:
+        UsageError: No run, or several, fit.
+    """
+    runs = run_directories(reports)
+    if name == "last":
+        if runs:
+            return runs[0]
+        raise UsageError(f"no runs in {reports}", hint="Start one with `gitops-nb run RUNBOOK`.")
+    fitting = [path for path in runs if path.name == name] or [
+        path for path in runs if path.name.startswith(name) or path.name.endswith(f"-{name}")
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        some = ", ".join(path.name for path in fitting[:4])
+        raise UsageError(
+            f"{len(fitting)} runs begin with {name!r}: {some}", hint="Give more of the id."
+        )
+    raise UsageError(f"no run {name!r} in {reports}", hint="See `gitops-nb list runs`.")
+
+
+def run_directories(reports: Path) -> list[Path]:
+    """All run directories, newest first."""
+    if not reports.is_dir():
+        return []
+    found = [
+        Path(entry.path)
+        for entry in os.scandir(reports)
+        if RUN_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+    ]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def read_run(directory: Path) -> RunState:
+    """The state of a run as far as its journal holds; a run without a journal is pending."""
+    path = directory / journal.FILE
+    if not path.is_file():
+        return RunState(run=directory.name)
+    records, _ = journal.read(path)
+    return fold(records)
+
+
+class Lock:
+    """An exclusive lock that the operating system frees when its holder dies."""
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self._file = file
+        self.path = path
+
+    def release(self) -> None:
+        """Frees the lock; doing it twice does no harm."""
+        if not self._file.closed:
+            self._file.close()
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor; a child that inherits it keeps the lock."""
+        return self._file.fileno()
+
+
+def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | None:
+    """Takes the lock ``name`` in a reports folder, or returns None when somebody holds it.
+
+    ``holder`` is written into the file, for people: who, why, since when.
+    """
+    folder = reports / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    file.seek(0)
+    file.truncate()
+    json.dump(dict(holder), file)
+    file.flush()
+    return Lock(file, path)
+
+
+def lock_holder(reports: Path, name: str) -> Mapping[str, Json]:
+    """What the holder of a lock wrote about itself; empty when it cannot be read."""
+    try:
+        value = json.loads((reports / LOCKS / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def is_held(reports: Path, name: str) -> bool:
+    """Whether a living process holds the lock."""
+    path = reports / LOCKS / name
+    if not path.exists():
+        return False
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+@contextmanager
+def locked(reports: Path, name: str, holder: Mapping[str, Json]) -> Iterator[Lock]:
+    """Holds a lock for a block.
+
+    Raises:
+        ConflictError: Somebody else holds it; the message says who.
+    """
+    lock = try_lock(reports, name, holder)
+    if lock is None:
+        other = lock_holder(reports, name)
+        who = f"{other.get('who', 'another process')} (process {other.get('pid', '?')}) since {other.get('since', '?')}"
+        raise ConflictError(f"{name} is held by {who}", hint="Wait for it to end, then try again.")
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def seal(directory: Path, open_journal: Journal) -> None:
+    """Writes the digest of every file of the run into the journal; from here on ``verify`` knows them all."""
+    files = {
+        str(path.relative_to(directory)): sha256_file(path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != journal.FILE and not path.is_symlink()
+    }
+    open_journal.append("sealed", files=files)
+
+
+def status_now(reports: Path, state: RunState) -> Status:
+    """The run's status, corrected by its lock: "running" without a living holder was killed."""
+    if state.status in (Status.RUNNING, Status.PENDING) and not is_held(reports, state.run):
+        return Status.NEEDS_ATTENTION if state.in_doubt else Status.FAILED
+    return state.status
