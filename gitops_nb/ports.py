@@ -190,12 +190,17 @@ class ArgoWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """How a process ended. Streams are text with undecodable bytes replaced."""
+    """How a process ended. ``output`` is its standard output; ``stderr`` is text, undecodable bytes replaced."""
 
     argv: tuple[str, ...]
     exit_code: int
-    stdout: str
+    output: bytes
     stderr: str
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text, undecodable bytes replaced."""
+        return self.output.decode(errors="replace")
 
 
 class Processes(Protocol):
@@ -217,14 +222,30 @@ class Processes(Protocol):
         """
 
 
+class Artifacts(Protocol):
+    """Fetches files that the fleet names together with their digest."""
+
+    def fetch(self, source: str, *, sha256: str) -> bytes:
+        """The file at a workspace path or an HTTPS address.
+
+        Raises:
+            ConfigurationError: What is there has another digest, or nothing is there.
+            UnavailableError: The server does not answer.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """All readers of a run. ``clusters`` is keyed by cluster name, ``argo`` by environment."""
+    """All readers of a run. ``clusters`` is keyed by cluster name, ``argo`` by cluster name as well.
+
+    ``argo[NAME]`` is the Argo CD that deploys to cluster NAME; several names may share one.
+    """
 
     git: GitReader
     clusters: Mapping[str, ClusterReader]
     argo: Mapping[str, ArgoReader]
     clock: Clock
+    artifacts: Artifacts
 
 
 class Probe(Protocol):

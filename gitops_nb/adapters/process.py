@@ -59,7 +59,7 @@ class LocalProcesses:
         return Completed(
             argv=argv,
             exit_code=process.returncode,
-            stdout=stdout.decode(errors="replace"),
+            output=stdout,
             stderr=stderr.decode(errors="replace"),
         )
 

@@ -1,0 +1,1 @@
+"""Live adapters: the ports, implemented on the real systems."""

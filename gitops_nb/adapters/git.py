@@ -1,0 +1,429 @@
+"""Git through its own command line: a bare cache per repository, no work tree, no rebase.
+
+Reading asks the remote for its tip and fetches only what the cache lacks. Writing builds one commit on
+exactly the given parent and pushes it with a lease: a moved tip is a ConflictError, never a merge. Refs are resolved
+to 40 hex once; nothing that a person or a repository wrote is ever read as an option.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gitops_nb.errors import ConflictError, UnavailableError, UsageError
+from gitops_nb.model import Blob, Commit
+from gitops_nb.ports import Completed, FileChange, Processes
+
+SHA = re.compile(r"[0-9a-f]{40}")
+REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+-]{0,199}")
+_URL = re.compile(
+    r"(https|ssh|file)://[^\s-]\S*|/\S[^\n]*|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-]\S*"
+)
+_LOCAL_S = 60.0
+_REMOTE_S = 120.0
+_SAFE = (
+    "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
+    "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
+    "-c", "protocol.ssh.allow=always", "-c", "protocol.file.allow=always",
+)  # fmt: skip
+_LOG_FORMAT = "%H%x00%P%x00%an%x00%aI%x00%cI%x00%s%x00%(trailers:only=true,unfold=true)%x01"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository as fleet.yaml names it."""
+
+    url: str
+    branch: str
+
+
+class Git:
+    """Implements ``ports.GitReader`` and ``ports.GitWriter``.
+
+    Args:
+        remotes: Repositories by name.
+        cache: Folder for the bare caches; made when needed.
+        processes: Runs git.
+        author: Name that commits carry, with an e-mail address.
+    """
+
+    def __init__(
+        self,
+        remotes: Mapping[str, Remote],
+        *,
+        cache: Path,
+        processes: Processes,
+        author: tuple[str, str],
+    ) -> None:
+        self._remotes = remotes
+        self._cache = cache
+        self._processes = processes
+        self._author = author
+        for name, remote in remotes.items():
+            if not _URL.fullmatch(remote.url):
+                raise UsageError(
+                    f"repository {name}: {remote.url!r} is not a Git address",
+                    hint="Use https://, ssh://, user@host:path or file://.",
+                )
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def tip(self, repository: str, branch: str) -> str:
+        """See ``ports.GitReader.tip``."""
+        remote = self._remote(repository)
+        reference = f"refs/heads/{_checked(branch)}"
+        done = self._git(("ls-remote", "--", remote.url, reference), timeout_s=_REMOTE_S)
+        if done.exit_code != 0:
+            raise self._unreachable(repository, done)
+        sha = done.stdout.split("\t")[0].strip()
+        if not SHA.fullmatch(sha):
+            raise UnavailableError(
+                f"{repository} has no branch {branch}", hint="Check `repositories` in fleet.yaml."
+            )
+        self._ensure(repository, sha)
+        return sha
+
+    def resolve(self, repository: str, name: str) -> str | None:
+        """See ``ports.GitReader.resolve``."""
+        self._fetch(repository)
+        done = self._in_cache(
+            repository,
+            (
+                "rev-parse",
+                "--quiet",
+                "--verify",
+                "--end-of-options",
+                f"{_checked(name)}^{{commit}}",
+            ),
+        )
+        sha = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+        return sha if done.exit_code == 0 and SHA.fullmatch(sha) else None
+
+    def read(self, repository: str, revision: str, path: str) -> Blob | None:
+        """See ``ports.GitReader.read``."""
+        self._ensure(repository, revision)
+        asked = f"{_sha(revision)}:{path}\n"
+        if "\n" in path:
+            raise UsageError(f"{path!r} is not a path")
+        done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
+        header, _, rest = done.output.partition(b"\n")
+        parts = header.split(b" ")
+        if done.exit_code != 0 or len(parts) != 3 or parts[1] != b"blob":
+            return None
+        return Blob(path, parts[0].decode(), rest[: int(parts[2])])
+
+    def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
+        """See ``ports.GitReader.list_files``."""
+        self._ensure(repository, revision)
+        done = self._in_cache(
+            repository,
+            (
+                "ls-tree",
+                "-r",
+                "-z",
+                "--name-only",
+                "--end-of-options",
+                _sha(revision),
+                "--",
+                f"{folder.rstrip('/')}/",
+            ),
+        )
+        return tuple(
+            sorted(name.decode(errors="replace") for name in done.output.split(b"\0") if name)
+        )
+
+    def log(
+        self, repository: str, revision: str, *, path: str = "", limit: int = 0
+    ) -> tuple[Commit, ...]:
+        """See ``ports.GitReader.log``."""
+        self._ensure(repository, revision)
+        options = (f"--max-count={limit}",) if limit else ()
+        paths = ("--", path) if path else ()
+        done = self._in_cache(
+            repository,
+            (
+                "log",
+                f"--format={_LOG_FORMAT}",
+                *options,
+                "--end-of-options",
+                _sha(revision),
+                *paths,
+            ),
+        )
+        return tuple(_parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
+
+    def changes(
+        self, repository: str, revision: str, *, folders: tuple[str, ...] = ()
+    ) -> Iterator[FileChange]:
+        """See ``ports.GitReader.changes``."""
+        self._ensure(repository, revision)
+        paths = ("--", *folders) if folders else ()
+        done = self._in_cache(
+            repository,
+            (
+                "log", "--first-parent", "-m", "--reverse", "--raw", "--no-renames", "--no-abbrev", "-z",
+                "--format=%x01%H %at %ct", "--end-of-options", _sha(revision), *paths,
+            ),
+            timeout_s=_REMOTE_S,
+        )  # fmt: skip
+        rows = list(_parse_raw(done.output))
+        contents = self._contents(repository, {blob for *_, blob in rows if blob})
+        for sha, authored, committed, path, status, blob in rows:
+            yield FileChange(sha, authored, committed, path, status, contents.get(blob))
+
+    def _contents(self, repository: str, blobs: set[str]) -> dict[str, bytes]:
+        """Contents of many blobs with one process."""
+        if not blobs:
+            return {}
+        asked = "\n".join(sorted(blobs)) + "\n"
+        done = self._in_cache(
+            repository,
+            ("cat-file", "--batch", "--buffer"),
+            stdin=asked.encode(),
+            timeout_s=_REMOTE_S,
+        )
+        contents: dict[str, bytes] = {}
+        at = 0
+        while at < len(done.output):
+            end = done.output.index(b"\n", at)
+            blob, kind, size = done.output[at:end].decode().split(" ")
+            if kind != "blob":
+                raise UnavailableError(f"{repository}: {blob} is a {kind}", hint="Fetch it again.")
+            contents[blob] = done.output[end + 1 : end + 1 + int(size)]
+            at = end + int(size) + 2
+        return contents
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def commit(
+        self, repository: str, *, branch: str, parent: str, files: Mapping[str, bytes], message: str
+    ) -> str:
+        """See ``ports.GitWriter.commit``."""
+        remote = self._remote(repository)
+        reference = f"refs/heads/{_checked(branch)}"
+        self._ensure(repository, parent)
+        sha = self._build(repository, parent, files, message)
+        done = self._in_cache(
+            repository,
+            (
+                "push",
+                "--porcelain",
+                f"--force-with-lease={reference}:{_sha(parent)}",
+                "--",
+                remote.url,
+                f"{sha}:{reference}",
+            ),
+            timeout_s=_REMOTE_S,
+        )
+        if done.exit_code == 0:
+            return sha
+        # The texts of a rejected push differ by server; what the remote says now does not.
+        tip = self.tip(repository, branch)
+        if tip == sha or self._is_ancestor(repository, sha, tip):
+            return sha
+        if tip != parent:
+            raise ConflictError(f"{repository}: {branch} moved from {parent[:8]} to {tip[:8]}")
+        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise UnavailableError(
+            f"{repository} refuses the push to {branch}: {last[0]}",
+            hint="Check branch protection and credentials; nothing was changed.",
+        )
+
+    def _build(self, repository: str, parent: str, files: Mapping[str, bytes], message: str) -> str:
+        """One commit object on ``parent`` in the cache; no ref moves."""
+        listed = self._in_cache(
+            repository, ("ls-tree", "-z", "--end-of-options", _sha(parent), "--", *sorted(files))
+        )
+        modes = {
+            row.split(b"\t", 1)[1].decode(): row.split(b" ", 1)[0].decode()
+            for row in listed.output.split(b"\0")
+            if row
+        }
+        name, mail = self._author
+        now = int(datetime.now(UTC).timestamp())
+        reference = f"refs/gitops-nb/{os.getpid()}-{os.urandom(4).hex()}"
+        text = message.encode()
+        stream = [
+            f"commit {reference}\nmark :1\n".encode(),
+            f"committer {name} <{mail}> {now} +0000\n".encode(),
+            b"data %d\n%s\n" % (len(text), text),
+            f"from {parent}\n".encode(),
+        ]
+        for path, content in sorted(files.items()):
+            mode = modes.get(path, "100644")
+            stream.append(f"M {mode} inline {_quoted(path)}\ndata {len(content)}\n".encode())
+            stream.append(content + b"\n")
+        # The commit's name is asked for in the stream; resetting the ref to zero removes it again.
+        stream.append(f"get-mark :1\nreset {reference}\nfrom {'0' * 40}\n\ndone\n".encode())
+        built = self._in_cache(
+            repository, ("fast-import", "--quiet", "--done"), stdin=b"".join(stream)
+        )
+        sha = built.stdout.strip()
+        if built.exit_code != 0 or not SHA.fullmatch(sha):
+            raise UnavailableError(f"cannot build a commit: {built.stderr.strip()[-300:]}")
+        return sha
+
+    # -- the cache -------------------------------------------------------------------------------
+
+    def _remote(self, repository: str) -> Remote:
+        try:
+            return self._remotes[repository]
+        except KeyError:
+            raise UsageError(
+                f"unknown repository {repository!r}", hint="Add it to `repositories` in fleet.yaml."
+            ) from None
+
+    def _folder(self, repository: str) -> Path:
+        folder = self._cache / f"{repository}.git"
+        if not (folder / "HEAD").is_file():
+            self._cache.mkdir(parents=True, exist_ok=True)
+            done = self._git(("init", "--bare", "--quiet", "--", str(folder)), timeout_s=_LOCAL_S)
+            if done.exit_code != 0:
+                raise UnavailableError(f"cannot make {folder}: {done.stderr.strip()}")
+        return folder
+
+    def _ensure(self, repository: str, sha: str) -> None:
+        """Makes sure the cache holds a commit."""
+        known = self._in_cache(repository, ("cat-file", "-e", f"{_sha(sha)}^{{commit}}"))
+        if known.exit_code != 0:
+            self._fetch(repository)
+            again = self._in_cache(repository, ("cat-file", "-e", f"{sha}^{{commit}}"))
+            if again.exit_code != 0:
+                raise UnavailableError(
+                    f"{repository} has no commit {sha}", hint="Was its history rewritten?"
+                )
+
+    def _fetch(self, repository: str) -> None:
+        remote = self._remote(repository)
+        with _exclusive(self._folder(repository) / "gitops-nb.lock"):
+            done = self._in_cache(
+                repository,
+                (
+                    "fetch",
+                    "--quiet",
+                    "--prune",
+                    "--tags",
+                    "--force",
+                    "--",
+                    remote.url,
+                    "+refs/heads/*:refs/heads/*",
+                ),
+                timeout_s=_REMOTE_S,
+            )
+        if done.exit_code != 0:
+            raise self._unreachable(repository, done)
+
+    def _is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
+        done = self._in_cache(
+            repository, ("merge-base", "--is-ancestor", _sha(ancestor), _sha(descendant))
+        )
+        return done.exit_code == 0
+
+    def _in_cache(
+        self,
+        repository: str,
+        argv: tuple[str, ...],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = _LOCAL_S,
+    ) -> Completed:
+        return self._git(argv, folder=self._folder(repository), stdin=stdin, timeout_s=timeout_s)
+
+    def _git(
+        self,
+        argv: tuple[str, ...],
+        *,
+        timeout_s: float,
+        folder: Path | None = None,
+        stdin: bytes = b"",
+    ) -> Completed:
+        where = ("--git-dir", str(folder)) if folder else ()
+        return self._processes.run(
+            ("git", *_SAFE, *where, *argv),
+            timeout_s=timeout_s,
+            stdin=stdin,
+            environment={
+                "GIT_TERMINAL_PROMPT": "0",
+                "GIT_SSH_COMMAND": os.environ.get(
+                    "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10"
+                ),
+                "LC_ALL": "C.UTF-8",
+                **{
+                    k: v
+                    for k, v in os.environ.items()
+                    if k in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
+                },
+            },
+        )
+
+    def _unreachable(self, repository: str, done: Completed) -> UnavailableError:
+        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        return UnavailableError(
+            f"cannot reach repository {repository}: {last[0]}",
+            hint="Check its url and your credentials.",
+        )
+
+
+def _checked(name: str) -> str:
+    if not REF.fullmatch(name) or ".." in name:
+        raise UsageError(
+            f"{name!r} is not a branch, tag or commit", hint="Use letters, digits and . _ / @ + -"
+        )
+    return name
+
+
+def _sha(text: str) -> str:
+    if not SHA.fullmatch(text):
+        raise UsageError(f"{text!r} is not a full commit id")
+    return text
+
+
+def _quoted(path: str) -> str:
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _parse_commit(text: str) -> Commit:
+    sha, parents, author, authored, committed, subject, trailers = text.lstrip("\n").split(
+        "\x00", 6
+    )
+    pairs = (line.split(": ", 1) for line in trailers.splitlines() if ": " in line)
+    return Commit(
+        sha=sha,
+        parents=tuple(parents.split()),
+        author=author,
+        authored_at=datetime.fromisoformat(authored).astimezone(UTC),
+        committed_at=datetime.fromisoformat(committed).astimezone(UTC),
+        subject=subject,
+        trailers={key: value.strip() for key, value in pairs},
+    )
+
+
+def _parse_raw(output: bytes) -> Iterator[tuple[str, int, int, str, str, str]]:
+    """Rows of ``git log --raw -z``: sha, authored, committed, path, status, new blob ("" when deleted)."""
+    sha, authored, committed = "", 0, 0
+    fields = iter(output.replace(b"\x01", b"\0\x01").split(b"\0"))
+    for raw in fields:
+        field = raw.lstrip(b"\n")
+        if field.startswith(b"\x01"):
+            parts = field[1:].split(b"\n")[0].split(b" ")
+            sha, authored, committed = parts[0].decode(), int(parts[1]), int(parts[2])
+            field = field.partition(b"\n")[2].lstrip(b"\n")
+        if field.startswith(b":"):
+            _, mode, _, blob, status = field.decode().split(" ")
+            path = next(fields).decode(errors="replace")
+            if mode == "160000":  # a submodule is not a file
+                continue
+            yield sha, authored, committed, path, status[0], "" if status[0] == "D" else blob
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
