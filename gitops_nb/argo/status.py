@@ -1,0 +1,123 @@
+"""Readers of an Argo CD Application: its revisions, its history, its operation.
+
+Every reader takes the custom resource as stored; parts that are absent or null read as empty.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gitops_nb.argo.rollout import images_of
+from gitops_nb.model import Json, parse_time
+from gitops_nb.ports import Snapshot
+
+IDENTIFIER = "gitops-nb/id"
+"""Name of the entry in ``operation.info`` that tells our operations from those of others."""
+
+
+def current_revisions(application: Json) -> tuple[str, ...]:
+    """The commits Argo CD compared with last, one per source; empty when it could not compare."""
+    sync = at(application, "status", "sync")
+    return tuple(sync.get("revisions") or ()) or tuple(filter(None, (sync.get("revision"),)))
+
+
+def current_images(snapshot: Snapshot) -> tuple[str, ...]:
+    """Images that the workloads' templates name, sorted; not what is still terminating."""
+    return tuple(
+        sorted({image for workload in snapshot.workloads for image in images_of(workload)})
+    )
+
+
+def is_automated(application: Json) -> bool:
+    """True when Argo CD syncs this Application by itself."""
+    automated = at(application, "spec", "syncPolicy").get("automated")
+    return automated is not None and automated.get("enabled") is not False
+
+
+def last_deployment(application: Json, revision: str) -> Json | None:
+    """The newest history entry for a revision, or None.
+
+    An entry means that a full sync succeeded, not that its pods ran; syncs of a part, self-heals and commits
+    that change no manifest leave none.
+    """
+    entries = (e for e in reversed(history_of(application)) if revision in revisions_of(e))
+    return next(entries, None)
+
+
+def healthy_since(application: Json) -> datetime | None:
+    """Since when the Application has been Healthy at what it runs now, or None when it is not Healthy.
+
+    A quick rollout may never show as Progressing, so the arrival of the revision counts too; a resync of the same
+    revision does not start the time again.
+    """
+    health = at(application, "status", "health")
+    if health.get("status") != "Healthy" or not health.get("lastTransitionTime"):
+        return None
+    since = parse_time(health["lastTransitionTime"])
+    history = history_of(application)
+    arrived = None
+    for entry in reversed(history):
+        if revisions_of(entry) != revisions_of(history[-1]):
+            break
+        arrived = entry
+    return max(since, parse_time(arrived["deployedAt"])) if arrived else since
+
+
+def failed_resources(state: Json) -> list[str]:
+    """A sentence for each object or hook that failed in the last operation."""
+    results = (state.get("syncResult") or {}).get("resources") or ()
+    return [
+        f"{r['kind']} {r['name']}: {r.get('message', '')}"
+        for r in results
+        if r.get("status") == "SyncFailed" or r.get("hookPhase") in ("Failed", "Error")
+    ]
+
+
+def out_of_sync(application: Json) -> list[str]:
+    """A sentence for each object that differs from Git."""
+    resources = at(application, "status").get("resources") or ()
+    return [
+        f"{r['kind']} {r['name']} {'would be pruned' if r.get('requiresPruning') else 'is OutOfSync'}"
+        for r in resources
+        if r.get("status") == "OutOfSync"
+    ]
+
+
+def error_conditions(application: Json) -> list[Json]:
+    """The Application's conditions that are errors, each with type and message."""
+    conditions = at(application, "status").get("conditions") or ()
+    return [c for c in conditions if c.get("type", "").endswith("Error")]
+
+
+def history_of(application: Json) -> list[Json]:
+    """The deployment history, oldest first; Argo CD keeps ten entries."""
+    return list(at(application, "status").get("history") or ())
+
+
+def operation_state(application: Json) -> Json:
+    """``status.operationState``, {} when there is none."""
+    return at(application, "status", "operationState")
+
+
+def identifiers(operation: Json) -> list[str]:
+    """Our identifiers in an operation."""
+    info = (operation or {}).get("info") or ()
+    return [item.get("value", "") for item in info if item.get("name") == IDENTIFIER]
+
+
+def revisions_of(value: Json) -> tuple[str, ...]:
+    """Revisions named by an operation, a result or a history entry, one per source."""
+    return tuple(value.get("revisions") or ()) or tuple(filter(None, (value.get("revision"),)))
+
+
+def source_of(application: Json) -> tuple[str, str]:
+    """Repository URL and branch of a single-source Application."""
+    source = at(application, "spec", "source")
+    return source.get("repoURL", ""), source.get("targetRevision", "")
+
+
+def at(value: Json, *keys: str) -> Json:
+    """A part of an object; {} where it is absent or null, as the API server and old versions leave it."""
+    for key in keys:
+        value = (value or {}).get(key)
+    return value or {}
