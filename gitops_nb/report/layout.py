@@ -12,15 +12,20 @@ import base64
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from gitops_nb.report import text, words
 
+from gitops_nb.model import Table
+
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+
+_NUMBER = re.compile(r"[-+\u2212]?[\d,.\u202f]+([ \u00a0]?(%|s|ms|min|h|d|k?B|MB))?")
 
 
 def page(
@@ -89,6 +94,7 @@ def environment() -> Environment:
         ms=words.milliseconds,
         json_block=json_block,
         listed=words.listed,
+        numeric_columns=numeric_columns,
     )
     return env
 
@@ -101,6 +107,17 @@ def json_block(value: Any) -> Markup:
     for character in "<>&":
         source = source.replace(character, f"\\u{ord(character):04x}")
     return Markup(source)  # noqa: S704  the three characters that HTML could read are escapes now
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """For each column of a table of texts whether it holds numbers, so that they can stand right.
+
+    A ragged row counts with the cells it has; the first column names the row and is never one.
+    """
+    width = max([len(table.columns), *(len(row) for row in table.rows)])
+    cells = [[row[i] for row in table.rows if i < len(row) and row[i]] for i in range(width)]
+    found = [bool(column) and all(_NUMBER.fullmatch(cell) for cell in column) for column in cells]
+    return [number and i > 0 for i, number in enumerate(found)]
 
 
 def _shown(value: Any) -> Any:

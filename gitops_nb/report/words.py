@@ -22,7 +22,11 @@ def duration(span: timedelta) -> str:
     if 0 <= seconds < 1:
         return f"{round(seconds * 1000)}{NBSP}ms"
     whole = max(round(seconds), 0)
-    for size_s, large, small_s, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size_s, large, small_s, small in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= size_s:
             rest = whole % size_s // small_s
             return f"{whole // size_s}{NBSP}{large}" + (f" {rest}{NBSP}{small}" if rest else "")
@@ -35,10 +39,10 @@ def milliseconds(count: int) -> str:
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun.
+    r"""A number with its noun.
 
     >>> count(1, "gate"), count(3, "gate"), count(2, "entry", "entries")
-    ('1\\xa0gate', '3\\xa0gates', '2\\xa0entries')
+    ('1\xa0gate', '3\xa0gates', '2\xa0entries')
     """
     word = noun if number == 1 else plural or f"{noun}s"
     return f"{number:,}{NBSP}{word}"
@@ -100,9 +104,14 @@ class Times:
         if not moment:
             return ""
         span = self.now - self.local(moment)
-        if span < timedelta(0):
-            return f"in{NBSP}{duration(-span)}"
-        return f"{duration(span)}{NBSP}ago" if span >= timedelta(seconds=1) else "just now"
+        if abs(span) < timedelta(seconds=1):
+            return "just now"
+        rough = abs(span)
+        if timedelta(minutes=1) <= rough < timedelta(hours=1):
+            rough -= rough % timedelta(minutes=1)
+        return (
+            f"in{NBSP}{duration(rough)}" if span < timedelta(0) else f"{duration(rough)}{NBSP}ago"
+        )
 
     def iso(self, moment: str | datetime) -> str:
         """For the ``datetime`` attribute of ``<time>``."""

@@ -1,0 +1,241 @@
+"""What happened, what to do next and how to take it back, in sentences; from the fold only.
+
+Free of the reader's zone and of the present moment, so that report.json and report.html say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from gitops_nb.model import Approval, Decision, Outcome, Plan, Result, Status, from_json
+from gitops_nb.record.fold import EffectState, RunState
+from gitops_nb.report.words import count, listed
+
+WORDS = {
+    Status.PENDING: "pending",
+    Status.RUNNING: "not ended",
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.SKIPPED: "skipped",
+    Status.WAITING: "waiting for approval",
+    Status.REFUSED: "refused",
+    Status.NEEDS_ATTENTION: "needs attention",
+    Status.CANCELLED: "cancelled",
+}
+"""The word beside the shape and the colour of a status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A run in sentences. ``title`` is the finding; ``command`` is what to type next, "" for nothing."""
+
+    word: str
+    title: str
+    sentence: str
+    next_word: str
+    next_sentence: str
+    command: str
+    undo_sentence: str
+    undo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The JSON parts of a fold as values; None where the run did not come so far."""
+
+    plan: Plan | None
+    decision: Decision | None
+    outcome: Outcome | None
+    approvals: tuple[Approval, ...]
+
+
+def parts(run: RunState) -> Parts:
+    """Reads the JSON parts of the fold."""
+    return Parts(
+        plan=from_json(Plan, run.plan) if run.plan else None,
+        decision=from_json(Decision, run.decision) if run.decision else None,
+        outcome=from_json(Outcome, run.outcome) if run.outcome else None,
+        approvals=tuple(from_json(Approval, item) for item in run.approvals),
+    )
+
+
+def tell(run: RunState) -> Story:
+    """Chooses title, sentence and next step by the run's status."""
+    known = parts(run)
+    title, sentence = _finding(run, known)
+    next_word, next_sentence, command = _next(run, known)
+    undo_sentence, undo = _undo(run, known)
+    return Story(
+        word=WORDS[run.status],
+        title=title,
+        sentence=sentence,
+        next_word=next_word,
+        next_sentence=next_sentence,
+        command=command,
+        undo_sentence=undo_sentence,
+        undo=undo,
+    )
+
+
+def subject(run: RunState) -> str:
+    """What the run is about, in a few words: its subject, else its runbook."""
+    return str(run.opened.get("subject") or run.opened.get("title") or run.runbook or "this run")
+
+
+def requester(run: RunState) -> str:
+    """The person or automation that asked for the run."""
+    value = run.opened.get("requester")
+    name = cast("Mapping[str, object]", value).get("name") if isinstance(value, Mapping) else value
+    return str(name or "")
+
+
+def done(run: RunState) -> tuple[EffectState, ...]:
+    """Effects whose result is recorded."""
+    return tuple(effect for effect in run.effects if not effect.is_open)
+
+
+def consents(known: Parts) -> tuple[Approval, ...]:
+    """Approvals that say yes; those of the decision count, else those that the journal received."""
+    given = (
+        known.decision.approvals if known.decision and known.decision.approvals else known.approvals
+    )
+    return tuple(approval for approval in given if approval.answer == "approve")
+
+
+def rejections(known: Parts) -> tuple[Approval, ...]:
+    """Answers that say no."""
+    given = (*known.approvals, *(known.decision.approvals if known.decision else ()))
+    unique = {(item.person, item.at): item for item in given if item.answer == "reject"}
+    return tuple(unique.values())
+
+
+def missing_approvals(known: Parts) -> int:
+    """How many more persons have to say yes."""
+    if known.decision is None:
+        return 0
+    persons = {approval.person for approval in consents(known)}
+    return max(known.decision.approvals_needed - len(persons), 0)
+
+
+def is_nothing_to_do(known: Parts) -> bool:
+    """True when the plan held no change and the run ended well because of that."""
+    if known.outcome is not None:
+        return known.outcome.result is Result.NOTHING
+    return known.plan is not None and known.plan.is_empty
+
+
+def _finding(run: RunState, known: Parts) -> tuple[str, str]:
+    name = subject(run)
+    match run.status:
+        case Status.SUCCEEDED | Status.FAILED if known.outcome:
+            return known.outcome.title, known.outcome.sentence or run.reason
+        case Status.SUCCEEDED if is_nothing_to_do(known):
+            reasons = " ".join(known.decision.reasons) if known.decision else ""
+            return f"{name}: nothing to do", reasons or run.reason
+        case Status.SUCCEEDED:
+            changed = "nothing was changed" if not run.effects else ""
+            return f"{name}: planned, {changed}" if changed else f"{name}: done", run.reason
+        case Status.FAILED:
+            step = next((s.name for s in run.steps if s.status is Status.FAILED), "")
+            return f"{name} failed" + (f" in {step}" if step else ""), run.reason or _changed(run)
+        case Status.WAITING:
+            needed = missing_approvals(known)
+            what = f"waits for {count(needed, 'approval')}" if needed else "waits"
+            summary = known.plan.summary if known.plan else run.reason
+            return f"{name} {what}", f"Nothing has changed yet. {summary}"
+        case Status.REFUSED:
+            return _refusal(run, known)
+        case Status.NEEDS_ATTENTION:
+            return (
+                f"{name} needs attention: {count(len(run.in_doubt), 'effect')} in doubt",
+                run.reason or "An effect was begun and its result was never recorded.",
+            )
+        case Status.CANCELLED:
+            return f"{name} was cancelled", f"{_stop(run.reason)} {_changed(run)}".strip()
+    step = next((s.name for s in run.steps if s.status is Status.RUNNING), "")
+    where = f"The last record is from step {step}. " if step else ""
+    return (
+        f"{name}: no end is recorded",
+        f"{where}Either the run still goes on, or its runner was killed; a journal cannot tell.",
+    )
+
+
+def _refusal(run: RunState, known: Parts) -> tuple[str, str]:
+    name = subject(run)
+    rejected = rejections(known)
+    if rejected:
+        reason = f"“{rejected[-1].reason}” " if rejected[-1].reason else ""
+        return f"{rejected[-1].person} rejected {name}", f"{reason}{_changed(run)}"
+    closed = (
+        [verdict for verdict in known.decision.verdicts if not verdict.passed]
+        if known.decision
+        else []
+    )
+    if closed and known.decision and known.decision.answer.value == "refused":
+        gates = listed([f"“{verdict.gate}”" for verdict in closed])
+        reasons = " ".join(_stop(verdict.reason) for verdict in closed)
+        verb = "refuses" if len(closed) == 1 else "refuse"
+        return f"Gate {gates} {verb} {name}", f"{reasons} {_changed(run)}"
+    return f"{name} was refused", f"{_stop(run.reason)} {_changed(run)}".strip()
+
+
+def _changed(run: RunState) -> str:
+    if not run.effects:
+        return "Nothing was changed."
+    names = listed([effect.key for effect in done(run)])
+    text = f"{count(len(done(run)), 'effect')} done before: {names}." if names else ""
+    if run.in_doubt:
+        text = f"{text} In doubt: {listed([effect.key for effect in run.in_doubt])}.".strip()
+    return text
+
+
+def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
+    outcome = known.outcome
+    match run.status:
+        case Status.WAITING:
+            asked = requester(run)
+            who = f"Another person than {asked}" if asked else "Another person"
+            return (
+                "Next",
+                f"{who} reads the change and the gates, then approves or rejects.",
+                run.command or f"gitops-nb approve {run.run}",
+            )
+        case Status.NEEDS_ATTENTION:
+            asks = "Resume asks the outside system whether the effect happened, and repeats nothing silently."
+            return "Settle", run.hint or asks, run.command or f"gitops-nb resume {run.run}"
+        case Status.RUNNING | Status.PENDING:
+            return (
+                "Next",
+                "If nothing runs any more, resume: finished steps are kept, interrupted effects are probed.",
+                run.command or f"gitops-nb resume {run.run}",
+            )
+        case Status.CANCELLED:
+            goes_on = "Resume goes on where the run stopped; finished effects are not repeated."
+            return "Next", run.hint or goes_on, run.command or f"gitops-nb resume {run.run}"
+        case Status.FAILED if outcome:
+            command = outcome.command or outcome.undo or run.command
+            text = outcome.next_step or run.hint or "Read the reason below."
+            return ("Go back" if command and command == outcome.undo else "Next"), text, command
+        case Status.SUCCEEDED if outcome and (outcome.next_step or outcome.command):
+            return "Next", outcome.next_step, outcome.command
+        case Status.SUCCEEDED:
+            return "Next", run.hint or "Nothing to do.", run.command
+    return "Next", run.hint or "Read the reason, then ask again.", run.command
+
+
+def _undo(run: RunState, known: Parts) -> tuple[str, str]:
+    command = known.outcome.undo if known.outcome else ""
+    rollback = str(run.opened.get("rollback") or "")
+    if not run.effects:
+        return "This run changed nothing, so there is nothing to take back.", ""
+    return rollback or "The runbook declares no way back.", command
+
+
+def _stop(reason: str) -> str:
+    """A reason as a sentence of its own: messages come without a full stop."""
+    if not reason:
+        return ""
+    text = reason[0].upper() + reason[1:]
+    return text if text[-1] in ".!?”" else f"{text}."
