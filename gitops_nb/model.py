@@ -7,6 +7,7 @@ and for the request and state types of the slices; ``digest`` is computed over t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Json = Any
 """What ``json.loads`` returns. Journal values never hold floats where they are digested."""
@@ -319,11 +320,15 @@ def from_json(kind: type[T], value: Json) -> T:
     Raises:
         pydantic.ValidationError: The JSON does not fit the type.
     """
-    from pydantic import (
-        TypeAdapter,
-    )  # costs 0.1 s: only runs pay for it, not `gitops-nb list`
+    return cast("T", _adapter(kind).validate_python(value))
 
-    return TypeAdapter(kind).validate_python(value)
+
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    """The reader of a type; building one costs milliseconds, and an index reads thousands of values."""
+    from pydantic import TypeAdapter  # costs 0.1 s: only runs pay for it, not `gitops-nb list`
+
+    return TypeAdapter(kind)
 
 
 def canonical(value: Any) -> bytes:
