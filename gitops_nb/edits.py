@@ -140,7 +140,7 @@ def _written(value: str, scalar: Scalar) -> str:
     """The scalar's new source text, in the quotes the old one had."""
     if scalar.style in ("'", '"'):
         return f"{scalar.style}{value}{scalar.style}"
-    resolver = yaml.SafeLoader("")
+    resolver: Any = yaml.SafeLoader("")
     is_text = resolver.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str"
     # YAML 1.2 reads more texts as numbers than PyYAML does: 1e5 for one.
     looks_numeric = (

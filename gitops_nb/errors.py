@@ -10,7 +10,8 @@
         ├── WaitingForApproval   2  a person has to approve first
         ├── Refused              3  policy, a rejection, or a stale plan says no
         ├── Failed               1  the change did not arrive, or a check did not hold
-        └── NeedsAttention       4  an effect is in doubt
+        ├── NeedsAttention       4  an effect is in doubt
+        └── PlannedOnly          0  the run was asked to stop after decide
 
 A message says what is, with the values, in lower case and without a full stop; ``hint`` says in one
 imperative sentence what to do next. A policy "no" is a value (``Verdict``, ``Decision``); ``Stop`` only
@@ -48,6 +49,10 @@ class GitOpsError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the sentence, and what to do next."""
+        return str(self).splitlines()
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
@@ -109,3 +114,9 @@ class NeedsAttention(Stop):
     """An effect was begun and nobody can tell by machine whether it happened."""
 
     exit_code = ExitCode.NEEDS_ATTENTION
+
+
+class PlannedOnly(Stop):
+    """The run was asked to stop after decide; nothing was changed."""
+
+    exit_code = ExitCode.SUCCEEDED

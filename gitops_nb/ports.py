@@ -262,6 +262,14 @@ class Probe(Protocol):
 class Effects(Protocol):
     """Records each effect: a durable intent before it, a done after it, and never a silent second time."""
 
+    @property
+    def run(self) -> str:
+        """Id of the run that these effects belong to."""
+
+    @property
+    def head(self) -> str:
+        """Hash of the journal's newest record, to be anchored where the effect lands."""
+
     def perform(
         self,
         key: str,

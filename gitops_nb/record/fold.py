@@ -29,7 +29,10 @@ class StepState:
 
 @dataclass(frozen=True, slots=True)
 class EffectState:
-    """One effect: ``intent`` was written at ``started``; ``ended`` is "" while its result is not known."""
+    """One effect: ``intent`` was written at ``started``; ``ended`` is "" while its result is not known.
+
+    ``failed`` says why it surely did not happen; ``adopted`` that a probe found it done after an interruption.
+    """
 
     key: str
     kind: str
@@ -39,6 +42,7 @@ class EffectState:
     ended: str = ""
     result: Mapping[str, Json] = field(default_factory=dict)
     adopted: bool = False
+    failed: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -173,6 +177,16 @@ def _apply(state: RunState, record: Record) -> RunState:
                 state,
                 effects=tuple(
                     _finish(e, record) if e.key == body["key"] else e for e in state.effects
+                ),
+            )
+        case "void":
+            return replace(
+                state,
+                effects=tuple(
+                    replace(e, ended=record.at, failed=body["reason"])
+                    if e.key == body["key"]
+                    else e
+                    for e in state.effects
                 ),
             )
         case "outcome":

@@ -1,0 +1,22 @@
+"""Promotion: carry a version from one environment to the next, by one commit, and see it run there."""
+
+from gitops_nb.promotion.apply import PromotionWriters, apply
+from gitops_nb.promotion.observe import observe
+from gitops_nb.promotion.plan import gates, plan
+from gitops_nb.promotion.request import Promotion, request
+from gitops_nb.promotion.state import Placement, PromotionState, Side
+from gitops_nb.promotion.verify import verify
+
+__all__ = [
+    "Placement",
+    "Promotion",
+    "PromotionState",
+    "PromotionWriters",
+    "Side",
+    "apply",
+    "gates",
+    "observe",
+    "plan",
+    "request",
+    "verify",
+]

@@ -1,0 +1,198 @@
+"""The exact edit, and whether it may be made now. Pure: everything they need is in request, state and rules."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from gitops_nb.catalog.fields import format_duration
+from gitops_nb.edits import VERSION, diff, edit_scalar
+from gitops_nb.errors import UsageError
+from gitops_nb.model import Action, Plan, ResourceChange, Verdict
+from gitops_nb.policy import Rules, destructive_change, freeze
+from gitops_nb.promotion.request import Promotion
+from gitops_nb.promotion.state import PromotedKey, PromotionState, Side
+
+
+def plan(request: Promotion, state: PromotionState) -> Plan:
+    """The edit that brings the version to the target; empty when the target already has it and runs it.
+
+    Raises:
+        UsageError: The version cannot be written, or says too little about an application with several keys.
+    """
+    version = request.revision or state.source.version
+    if not VERSION.fullmatch(version):
+        raise UsageError(
+            f"{request.source} has {version!r}, which is not a version",
+            hint="Mend the file in the source environment, or name a revision.",
+        )
+    wanted = _wanted_values(request, state, version)
+    edits = [
+        (old, new) for old, new in zip(state.target.keys, wanted, strict=True) if old.value != new
+    ]
+    target = state.target
+    changes = _changes(state.repository, edits)
+    lagging = tuple(p for p in target.placements if not p.deployed)
+    if not edits and lagging:
+        # Git already asks for it, the cluster does not run it: a sync is what is missing.
+        changes = tuple(
+            ResourceChange(
+                address=f"Application {p.name} on {p.cluster}",
+                action=Action.UPDATE,
+                before=p.sentence,
+                after=f"sync to {state.branch}",
+            )
+            for p in lagging
+        )
+    if not changes:
+        summary = f"{request.application} {version} already runs in {request.target}"
+    elif edits:
+        summary = f"{request.application} {target.version} -> {version} in {request.target}"
+    else:
+        summary = f"sync {request.application} {version} in {request.target}"
+    return Plan(
+        runbook="promotion",
+        environment=request.target,
+        summary=summary,
+        changes=changes,
+        materials={f"{state.repository}:{key.path}": key.blob for key in target.keys},
+        arguments={
+            "application": request.application,
+            "source": request.source,
+            "repository": state.repository,
+            "branch": state.branch,
+            "folder": target.folder,
+            "edits": [
+                {
+                    "path": old.path,
+                    "key": old.key,
+                    "part": old.part,
+                    "before": old.value,
+                    "after": new,
+                    "blob": old.blob,
+                }
+                for old, new in edits
+            ],
+            "version_before": target.version,
+            "version_after": version,
+            "placements": [
+                {"cluster": p.cluster, "name": p.name, "automated": p.automated}
+                for p in target.placements
+            ],
+        },
+    )
+
+
+def _changes(repository: str, edits: list[tuple[PromotedKey, str]]) -> tuple[ResourceChange, ...]:
+    """One change per file, with its exact diff."""
+    files: dict[str, tuple[bytes, bytes, list[tuple[str, str]]]] = {}
+    for old, new in edits:
+        before, after, values = files.get(
+            old.path, (old.content.encode(), old.content.encode(), [])
+        )
+        edited = edit_scalar(after, old.key, old.part, new)
+        files[old.path] = (before, edited, [*values, (old.value, new)])
+    return tuple(
+        ResourceChange(
+            address=f"{repository}:{path}",
+            action=Action.UPDATE,
+            before=", ".join(value for value, _ in values),
+            after=", ".join(value for _, value in values),
+            diff=diff(before, after),
+        )
+        for path, (before, after, values) in files.items()
+    )
+
+
+def _wanted_values(request: Promotion, state: PromotionState, version: str) -> tuple[str, ...]:
+    """The value of each promotable key after the promotion."""
+    source = state.source.keys
+    if version == state.source.version:
+        return tuple(key.value for key in source)
+    others_differ = any(
+        _differ(a, b) for a, b in zip(source[1:], state.target.keys[1:], strict=True)
+    )
+    if others_differ:
+        raise UsageError(
+            f"revision: {request.application} promotes {len(source)} keys, and one version does not say the others",
+            hint="Leave revision out, or bring the source to that version first.",
+        )
+    return (version, *(key.value for key in state.target.keys[1:]))
+
+
+def _differ(a: PromotedKey, b: PromotedKey) -> bool:
+    return a.value != b.value
+
+
+def gates(
+    plan: Plan, state: PromotionState, request: Promotion, rules: Rules
+) -> tuple[Verdict, ...]:
+    """Answers of the gates: source healthy, soak, freeze, destructive change."""
+    version = str(plan.arguments["version_after"])
+    return (
+        _source_healthy(state, version, request),
+        _soak(state, version, rules, request),
+        freeze(rules, state.observed_at),
+        destructive_change(rules, plan),
+    )
+
+
+def _source_healthy(state: PromotionState, version: str, request: Promotion) -> Verdict:
+    source = state.source
+    gate = "source_healthy"
+    if version != source.version:
+        return _ran_before(gate, state.target, version, source, request)
+    if not source.placements:
+        return Verdict(
+            gate, passed=False, reason=f"{source.environment} has no cluster that could say so"
+        )
+    bad = [p for p in source.placements if not p.deployed]
+    if bad:
+        return Verdict(gate, passed=False, reason=f"in {source.environment}: {bad[0].sentence}")
+    first = source.placements[0]
+    revision = first.revision[:8]
+    return Verdict(
+        gate,
+        passed=True,
+        reason=f"{version} is synced and healthy in {source.environment} at {revision}",
+    )
+
+
+def _ran_before(gate: str, target: Side, version: str, source: Side, request: Promotion) -> Verdict:
+    """A version that the source does not run: only one that the target ran before may come back."""
+    spell = target.last_spell(version)
+    if spell is None:
+        return Verdict(
+            gate,
+            passed=False,
+            reason=f"{source.environment} runs {source.version}, and {version} never ran in {request.target}",
+        )
+    until = "now" if spell.until is None else f"{spell.until:%Y-%m-%d %H:%M} UTC"
+    return Verdict(gate, passed=True, reason=f"{version} ran in {request.target} until {until}")
+
+
+def _soak(state: PromotionState, version: str, rules: Rules, request: Promotion) -> Verdict:
+    gate = "soak"
+    needed = rules.gates.soak.at_least if rules.gates.soak else timedelta(0)
+    source = state.source
+    if version != source.version:
+        return _ran_before(gate, state.target, version, source, request)
+    if not needed:
+        return Verdict(gate, passed=True, reason=f"{rules.environment} asks for no soak")
+    starts = [source.since, *(p.healthy_since for p in source.placements)]
+    if not source.placements or any(start is None for start in starts):
+        return Verdict(
+            gate, passed=False, reason=f"{version} is not healthy in {source.environment} now"
+        )
+    began = max(start for start in starts if start is not None)
+    soaked = state.observed_at - began
+    shown = f"{_rounded(soaked)} in {source.environment}; policy asks for {format_duration(needed)}"
+    if soaked >= needed:
+        return Verdict(gate, passed=True, reason=shown)
+    return Verdict(gate, passed=False, reason=shown, clears_at=began + needed)
+
+
+def _rounded(duration: timedelta) -> str:
+    minutes = int(duration.total_seconds()) // 60
+    if minutes >= 48 * 60:
+        return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,95 @@
+"""What observe found in Git and in Argo CD for both environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PromotedKey:
+    """One promotable key in one environment.
+
+    ``value`` is the promoted text (the tag, or the whole value), ``blob`` the Git id of the file, ``content``
+    its text.
+    """
+
+    path: str
+    key: str
+    part: str
+    blob: str
+    value: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """A time during which one version stood in Git; ``until`` is None for the present one."""
+
+    version: str
+    since: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The Argo CD Application of one environment on one cluster.
+
+    ``deployed`` is the judgement: the files of the tip are in force and healthy; ``sentence`` says it in words.
+    """
+
+    cluster: str
+    name: str
+    deployed: bool
+    sentence: str
+    sync: str = ""
+    health: str = ""
+    revision: str = ""
+    automated: bool = False
+    healthy_since: datetime | None = None
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One environment: what Git asks for and what runs."""
+
+    environment: str
+    folder: str
+    keys: tuple[PromotedKey, ...]
+    spells: tuple[Spell, ...]
+    placements: tuple[Placement, ...]
+
+    @property
+    def version(self) -> str:
+        """The first key's value: what people call the version."""
+        return self.keys[0].value
+
+    @property
+    def since(self) -> datetime | None:
+        """When the present version came into Git."""
+        return self.spells[-1].since if self.spells else None
+
+    def last_spell(self, version: str) -> Spell | None:
+        """The newest time that a version stood here."""
+        return next((spell for spell in reversed(self.spells) if spell.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionState:
+    """Both environments at one moment. ``tip`` is the branch's commit that everything was read at."""
+
+    observed_at: datetime
+    repository: str
+    branch: str
+    tip: str
+    source: Side
+    target: Side
+
+    @property
+    def summary(self) -> str:
+        """What was read, as a sentence."""
+        return (
+            f"{self.source.environment} has {self.source.version}, "
+            f"{self.target.environment} has {self.target.version}"
+        )

@@ -1,0 +1,256 @@
+"""Watches until the version runs, surely fails, or the time is over; then says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from gitops_nb.argo import Expectation, Judgement, State, judge, operation_state
+from gitops_nb.argo.status import identifiers
+from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
+from gitops_nb.ports import Snapshot, View
+from gitops_nb.promotion.observe import equivalent_revisions
+from gitops_nb.promotion.request import Promotion
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The last judgement of one placement, whether it is a failure by our patience, and how long it took."""
+
+    cluster: str
+    name: str
+    judgement: Judgement
+    gave_up: str = ""
+    seconds: int = 0
+    pods: tuple[tuple[str, str, str, str], ...] = ()
+
+
+def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outcome:
+    """Judges every placement at the promoted revision.
+
+    Returns:
+        Deployed, failed (with the pod, its reason and the command back), in doubt when the time is over, or
+        nothing to do.
+    """
+    arguments = plan.arguments
+    version = str(arguments["version_after"])
+    if plan.is_empty:
+        return Outcome(
+            result=Result.NOTHING,
+            title=f"{request.application} {version} already runs in {request.target}",
+            sentence="Nothing was changed, and nobody had to approve.",
+            next_step="Nothing to do.",
+        )
+    commit = applied.results.get("commit")
+    seen = [
+        _watch(view, request, plan, applied, placement) for placement in arguments["placements"]
+    ]
+    if not seen:
+        return Outcome(
+            result=Result.IN_DOUBT,
+            title=f"{request.application} {version} is in Git; nobody watches {request.target}",
+            sentence=f"fleet.yaml names no cluster for {request.target}.",
+            facts=_commit_facts(commit),
+            undo=request.command(str(arguments["version_before"])),
+        )
+    worst = min(seen, key=_rank)
+    if _rank(worst) == 2:
+        return _deployed(request, plan, seen, commit)
+    if _rank(worst) == 0:
+        return _failed(request, plan, worst, seen, commit)
+    return _in_doubt(request, plan, worst, seen, commit)
+
+
+def _watch(
+    view: View, request: Promotion, plan: Plan, applied: Applied, placement: Mapping[str, Any]
+) -> _Seen:
+    cluster, name = placement["cluster"], placement["name"]
+    sync = applied.results.get(f"sync {cluster}")
+    refreshed = applied.results[f"refresh {cluster}"]
+    arguments = plan.arguments
+    revision = str(refreshed["revision"])
+    tip = view.git.tip(arguments["repository"], arguments["branch"])
+    equal = equivalent_revisions(view.git, arguments["repository"], tip, arguments["folder"])
+    identifier = str(sync["identifier"]) if sync else None
+    expectation = Expectation(
+        revision=revision, identifier=identifier, equivalent=equal if revision in equal else ()
+    )
+    begun = view.clock.now()
+    trouble_since: datetime | None = None
+    stable_since: datetime | None = None
+    judgement = Judgement(State.IN_DOUBT, "not seen yet")
+    snapshot: Snapshot | None = None
+
+    def seen(gave_up: str = "") -> _Seen:
+        took = int((view.clock.now() - begun).total_seconds())
+        return _Seen(cluster, name, judgement, gave_up, took, _pods(snapshot))
+
+    for snapshot in view.argo[cluster].watch(name, timeout_s=request.timeout.total_seconds()):
+        now = view.clock.now()
+        expectation = _with_start(expectation, snapshot)
+        judgement = judge(snapshot, expectation)
+        trouble_since = (trouble_since or now) if judgement.failing else None
+        stable_since = (stable_since or now) if judgement.state is State.DEPLOYED else None
+        if judgement.state is State.FAILED:
+            return seen()
+        if stable_since and now - stable_since >= request.stable_for:
+            return seen()
+        if trouble_since and now - trouble_since >= request.patience:
+            return seen(f"still so after {_took(int(request.patience.total_seconds()))}")
+    return seen()
+
+
+def _with_start(expectation: Expectation, snapshot: Snapshot) -> Expectation:
+    """Remembers when our operation began, as first seen with our identifier."""
+    if expectation.identifier is None or expectation.started_at:
+        return expectation
+    state = operation_state(snapshot.application or {})
+    if expectation.identifier not in identifiers(state.get("operation") or {}):
+        return expectation
+    return Expectation(
+        revision=expectation.revision,
+        identifier=expectation.identifier,
+        equivalent=expectation.equivalent,
+        started_at=str(state.get("startedAt", "")),
+    )
+
+
+def _rank(seen: _Seen) -> int:
+    if seen.judgement.state is State.FAILED or seen.gave_up:
+        return 0
+    return 2 if seen.judgement.state is State.DEPLOYED else 1
+
+
+def _deployed(request: Promotion, plan: Plan, seen: list[_Seen], commit: Any) -> Outcome:
+    before, after = plan.arguments["version_before"], plan.arguments["version_after"]
+    changed = before != after
+    longest = max(s.seconds for s in seen)
+    stable = _took(int(request.stable_for.total_seconds()))
+    return Outcome(
+        result=Result.DEPLOYED,
+        title=f"{request.application} {after} runs in {request.target}",
+        sentence=(f"It replaced {before}. " if changed else "")
+        + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}.",
+        facts=(*_commit_facts(commit), *_placement_facts(seen)),
+        tables=_tables(seen),
+        next_step="Nothing to do.",
+        undo=request.command(str(before)) if changed else "",
+    )
+
+
+def _failed(
+    request: Promotion, plan: Plan, worst: _Seen, seen: list[_Seen], commit: Any
+) -> Outcome:
+    before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
+    judgement = worst.judgement
+    pod = judgement.failing[0] if judgement.failing else None
+    verb = (
+        "crashes"
+        if pod and "Crash" in pod.reason
+        else "does not start"
+        if pod
+        else "was not deployed"
+    )
+    sentence = judgement.trouble or judgement.sentence
+    facts: tuple[Fact, ...] = ()
+    if pod:
+        more = len(judgement.failing) - 1
+        facts = (
+            Fact("Pod", pod.pod + (f", and {more} more" if more else "")),
+            Fact("Container", pod.container),
+            Fact("Reason", pod.reason + (f", {pod.restarts} restarts" if pod.restarts else "")),
+            Fact("Message", pod.message or "none given"),
+            Fact("Image", pod.image),
+        )
+    way_back = request.command(before) if before != after else ""
+    return Outcome(
+        result=Result.FAILED,
+        title=f"{request.application} {after} {verb} in {request.target}",
+        sentence=f"{_sentence(sentence)}{' ' + _sentence(worst.gave_up) if worst.gave_up else ''}",
+        facts=(
+            *facts,
+            Fact("Version before", before),
+            *_commit_facts(commit),
+            *_placement_facts(seen),
+        ),
+        tables=_tables(seen),
+        next_step=f"Git asks for {after}, so Argo CD keeps trying. This puts {before} back."
+        if way_back
+        else "Mend it in Git, then promote again.",
+        command=way_back,
+        undo=way_back,
+    )
+
+
+def _in_doubt(
+    request: Promotion, plan: Plan, worst: _Seen, seen: list[_Seen], commit: Any
+) -> Outcome:
+    before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
+    return Outcome(
+        result=Result.IN_DOUBT,
+        title=f"{request.application} {after} is not in force in {request.target} yet",
+        sentence=f"After {_took(worst.seconds)}: {worst.judgement.sentence}.",
+        facts=(Fact("Version before", before), *_commit_facts(commit), *_placement_facts(seen)),
+        tables=_tables(seen),
+        next_step="Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
+        command="gitops-nb resume last",
+        undo=request.command(before) if before != after else "",
+    )
+
+
+def _commit_facts(commit: Any) -> tuple[Fact, ...]:
+    if not commit:
+        return ()
+    return (Fact("Commit", str(commit["revision"])), Fact("Parent", str(commit["parent"])))
+
+
+def _placement_facts(seen: list[_Seen]) -> tuple[Fact, ...]:
+    return tuple(
+        Fact(
+            f"{s.name} on {s.cluster}",
+            f"{s.judgement.sync or 'no sync status'}, {s.judgement.health or 'no health'}, at {s.judgement.revision[:12] or 'no revision'}",
+        )
+        for s in seen
+    )
+
+
+def _tables(seen: list[_Seen]) -> tuple[Table, ...]:
+    rows = tuple(row for s in seen for row in s.pods)
+    return (Table("Pods", ("Pod", "Image", "State", "Restarts"), rows),) if rows else ()
+
+
+def _pods(snapshot: Snapshot | None) -> tuple[tuple[str, str, str, str], ...]:
+    """Name, image, state and restarts of each pod."""
+    rows: list[tuple[str, str, str, str]] = []
+    for item in snapshot.workloads if snapshot else ():
+        if item.get("kind") != "Pod":
+            continue
+        statuses = (item.get("status") or {}).get("containerStatuses") or ()
+        waiting = [
+            s["state"]["waiting"]["reason"]
+            for s in statuses
+            if (s.get("state") or {}).get("waiting")
+        ]
+        ready = bool(statuses) and all(s.get("ready") for s in statuses)
+        image = ", ".join(c.get("image", "") for c in item["spec"]["containers"])
+        state = waiting[0] if waiting else "ready" if ready else "not ready"
+        restarts = sum(int(s.get("restartCount", 0)) for s in statuses)
+        rows.append((item["metadata"]["name"], image, state, str(restarts)))
+    return tuple(sorted(rows))
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") or not text else ".")
+
+
+def _took(seconds: int) -> str:
+    return (
+        str(timedelta(seconds=seconds))
+        if seconds >= 3600
+        else f"{seconds // 60} min {seconds % 60} s"
+        if seconds >= 60
+        else f"{seconds} s"
+    )

@@ -1,0 +1,74 @@
+"""Who asks: from CI's own identity, the sandbox, or the workstation's Git and SSH settings."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+from gitops_nb.catalog.policies import Policy
+from gitops_nb.errors import UsageError
+from gitops_nb.policy import Requester, RequesterKind
+from gitops_nb.ports import Processes
+from gitops_nb.record.approvals import person_of, public_key
+
+_BY_PERSON = ("workflow_dispatch",)
+"""GitHub events that a person starts; every other event counts as automation."""
+
+
+def find_requester(processes: Processes, policy: Policy) -> Requester:
+    """The person or automation that this process acts for, outside the sandbox."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        event = os.environ.get("GITHUB_EVENT_NAME", "unknown event")
+        kind = RequesterKind.PERSON if event in _BY_PERSON else RequesterKind.AUTOMATION
+        actor = os.environ.get("GITHUB_TRIGGERING_ACTOR") or os.environ.get(
+            "GITHUB_ACTOR", "unknown"
+        )
+        return Requester(actor, kind, f"GitHub Actions, {event}")
+    if os.environ.get("CI"):
+        return Requester(
+            os.environ.get("USER", "ci"), RequesterKind.AUTOMATION, "environment variable CI"
+        )
+    key = default_key(processes)
+    if key is not None:
+        person = person_of(public_key(key, processes), policy.approvers)
+        if person:
+            return Requester(
+                person, RequesterKind.PERSON, f"SSH key {key.name}, listed in policy.yaml"
+            )
+    email = git_setting(processes, "user.email")
+    if email:
+        return Requester(email, RequesterKind.PERSON, "Git user.email, not proven")
+    return Requester(getpass.getuser(), RequesterKind.PERSON, "login name, not proven")
+
+
+def default_key(processes: Processes) -> Path | None:
+    """The SSH key that a person signs with: Git's user.signingkey, else ~/.ssh/id_ed25519."""
+    configured = git_setting(processes, "user.signingkey")
+    candidates = [Path(configured).expanduser()] if configured and "\n" not in configured else []
+    candidates.append(Path.home() / ".ssh" / "id_ed25519")
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def find_signer(key: Path, processes: Processes, policy: Policy) -> str:
+    """The approver whose key this is.
+
+    Raises:
+        UsageError: Nobody in policy.yaml has it.
+    """
+    person = person_of(public_key(key, processes), policy.approvers)
+    if person is None:
+        raise UsageError(
+            f"{key} belongs to no approver in policy.yaml",
+            hint="Name another key with --key, or ask the policy's owners to add yours.",
+        )
+    return person
+
+
+def git_setting(processes: Processes, name: str) -> str:
+    """A value of the person's Git settings, or the empty text."""
+    done = processes.run(("git", "config", "--get", name), timeout_s=10)
+    return done.stdout.strip() if done.exit_code == 0 else ""
