@@ -307,10 +307,7 @@ def to_json(value: Any) -> Json:
         case Sequence() if not isinstance(value, bytes | bytearray):
             return [to_json(item) for item in value]
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {
-                f.name: to_json(getattr(value, f.name))
-                for f in dataclasses.fields(value)
-            }
+            return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -320,7 +317,7 @@ def from_json(kind: type[T], value: Json) -> T:
     Raises:
         pydantic.ValidationError: The JSON does not fit the type.
     """
-    return cast("T", _adapter(kind).validate_python(value))
+    return cast("T", _adapter(cast("Any", kind)).validate_python(value))
 
 
 @functools.cache
@@ -339,9 +336,7 @@ def canonical(value: Any) -> bytes:
     """
     plain = to_json(value)
     _refuse_floats(plain)
-    return json.dumps(
-        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    ).encode()
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def digest(value: Any) -> str:
@@ -357,9 +352,7 @@ def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond, with a Z."""
     if moment.tzinfo is None:
         raise TypeError(f"naive datetime {moment.isoformat()}; times carry their zone")
-    return (
-        moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:

@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from gitops_nb.report import text, words
-
 from gitops_nb.model import Table
+from gitops_nb.report import text, words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -32,6 +31,7 @@ def page(
     template: str,
     *,
     styles: Sequence[str] = ("style.css",),
+    rules: str = "",
     scripts: Sequence[str] = (),
     policy: Mapping[str, str] | None = None,
     **values: Any,
@@ -41,6 +41,7 @@ def page(
     Args:
         template: Name of a template in ``templates/`` that extends ``base.html.j2``.
         styles: Names of style sheets in ``templates/``; inlined as one, allowed by its hash.
+        rules: Style rules made by the page's own code, appended to the style sheets.
         scripts: Script source of this package or an installed wheel, never of a run; each is inlined
             at the end of the body and allowed by its hash.
         policy: Directives that replace those of the page's policy (``{"style-src": "'unsafe-inline'"}``).
@@ -48,7 +49,7 @@ def page(
     """
     from markupsafe import Markup
 
-    style = _inline("".join(asset(name) for name in styles), "style")
+    style = _inline("".join(asset(name) for name in styles) + rules, "style")
     sources = [_inline(script, "script") for script in scripts]
     directives = {
         "default-src": "'none'",

@@ -75,7 +75,6 @@ def facts(run: RunState, known: story.Parts, times: Times) -> list[Fact]:
     parts_of_time = (
         f"worked {duration(total - waited)}, waited {duration(waited)}" if waited else ""
     )
-    ended = f" to {times.clock(run.ended)}" if run.ended else ""
     items = [
         _what(run, known),
         Fact("Where", run.environment or "nowhere", _where(run), environment=bool(run.environment)),
@@ -88,17 +87,33 @@ def facts(run: RunState, known: story.Parts, times: Times) -> list[Fact]:
         _result(run, known),
         Fact("Took", f"{duration(total)}{until}", parts_of_time),
         Fact(
-            "When", times.day(run.started), f"{times.clock(run.started)}{ended}, {_age(run, times)}"
+            "When",
+            times.day(run.started),
+            f"{times.span(run.started, run.ended)}, {_age(run, times)}",
         ),
     ]
     if run.status is Status.WAITING and run.request:
         expires = str(run.request.get("expires", ""))
         return [*items, Fact("Request ends", times.near(expires), times.age(expires))]
+    clears = _clears(run, known, times)
+    if clears is not None:
+        return [*items, clears]
     doubt = [effect.key for effect in run.in_doubt]
     read_back = (
         f"{count(len(run.effects), 'effect')}, each with a recorded result" if run.effects else ""
     )
     return [*items, Fact("In doubt", listed(doubt) or "Nothing", "" if doubt else read_back)]
+
+
+def _clears(run: RunState, known: story.Parts, times: Times) -> Fact | None:
+    """When the last of the closed gates could open by itself; only where all of them say so."""
+    verdicts = known.decision.verdicts if known.decision else ()
+    moments = [verdict.clears_at for verdict in verdicts if not verdict.passed]
+    known_moments = [moment for moment in moments if moment is not None]
+    if run.status is not Status.REFUSED or not moments or len(known_moments) < len(moments):
+        return None
+    last = max(known_moments)
+    return Fact("Could clear", times.near(last), f"{times.age(last)}; nothing was changed")
 
 
 def _what(run: RunState, known: story.Parts) -> Fact:
@@ -203,7 +218,8 @@ def _gates_finding(answers: list[Gate]) -> str:
     passed = sum(gate.status == "passed" for gate in answers)
     if closed:
         verb = "says" if len(closed) == 1 else "say"
-        return f"{listed(closed)} {verb} no; {passed} of {len(answers)} passed."
+        names = listed(closed)
+        return f"{names[0].upper()}{names[1:]} {verb} no; {passed} of {len(answers)} passed."
     if open_:
         return f"{passed} passed, {listed(open_)} is waiting, none says no."
     return f"All {len(answers)} passed." if len(answers) > 1 else "It passed."

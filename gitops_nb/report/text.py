@@ -13,7 +13,7 @@ import unicodedata
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Characters that draw nothing although Unicode counts them as printable."""
 
-LIMIT = 4_000
+LIMIT = 2_000
 """Longest value, in characters, that a page shows before it is cut."""
 
 _CI_COMMAND = re.compile(r"::|##(?=\[)")

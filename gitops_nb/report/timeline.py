@@ -42,7 +42,11 @@ def rail(run: RunState, known: story.Parts) -> list[Stop]:
     stops = []
     for step in run.steps:
         stops.append(
-            Stop(step.name, step.status.value, milliseconds(step.took_ms) if step.ended else "")
+            Stop(
+                step.name,
+                step.status.value,
+                milliseconds(step.took_ms) if step.started and step.ended else "",
+            )
         )
         if step.name == "decide" and known.decision and known.decision.approvals_needed:
             stops.append(_approval_stop(run, known))

@@ -81,6 +81,14 @@ class Times:
         local = self.local(moment)
         return f"{local:%H:%M:%S}{NBSP}{_offset(local)}"
 
+    def span(self, start: str | datetime, end: str | datetime) -> str:
+        """From one time of day to another; the offset stands once when both share it."""
+        if not end:
+            return self.clock(start)
+        first, last = self.local(start), self.local(end)
+        begin = f"{first:%H:%M:%S}" if first.utcoffset() == last.utcoffset() else self.clock(start)
+        return f"{begin} to {self.clock(end)}"
+
     def day(self, moment: str | datetime) -> str:
         """The date: ``Mon 23 Nov 2026``."""
         if not moment:

@@ -1,0 +1,50 @@
+"""Writes report.json, report.html and the index; each file appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from gitops_nb.record.files import replace_file
+from gitops_nb.record.fold import RunState
+from gitops_nb.report.index_page import index
+from gitops_nb.report.run_page import render
+from gitops_nb.report.summary import summary
+
+HTML = "report.html"
+JSON = "report.json"
+INDEX = "index.html"
+
+
+def write(
+    run_directory: Path, run: RunState, *, now: datetime, zone: str, html: str | None = None
+) -> Path:
+    """Writes both reports of a run and returns the path of report.html.
+
+    Args:
+        run_directory: Where the run's journal lies.
+        run: Fold of that journal.
+        now: When the report is written.
+        zone: IANA name of the reader's time zone.
+        html: The page when a runbook has its own (dora); else it is rendered from the fold.
+
+    Raises:
+        RecordError: A file cannot be written; older ones are untouched.
+    """
+    document = json.dumps(summary(run), ensure_ascii=False, indent=2, sort_keys=True)
+    replace_file(run_directory / JSON, f"{document}\n".encode("utf-8", "backslashreplace"))
+    page = render(run, now, zone) if html is None else html
+    replace_file(run_directory / HTML, page.encode())
+    return run_directory / HTML
+
+
+def write_index(reports: Path, runs: Sequence[RunState], *, now: datetime, zone: str) -> Path:
+    """Writes the index of a reports folder and returns its path.
+
+    Raises:
+        RecordError: It cannot be written; the older one is untouched.
+    """
+    replace_file(reports / INDEX, index(runs, now, zone).encode())
+    return reports / INDEX
