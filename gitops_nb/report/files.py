@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
+from gitops_nb.report.document import summary
 from gitops_nb.report.index_page import index
 from gitops_nb.report.run_page import render
-from gitops_nb.report.summary import summary
 
 HTML = "report.html"
 JSON = "report.json"

@@ -11,8 +11,8 @@ from gitops_nb import __version__
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import story
+from gitops_nb.report.document import spans
 from gitops_nb.report.layout import asset, page
-from gitops_nb.report.summary import spans
 from gitops_nb.report.words import Times, count, duration, listed
 
 _OPEN = (Status.NEEDS_ATTENTION, Status.WAITING, Status.RUNNING, Status.PENDING)
@@ -167,7 +167,7 @@ def _row(run: RunState, times: Times, keys: dict[tuple[str, str], str]) -> Row:
         environment=run.environment,
         asked=story.requester(run),
         started=run.started,
-        clock=times.clock(run.started),
+        clock=times.near(run.started) if is_open else times.clock(run.started),
         took=duration(total - waited) if run.ended else "",
         sandbox=run.is_sandbox,
     )

@@ -10,8 +10,8 @@ from gitops_nb import __version__
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import diff, story
+from gitops_nb.report.document import spans
 from gitops_nb.report.layout import page
-from gitops_nb.report.summary import spans
 from gitops_nb.report.timeline import rail, rows
 from gitops_nb.report.views import Fact, Gate, Pair, gates
 from gitops_nb.report.words import Times, count, duration, listed

@@ -8,7 +8,7 @@ from datetime import timedelta
 from gitops_nb.model import Status, format_time, parse_time
 from gitops_nb.record.fold import EffectState, RunState, StepState
 from gitops_nb.report import story
-from gitops_nb.report.summary import last_sign
+from gitops_nb.report.document import last_sign
 from gitops_nb.report.words import Times, milliseconds
 
 
