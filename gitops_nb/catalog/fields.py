@@ -63,4 +63,7 @@ Duration = Annotated[
 class Strict(BaseModel):
     """Base of every model of a file: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # The regular expressions use \Z and look-ahead, which the default engine does not have.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, regex_engine="python-re"
+    )

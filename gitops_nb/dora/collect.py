@@ -1,0 +1,323 @@
+"""Collectors: from a configuration repository's history, or from files, to events and incidents.
+
+Every problem of an input file is named with file and line (CSV) or row (Parquet), all at once, before
+anything is written.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from gitops_nb.dora.facts import Event, Exclusion, Incident
+from gitops_nb.errors import UsageError
+from gitops_nb.model import parse_time
+from gitops_nb.ports import FileChange
+
+COLUMNS = ("commit", "committed_s", "app", "env", "tag")
+INCIDENT_COLUMNS = ("id", "service", "environment", "started", "resolved")
+MAX_PROBLEMS = 20
+MAX_FILE_BYTES = 1 << 20
+_MILLISECONDS = 100_000_000_000
+"""Seconds reach this in the year 5138; a larger number is milliseconds or finer."""
+_EARLIEST = 631_152_000
+"""1990-01-01: an earlier time is a default or another unit, not a deployment."""
+_SKEW_S = 300
+_KEY_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSource:
+    """Where a repository says which version runs where, as in fleet.yaml's ``versions``."""
+
+    repository: str
+    branch: str
+    path: str
+    key: str
+    part: str = "value"
+
+    @property
+    def folder(self) -> str:
+        """The fixed part of the path, up to the first placeholder."""
+        return self.path.split("{", 1)[0].rpartition("/")[0]
+
+    def match(self, path: str) -> tuple[str, str] | None:
+        """Service and environment of a path, or None when it is not one of these files."""
+        pattern = re.escape(self.path)
+        for name in ("service", "environment"):
+            pattern = pattern.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>[^/]+)")
+        found = re.fullmatch(pattern, path)
+        return (found["service"], found["environment"]) if found else None
+
+
+def from_history(
+    changes: Iterable[FileChange],
+    source: VersionSource,
+    *,
+    environments: Sequence[str],
+    now_s: int,
+) -> tuple[list[Event], list[Exclusion]]:
+    """Reads which version each commit of a repository's first-parent line put where.
+
+    The files of the first commit are what ran already when the history begins (seed). A path with an
+    environment that the fleet does not have, a file without a readable version and a time in the future are
+    left out, each with its reason: a past commit cannot be mended.
+    """
+    events: list[Event] = []
+    left_out: list[Exclusion] = []
+    known = frozenset(environments)
+    first_sha = None
+    for position, change in enumerate(changes):
+        first_sha = first_sha or change.sha
+        place = source.match(change.path)
+        if place is None:
+            continue
+        service, environment = place
+        version, problem = "", ""
+        if environment not in known:
+            problem = "environment is not in the fleet"
+        elif change.committed_s > now_s + _SKEW_S:
+            problem = "time in the future"
+        elif change.content is not None:
+            version, problem = read_version(change.content, key=source.key, part=source.part)
+        if problem:
+            left_out.append(
+                Exclusion(
+                    reason=problem,
+                    left_out_of="everything",
+                    service=service,
+                    environment=environment,
+                    sha=change.sha,
+                    finished_s=change.committed_s,
+                    detail=change.path,
+                )
+            )
+            continue
+        events.append(
+            Event(
+                service=service,
+                environment=environment,
+                version=version,
+                sha=change.sha,
+                finished_s=change.committed_s,
+                position=position,
+                is_seed=change.sha == first_sha,
+            )
+        )
+    return events, left_out
+
+
+def read_version(content: bytes, *, key: str, part: str) -> tuple[str, str]:
+    """The version in a YAML file, and what is wrong when there is none.
+
+    >>> read_version(b"spec: {containers: [{image: shop/cart:v3}]}", key="spec.containers[0].image", part="tag")
+    ('v3', '')
+    """
+    if len(content) > MAX_FILE_BYTES:
+        return "", "file is larger than 1 MiB"
+    try:
+        documents = list(yaml.load_all(content, Loader=_LOADER))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return "", "file is no readable YAML"
+    for document in documents:
+        value = _look_up(document, key)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            continue
+        text = str(value)
+        version = _tag(text) if part == "tag" else text
+        if version:
+            return version, ""
+    return "", "no version at the key"
+
+
+def from_file(
+    path: Path, *, environments: Sequence[str], now_s: int
+) -> tuple[list[Event], list[Exclusion]]:
+    """Reads deployments from a Parquet or CSV file with the columns commit, committed_s, app, env, tag.
+
+    ``committed_s`` is in UTC epoch seconds; rows may have any order.
+
+    Raises:
+        UsageError: The file cannot be read, lacks a column, or holds rows that cannot be right.
+    """
+    rows = list(_read_rows(path))
+    problems: list[str] = []
+    known = frozenset(environments)
+    for where, (commit, committed_s, app, env, tag) in rows:
+        if not app or not tag or not commit:
+            problems.append(f"{where}: commit, app and tag have to have a value")
+        elif env not in known:
+            problems.append(
+                f"{where}: env: unknown environment {env!r}; the fleet has {', '.join(environments)}"
+            )
+        else:
+            problem = _time_problem(committed_s, now_s)
+            if problem:
+                problems.append(f"{where}: committed_s: {problem}")
+    _raise(problems)
+    # Equal times keep the order of the file, which is the only order that is known.
+    ordered = sorted((int(row[1]), index, row) for index, (_, row) in enumerate(rows))
+    events = [
+        Event(
+            service=app, environment=env, version=tag, sha=commit, finished_s=at, position=position
+        )
+        for position, (at, _, (commit, _, app, env, tag)) in enumerate(ordered)
+    ]
+    return events, []
+
+
+def incidents_from_file(path: Path, *, environments: Sequence[str], now_s: int) -> list[Incident]:
+    """Reads incidents from a CSV with the columns id, service, environment, started, resolved[, severity].
+
+    Times are RFC 3339 with an offset; an empty ``resolved`` means that the incident lasts.
+
+    Raises:
+        UsageError: The file cannot be read, lacks a column, or holds lines that cannot be right.
+    """
+    incidents: list[Incident] = []
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for where, row in _read_csv(path, INCIDENT_COLUMNS):
+        incident, problem = _read_incident(row, environments=environments, now_s=now_s)
+        if problem:
+            problems.append(f"{where}: {problem}")
+        elif incident.id in seen:
+            problems.append(f"{where}: id: {incident.id!r} is also on {seen[incident.id]}")
+        else:
+            seen[incident.id] = f"line {where.rpartition(':')[2]}"
+            incidents.append(incident)
+    _raise(problems)
+    return incidents
+
+
+def _read_incident(
+    row: dict[str, str], *, environments: Sequence[str], now_s: int
+) -> tuple[Incident, str]:
+    nothing = Incident("", "", "", 0, None)
+    if not row["id"] or not row["service"]:
+        return nothing, "id and service have to have a value"
+    if row["environment"] not in environments:
+        return nothing, (
+            f"environment: unknown environment {row['environment']!r}; "
+            f"the fleet has {', '.join(environments)}"
+        )
+    try:
+        started = int(parse_time(row["started"]).timestamp())
+        resolved = int(parse_time(row["resolved"]).timestamp()) if row["resolved"] else None
+    except ValueError:
+        return nothing, (
+            f"started {row['started']!r}, resolved {row['resolved']!r}: a time is written like "
+            "2026-11-23T10:14:00Z, with its offset"
+        )
+    for name, moment in (("started", started), ("resolved", resolved)):
+        problem = _time_problem(moment, now_s) if moment is not None else ""
+        if problem:
+            return nothing, f"{name}: {problem}"
+    if resolved is not None and resolved < started:
+        return nothing, "resolved is before started"
+    found = Incident(
+        row["id"], row["service"], row["environment"], started, resolved, row.get("severity") or ""
+    )
+    return found, ""
+
+
+def _read_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    if path.suffix == ".parquet":
+        with duckdb.connect() as connection:
+            try:
+                table = connection.read_parquet(str(path))
+                _require(path.name, COLUMNS, table.columns)
+                rows = table.select(*COLUMNS).fetchall()
+            except duckdb.Error as error:
+                raise UsageError(
+                    f"{path.name}: cannot be read as Parquet", hint="Check the path and the file."
+                ) from error
+        for number, row in enumerate(rows, start=1):
+            yield f"{path.name}: row {number}", row
+        return
+    for where, named in _read_csv(path, COLUMNS):
+        yield where, tuple(named[name] for name in COLUMNS)
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            _require(f"{path.name}:1", columns, reader.fieldnames or ())
+            for row in reader:
+                where = f"{path.name}:{reader.line_num}"
+                if None in row:
+                    raise UsageError(
+                        f"{where}: more fields than the header has", hint="Mend the line."
+                    )
+                yield where, {name: (value or "").strip() for name, value in row.items()}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"{path.name}: cannot be read as CSV: {error}", hint="Check the path and the file."
+        ) from error
+
+
+def _require(where: str, needed: Sequence[str], given: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in given]
+    if missing:
+        raise UsageError(
+            f"{where}: no column {', '.join(missing)}; there are {', '.join(given) or 'none'}",
+            hint=f"Give the file the columns {', '.join(needed)}.",
+        )
+
+
+def _time_problem(moment: Any, now_s: int) -> str:
+    try:
+        seconds = int(moment)
+    except (TypeError, ValueError):
+        return f"{moment!r} is not a whole number of seconds"
+    if seconds >= _MILLISECONDS:
+        return f"{seconds} is not in seconds since 1970; it looks like milliseconds"
+    if seconds < _EARLIEST:
+        return f"{seconds} is before 1990; times are UTC seconds since 1970"
+    if seconds > now_s + _SKEW_S:
+        return f"{seconds} is in the future"
+    return ""
+
+
+def _raise(problems: list[str]) -> None:
+    if not problems:
+        return
+    shown = problems[:MAX_PROBLEMS]
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
+    raise UsageError("\n".join(shown), hint="Mend the file; nothing was written.")
+
+
+def _look_up(document: Any, key: str) -> Any:
+    for match in _KEY_PART.finditer(key):
+        name, index = match.groups()
+        if name is not None and isinstance(document, dict):
+            document = document.get(name)
+        elif index is not None and isinstance(document, list) and int(index) < len(document):
+            document = document[int(index)]
+        else:
+            return None
+    return document
+
+
+def _tag(image: str) -> str:
+    """Tag of an image reference; the digest when it has no tag."""
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return tag or digest
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # no libyaml: slower
+    """A safe loader that leaves versions alone: ``1.10`` stays text and is not the number 1.1."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+_LOADER = _Loader

@@ -1,0 +1,275 @@
+"""Findings in plain words: the title of the report, its first sentence, and what to look at.
+
+A sentence never says more than the numbers carry: without an interval free of "no change" there is no
+better or worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+from gitops_nb.dora import words
+from gitops_nb.dora.definition import DAY_S, WEEK_S
+from gitops_nb.dora.results import Look, Measured, Metric, Service
+
+LOOKS = 5
+"""How many things to look at stand on the first page; more would be no choice."""
+
+WORTH_SAYING = 0.05
+"""With thousands of values a change of one percent is certain, and still no news for a title."""
+MUCH = 0.2
+"""Below this share of the value before, a change is called "a little"."""
+
+_CLEAR = {
+    ("frequency", "up"): "{environment} is deployed to{much} more often",
+    ("frequency", "down"): "{environment} is deployed to{much} less often",
+    ("lead_time", "down"): "changes reach {environment}{much} faster",
+    ("lead_time", "up"): "changes reach {environment}{much} slower",
+    ("fail_rate", "up"): "more deployments fail",
+    ("fail_rate", "down"): "fewer deployments fail",
+    ("recovery", "down"): "failures are mended{much} faster",
+    ("recovery", "up"): "failures are mended{much} slower",
+    ("rollbacks", "up"): "more deployments are rolled back",
+    ("rollbacks", "down"): "fewer deployments are rolled back",
+}
+_ORDER = ("lead_time", "frequency", "fail_rate", "rollbacks", "recovery")
+
+
+def title(measured: Measured) -> str:
+    """The finding as one sentence without a full stop."""
+    environment = measured.environment
+    deployments = measured.metric("frequency").counts.get("deployments", 0)
+    if not deployments:
+        return f"No deployment to {environment} in this window"
+    judged = [m for m in _in_order(measured) if m.change and m.change.direction != "unknown"]
+    if not judged:
+        services = measured.metric("frequency").now.n or measured.services
+        return (
+            f"{words.count(deployments, 'deployment')} of {words.count(services, 'service')} "
+            f"reached {environment}; too little to compare"
+        )
+    clear = []
+    for metric in judged:
+        size = _relative(metric)
+        text = _CLEAR.get((metric.key, metric.change.direction if metric.change else ""))
+        if text and size >= WORTH_SAYING:
+            much = " a little" if size < MUCH else ""
+            clear.append(text.format(environment=environment, much=much))
+    if not clear:
+        return f"Delivery to {environment} is steady: nothing clearly changed"
+    rest = "; nothing else clearly changed" if len(clear) < len(judged) else ""
+    text = words.listed(clear) + rest
+    return text[:1].upper() + text[1:]
+
+
+def sentence(measured: Measured) -> str:
+    """Two or three sentences with the numbers that the title rests on."""
+    frequency, lead, failing = (
+        measured.metric(key) for key in ("frequency", "lead_time", "fail_rate")
+    )
+    deployments = frequency.counts.get("deployments", 0)
+    if not deployments:
+        return "The numbers below are no data, which is not the same as zero."
+    parts = []
+    if lead.has_value and lead.now.value is not None:
+        was = ""
+        if lead.before and lead.before.value is not None:
+            was = f", {words.duration(lead.before.value)} before"
+        parts.append(
+            f"Half of all versions are in {measured.environment} within "
+            f"{words.duration(lead.now.value)} of {measured.first_environment}{was}."
+        )
+    made = (
+        f"{words.count(measured.services, 'service')} made {words.count(deployments, 'deployment')}"
+    )
+    back = measured.rollbacks.counts.get("rollbacks", 0)
+    if failing.missing:
+        parts.append(
+            f"{made}, {back:,} of them rollbacks; without an incidents file nobody knows how many failed."
+        )
+    else:
+        parts.append(f"{made}, and {failing.counts.get('failed', 0):,} of them failed.")
+    return " ".join(parts)
+
+
+def look_at(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) -> tuple[Look, ...]:
+    """What deserves a person's attention, most certain first."""
+    found = [
+        *_open_failures(services),
+        *_fails_most(measured, services),
+        *_out_of_sync(measured),
+        *_stopped(measured, services, zone=zone),
+        *_slowest(measured, services),
+        *_rolls_back(measured, services),
+        *_left_out(measured),
+    ]
+    return tuple(found[:LOOKS])
+
+
+def _in_order(measured: Measured) -> list[Metric]:
+    known = {metric.key: metric for metric in (*measured.metrics, measured.rollbacks)}
+    keys = [k for k in _ORDER if k != "rollbacks" or known["fail_rate"].missing]
+    return [known[key] for key in keys]
+
+
+def _relative(metric: Metric) -> float:
+    """How large a change is, as a share of the value before; infinite from zero."""
+    change = metric.change
+    if change is None or change.estimate.value is None:
+        return 0.0
+    if change.kind == "ratio":
+        return abs(change.estimate.value - 1)
+    before = metric.before.value if metric.before else None
+    return abs(change.estimate.value / before) if before else math.inf
+
+
+def _open_failures(services: Sequence[Service]) -> list[Look]:
+    opened = [service for service in services if service.still_open]
+    if not opened:
+        return []
+    total = sum(service.still_open for service in opened)
+    verb = "is" if total == 1 else "are"
+    return [
+        Look(
+            opened[0].name if len(opened) == 1 else "",
+            f"{words.count(total, 'failed deployment')} {verb} still open: "
+            f"{_names([service.name for service in opened])}.",
+        )
+    ]
+
+
+def _fails_most(measured: Measured, services: Sequence[Service]) -> list[Look]:
+    """The service whose whole interval lies above the fleet's rate."""
+    fleet = measured.metric("fail_rate").now.value
+    if fleet is None:
+        return []
+    worse = [s for s in services if s.fail_rate.low is not None and s.fail_rate.low > fleet]
+    if not worse:
+        return []
+    worst = max(worse, key=lambda s: s.fail_rate.low or 0)
+    return [
+        Look(
+            worst.name,
+            f"fails more often than the fleet: {worst.failed} of {words.count(worst.deployments, 'deployment')}"
+            f", {words.interval('ratio', worst.fail_rate)}.",
+        )
+    ]
+
+
+def _rolls_back(measured: Measured, services: Sequence[Service]) -> list[Look]:
+    """Without incidents, the service that went back most often; with them, failures say more."""
+    if not measured.metric("fail_rate").missing:
+        return []
+    worst = max(services, key=lambda service: service.rollbacks, default=None)
+    if worst is None or worst.rollbacks < 3:
+        return []
+    return [
+        Look(
+            worst.name,
+            f"was rolled back most often: {worst.rollbacks} of {words.count(worst.deployments, 'deployment')}.",
+        )
+    ]
+
+
+def _out_of_sync(measured: Measured) -> list[Look]:
+    sync = measured.sync
+    found = []
+    if sync.out_of_sync:
+        names = _names(sync.out_of_sync_names)
+        found.append(
+            Look("", f"{sync.out_of_sync} of {sync.total} applications are not in sync: {names}.")
+        )
+    if sync.total > sync.healthy:
+        names = _names(sync.unhealthy_names)
+        found.append(
+            Look(
+                "",
+                f"{sync.total - sync.healthy} of {sync.total} applications are not healthy: {names}.",
+            )
+        )
+    return found
+
+
+def _stopped(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) -> list[Look]:
+    """Services whose silence is hard to explain by chance, at the rate they had before (under 1 %)."""
+    end_s = measured.window.end_s
+    silent = []
+    for service in services:
+        silence_s = end_s - service.last_s
+        usual = service.before + service.deployments
+        weeks = (end_s - (measured.before or measured.window).start_s - silence_s) / WEEK_S
+        if not service.last_s or silence_s < 4 * WEEK_S or weeks <= 0 or usual < 4:
+            continue
+        chance = math.exp(-usual / weeks * silence_s / WEEK_S)
+        if chance < 0.01:
+            silent.append((service.last_s < measured.window.start_s, chance, service.name, service))
+    if not silent:
+        return []
+    *_, first = min(silent, key=lambda item: item[:3])
+    weeks_silent = (end_s - first.last_s) // WEEK_S
+    text = f"has not been deployed since {words.day(first.last_s, zone)}, {words.count(weeks_silent, 'week')}"
+    more = len(silent) - 1
+    return [Look(first.name, f"{text}; {more} more went quiet too." if more else f"{text}.")]
+
+
+def _slowest(measured: Measured, services: Sequence[Service]) -> list[Look]:
+    """The slowest service whose whole interval lies above the fleet's, by more than a quarter."""
+    fleet = measured.metric("lead_time").now
+    if fleet.high is None:
+        return []
+    slow = [s for s in services if s.lead.low is not None and s.lead.low > fleet.high * 1.25]
+    if not slow:
+        return []
+    worst = max(slow, key=lambda s: s.lead.low or 0)
+    value = words.duration(worst.lead.value or 0)
+    return [
+        Look(worst.name, f"is slowest: {value} in the middle, {words.interval('s', worst.lead)}.")
+    ]
+
+
+def _left_out(measured: Measured) -> list[Look]:
+    """When a tenth or more of the versions has no lead time for one reason that is a fault of the data."""
+    lead = measured.metric("lead_time")
+    total = lead.counts.get("versions", 0) + lead.counts.get("left out", 0)
+    for reason, rows in lead.excluded.items():
+        if rows * 10 >= total and "rollback or repeat" not in reason and lead.has_value:
+            return [
+                Look(
+                    "",
+                    f"{rows:,} of {total:,} versions have no lead time: {reason}. "
+                    "The lead time may be wrong by more than its interval says.",
+                )
+            ]
+    return []
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = list(names[:3])
+    if len(names) > 3:
+        shown.append(f"{len(names) - 3} more")
+    return words.listed(shown)
+
+
+def notes(measured: Measured, *, asked_end_s: int, until_s: int, zone: ZoneInfo) -> tuple[str, ...]:
+    """What a reader has to know before the numbers: a half-collected window, a partial week."""
+    found = []
+    if asked_end_s - until_s > DAY_S and measured.window.end_s < asked_end_s:
+        found.append(
+            f"Facts are known until {words.day(until_s, zone)}; the window ends there and not on "
+            f"{words.day(asked_end_s - 1, zone)}."
+        )
+    last = measured.weeks[-1] if measured.weeks else None
+    if (
+        last
+        and last.period == "partial"
+        and last.deployments
+        and last.end_s > measured.window.end_s
+    ):
+        found.append(
+            f"The week of {words.day(last.start_s, zone)} is not complete: "
+            f"{words.count(last.deployments, 'deployment')} so far. It is drawn hatched and no weekly "
+            "comparison counts it."
+        )
+    return tuple(found)

@@ -1,0 +1,107 @@
+"""measure: from facts to metrics, findings and the tables beside the report. It reads nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from gitops_nb.dora import facts, findings, history, metrics, tables, windows
+from gitops_nb.dora.definition import WEEK_S
+from gitops_nb.dora.facts import Facts
+from gitops_nb.dora.observe import DoraState
+from gitops_nb.dora.request import DoraRequest
+from gitops_nb.dora.results import Measured
+from gitops_nb.dora.windows import Window
+
+
+def measure(request: DoraRequest, state: DoraState) -> Measured:
+    """Computes all metrics from the facts, and writes the tables per service beside them."""
+    zone = ZoneInfo(request.time_zone)
+    collected = _select(
+        facts.read(request.workdir, has_incidents=state.incidents is not None), request
+    )
+    found = history.read_history(
+        collected,
+        environment=request.environment,
+        first_environments=request.first_environments,
+        until_s=state.until_s,
+        definition=request.definition,
+    )
+    scope = _scope(request, state, found, zone)
+    weeks = metrics.weekly(found, scope, until_s=state.until_s)
+    services = metrics.services(found, scope, weeks)
+    ledger = tables.ledger(collected, found, scope)
+    measured = Measured(
+        environment=request.environment,
+        first_environment=" or ".join(request.first_environments),
+        window=scope.window,
+        before=scope.before,
+        complete_weeks=windows.complete_weeks(scope.window, zone=zone),
+        time_zone=request.time_zone,
+        definition=request.definition.hash,
+        metrics=(
+            metrics.frequency(found, scope),
+            metrics.lead_time(found, scope),
+            metrics.fail_rate(found, scope),
+            metrics.recovery(found, scope),
+        ),
+        rollbacks=metrics.rollbacks(found, scope),
+        sync=state.sync,
+        weeks=weeks,
+        services=sum(service.deployments > 0 for service in services),
+        seen=tables.count_seen(collected, scope),
+        excluded=tables.summary(ledger),
+        files=tables.write(services, ledger, request.workdir),
+    )
+    return replace(
+        measured,
+        title=findings.title(measured),
+        sentence=findings.sentence(measured),
+        look_at=findings.look_at(measured, services, zone=zone),
+        notes=findings.notes(
+            measured, asked_end_s=request.window.end_s, until_s=state.until_s, zone=zone
+        ),
+    )
+
+
+def _select(collected: Facts, request: DoraRequest) -> Facts:
+    if not request.services:
+        return collected
+
+    def mine(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["service"].isin(request.services)]
+
+    return Facts(
+        mine(collected.events),
+        None if collected.incidents is None else mine(collected.incidents),
+        mine(collected.exclusions),
+    )
+
+
+def _scope(
+    request: DoraRequest, state: DoraState, found: history.History, zone: ZoneInfo
+) -> metrics.Scope:
+    """Clips the windows to what is known, and says why a trend cannot be told."""
+    end_s = max(request.window.start_s, min(request.window.end_s, state.until_s + 1))
+    window = Window(request.window.start_s, end_s)
+    begins_s = min((span.first_s for span in found.spans.values()), default=0)
+    least = request.definition.minimum_weeks
+    no_trend = ""
+    if request.before is not None:
+        counts = [windows.complete_weeks(w, zone=zone) for w in (window, request.before)]
+        if min(counts) < least:
+            no_trend = f"a trend needs {least} complete weeks in each window"
+        elif begins_s > request.before.start_s + WEEK_S:
+            no_trend = "the history begins inside the earlier window"
+    return metrics.Scope(
+        environment=request.environment,
+        window=window,
+        before=request.before,
+        zone=zone,
+        definition=request.definition,
+        no_trend=no_trend,
+        has_incidents=state.incidents is not None,
+        is_last=request.is_last,
+    )

@@ -1,0 +1,152 @@
+"""What measuring yields: plain values that round-trip through JSON and that cards and reports show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gitops_nb.dora.levels import Level
+from gitops_nb.dora.statistics import Estimate
+from gitops_nb.dora.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a metric moved against the window before.
+
+    ``kind`` is "ratio" (1 is no change) or "difference" (0 is). ``direction`` is "up", "down", "flat" (no
+    clear change) or "unknown"; ``reason`` says why it is unknown. ``stratified`` counts the services whose own
+    median went (down, up), of those with enough values in both windows.
+    """
+
+    kind: str
+    estimate: Estimate
+    direction: str
+    reason: str = ""
+    stratified: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number with everything a reader needs to trust it.
+
+    ``unit`` is "per week" (of one service), "s" or "ratio" (0 to 1). ``n`` of the estimates counts what was
+    measured: services, versions, deployments, failures. ``counts`` names further counts, ``excluded`` the rows
+    left out by reason. ``missing`` says why there is no value; it is "" when there is one.
+    """
+
+    key: str
+    title: str
+    question: str
+    unit: str
+    now: Estimate
+    before: Estimate | None
+    change: Change | None
+    level: Level
+    counts: Mapping[str, int] = field(default_factory=dict)
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    missing: str = ""
+
+    @property
+    def has_value(self) -> bool:
+        """True when there is a number to show."""
+        return not self.missing and self.now.value is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """One ISO week of all services. ``period`` is "before", "now" or "partial"; lead times are in seconds."""
+
+    start_s: int
+    end_s: int
+    period: str
+    deployments: int
+    failed: int
+    rollbacks: int
+    lead_n: int
+    lead_low_s: float | None
+    lead_median_s: float | None
+    lead_high_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service in the window; ``weeks`` are its deployments in the weeks of the window and after."""
+
+    name: str
+    deployments: int
+    before: int
+    per_week: float | None
+    lead: Estimate
+    failed: int
+    fail_rate: Estimate
+    rollbacks: int
+    recovery: Estimate
+    still_open: int
+    last_s: int
+    weeks: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """What Argo CD said, counted over applications; ``missing`` says why nothing was asked or answered."""
+
+    total: int = 0
+    synced: int = 0
+    out_of_sync: int = 0
+    healthy: int = 0
+    out_of_sync_names: tuple[str, ...] = ()
+    unhealthy_names: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Rows of the ledger with one reason; ``where`` names the services with the most of them."""
+
+    reason: str
+    left_out_of: str
+    rows: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One thing to look at; ``service`` is "" when it is about the whole fleet."""
+
+    service: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All numbers of one report.
+
+    ``services`` and the rows behind every number are in Parquet files (``files``: SHA-256 by path below the
+    run directory), not in here, so that the value stays small with 500 services.
+    """
+
+    environment: str
+    first_environment: str
+    window: Window
+    before: Window | None
+    complete_weeks: int
+    time_zone: str
+    definition: str
+    metrics: tuple[Metric, ...]
+    rollbacks: Metric
+    sync: SyncStatus
+    weeks: tuple[Week, ...]
+    services: int
+    seen: int
+    excluded: tuple[Excluded, ...]
+    title: str = ""
+    sentence: str = ""
+    look_at: tuple[Look, ...] = ()
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def metric(self, key: str) -> Metric:
+        """One metric by its key: frequency, lead_time, fail_rate, recovery."""
+        return next(metric for metric in self.metrics if metric.key == key)

@@ -1,0 +1,173 @@
+"""The few statistics of the report, in plain Python: intervals for rates, medians and censored times.
+
+They work on small numbers of aggregated values, so exactness and a readable source go before speed.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Z = 1.959963984540054
+"""97.5 % quantile of the normal distribution: all intervals are two-sided 95 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its 95 % interval. All None: no data. Bounds None: too few for an interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+
+def wilson(hits: int, n: int) -> Estimate:
+    """A proportion with its score interval; n = 0 gives no value.
+
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22:209; recommended by Brown, Cai and DasGupta 2001.
+
+    >>> e = wilson(1, 5)
+    >>> round(e.low, 3), round(e.high, 3)
+    (0.036, 0.624)
+    """
+    if n == 0:
+        return Estimate()
+    share = hits / n
+    centre = share + Z * Z / (2 * n)
+    spread = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    scale = 1 + Z * Z / n
+    # At 0 and n the bound is exactly 0 or 1; the formula misses it by rounding.
+    low = 0.0 if hits == 0 else (centre - spread) / scale
+    high = 1.0 if hits == n else (centre + spread) / scale
+    return Estimate(share, low, high, n)
+
+
+def median(values: Sequence[float]) -> Estimate:
+    """The median with the interval between two order statistics; under 6 values there is none.
+
+    Source: Hahn and Meeker, Statistical Intervals, 1991, section 5.2: the closest pair of ranks that is
+    symmetric and covers the median with at least 95 %, by the binomial distribution.
+
+    >>> median([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    Estimate(value=3.5, low=1.0, high=6.0, n=6)
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate()
+    ordered = sorted(values)
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    rank = _median_rank(n)
+    if rank == 0:
+        return Estimate(middle, None, None, n)
+    return Estimate(middle, ordered[rank - 1], ordered[n - rank], n)
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """Quantile with linear interpolation (type 7, as in numpy and DuckDB's quantile_cont)."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    position = (len(ordered) - 1) * share
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+def kaplan_meier_median(ended: Sequence[float], still_open: Sequence[float]) -> Estimate:
+    """Median of durations of which some have not ended yet, with its interval.
+
+    Args:
+        ended: Durations that ended.
+        still_open: How long the open ones have lasted so far (right-censored).
+
+    Returns:
+        ``value`` is None when the curve does not fall to one half: more than half are still open.
+        A bound is None where the curve's band does not cross one half.
+
+    Source: Kaplan and Meier 1958; Greenwood's variance; band on the log-log scale and its inversion for
+    the median: Brookmeyer and Crowley 1982, Biometrics 38:29.
+    """
+    n = len(ended) + len(still_open)
+    ends, opens = sorted(map(float, ended)), sorted(map(float, still_open))
+    survival, greenwood = 1.0, 0.0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    for t in sorted(set(ends)):
+        gone = bisect_left(ends, t)
+        at_risk = n - gone - bisect_left(opens, t)
+        deaths = bisect_right(ends, t) - gone
+        survival *= 1 - deaths / at_risk
+        if value is None and survival <= 0.5:
+            value = t
+        if survival > 0:
+            greenwood += deaths / (at_risk * (at_risk - deaths))
+            bound = Z * math.sqrt(greenwood) / abs(math.log(survival))
+            lower, upper = survival ** math.exp(bound), survival ** math.exp(-bound)
+        else:
+            lower, upper = 0.0, 0.0
+        if low is None and lower <= 0.5:
+            low = t
+        if high is None and upper <= 0.5:
+            high = t
+    return Estimate(value, low, high, n)
+
+
+def difference(now: Estimate, then: Estimate) -> Estimate:
+    """``now`` minus ``then`` with an interval from the intervals of both (square and add).
+
+    Source: Newcombe 1998, Stat. Med. 17:873, method 10; for other estimates Zou and Donner 2008.
+    """
+    if now.value is None or then.value is None:
+        return Estimate()
+    change = now.value - then.value
+    n = min(now.n, then.n)
+    if now.low is None or now.high is None or then.low is None or then.high is None:
+        return Estimate(change, None, None, n)
+    down = math.hypot(now.value - now.low, then.high - then.value)
+    up = math.hypot(now.high - now.value, then.value - then.low)
+    return Estimate(change, change - down, change + up, n)
+
+
+def rate_ratio(now: Sequence[int], then: Sequence[int]) -> Estimate:
+    """Ratio of the mean weekly counts of two windows; the interval is widened by the weeks' scatter.
+
+    A Poisson interval alone is too narrow for deployments, which come in bursts: the dispersion of each
+    window (variance over mean, at least 1) multiplies its variance (quasi-Poisson).
+
+    Source: McCullagh and Nelder, Generalized Linear Models, 1989, section 6.2.3.
+    """
+    total_now, total_then = sum(now), sum(then)
+    if not now or not then or total_now == 0 or total_then == 0:
+        return Estimate()
+    ratio = (total_now / len(now)) / (total_then / len(then))
+    if len(now) < 2 or len(then) < 2:
+        return Estimate(ratio, None, None, min(len(now), len(then)))
+    spread = Z * math.sqrt(_dispersion(now) / total_now + _dispersion(then) / total_then)
+    return Estimate(
+        ratio, ratio * math.exp(-spread), ratio * math.exp(spread), min(len(now), len(then))
+    )
+
+
+def _dispersion(counts: Sequence[int]) -> float:
+    mean = sum(counts) / len(counts)
+    variance = sum((count - mean) ** 2 for count in counts) / (len(counts) - 1)
+    return max(1.0, variance / mean)
+
+
+def _median_rank(n: int) -> int:
+    """The largest rank r with P(r <= B < n - r + 1) >= 0.95 for B ~ Bin(n, 1/2), or 0."""
+    if n > 1000:
+        # The binomial is normal here to well under one rank in a hundred.
+        return math.floor((n + 1) / 2 - Z * math.sqrt(n) / 2)
+    tail, rank = 0.0, 0
+    scale = n * math.log(2)
+    for k in range(n // 2 + 1):
+        tail += math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - scale)
+        if tail > 0.025:
+            break
+        rank = k + 1
+    return rank

@@ -1,0 +1,68 @@
+"""verify: checks the files against their digests, and counts again with one plain query."""
+
+from __future__ import annotations
+
+import duckdb
+
+from gitops_nb.dora import facts
+from gitops_nb.dora.observe import DoraState
+from gitops_nb.dora.request import DoraRequest
+from gitops_nb.dora.results import Measured
+from gitops_nb.dora.windows import Window
+from gitops_nb.model import Fact, Outcome, Result
+
+
+def verify(request: DoraRequest, state: DoraState, metrics: Measured) -> Outcome:
+    """Checks the files against their digests, and counts the deployments again with one plain query."""
+    changed = [
+        name
+        for name, digest in {**state.files, **metrics.files}.items()
+        if not (request.workdir / name).is_file() or facts.sha256(request.workdir / name) != digest
+    ]
+    counted = None if changed else _count(request, metrics.window)
+    said = metrics.metric("frequency").counts["deployments"]
+    if changed or counted != said:
+        why = (
+            f"changed or missing: {', '.join(changed)}"
+            if changed
+            else f"{counted} counted, {said} said"
+        )
+        return Outcome(
+            Result.FAILED,
+            "The numbers do not follow from the facts",
+            f"The check did not hold ({why}).",
+            next_step="Run the report again; if it happens twice, keep this run as evidence.",
+        )
+    return Outcome(
+        Result.NOTHING,
+        metrics.title,
+        metrics.sentence,
+        facts=(
+            Fact("Deployments", f"{said:,}, counted twice"),
+            Fact("Facts", f"{state.events:,} events, {state.services:,} services"),
+            Fact("Definition", metrics.definition[:12]),
+        ),
+    )
+
+
+def _count(request: DoraRequest, window: Window) -> int:
+    """Deployments in the window, from the Parquet file alone."""
+    path = request.workdir / facts.FOLDER / "events.parquet"
+    query = """
+        select count(*) from read_parquet($path)
+        where environment = $environment and kind = 'deployment'
+          and finished_s >= $start and finished_s < $end
+          and (len($services) = 0 or list_contains($services, service))
+    """
+    with duckdb.connect() as connection:
+        row = connection.execute(
+            query,
+            {
+                "path": str(path),
+                "environment": request.environment,
+                "start": window.start_s,
+                "end": window.end_s,
+                "services": list(request.services),
+            },
+        ).fetchone()
+    return int(row[0]) if row else 0
