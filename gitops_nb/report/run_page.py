@@ -48,6 +48,10 @@ def render(run: RunState, now: datetime, zone: str) -> str:
         told=told,
         times=times,
         version=__version__,
+        asked=story.requester(run),
+        source=""
+        if run.opened.get("source") == run.environment
+        else run.opened.get("source") or "",
         facts=facts(run, known, times),
         rail=rail(run, known),
         sections=_sections(run, known, answers),

@@ -154,6 +154,8 @@ def _finding(run: RunState, known: Parts) -> tuple[str, str]:
             )
         case Status.CANCELLED:
             return f"{name} was cancelled", f"{_stop(run.reason)} {_changed(run)}".strip()
+        case Status.PENDING:
+            return f"{name} has not begun", "Its journal is empty."
     step = next((s.name for s in run.steps if s.status is Status.RUNNING), "")
     where = f"The last record is from step {step}. " if step else ""
     return (
@@ -205,7 +207,9 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
         case Status.NEEDS_ATTENTION:
             asks = "Resume asks the outside system whether the effect happened, and repeats nothing silently."
             return "Settle", run.hint or asks, run.command or f"gitops-nb resume {run.run}"
-        case Status.RUNNING | Status.PENDING:
+        case Status.PENDING:
+            return "Next", "Start it again.", ""
+        case Status.RUNNING:
             return (
                 "Next",
                 "If nothing runs any more, resume: finished steps are kept, interrupted effects are probed.",

@@ -16,7 +16,7 @@ INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 LIMIT = 2_000
 """Longest value, in characters, that a page shows before it is cut."""
 
-_CI_COMMAND = re.compile(r"::|##(?=\[)")
+_CI_COMMAND = re.compile(r":(?=:)|#(?=#\[)")
 
 
 def plain(text: str) -> str:
@@ -54,7 +54,7 @@ def ci_log(text: str) -> str:
     >>> ci_log("::add-mask::a ##[error]x")
     ': :add-mask: :a # #[error]x'
     """
-    return _CI_COMMAND.sub(lambda match: f"{match[0][0]} {match[0][1]}", terminal(text))
+    return _CI_COMMAND.sub(lambda match: f"{match[0]} ", terminal(text))
 
 
 def clip(text: str, limit: int = LIMIT) -> str:

@@ -1,0 +1,110 @@
+"""reports/index.html: empty, one run, all kinds, a thousand."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+
+from gitops_nb.model import Status
+from gitops_nb.report import index, write_index
+from tests.report.run_factories import NOW, SCENARIOS, ZONE, hostile, succeeded, waiting
+from tests.report.test_run_report import Page
+
+
+def all_kinds():
+    return [
+        replace(s().state(), run=f"20261123T0914{n:02}Z-x-y-{n:04}")
+        for n, s in enumerate(SCENARIOS.values())
+    ]
+
+
+def test_no_runs():
+    """An empty folder says so and names the command to begin with."""
+    html = index([], NOW, ZONE)
+    assert "No runs yet" in html
+    assert "gitops-nb list runbooks" in html
+    assert "<table" not in html
+
+
+def test_one_run():
+    """One run needs no filter for environment or runbook."""
+    page = Page(index([succeeded().state()], NOW, ZONE))
+    assert "Nothing is open; the last run succeeded" in page.text
+    assert [a["name"] for a in page.tags("input") if a.get("type") == "radio"] == ["s", "s"]
+
+
+def test_open_runs_stand_on_top_with_their_command():
+    """Runs that wait come before all others, what needs attention first, each with the next command."""
+    html = index(all_kinds(), NOW, ZONE)
+    groups = re.findall(r'<tr data-g="([a-z-]+)"', html)
+    assert groups == sorted(groups, key=lambda group: group != "open")
+    rows = html.split("<tr ")
+    first = next(row for row in rows if row.startswith("data-g"))
+    assert "needs attention" in first
+    assert all("gitops-nb " in row for row in rows if row.startswith('data-g="open"'))
+    assert not any('class="cmd"' in row for row in rows if row.startswith('data-g="done"'))
+
+
+def test_links_are_relative_to_the_run_directories():
+    """Every row links to its own report below this folder."""
+    runs = all_kinds()
+    links = [a["href"] for a in Page(index(runs, NOW, ZONE)).tags("a") if a["href"] != "#main"]
+    assert sorted(links) == sorted(f"{run.run}/report.html" for run in runs)
+
+
+def test_newest_first():
+    """Within what is closed, the newest run comes first."""
+    older = replace(succeeded().state(), run="a", started="2026-11-20T09:00:00.000Z")
+    newer = replace(succeeded().state(), run="b", started="2026-11-22T09:00:00.000Z")
+    html = index([older, newer], NOW, ZONE)
+    assert html.index("b/report.html") < html.index("a/report.html")
+
+
+def test_headline_counts_what_is_open():
+    """The title counts the runs that need a person."""
+    runs = [
+        waiting().state(),
+        replace(waiting().state(), run="x"),
+        SCENARIOS["needs_attention"]().state(),
+    ]
+    assert "1 needs attention, 2\xa0runs wait for an approval" in Page(index(runs, NOW, ZONE)).text
+
+
+def test_hostile_names_stay_out_of_the_style_sheet():
+    """Filter rules are made of the page's own keys, never of names."""
+    page = index([hostile().state(), waiting().state()], NOW, ZONE)
+    style = page.split("<style>")[1].split("</style>")[0]
+    assert "alert" not in style
+    assert "<script>alert" not in page
+
+
+def test_sandbox_runs_are_marked():
+    """A sandbox run says so in its row when live runs are in the list too."""
+    html = index([SCENARIOS["bootstrap"]().state(), waiting().state()], NOW, ZONE)
+    assert html.count(">SANDBOX<") == 1
+
+
+def test_killed_run_counts_as_open():
+    """A run without an end is open, not done."""
+    html = index([SCENARIOS["killed"]().state()], NOW, ZONE)
+    assert 'data-g="open"' in html
+    assert SCENARIOS["killed"]().state().status is Status.RUNNING
+
+
+def test_a_thousand_runs():
+    """A thousand runs make a page under 1 MB in a few seconds, every run in it once."""
+    base = [script().state() for script in SCENARIOS.values() if script is not hostile]
+    runs = [replace(base[n % len(base)], run=f"run-{n}") for n in range(1_000)]
+    started = time.monotonic()
+    html = index(runs, NOW, ZONE)
+    assert time.monotonic() - started < 5
+    assert len(html.encode()) < 1_000_000
+    assert html.count("<tr data-g=") == 1_000
+
+
+def test_write_index(tmp_path):
+    """The index is written whole."""
+    path = write_index(tmp_path, [], now=NOW, zone=ZONE)
+    assert path.read_text("utf-8") == index([], NOW, ZONE)
+    assert [p.name for p in tmp_path.iterdir()] == ["index.html"]
