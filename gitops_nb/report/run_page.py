@@ -121,15 +121,17 @@ def _clears(run: RunState, known: story.Parts, times: Times) -> Fact | None:
 
 
 def _what(run: RunState, known: story.Parts) -> Fact:
-    label = "What changed" if run.effects else "What would change"
+    label = "What changed" if story.touched(run) else "What would change"
     plan = known.plan
     if plan is None or plan.is_empty:
         return Fact(
             "What changed", "Nothing", "the run has no change planned" if plan is None else ""
         )
-    if not run.effects and run.status not in (Status.WAITING, Status.RUNNING):
+    if not story.touched(run) and run.status not in (Status.WAITING, Status.RUNNING):
         label = "Asked for"
-    commit = next((str(e.result["commit"])[:8] for e in run.effects if e.result.get("commit")), "")
+    commit = next(
+        (str(e.result["revision"])[:8] for e in story.done(run) if "revision" in e.result), ""
+    )
     note = diff.size(plan.changes) + (", commit" if commit else "")
     first = plan.changes[0]
     if (
@@ -179,7 +181,7 @@ def _result(run: RunState, known: story.Parts) -> Fact:
     code = "" if run.exit_code is None else f"exit code {run.exit_code}"
     if known.outcome:
         return Fact("Result", known.outcome.result.value.capitalize(), code)
-    if run.status is Status.SUCCEEDED and not run.effects:
+    if run.status is Status.SUCCEEDED and not story.touched(run):
         return Fact(
             "Result", "Nothing to do" if story.is_nothing_to_do(known) else "Planned only", code
         )
@@ -199,7 +201,7 @@ def _sections(run: RunState, known: story.Parts, answers: list[Gate]) -> list[tu
         "evidence": bool(known.outcome and (known.outcome.facts or known.outcome.tables))
         or (run.status is Status.FAILED and bool(run.reason)),
         "doubt": bool(run.effects),
-        "undo": bool(run.effects),
+        "undo": bool(story.touched(run)),
         "approve": bool(run.request),
         "steps": bool(run.steps),
     }

@@ -64,13 +64,13 @@ def parts(run: RunState) -> Parts:
 def tell(run: RunState) -> Story:
     """Chooses title, sentence and next step by the run's status."""
     known = parts(run)
-    title, sentence = _finding(run, known)
+    title, finding = _finding(run, known)
     next_word, next_sentence, command = _next(run, known)
     undo_sentence, undo = _undo(run, known)
     return Story(
         word=WORDS[run.status],
         title=title,
-        sentence=sentence,
+        sentence=finding,
         next_word=next_word,
         next_sentence=next_sentence,
         command=command,
@@ -93,7 +93,12 @@ def requester(run: RunState) -> str:
 
 def done(run: RunState) -> tuple[EffectState, ...]:
     """Effects whose result is recorded."""
-    return tuple(effect for effect in run.effects if not effect.is_open)
+    return tuple(effect for effect in run.effects if not effect.is_open and not effect.failed)
+
+
+def touched(run: RunState) -> tuple[EffectState, ...]:
+    """Effects that happened or may have happened; empty means that nothing was changed."""
+    return tuple(effect for effect in run.effects if not effect.failed)
 
 
 def consents(known: Parts) -> tuple[Approval, ...]:
@@ -130,30 +135,35 @@ def _finding(run: RunState, known: Parts) -> tuple[str, str]:
     name = subject(run)
     match run.status:
         case Status.SUCCEEDED | Status.FAILED if known.outcome:
-            return known.outcome.title, known.outcome.sentence or run.reason
+            return known.outcome.title, known.outcome.sentence or sentence(run.reason)
+        case Status.NEEDS_ATTENTION if known.outcome and not run.in_doubt:
+            return known.outcome.title, known.outcome.sentence or sentence(run.reason)
         case Status.SUCCEEDED if is_nothing_to_do(known):
             reasons = " ".join(known.decision.reasons) if known.decision else ""
-            return f"{name}: nothing to do", reasons or run.reason
+            return f"{name}: nothing to do", sentence(reasons or run.reason)
         case Status.SUCCEEDED:
-            changed = "nothing was changed" if not run.effects else ""
-            return f"{name}: planned, {changed}" if changed else f"{name}: done", run.reason
+            changed = "nothing was changed" if not touched(run) else ""
+            title = f"{name}: planned, {changed}" if changed else f"{name}: done"
+            return title, sentence(run.reason)
         case Status.FAILED:
             step = next((s.name for s in run.steps if s.status is Status.FAILED), "")
-            return f"{name} failed" + (f" in {step}" if step else ""), run.reason or _changed(run)
+            return f"{name} failed" + (f" in {step}" if step else ""), sentence(
+                run.reason
+            ) or _changed(run)
         case Status.WAITING:
             needed = missing_approvals(known)
             what = f"waits for {count(needed, 'approval')}" if needed else "waits"
             summary = known.plan.summary if known.plan else run.reason
-            return f"{name} {what}", f"Nothing has changed yet. {summary}"
+            return f"{name} {what}", f"Nothing has changed yet. {sentence(summary)}"
         case Status.REFUSED:
             return _refusal(run, known)
         case Status.NEEDS_ATTENTION:
             return (
                 f"{name} needs attention: {count(len(run.in_doubt), 'effect')} in doubt",
-                run.reason or "An effect was begun and its result was never recorded.",
+                sentence(run.reason) or "An effect was begun and its result was never recorded.",
             )
         case Status.CANCELLED:
-            return f"{name} was cancelled", f"{_stop(run.reason)} {_changed(run)}".strip()
+            return f"{name} was cancelled", f"{sentence(run.reason)} {_changed(run)}".strip()
         case Status.PENDING:
             return f"{name} has not begun", "Its journal is empty."
     step = next((s.name for s in run.steps if s.status is Status.RUNNING), "")
@@ -177,14 +187,14 @@ def _refusal(run: RunState, known: Parts) -> tuple[str, str]:
     )
     if closed and known.decision and known.decision.answer.value == "refused":
         gates = listed([f"“{verdict.gate}”" for verdict in closed])
-        reasons = " ".join(_stop(verdict.reason) for verdict in closed)
+        reasons = " ".join(sentence(verdict.reason) for verdict in closed)
         verb = "refuses" if len(closed) == 1 else "refuse"
         return f"Gate {gates} {verb} {name}", f"{reasons} {_changed(run)}"
-    return f"{name} was refused", f"{_stop(run.reason)} {_changed(run)}".strip()
+    return f"{name} was refused", f"{sentence(run.reason)} {_changed(run)}".strip()
 
 
 def _changed(run: RunState) -> str:
-    if not run.effects:
+    if not touched(run):
         return "Nothing was changed."
     names = listed([effect.key for effect in done(run)])
     text = f"{count(len(done(run)), 'effect')} done before: {names}." if names else ""
@@ -204,6 +214,9 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
                 f"{who} reads the change and the gates, then approves or rejects.",
                 run.command or f"gitops-nb approve {run.run}",
             )
+        case Status.NEEDS_ATTENTION if outcome and not run.in_doubt:
+            command = run.command or outcome.command or f"gitops-nb resume {run.run}"
+            return "Settle", run.hint or outcome.next_step, command
         case Status.NEEDS_ATTENTION:
             asks = "Resume asks the outside system whether the effect happened, and repeats nothing silently."
             return "Settle", run.hint or asks, run.command or f"gitops-nb resume {run.run}"
@@ -232,14 +245,18 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
 def _undo(run: RunState, known: Parts) -> tuple[str, str]:
     command = known.outcome.undo if known.outcome else ""
     rollback = str(run.opened.get("rollback") or "")
-    if not run.effects:
+    if not touched(run):
         return "This run changed nothing, so there is nothing to take back.", ""
     return rollback or "The runbook declares no way back.", command
 
 
-def _stop(reason: str) -> str:
-    """A reason as a sentence of its own: messages come without a full stop."""
-    if not reason:
+def sentence(message: str) -> str:
+    """A message as a sentence of its own; messages come in lower case and without a full stop.
+
+    >>> sentence("the soak is too short")
+    'The soak is too short.'
+    """
+    if not message:
         return ""
-    text = reason[0].upper() + reason[1:]
-    return text if text[-1] in ".!?”" else f"{text}."
+    first = message[0].upper() + message[1:]
+    return first if first[-1] in ".!?”" else f"{first}."

@@ -96,6 +96,11 @@ def _effect_row(effect: EffectState) -> Row:
         return Row(
             effect.key, "needs_attention", "in doubt", sentence, started=effect.started, effect=True
         )
+    if effect.failed:
+        sentence = f"{effect.sentence}; {effect.failed}"
+        return Row(
+            effect.key, "failed", "did not happen", sentence, started=effect.started, effect=True
+        )
     sentence = f"{effect.sentence}; found done by a probe" if effect.adopted else effect.sentence
     took_ms = _ms(parse_time(effect.ended) - parse_time(effect.started))
     return Row(

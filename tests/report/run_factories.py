@@ -107,7 +107,7 @@ def plan(environment: str = "production", **more: Any) -> Plan:
         diff(),
     )
     more.setdefault("changes", (change,))
-    more.setdefault("summary", f"checkout v2.30.4 → v2.31.1 in {environment}.")
+    more.setdefault("summary", f"checkout v2.30.4 -> v2.31.1 in {environment}")
     return Plan(
         "promotion",
         environment,
@@ -220,7 +220,7 @@ def applied(script: Script) -> Script:
     )
     script.add("step", step="apply", kind="effect", status=Status.RUNNING)
     script.effect(
-        "commit", 7, "commit to main, parent checked", commit="c752601b" * 5, branch="main"
+        "commit", 7, "commit to main, parent checked", revision="c752601b" * 5, branch="main"
     )
     script.effect(
         "sync", 9, "Argo CD syncs checkout to this commit", operation="7c1e-1", phase="Succeeded"
@@ -384,7 +384,7 @@ def cancelled() -> Script:
     script = waiting(Script("20261123T091412Z-promotion-production-44dd"))
     approved(script, plan())
     script.add("step", step="apply", kind="effect", status=Status.RUNNING)
-    script.effect("commit", 7, "commit to main, parent checked", commit="c752601b" * 5)
+    script.effect("commit", 7, "commit to main, parent checked", revision="c752601b" * 5)
     script.add(
         "step", step="apply", status=Status.CANCELLED, sentence="stopped by SIGINT", took_ms=7000
     )
@@ -395,15 +395,34 @@ def killed() -> Script:
     script = waiting(Script("20261123T091412Z-promotion-production-55ee"))
     approved(script, plan())
     script.add("step", step="apply", kind="effect", status=Status.RUNNING)
-    script.effect("commit", 7, "commit to main, parent checked", commit="c752601b" * 5)
+    script.effect("commit", 7, "commit to main, parent checked", revision="c752601b" * 5)
     return script.add(
         "intent", key="sync", kind="effect", step="apply", sentence="Argo CD syncs checkout"
     )
 
 
+def lost_race() -> Script:
+    script = waiting(Script("20261123T091412Z-promotion-production-45dd"))
+    approved(script, plan())
+    script.add("step", step="apply", kind="effect", status=Status.RUNNING)
+    script.add(
+        "intent",
+        key="commit",
+        kind="effect",
+        step="apply",
+        sentence="commit to main, parent checked",
+    )
+    script.wait(2).add("void", key="commit", reason="main moved to 77aa in the meantime")
+    script.add(
+        "step", step="apply", status=Status.FAILED, sentence="main moved to 77aa", took_ms=2000
+    )
+    reason = "main moved to 77aa in the meantime"
+    return script.add("ended", status=Status.REFUSED, exit_code=3, reason=reason)
+
+
 def nothing_to_do() -> Script:
     script = opened(Script("20261123T091412Z-promotion-production-66ff"))
-    of = plan(changes=(), summary="checkout v2.31.1 already runs in production.")
+    of = plan(changes=(), summary="checkout v2.31.1 already runs in production")
     planned(script, of)
     script.step("decide", 0.1, "nothing to do")
     script.add(
@@ -536,6 +555,7 @@ SCENARIOS: dict[str, Callable[[], Script]] = {
     "needs_attention": needs_attention,
     "cancelled": cancelled,
     "killed": killed,
+    "lost_race": lost_race,
     "nothing_to_do": nothing_to_do,
     "plan_only": plan_only,
     "bootstrap": bootstrap,

@@ -33,6 +33,7 @@ TITLES = {
     "needs_attention": "checkout v2.31.1 needs attention: 1\xa0effect in doubt",
     "cancelled": "checkout v2.31.1 was cancelled",
     "killed": "checkout v2.31.1: no end is recorded",
+    "lost_race": "checkout v2.31.1 was refused",
     "nothing_to_do": "checkout v2.31.1: nothing to do",
     "plan_only": "checkout v2.31.1: planned, nothing was changed",
     "bootstrap": "development runs with 3 applications, synced and healthy",
@@ -134,6 +135,15 @@ def test_in_doubt_is_named_with_its_command():
     assert "no result is recorded" in page.text
     assert "gitops-nb resume" in page.text
     assert summary(SCENARIOS["needs_attention"]().state())["in_doubt"] == ["commit"]
+
+
+def test_effect_that_did_not_happen():
+    """An effect that surely did not happen is no change and not in doubt, and says why."""
+    page = page_of("lost_race")
+    assert "Main moved to 77aa in the meantime. Nothing was changed." in page.text
+    assert "did not happen" in page.text
+    assert "How to undo" not in page.text
+    assert summary(SCENARIOS["lost_race"]().state())["in_doubt"] == []
 
 
 def test_killed_run_does_not_look_finished():
