@@ -199,6 +199,12 @@ class Git:
             at = end + int(size) + 2
         return contents
 
+    def effective_url(self, repository: str) -> str:
+        """Where git really goes for a repository, after the machine's own ``url.<base>.insteadOf`` settings."""
+        remote = self._remote(repository)
+        done = self._git(("ls-remote", "--get-url", "--", remote.url), timeout_s=_LOCAL_S)
+        return done.stdout.strip()
+
     # -- writing ---------------------------------------------------------------------------------
 
     def commit(

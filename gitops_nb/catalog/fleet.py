@@ -63,6 +63,10 @@ class Cluster(Strict):
     context: str = Field(
         default="", description="kubeconfig context; the cluster's name by default."
     )
+    operator_context: str = Field(
+        default="",
+        description="kubeconfig context for writing, opened only once a decision allows it; context by default.",
+    )
     argocd: ArgoCDLocation = Field(
         default=ArgoCDLocation(), description="The Argo CD that deploys to it."
     )

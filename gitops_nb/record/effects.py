@@ -52,7 +52,7 @@ class JournalEffects:
         if known is not None and not known.is_open and not known.failed:
             return known.result
         if known is not None and known.is_open and kind is StepKind.EFFECT:
-            found = self._probe(key, sentence, probe)
+            found = self._probe(sentence, probe)
             if found is not None:
                 return self._done(key, found, adopted=True)
         self._append("intent", key=key, kind=kind, step=self._step, sentence=sentence)
@@ -63,7 +63,7 @@ class JournalEffects:
             raise
         except UnavailableError as error:
             # The answer is missing, not the effect: ask before saying that nothing happened.
-            found = self._probe(key, sentence, probe) if kind is StepKind.EFFECT else None
+            found = self._probe(sentence, probe) if kind is StepKind.EFFECT else None
             if found is not None:
                 return self._done(key, found, adopted=True)
             self._append("void", key=key, reason=error.message)
@@ -74,7 +74,7 @@ class JournalEffects:
         effects = fold(self._journal.records).effects
         return next((effect for effect in effects if effect.key == key), None)
 
-    def _probe(self, key: str, sentence: str, probe: Probe) -> Mapping[str, Json] | None:
+    def _probe(self, sentence: str, probe: Probe) -> Mapping[str, Json] | None:
         try:
             return probe()
         except UnavailableError as error:

@@ -154,7 +154,7 @@ class Journal:
         with self._lock:
             return self._records[-1].hash if self._records else ZERO
 
-    def append(self, kind: str, **body: Any) -> Record:
+    def append(self, kind: str, /, **body: Any) -> Record:
         """Appends one record and returns when it is on the disk.
 
         Raises:

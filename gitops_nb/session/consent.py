@@ -1,0 +1,150 @@
+"""Requests for approval of one run, and what the answers to them are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gitops_nb.errors import Refused
+from gitops_nb.model import Approval, Decision, Plan, Status, canonical, parse_time, to_json
+from gitops_nb.policy import Requester, Rules, check_approval
+from gitops_nb.record.approvals import Answered, new_request, read_answers
+from gitops_nb.record.files import replace_file
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.journal import Record
+from gitops_nb.record.runs import is_held, read_run, run_directories
+from gitops_nb.session.platform import Platform
+
+SEARCHED = timedelta(hours=24)
+"""Runs that began earlier cannot be waiting any more: a request lasts four hours at most."""
+
+
+class Consent:
+    """Everything about approval that one run needs."""
+
+    def __init__(self, platform: Platform, directory: Path, record: Callable[..., Record]) -> None:
+        self._platform = platform
+        self._directory = directory
+        self._record = record
+
+    def request(self, state: RunState, plan: Plan, *, rules: Rules, requester: Requester) -> None:
+        """Writes request.json and records it."""
+        now = datetime.now(UTC)
+        request, subject = new_request(
+            run=state.run,
+            runbook=state.runbook,
+            notebook_digest=str(state.opened["notebook_digest"]),
+            package=str(state.opened["package"]),
+            parameters=state.opened["parameters"],
+            environment=plan.environment,
+            plan_digest=plan.digest,
+            materials=to_json(plan.materials),
+            requester=to_json(requester),
+            created=now,
+            expires=now + rules.lifetime,
+        )
+        replace_file(self._directory / "request.json", canonical(request) + b"\n")
+        self._record("requested", request=request, digest=subject)
+
+    def answers(
+        self, state: RunState, rules: Rules, *, now: datetime
+    ) -> tuple[tuple[Approval, ...], tuple[Approval, ...]]:
+        """Valid approvals (one per person) and valid rejections of the open request."""
+        approvals: dict[str, Approval] = {}
+        rejections: list[Approval] = []
+        for answered, problem in self.checked(state, rules, now=now):
+            if answered.approval is None or problem:
+                continue
+            if answered.approval.answer == "reject":
+                rejections.append(answered.approval)
+            else:
+                approvals.setdefault(answered.approval.person, answered.approval)
+        return tuple(approvals.values()), tuple(rejections)
+
+    def checked(
+        self, state: RunState, rules: Rules, *, now: datetime
+    ) -> list[tuple[Answered, str]]:
+        """Every answer with what is wrong with it, or the empty text."""
+        if state.request is None:
+            return []
+        found: list[tuple[Answered, str]] = []
+        for answered in read_answers(
+            self._directory, processes=self._platform.processes, approvers=rules.approvers
+        ):
+            problem = answered.problem
+            if answered.approval is not None:
+                problem = check_approval(
+                    answered.approval,
+                    subject=state.request_digest,
+                    run=state.run,
+                    created=parse_time(state.request["created"]),
+                    expires=parse_time(state.request["expires"]),
+                    rules=rules,
+                    requester=str(state.request["requester"]["name"]),
+                    now=now,
+                )
+            found.append((answered, problem))
+        return found
+
+    def stale(self, state: RunState, plan: Plan, *, now: datetime) -> str:
+        """Why an open request no longer fits the plan or the time, or the empty text."""
+        request = state.request
+        if request is None:
+            return ""
+        if request["plan_digest"] != plan.digest:
+            before = request["materials"]
+            changed = [k for k, v in plan.materials.items() if before.get(k) != v]
+            what = f": {', '.join(changed)} changed" if changed else ""
+            return (
+                f"the plan is stale{what}; it is now “{plan.summary}”, and that was not asked for"
+            )
+        if now >= parse_time(request["expires"]):
+            return f"the request expired at {request['expires']}; nothing was changed"
+        return ""
+
+    def expired(self, decision: Decision, *, now: datetime) -> str:
+        """Why the approvals of a decision are no longer enough, or the empty text; asked just before apply."""
+        good = {a.person for a in decision.approvals if now < a.expires}
+        if len(good) >= decision.approvals_needed:
+            return ""
+        return "the approval expired before apply could begin; nothing was changed"
+
+    def seconds_left(self, state: RunState) -> float:
+        """How long the open request still lasts."""
+        if state.request is None:
+            return 0.0
+        return max(0.0, (parse_time(state.request["expires"]) - datetime.now(UTC)).total_seconds())
+
+    def refuse_twins(self, reports: Path, state: RunState, plan: Plan) -> None:
+        """Refuses when another run about the same subject and environment waits or runs.
+
+        Raises:
+            Refused: It names that run.
+        """
+        earliest = f"{datetime.now(UTC) - SEARCHED:%Y%m%dT%H%M%SZ}"
+        for directory in run_directories(reports):
+            if directory.name < earliest:
+                return
+            if directory.name == state.run:
+                continue
+            other = read_run(directory)
+            same = (
+                other.runbook == state.runbook
+                and other.environment == plan.environment
+                and other.opened.get("subject") == state.opened.get("subject")
+                and other.opened.get("mode") == state.opened.get("mode")
+            )
+            if same and _is_active(reports, other):
+                raise Refused(
+                    f"{other.run} is {other.status} for {state.opened.get('subject')} in {plan.environment}",
+                    hint=f"Resume it, or end it with `gitops-nb reject {other.run} --reason TEXT`.",
+                )
+
+
+def _is_active(reports: Path, other: RunState) -> bool:
+    if other.status is Status.RUNNING:
+        return is_held(reports, other.run) and bool(other.effects)
+    if other.status is not Status.WAITING or other.request is None:
+        return False
+    return datetime.now(UTC) < parse_time(other.request["expires"])

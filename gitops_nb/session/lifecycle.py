@@ -1,0 +1,241 @@
+"""How a run begins and how its record is closed, by whoever is left to do it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform as machine
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gitops_nb import __version__
+from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.runbooks import Runbook
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError, ExitCode, UsageError
+from gitops_nb.model import Json, Mode, Status
+from gitops_nb.policy import Requester
+from gitops_nb.record.files import sha256_file
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Journal
+from gitops_nb.record.runs import (
+    create_run,
+    is_held,
+    new_run_id,
+    read_run,
+    run_directories,
+    seal,
+    try_lock,
+)
+from gitops_nb.session.slices import Surroundings, slice_of
+
+STATUS_OF = {
+    ExitCode.SUCCEEDED: Status.SUCCEEDED,
+    ExitCode.FAILED: Status.FAILED,
+    ExitCode.WAITING: Status.WAITING,
+    ExitCode.REFUSED: Status.REFUSED,
+    ExitCode.NEEDS_ATTENTION: Status.NEEDS_ATTENTION,
+    ExitCode.INTERRUPTED: Status.CANCELLED,
+    ExitCode.TERMINATED: Status.CANCELLED,
+}
+"""Status of a run that ends with an exit code; every other code is a failure."""
+
+
+def runbook_of(catalog: Catalog, name: str) -> Runbook:
+    """A runbook of the catalog that this package can run.
+
+    Raises:
+        UsageError: There is none of that name.
+        ConfigurationError: It asks for another version of the package.
+    """
+    runbook = catalog.runbooks.get(name)
+    if runbook is None:
+        known = ", ".join(catalog.runbooks) or "none"
+        raise UsageError(
+            f"unknown runbook {name!r}; there are {known}", hint="See `gitops-nb list`."
+        )
+    from packaging.specifiers import SpecifierSet
+
+    needed = runbook.requires.removeprefix("gitops_nb")
+    if __version__ not in SpecifierSet(needed):
+        raise ConfigurationError(
+            f"{name} requires {runbook.requires}, and gitops_nb {__version__} is installed",
+            hint="Install a fitting version, or run `gitops-nb init --update`.",
+        )
+    return runbook
+
+
+def create(
+    workspace: Workspace,
+    catalog: Catalog,
+    runbook: Runbook,
+    parameters: Mapping[str, Any],
+    *,
+    mode: Mode,
+    requester: Requester,
+) -> Path:
+    """Makes the run directory with its first journal record, after everything about the request was checked.
+
+    Raises:
+        UsageError: The parameters do not fit together.
+        RecordError: The reports folder cannot be written.
+    """
+    notebook = workspace.notebooks / runbook.notebook
+    if not notebook.is_file():
+        raise ConfigurationError(
+            f"no notebook {notebook.name} in {workspace.notebooks}",
+            hint="Run `gitops-nb init --update`.",
+        )
+    now = datetime.now(UTC)
+    parts = slice_of(runbook.name)
+    around = Surroundings(workspace.root, workspace.reports, now, None, workspace.time_zone)
+    request = parts.request(catalog.fleet, parameters, around)
+    directory = create_run(workspace.reports, new_run_id(runbook.name, request.environment, now))
+    journal = Journal.open(directory)
+    journal.append(
+        "opened",
+        run=directory.name,
+        runbook=runbook.name,
+        title=runbook.title,
+        owner=runbook.owner,
+        risk=runbook.risk,
+        rollback=runbook.rollback,
+        notebook_digest=sha256_file(notebook),
+        package=__version__,
+        python=machine.python_version(),
+        mode=mode,
+        environment=request.environment,
+        source=getattr(request, "source", ""),
+        subject=request.subject,
+        parameters=parameters,
+        requester=requester,
+        steps=parts.steps,
+        workspace=workspace.root.name,
+    )
+    journal.close()
+    return directory
+
+
+def holder(requester: str) -> Mapping[str, Json]:
+    """What a lock's holder writes about itself."""
+    return {
+        "who": requester,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def close_run(workspace: Workspace, directory: Path, journal: Journal) -> RunState:
+    """Stamps the notebook, writes report.json, report.html and the index, and seals the run's files.
+
+    The journal's last status record has to be there already ("ended" or "waiting").
+    """
+    from gitops_nb.report.files import write, write_index
+
+    state = fold(journal.records)
+    stamp_notebook(directory / "notebook.ipynb", state)
+    now, zone = datetime.now(UTC), workspace.time_zone
+    write(directory, state, now=now, zone=zone, html=_own_page(state, now, zone))
+    seal(directory, journal)
+    runs = [read_run(path) for path in run_directories(workspace.reports)]
+    write_index(workspace.reports, [run for run in runs if run.run], now=now, zone=zone)
+    return fold(journal.records)
+
+
+def _own_page(state: RunState, now: datetime, zone: str) -> str | None:
+    """The page of a runbook whose readers are not engineers; None for the usual report."""
+    measured = state.step("measure")
+    if state.runbook != "dora" or measured is None or measured.value is None:
+        return None
+    from gitops_nb.dora import Measured
+    from gitops_nb.model import from_json
+    from gitops_nb.report.dora import render_dora
+
+    return render_dora(state, from_json(Measured, measured.value), now=now, zone=zone)
+
+
+def stamp_notebook(path: Path, state: RunState) -> None:
+    """Writes the journal's verdict into the notebook's metadata, where papermill's own may be untrue."""
+    if not path.is_file():
+        return
+    from gitops_nb.record.files import replace_file
+
+    notebook = json.loads(path.read_bytes())
+    notebook["metadata"]["gitops_nb"] = {
+        "run": state.run,
+        "status": state.status,
+        "steps": {step.name: step.status for step in state.steps},
+        "journal": state.head,
+    }
+    replace_file(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def end_of(
+    state: RunState, *, interrupted: ExitCode | None = None
+) -> tuple[Status, ExitCode, str, str]:
+    """Status, exit code, reason and hint of a run whose kernel stopped without saying how it ended."""
+    running = next((step.name for step in state.steps if step.status is Status.RUNNING), "")
+    where = f"during {running}" if running else "between two steps"
+    if state.in_doubt:
+        keys = ", ".join(effect.key for effect in state.in_doubt)
+        return (
+            Status.NEEDS_ATTENTION,
+            ExitCode.NEEDS_ATTENTION,
+            f"the run stopped {where}; whether this happened is not known: {keys}",
+            f"Run `gitops-nb resume {state.run}`: it finds out, and does nothing twice.",
+        )
+    if interrupted is not None:
+        return (
+            Status.CANCELLED,
+            interrupted,
+            f"cancelled {where}",
+            f"Continue with `gitops-nb resume {state.run}`.",
+        )
+    return (
+        Status.FAILED,
+        ExitCode.INTERNAL,
+        f"the kernel stopped {where} without a word",
+        f"Read the notebook in the run directory, then `gitops-nb resume {state.run}`.",
+    )
+
+
+def recover(workspace: Workspace) -> tuple[str, ...]:
+    """Closes every run whose process died before it could; returns their ids.
+
+    A run counts as dead only when its lock can be taken: the operating system frees it with its holder.
+    """
+    recovered: list[str] = []
+    for directory in run_directories(workspace.reports):
+        state = read_run(directory)
+        open_ended = state.status in (Status.RUNNING, Status.PENDING) or (
+            state.ended and not state.files
+        )
+        if not open_ended or is_held(workspace.reports, directory.name):
+            continue
+        lock = try_lock(workspace.reports, directory.name, holder("gitops-nb, closing a dead run"))
+        if lock is None:
+            continue
+        try:
+            _close_dead(workspace, directory)
+            recovered.append(directory.name)
+        finally:
+            lock.release()
+    return tuple(recovered)
+
+
+def _close_dead(workspace: Workspace, directory: Path) -> None:
+    journal = Journal.open(directory)
+    try:
+        state = fold(journal.records)
+        if not state.run:
+            return  # nothing was ever recorded: there is no run to close
+        if not state.ended:
+            status, code, reason, hint = end_of(state)
+            journal.append("ended", status=status, exit_code=int(code), reason=reason, hint=hint)
+        close_run(workspace, directory, journal)
+    finally:
+        journal.close()

@@ -1,0 +1,189 @@
+"""Opens a session: a new run, or the next attempt of one that the engine names."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gitops_nb import __version__
+from gitops_nb.catalog.load import Catalog, load_catalog
+from gitops_nb.catalog.parameters import check
+from gitops_nb.catalog.runbooks import Runbook
+from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.errors import ConfigurationError, ConflictError, Refused
+from gitops_nb.model import Answer, Decision, Mode, Status
+from gitops_nb.record.files import sha256_file
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Journal, Record
+from gitops_nb.record.runs import find_run, lock_holder, try_lock
+from gitops_nb.session.lifecycle import create, holder, runbook_of
+from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.run import Front, Session
+from gitops_nb.session.slices import Surroundings, slice_of
+
+
+class Headless:
+    """A front without a person: it shows nothing and never waits."""
+
+    is_interactive = False
+
+    def on_record(self, record: Record) -> None:
+        """Nobody looks."""
+
+    async def wait(self, *_: Any) -> Decision | None:
+        """Nobody is here to answer."""
+        return None
+
+
+def open_session(
+    runbook: str,
+    *,
+    workspace: str | Path | None = None,
+    reports: str | Path | None = None,
+    mode: Mode | str | None = None,
+    front: Front | None = None,
+    **parameters: Any,
+) -> Session:
+    """Checks everything that can be checked, then opens the run.
+
+    Args:
+        runbook: Name of the runbook.
+        workspace: Its folder; see ``find_workspace`` for the order of sources.
+        reports: Where run directories go, if not where the workspace says.
+        mode: sandbox or live, if not what GITOPS_NB_MODE or the workspace says.
+        front: Where the session is shown.
+        parameters: As declared in the runbook's YAML.
+
+    Raises:
+        ConfigurationError: Workspace, catalog or mode are wrong; nothing was written.
+        UsageError: A parameter is wrong; nothing was written.
+    """
+    where = find_workspace(workspace, reports=reports)
+    catalog = load_catalog(where.runbooks)
+    declared = runbook_of(catalog, runbook)
+    checked = check(declared, catalog.fleet, parameters)
+    chosen = choose_mode(where, mode)
+    platform = open_platform(where, catalog, chosen)
+    named = os.environ.get("GITOPS_NB_RUN")
+    if named:
+        directory = find_run(where.reports, named)
+    else:
+        directory = create(
+            where,
+            _of(platform, catalog),
+            declared,
+            checked,
+            mode=chosen,
+            requester=platform.requester,
+        )
+    return _attach(
+        where, platform, declared, checked, directory=directory, front=front or Headless()
+    )
+
+
+def choose_mode(workspace: Workspace, given: Mode | str | None) -> Mode:
+    """The mode of a run; there is no default.
+
+    Raises:
+        ConfigurationError: Nobody named one, or it is none.
+    """
+    text = given or os.environ.get("GITOPS_NB_MODE") or workspace.mode
+    if text is None:
+        raise ConfigurationError(
+            "nobody said whether this is the sandbox or live",
+            hint="Write `mode: sandbox` or `mode: live` into gitops-nb.yaml, or give --mode.",
+        )
+    try:
+        return Mode(text)
+    except ValueError:
+        raise ConfigurationError(f"mode {text!r}; allowed: sandbox, live") from None
+
+
+def _of(platform: Platform, catalog: Catalog) -> Catalog:
+    """The catalog as the platform sees it; the sandbox puts its own addresses in place of the fleet's."""
+    return Catalog(platform.fleet, platform.policy, catalog.runbooks)
+
+
+def _attach(
+    workspace: Workspace,
+    platform: Platform,
+    runbook: Runbook,
+    parameters: dict[str, Any],
+    *,
+    directory: Path,
+    front: Front,
+) -> Session:
+    lock = try_lock(workspace.reports, directory.name, holder(platform.requester.name))
+    if lock is None:
+        other = lock_holder(workspace.reports, directory.name)
+        raise ConflictError(
+            f"{directory.name} is open in process {other.get('pid', '?')} since {other.get('since', '?')}",
+            hint="It goes on by itself when the approval arrives; or close that notebook first.",
+        )
+    journal = Journal.open(directory)
+    state = fold(journal.records)
+    _refuse_changed(workspace, runbook, parameters, state)
+    parts = slice_of(runbook.name)
+    around = Surroundings(
+        workspace.root, directory, datetime.now(UTC), platform.incidents, workspace.time_zone
+    )
+    supervised = os.environ.get("GITOPS_NB_SUPERVISED") == "1"
+    session = Session(
+        workspace=workspace,
+        platform=platform,
+        directory=directory,
+        journal=journal,
+        lock=lock,
+        parts=parts,
+        request=parts.request(platform.fleet, parameters, around),
+        gates=runbook.gates,
+        front=front,
+        plan_only=os.environ.get("GITOPS_NB_STOP_AFTER") == "decide",
+        supervised=supervised,
+    )
+    name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"
+    front.on_record(
+        journal.append(
+            "attempt", number=len(state.attempts) + 1, front=name, **holder(platform.requester.name)
+        )
+    )
+    return session
+
+
+def _refuse_changed(
+    workspace: Workspace, runbook: Runbook, parameters: dict[str, Any], state: RunState
+) -> None:
+    """A resumed run has to be the same run: notebook, package and parameters.
+
+    Raises:
+        Refused: One of them changed since the run began.
+    """
+    if not state.attempts:
+        return
+    notebook = sha256_file(workspace.notebooks / runbook.notebook)
+    changed = [
+        name
+        for name, differs in (
+            ("the notebook", notebook != state.opened["notebook_digest"]),
+            ("the package", __version__ != state.opened["package"]),
+            ("a parameter", _plain(parameters) != state.opened["parameters"]),
+        )
+        if differs
+    ]
+    if changed:
+        raise Refused(
+            f"{' and '.join(changed)} changed since {state.run} began",
+            hint="Start a new run; what this one did is in its report.",
+        )
+    if (
+        state.status not in (Status.WAITING, Status.RUNNING)
+        and state.decision
+        and (state.decision.get("answer") == Answer.REFUSED and not state.effects)
+    ):
+        raise Refused(f"{state.run} was refused: {state.reason}", hint="Start a new run.")
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in parameters.items()}

@@ -1,0 +1,222 @@
+"""Composes adapters or the sandbox into the handles of a run; the only place that knows both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitops_nb.adapters.clock import WallClock
+from gitops_nb.adapters.git import Git, Remote
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.fleet import Cluster, Fleet
+from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.policies import Approver, Policy
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError, Refused
+from gitops_nb.model import Mode
+from gitops_nb.policy import Requester, RequesterKind
+from gitops_nb.ports import ArgoReader, ArgoWriter, ClusterReader, ClusterWriter, Processes, View
+from gitops_nb.session.requester import default_key, find_requester
+
+MAIL = "gitops-nb@localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Writers per cluster name."""
+
+    clusters: Mapping[str, ClusterWriter]
+    argo: Mapping[str, ArgoWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One outside system that a run would write to, and what fleet.yaml expects there."""
+
+    system: str
+    address: str
+    expected: str
+
+    @property
+    def fits(self) -> bool:
+        """True when the address is the one of fleet.yaml."""
+        return self.address.rstrip("/") == self.expected.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """All handles of a run. ``open_writers`` opens operator credentials; call it once a decision allows it.
+
+    ``signing_key`` is the key that `gitops-nb approve` uses by default; ``second_person`` is the sandbox's approver.
+    """
+
+    mode: Mode
+    fleet: Fleet
+    policy: Policy
+    view: View
+    git: Git
+    processes: Processes
+    requester: Requester
+    open_writers: Callable[[], Writers]
+    signing_key: Path | None
+    second_person: str = ""
+    incidents: Path | None = None
+
+    def targets(self) -> tuple[Target, ...]:
+        """Every system that could be written to, for the check before the first live effect."""
+        clusters = [
+            Target(f"cluster {name}", self.view.clusters[name].server, cluster.server)
+            for name, cluster in self.fleet.clusters.items()
+            if name in self.view.clusters
+        ]
+        repositories = [
+            Target(f"repository {name}", self.git.effective_url(name), repository.url)
+            for name, repository in self.fleet.repositories.items()
+        ]
+        return (*clusters, *repositories)
+
+    def check_targets(self) -> tuple[Target, ...]:
+        """The targets, when all of them are fleet.yaml's.
+
+        Raises:
+            Refused: One is not; nothing was written.
+        """
+        targets = self.targets()
+        wrong = [t for t in targets if not t.fits]
+        if wrong:
+            first = wrong[0]
+            raise Refused(
+                f"{first.system} is {first.address}, and fleet.yaml says {first.expected}",
+                hint="Switch the kubeconfig context or Git setting, or mend fleet.yaml.",
+            )
+        return targets
+
+
+def open_platform(workspace: Workspace, catalog: Catalog, mode: Mode) -> Platform:
+    """Opens the platform of a mode; nothing outside is asked before it is needed."""
+    return (
+        _open_sandbox(workspace, catalog)
+        if mode is Mode.SANDBOX
+        else _open_live(workspace, catalog)
+    )
+
+
+class WorkspaceArtifacts:
+    """Files that the fleet names with their digest; implements ``ports.Artifacts``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def fetch(self, source: str, *, sha256: str) -> bytes:
+        """See ``ports.Artifacts.fetch``."""
+        if source.startswith("https://"):
+            from gitops_nb.adapters.http import download
+
+            content = download(source, timeout_s=60)
+        else:
+            path = self._root / source
+            if not path.is_file():
+                raise ConfigurationError(
+                    f"no file {source} in the workspace", hint="Check fleet.yaml."
+                )
+            content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise ConfigurationError(
+                f"{source} has SHA-256 {found}, and fleet.yaml says {sha256}",
+                hint="Find out why it changed before you change fleet.yaml.",
+            )
+        return content
+
+
+def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
+    from gitops_nb.adapters.argocd import ArgoCD
+    from gitops_nb.adapters.kubernetes import KubernetesCluster, connect
+
+    fleet, policy = catalog.fleet, catalog.policy
+    processes = LocalProcesses()
+    requester = find_requester(processes, policy)
+    clock = WallClock()
+    readers: dict[str, KubernetesCluster] = {
+        name: connect(cluster.context or name) for name, cluster in fleet.clusters.items()
+    }
+    argo: dict[str, ArgoReader] = {
+        name: ArgoCD(
+            control=readers[cluster.argocd.cluster or name],
+            workloads=readers[name],
+            namespace=cluster.argocd.namespace,
+            clock=clock,
+        )
+        for name, cluster in fleet.clusters.items()
+    }
+
+    def writers() -> Writers:
+        opened = {
+            name: connect(cluster.operator_context or cluster.context or name)
+            for name, cluster in fleet.clusters.items()
+        }
+
+        def argo_writer(name: str, cluster: Cluster) -> ArgoWriter:
+            control = cluster.argocd.cluster or name
+            return ArgoCD(
+                control=readers[control],
+                workloads=readers[name],
+                writer=opened[control],
+                namespace=cluster.argocd.namespace,
+                clock=clock,
+            )
+
+        return Writers(
+            clusters=dict(opened), argo={n: argo_writer(n, c) for n, c in fleet.clusters.items()}
+        )
+
+    clusters: dict[str, ClusterReader] = dict(readers)
+    git = _git(fleet, workspace.root / ".gitops-nb" / "git", processes, requester.name)
+    return Platform(
+        mode=Mode.LIVE,
+        fleet=fleet,
+        policy=policy,
+        view=View(git, clusters, argo, clock, WorkspaceArtifacts(workspace.root)),
+        git=git,
+        processes=processes,
+        requester=requester,
+        open_writers=writers,
+        signing_key=default_key(processes),
+    )
+
+
+def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
+    from gitops_nb.sandbox import open_sandbox
+
+    sandbox = open_sandbox(workspace.sandbox, catalog.fleet)
+    fleet = sandbox.fleet
+    processes = LocalProcesses()
+    asks, answers = sandbox.persons[0], sandbox.persons[1]
+    approvers = tuple(
+        Approver(
+            person=person.name, keys=(person.public_key,), environments=tuple(fleet.environments)
+        )
+        for person in sandbox.persons
+    )
+    git = _git(fleet, workspace.sandbox / "git-cache", processes, asks.name)
+    return Platform(
+        mode=Mode.SANDBOX,
+        fleet=fleet,
+        policy=catalog.policy.model_copy(update={"approvers": approvers}),
+        view=View(git, dict(sandbox.clusters), dict(sandbox.argo), sandbox.clock, sandbox),
+        git=git,
+        processes=processes,
+        requester=Requester(asks.name, RequesterKind.PERSON, "first person of the sandbox"),
+        open_writers=lambda: Writers(clusters=dict(sandbox.clusters), argo=dict(sandbox.argo)),
+        signing_key=answers.private_key,
+        second_person=answers.name,
+        incidents=sandbox.incidents,
+    )
+
+
+def _git(fleet: Fleet, cache: Path, processes: Processes, author: str) -> Git:
+    remotes = {name: Remote(r.url, r.branch) for name, r in fleet.repositories.items()}
+    name = "".join(c for c in author if c.isprintable() and c not in "<>")
+    return Git(remotes, cache=cache, processes=processes, author=(f"gitops-nb for {name}", MAIL))

@@ -1,0 +1,102 @@
+"""What each runbook's slice brings: its steps, how its request is built, which writers it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.errors import ConfigurationError
+from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitWriter, View
+
+CHANGE_STEPS = ("observe", "plan", "decide", "apply", "verify")
+READ_STEPS = ("observe", "measure", "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a request may depend on besides its parameters."""
+
+    workspace: Path
+    directory: Path
+    now: datetime
+    incidents: Path | None
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllWriters:
+    """Every writer that the session can open; a slice takes only its own."""
+
+    view: View
+    git: GitWriter
+    argo: Mapping[str, ArgoWriter]
+    clusters: Mapping[str, ClusterWriter]
+    effects: Effects
+    requester: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One runbook's part of the package. ``writers`` is None for a runbook that changes nothing."""
+
+    steps: tuple[str, ...]
+    request: Callable[[Fleet, Mapping[str, Any], Surroundings], Any]
+    writers: Callable[[AllWriters, Any], Any] | None = None
+
+
+def slice_of(runbook: str) -> Slice:
+    """The slice of a runbook; imported only when it is needed.
+
+    Raises:
+        ConfigurationError: The package has no slice for it.
+    """
+    match runbook:
+        case "promotion":
+            from gitops_nb import promotion
+
+            return Slice(
+                CHANGE_STEPS,
+                lambda fleet, parameters, _: promotion.request(fleet, parameters),
+                lambda all_writers, _: promotion.PromotionWriters(
+                    view=all_writers.view,
+                    git=all_writers.git,
+                    argo=all_writers.argo,
+                    effects=all_writers.effects,
+                    requester=all_writers.requester,
+                ),
+            )
+        case "bootstrap":
+            from gitops_nb import bootstrap
+
+            return Slice(
+                CHANGE_STEPS,
+                lambda fleet, parameters, _: bootstrap.request(fleet, parameters),
+                lambda all_writers, request: bootstrap.BootstrapWriters(
+                    view=all_writers.view,
+                    cluster=all_writers.clusters[request.cluster],
+                    argo=all_writers.argo[request.cluster],
+                    effects=all_writers.effects,
+                ),
+            )
+        case "dora":
+            from gitops_nb import dora
+
+            return Slice(
+                READ_STEPS,
+                lambda fleet, parameters, around: dora.request(
+                    fleet,
+                    parameters,
+                    workdir=around.directory,
+                    now=around.now,
+                    base=around.workspace,
+                    incidents=around.incidents,
+                    time_zone=around.time_zone,
+                ),
+            )
+    raise ConfigurationError(
+        f"this package has no runbook {runbook!r}", hint="See `gitops-nb list` for those it has."
+    )
