@@ -108,6 +108,29 @@ def look_at(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) 
     return tuple(found[:LOOKS])
 
 
+def note(service: Service, measured: Measured, *, zone: ZoneInfo) -> str:
+    """What a reader should know about one service's row; "" when there is nothing to say."""
+    found = []
+    silence_s = measured.window.end_s - service.last_s
+    if not service.last_s:
+        found.append("never deployed")
+    elif not service.deployments or silence_s >= 6 * WEEK_S:
+        found.append(f"last deployed {words.day(service.last_s, zone)}")
+    fleet = measured.metric("fail_rate").now.value
+    if fleet is not None and service.fail_rate.low is not None and service.fail_rate.low > fleet:
+        found.append("fails more often than the fleet")
+    lead = measured.metric("lead_time").now
+    if (
+        lead.high is not None
+        and service.lead.low is not None
+        and service.lead.low > lead.high * 1.25
+    ):
+        found.append("slower than the fleet")
+    if service.still_open:
+        found.append(words.count(service.still_open, "failure") + " still open")
+    return "; ".join(found)
+
+
 def _in_order(measured: Measured) -> list[Metric]:
     known = {metric.key: metric for metric in (*measured.metrics, measured.rollbacks)}
     keys = [k for k in _ORDER if k != "rollbacks" or known["fail_rate"].missing]

@@ -1,0 +1,374 @@
+"""The charts of the DORA report as Plotly figures in plain JSON; ``templates/dora.js`` draws them.
+
+Colours are names of the style sheet's variables (``--accent``): the page resolves them, so that charts
+follow dark mode and print. A title is the finding; what the chart shows stands below it. Text from outside
+goes through ``label``.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from gitops_nb.dora import words
+from gitops_nb.dora.definition import DAY_S, HOUR_S, WEEK_S
+from gitops_nb.dora.levels import MONTH_S
+from gitops_nb.dora.results import Measured, Service, Week
+from gitops_nb.dora.statistics import Estimate
+from gitops_nb.report.text import clip, one_line
+
+ROWS = 14
+"""Services in a chart; the table has all of them."""
+
+_TICKS = (
+    (1, "1 s"),
+    (60, "1 min"),
+    (600, "10 min"),
+    (HOUR_S, "1 h"),
+    (6 * HOUR_S, "6 h"),
+    (DAY_S, "1 day"),
+    (WEEK_S, "1 week"),
+    (MONTH_S, "30 days"),
+)
+_COLOURS = {"before": "--line2", "now": "--accent", "partial": "--accent"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure with its finding (``title``), what it shows (``note``) and the same in words (``label``)."""
+
+    key: str
+    title: str
+    note: str
+    label: str
+    height: int
+    figure: dict[str, Any]
+
+
+def label(name: str) -> str:
+    """Untrusted text for Plotly, which reads tags, entities, ``$`` (MathJax) and ``%{`` (templates)."""
+    safe = html.escape(clip(one_line(name), 48))
+    return safe.replace("$", "&#36;").replace("%{", "%&#123;")
+
+
+def charts(measured: Measured, services: Sequence[Service], zone: ZoneInfo) -> tuple[Chart, ...]:
+    """All charts that have something to draw, in the order of the page."""
+    found = []
+    weeks = measured.weeks
+    if any(week.deployments for week in weeks):
+        found.append(_frequency(measured, zone))
+    if any(week.lead_n for week in weeks):
+        found.append(_lead_time(measured, zone))
+    leads = [s for s in services if s.lead.low is not None]
+    if len(leads) > 1:
+        found.append(_services_lead(leads))
+    shown = [s for s in services if s.deployments >= 5]
+    if shown and not measured.metric("fail_rate").missing:
+        found.append(_services_failing(shown, measured))
+    elif shown and measured.rollbacks.counts.get("rollbacks"):
+        found.append(_services_rolled_back(shown))
+    return tuple(found)
+
+
+def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
+    weeks = measured.weeks
+    means = {
+        period: sum(w.deployments for w in weeks if w.period == period)
+        / (sum(w.period == period for w in weeks) or 1)
+        for period in ("now", "before")
+    }
+    title = f"About {words.number(round(means['now']))} deployments a week"
+    if any(week.period == "before" for week in weeks):
+        title += f", {words.number(round(means['before']))} before"
+    bars = {
+        "type": "bar",
+        "x": [_monday(week, zone) for week in weeks],
+        "y": [week.deployments for week in weeks],
+        "width": [6 * DAY_S * 1000] * len(weeks),
+        "marker": {
+            "color": [_COLOURS[week.period] for week in weeks],
+            "pattern": {
+                "shape": ["/" if week.period == "partial" else "" for week in weeks],
+                "fillmode": "replace",
+                "size": 5,
+                "solidity": 0.35,
+            },
+            "line": {
+                "color": [_COLOURS[week.period] for week in weeks],
+                "width": [1 if week.period == "partial" else 0 for week in weeks],
+            },
+        },
+        "text": [
+            f"week of {words.day(week.start_s, zone)}: {words.count(week.deployments, 'deployment')}"
+            f"{', not a whole week of the window' if week.period == 'partial' else ''}"
+            for week in weeks
+        ],
+        "textposition": "none",
+        "hoverinfo": "text",
+    }
+    total = sum(week.deployments for week in weeks)
+    layout = _layout(yaxis={"rangemode": "tozero", "title": {"text": "per week"}})
+    layout |= _window_mark(measured, zone)
+    note = f"Deployments to {measured.environment} per week, all services, n = {total:,}."
+    if any(week.period == "partial" for week in weeks):
+        note += " Hatched: not a whole week."
+    return Chart("frequency", title, note, title, 260, {"data": [bars], "layout": layout})
+
+
+def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
+    weeks = [week for week in measured.weeks if week.lead_n]
+    middles = [week.lead_median_s for week in weeks if week.lead_median_s is not None]
+    size, unit = _unit(sorted(middles)[len(middles) // 2])
+    lead = measured.metric("lead_time")
+    title = "Lead time, week by week"
+    if lead.change and lead.now.value is not None and lead.before and lead.before.value is not None:
+        now, then = words.duration(lead.now.value), words.duration(lead.before.value)
+        title = f"Half of all versions take {now} or less, {then} before"
+    x = [_monday(week, zone) for week in weeks]
+    hover = [
+        f"week of {words.day(week.start_s, zone)}: {words.duration(week.lead_median_s or 0)}, "
+        f"middle half {words.duration(week.lead_low_s or 0)} to {words.duration(week.lead_high_s or 0)}, "
+        f"n {week.lead_n}"
+        for week in weeks
+    ]
+    boxes = {
+        "type": "bar",
+        "x": x,
+        "base": [(week.lead_low_s or 0) / size for week in weeks],
+        "y": [((week.lead_high_s or 0) - (week.lead_low_s or 0)) / size for week in weeks],
+        "width": [6 * DAY_S * 1000] * len(weeks),
+        "marker": {"color": [_COLOURS[week.period] for week in weeks], "opacity": 0.38},
+        "text": hover,
+        "textposition": "none",
+        "hoverinfo": "text",
+    }
+    medians = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": x,
+        "y": [(week.lead_median_s or 0) / size for week in weeks],
+        "marker": {
+            "symbol": "line-ew",
+            "size": 8,
+            "line": {
+                "width": 2.5,
+                "color": ["--ink2" if w.period == "before" else "--accent" for w in weeks],
+            },
+        },
+        "hoverinfo": "skip",
+    }
+    # One strange week must not flatten all others: the axis ends at twice the usual upper quartile.
+    highs = sorted(week.lead_high_s or 0 for week in weeks)
+    top = min(highs[-1], 2 * highs[(len(highs) * 3) // 4]) / size or 1
+    cut = sum(high / size > top * 1.06 for high in highs)
+    layout = _layout(yaxis={"range": [0, top * 1.06], "title": {"text": unit}})
+    layout |= _window_mark(measured, zone)
+    total = sum(week.lead_n for week in weeks)
+    note = (
+        f"{unit.capitalize()} from {measured.first_environment} to {measured.environment}: median (line) and "
+        f"middle half (box) of each week, n = {total:,}."
+    )
+    if cut:
+        note += f" {words.count(cut, 'box reaches', 'boxes reach')} beyond the axis."
+    return Chart("lead", title, note, title, 260, {"data": [boxes, medians], "layout": layout})
+
+
+def _services_lead(services: Sequence[Service]) -> Chart:
+    busy = sorted(services, key=lambda s: -s.deployments)[: ROWS - 4]
+    slow = sorted(services, key=lambda s: -(s.lead.value or 0))[:4]
+    shown = sorted({s.name: s for s in (*busy, *slow)}.values(), key=lambda s: s.lead.value or 0)
+    slowest = shown[-1]
+    value = words.duration(slowest.lead.value or 0)
+    title = f"{one_line(slowest.name)} is slowest, {value} in the middle"
+    numbers = [n for s in shown for n in (s.lead.low, s.lead.high) if n]
+    low, high = min(numbers, default=1), max(numbers, default=1)
+    ticks = [(at, text) for at, text in _TICKS if low / 2 <= at <= high * 2]
+    layout = _layout(
+        xaxis={
+            "type": "log",
+            "tickvals": [at for at, _ in ticks],
+            "ticktext": [text for _, text in ticks],
+            "showgrid": True,
+        },
+        yaxis=_names(shown),
+    )
+    note = "Median lead time and its 95 % interval, logarithmic."
+    if len(services) > len(shown):
+        note += f" The busiest and the slowest, {len(shown)} of {len(services)} services."
+    trace = _dots(shown, [s.lead for s in shown], 1, "s")
+    return Chart(
+        "services", title, note, title, _height(shown), {"data": [trace], "layout": layout}
+    )
+
+
+def _services_failing(services: Sequence[Service], measured: Measured) -> Chart:
+    worst = sorted(services, key=lambda s: -(s.fail_rate.low or 0))[:ROWS]
+    shown = sorted(worst, key=lambda s: s.fail_rate.value or 0)
+    fleet = measured.metric("fail_rate").now.value or 0
+    surely = sum((s.fail_rate.low or 0) > fleet for s in services)
+    title = (
+        f"{words.count(surely, 'service fails', 'services fail')} surely more often than the fleet"
+        if surely
+        else "No service surely fails more often than the fleet"
+    )
+    layout = _layout(
+        xaxis={"rangemode": "tozero", "ticksuffix": " %", "showgrid": True}, yaxis=_names(shown)
+    )
+    layout["shapes"] = [
+        _vertical(fleet * 100),
+    ]
+    note = f"Change fail rate and its 95 % interval; the line is the fleet, {words.value('ratio', fleet)}."
+    if len(services) > len(shown):
+        note += f" {len(shown)} of {len(services)} services with 5 or more deployments."
+    trace = _dots(shown, [s.fail_rate for s in shown], 0.01, "ratio")
+    return Chart("failing", title, note, title, _height(shown), {"data": [trace], "layout": layout})
+
+
+def _services_rolled_back(services: Sequence[Service]) -> Chart:
+    rolled = [s for s in services if s.rollbacks]
+    most = sorted(rolled, key=lambda s: -s.rollbacks)[:ROWS]
+    shown = list(reversed(most))
+    title = f"{words.count(len(rolled), 'service')} went back at least once, {one_line(most[0].name)} most often"
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "y": list(range(len(shown))),
+        "x": [s.rollbacks for s in shown],
+        "width": 0.55,
+        "marker": {"color": "--accent"},
+        "text": [
+            f"{label(s.name)}: {s.rollbacks} of {words.count(s.deployments, 'deployment')}"
+            for s in shown
+        ],
+        "textposition": "none",
+        "hoverinfo": "text",
+    }
+    layout = _layout(
+        xaxis={"rangemode": "tozero", "showgrid": True, "tickformat": ",d"}, yaxis=_names(shown)
+    )
+    note = "Rollbacks in the window. Without an incidents file nobody knows what else failed."
+    if len(rolled) > len(shown):
+        note += f" {len(shown)} of {len(rolled)} services."
+    return Chart(
+        "rollbacks", title, note, title, _height(shown), {"data": [bars], "layout": layout}
+    )
+
+
+def _dots(
+    services: Sequence[Service], estimates: Sequence[Estimate], size: float, unit: str
+) -> dict[str, Any]:
+    values = [(e.value or 0) / size for e in estimates]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "y": list(range(len(services))),
+        "x": values,
+        "marker": {"color": "--accent", "size": 8},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [
+                (e.high or e.value or 0) / size - v for e, v in zip(estimates, values, strict=True)
+            ],
+            "arrayminus": [v - (e.low or 0) / size for e, v in zip(estimates, values, strict=True)],
+            "color": "--accent",
+            "thickness": 2.5,
+            "width": 0,
+        },
+        "text": [
+            f"{label(s.name)}: {words.value(unit, e.value or 0)}, {words.interval(unit, e)}, n {e.n}"
+            for s, e in zip(services, estimates, strict=True)
+        ],
+        "hoverinfo": "text",
+    }
+
+
+def _layout(
+    *, xaxis: dict[str, Any] | None = None, yaxis: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    axis: dict[str, Any] = {
+        "automargin": True,
+        "fixedrange": True,
+        "gridcolor": "--line",
+        "linecolor": "--line2",
+        "zeroline": False,
+        "tickfont": {"color": "--ink3"},
+        "title": {"font": {"size": 12, "color": "--ink3"}, "standoff": 8},
+    }
+    merged = dict(yaxis or {})
+    title = {**axis["title"], **merged.pop("title", {})}
+    return {
+        "margin": {"l": 8, "r": 12, "t": 22, "b": 8, "pad": 4},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"size": 12, "color": "--ink3"},
+        "hoverlabel": {"bgcolor": "--card", "font": {"color": "--ink"}, "bordercolor": "--line2"},
+        "showlegend": False,
+        "bargap": 0.2,
+        "barmode": "overlay",
+        "dragmode": False,
+        "xaxis": {**axis, "showgrid": False, **(xaxis or {})},
+        "yaxis": {**axis, **merged, "title": title},
+    }
+
+
+def _window_mark(measured: Measured, zone: ZoneInfo) -> dict[str, Any]:
+    """A line where the window begins, named, when there is a window before it."""
+    if measured.before is None:
+        return {}
+    at = datetime.fromtimestamp(measured.window.start_s, zone).strftime("%Y-%m-%d")
+    name = {"yref": "paper", "y": 1.0, "yanchor": "bottom", "showarrow": False, "x": at}
+    return {
+        "shapes": [{**_vertical(at), "line": {"color": "--line2", "width": 1}}],
+        "annotations": [
+            {**name, "xanchor": "right", "text": "before", "xshift": -4},
+            {
+                **name,
+                "xanchor": "left",
+                "text": "now",
+                "xshift": 4,
+                "font": {"color": "--ink", "weight": 600},
+            },
+        ],
+    }
+
+
+def _vertical(at: float | str) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "x0": at,
+        "x1": at,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": "--ink3", "width": 1, "dash": "dot"},
+    }
+
+
+def _names(services: Sequence[Service]) -> dict[str, Any]:
+    return {
+        "tickvals": list(range(len(services))),
+        "ticktext": [label(service.name) for service in services],
+        "tickfont": {"color": "--ink"},
+        "showgrid": False,
+        "range": [-0.7, len(services) - 0.3],
+    }
+
+
+def _height(services: Sequence[Service]) -> int:
+    return 60 + 24 * max(3, len(services))
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    if seconds < 2 * HOUR_S:
+        return 60, "minutes"
+    return (HOUR_S, "hours") if seconds < 2 * DAY_S else (DAY_S, "days")
+
+
+def _monday(week: Week, zone: ZoneInfo) -> str:
+    """The middle of the week as a date, where its bar stands."""
+    return datetime.fromtimestamp((week.start_s + week.end_s) / 2, zone).strftime("%Y-%m-%d %H:%M")
