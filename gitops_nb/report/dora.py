@@ -163,7 +163,7 @@ def _card(metric: Metric, measured: Measured) -> Card:
     if not metric.has_value or metric.now.value is None:
         return card
     value, unit = words.value_parts(metric.unit, metric.now.value)
-    level, more = _level(metric)
+    level, more = _level(metric, measured)
     return replace(
         card,
         value=value,
@@ -198,8 +198,15 @@ def _n(metric: Metric) -> str:
     return ""
 
 
-def _level(metric: Metric) -> tuple[str, str]:
+def _level(metric: Metric, measured: Measured) -> tuple[str, str]:
     level = metric.level
+    if metric.key == "lead_time" and level.low:
+        # The Quick Check asks from the commit of the code, which lies before our start.
+        span = f"{level.low}" if level.is_single else f"{level.low} to {level.high}"
+        return (
+            f"Level {span} of 6 at best",
+            f": the time from writing the code to {measured.first_environment} is not in it",
+        )
     if level.is_single:
         return f"Level {level.low} of 6", f", {level.answer}"
     if level.low:

@@ -34,7 +34,6 @@ _TICKS = (
     (WEEK_S, "1 week"),
     (MONTH_S, "30 days"),
 )
-_COLOURS = {"before": "--line2", "now": "--accent", "partial": "--accent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
         "y": [week.deployments for week in weeks],
         "width": [6 * DAY_S * 1000] * len(weeks),
         "marker": {
-            "color": [_COLOURS[week.period] for week in weeks],
+            "color": [_colour(week, measured) for week in weeks],
             "pattern": {
                 "shape": ["/" if week.period == "partial" else "" for week in weeks],
                 "fillmode": "replace",
@@ -98,7 +97,7 @@ def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
                 "solidity": 0.35,
             },
             "line": {
-                "color": [_COLOURS[week.period] for week in weeks],
+                "color": [_colour(week, measured) for week in weeks],
                 "width": [1 if week.period == "partial" else 0 for week in weeks],
             },
         },
@@ -141,7 +140,7 @@ def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
         "base": [(week.lead_low_s or 0) / size for week in weeks],
         "y": [((week.lead_high_s or 0) - (week.lead_low_s or 0)) / size for week in weeks],
         "width": [6 * DAY_S * 1000] * len(weeks),
-        "marker": {"color": [_COLOURS[week.period] for week in weeks], "opacity": 0.38},
+        "marker": {"color": [_colour(week, measured) for week in weeks], "opacity": 0.38},
         "text": hover,
         "textposition": "none",
         "hoverinfo": "text",
@@ -153,10 +152,10 @@ def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
         "y": [(week.lead_median_s or 0) / size for week in weeks],
         "marker": {
             "symbol": "line-ew",
-            "size": 8,
+            "size": max(3, min(9, 330 // len(weeks))),
             "line": {
                 "width": 2.5,
-                "color": ["--ink2" if w.period == "before" else "--accent" for w in weeks],
+                "color": ["--accent" if _is_now(w, measured) else "--ink2" for w in weeks],
             },
         },
         "hoverinfo": "skip",
@@ -361,6 +360,14 @@ def _names(services: Sequence[Service]) -> dict[str, Any]:
 
 def _height(services: Sequence[Service]) -> int:
     return 60 + 24 * max(3, len(services))
+
+
+def _is_now(week: Week, measured: Measured) -> bool:
+    return week.end_s > measured.window.start_s
+
+
+def _colour(week: Week, measured: Measured) -> str:
+    return "--accent" if _is_now(week, measured) else "--line2"
 
 
 def _unit(seconds: float) -> tuple[float, str]:

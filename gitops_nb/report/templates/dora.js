@@ -21,7 +21,10 @@
     const figure = paint(JSON.parse(plot.previousElementSibling.textContent), colours);
     figure.layout.font.family = getComputedStyle(document.body).fontFamily;
     figure.layout.height = Number(plot.dataset.height);
-    if (width) figure.layout.width = width;
+    if (width) {
+      Object.assign(figure.layout, {width, height: Math.min(300, figure.layout.height)});
+      figure.layout.font.size = 10;
+    }
     Plotly.react(plot, figure.data, figure.layout, {displayModeBar: false, responsive: !width});
   });
   draw(screen());

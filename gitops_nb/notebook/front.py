@@ -1,0 +1,115 @@
+"""JupyterLab, papermill or a plain interpreter as the place where a session is shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gitops_nb.model import Decision, parse_time
+from gitops_nb.notebook.cards import register_formatters
+from gitops_nb.notebook.panel import Panel, SecondPerson, is_interactive, wait_for_decision
+from gitops_nb.notebook.progress import Progress
+from gitops_nb.record.approvals import sign_answer
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.journal import Record
+from gitops_nb.session import Session
+from gitops_nb.session import open_session as open_session_in
+
+
+class NotebookFront:
+    """Shows a session in the cells of a notebook; implements ``session.Front``."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def follow(self, session: Session) -> None:
+        """Shows the steps of this session from now on."""
+        self._progress = Progress(lambda: session.state, zone=session.workspace.time_zone)
+
+    @property
+    def is_interactive(self) -> bool:
+        """True when a person sits in front and may be waited for."""
+        return is_interactive()
+
+    def on_record(self, record: Record) -> None:
+        """Moves the progress on."""
+        if self._progress is not None:
+            self._progress.on_record(record)
+
+    async def wait(
+        self, session: Session, poll: Callable[[], Decision | None], timeout_s: float
+    ) -> Decision | None:
+        """Shows the panel until somebody answers or the request ends."""
+        panel = Panel(
+            session.state,
+            zone=session.workspace.time_zone,
+            second_person=second_person(session),
+        )
+        panel.show()
+        return await wait_for_decision(panel, poll, timeout_s)
+
+
+def open_session(runbook: str, **parameters: Any) -> Session:
+    """Opens a run in this notebook; see ``gitops_nb.session.open_session`` for arguments and errors.
+
+    From here on plans, decisions, outcomes and the run itself show themselves at the end of a cell.
+    """
+    front = NotebookFront()
+    session = open_session_in(runbook, front=front, **parameters)
+    front.follow(session)
+    show_values(session)
+    return session
+
+
+def show_values(session: Session) -> None:
+    """Registers the cards of the values that this session's cells return."""
+    ipython = sys.modules.get("IPython")
+    register_formatters(
+        ipython.get_ipython() if ipython else None,
+        zone=session.workspace.time_zone,
+        session=Session,
+        state=lambda value: value.state,
+        report=lambda run: report_link(session.directory, run),
+    )
+
+
+def report_link(directory: Path, run: RunState) -> str:
+    """Link to the report from the folder of the running notebook; "" before there is a report.
+
+    A headless run keeps its notebook beside the report.
+    """
+    if run.run != directory.name or not (directory / "report.html").is_file():
+        return ""
+    if not is_interactive():
+        return "report.html"
+    return Path(os.path.relpath(directory / "report.html")).as_posix()
+
+
+def second_person(session: Session) -> SecondPerson | None:
+    """The sandbox's approver, who signs with a key of the sandbox; None in live mode."""
+    name, key = session.platform.second_person, session.platform.signing_key
+    if not name or key is None:
+        return None
+
+    def answer(kind: str, reason: str = "") -> None:
+        state = session.state
+        sign_answer(
+            session.directory,
+            processes=session.platform.processes,
+            key=key,
+            run=state.run,
+            subject=state.request_digest,
+            answer=kind,
+            person=name,
+            at=datetime.now(UTC),
+            expires=parse_time(state.request["expires"]),
+            reason=reason,
+        )
+
+    return SecondPerson(
+        name, lambda: answer("approve"), lambda reason: answer("reject", reason=reason)
+    )

@@ -1,0 +1,259 @@
+"""The approval panel: what a person sees before a change, and how a notebook waits for the answer.
+
+In the sandbox the panel plays the second person, named as such, with one button to approve and one to
+reject. In live mode it has no button: it shows the digest, the exact command for that other person, and the
+time that is left. The panel decides nothing: it shows the run's state and calls what the session gave it;
+whether an answer counts is checked where every answer is checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from gitops_nb.errors import GitOpsError
+from gitops_nb.model import Answer, Decision, parse_time
+from gitops_nb.notebook.cards import macro
+from gitops_nb.record.fold import RunState
+from gitops_nb.report import diff, story
+from gitops_nb.report.text import one_line
+from gitops_nb.report.views import gates
+from gitops_nb.report.words import Times
+
+POLL_S = 0.3
+"""Between two looks at the run while a cell waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondPerson:
+    """The sandbox's other person, and what happens when the panel's user acts as them."""
+
+    name: str
+    approve: Callable[[], object]
+    reject: Callable[[str], object]
+
+
+def is_interactive() -> bool:
+    """True when a person's frontend runs this cell and can show widgets.
+
+    JupyterLab lets cells ask for input; papermill, nbclient and Voila do not, and nobody would see a button there.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None or not kernel.get_parent().get("content", {}).get("allow_stdin", False):
+        return False
+    return _widgets() is not None
+
+
+class Panel:
+    """The panel of one waiting run.
+
+    Args:
+        run: Fold of the run's journal, waiting.
+        zone: IANA name of the reader's time zone.
+        second_person: Of the sandbox; ignored in live mode, where nobody plays anybody.
+        now: Present wall time.
+    """
+
+    def __init__(
+        self,
+        run: RunState,
+        *,
+        zone: str = "UTC",
+        second_person: SecondPerson | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._run = run
+        self._zone = zone
+        self._now = now
+        self._second = second_person if run.is_sandbox else None
+        self._problem = ""
+        self._drawn = ""
+        self._widgets = _widgets()
+        self._card = self._widgets.HTML() if self._widgets else None
+        self._controls = self._buttons() if self._widgets and self._second else []
+        self.tick()
+
+    def show(self) -> None:
+        """Displays the panel in the running cell; without ipywidgets as a card that does not move."""
+        from IPython.display import HTML, display
+
+        if self._card is None:
+            display(HTML(self.html()))  # type: ignore[no-untyped-call]  # IPython has no types here
+        else:
+            display(self._widgets.VBox([self._card, *self._controls]))  # type: ignore[no-untyped-call]  # likewise
+
+    def tick(self) -> None:
+        """Redraws what has changed; the time that is left moves once a minute, then once a second."""
+        html = self.html()
+        if self._card is not None and html != self._drawn:
+            self._card.value = html
+            self._drawn = html
+
+    def close(self, decision: Decision | None) -> None:
+        """Shows the answer, or that none came in time, and takes the buttons away."""
+        for control in self._controls:
+            control.layout.display = "none"
+        if self._card is not None:
+            self._card.value = self.html(decision, closed=True)
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the request ends."""
+        text = str(self._run.request.get("expires", "")) if self._run.request else ""
+        return parse_time(text) if text else None
+
+    @property
+    def is_over(self) -> bool:
+        """True when the request has expired: no answer can count any more."""
+        return self.expires is not None and self.expires <= self._now()
+
+    def html(self, decision: Decision | None = None, *, closed: bool = False) -> str:
+        """The card as it stands now."""
+        run, known = self._run, story.parts(self._run)
+        times = Times(self._now(), self._zone)
+        status, word, note = self._state(decision, times, closed=closed)
+        plan = known.plan
+        return macro(
+            "approval_card",
+            run=run,
+            status=status,
+            status_word=word,
+            title=plan.summary if plan else story.subject(run),
+            note=note,
+            views=[diff.view(change) for change in plan.changes] if plan else [],
+            items=gates(run, known, times),
+            people=self._people(times),
+            shown=self._what_to_do(decision, closed=closed),
+        )
+
+    def _state(
+        self, decision: Decision | None, times: Times, *, closed: bool
+    ) -> tuple[str, str, str]:
+        if decision is not None:
+            names = ", ".join(approval.person for approval in decision.approvals)
+            allowed = decision.answer is Answer.ALLOWED
+            return ("succeeded", "approved", names) if allowed else ("refused", "refused", names)
+        expires = self.expires
+        if expires is not None and self.is_over:
+            return "cancelled", "expired", f"the request ended {times.age(expires)}"
+        if closed:
+            return "waiting", "still waiting", "this cell has stopped waiting"
+        ends = f"ends {times.near(expires)}, {times.age(expires)}" if expires else ""
+        return "waiting", "waiting for approval", ends
+
+    def _people(self, times: Times) -> list[tuple[str, str]]:
+        expires = self.expires
+        pairs = [
+            ("Asked by", f"{story.requester(self._run)}, {times.clock(self._run.started)}"),
+            ("Environment", self._run.environment),
+            ("Run", self._run.run),
+        ]
+        return [*pairs, ("Request ends", times.full(expires))] if expires else pairs
+
+    def _what_to_do(self, decision: Decision | None, *, closed: bool) -> dict[str, str]:
+        command = f"gitops-nb approve {self._run.run}"
+        if decision is not None:
+            return {"sentence": one_line("; ".join(decision.reasons)), "command": ""}
+        if self.is_over:
+            return {
+                "sentence": "Nothing was changed. Run the notebook again to ask anew.",
+                "command": "",
+            }
+        if closed:
+            resume = f"{command}\ngitops-nb resume {self._run.run}"
+            return {
+                "sentence": "Nothing was changed. It can still be approved, then resumed:",
+                "command": resume,
+            }
+        if self._problem:
+            return {"sentence": self._problem, "command": command}
+        if self._second is not None:
+            sentence = (
+                f"The sandbox plays a second person, {self._second.name}, so that you can see what an "
+                "approver does. A live run has no such button and waits for that person's signature. Or, in a terminal:"
+            )
+            return {"sentence": sentence, "command": command}
+        asked = story.requester(self._run) or "the requester"
+        sentence = (
+            f"Another person than {asked} runs this command and compares the first 12 characters of the "
+            "digest. This cell goes on when the signature arrives; the run can also be resumed later."
+        )
+        return {"sentence": sentence, "command": command}
+
+    def _buttons(self) -> list[Any]:
+        second = self._second
+        if second is None:
+            return []
+        name = one_line(second.name)
+        role = "second person of the sandbox"
+        wide = self._widgets.Layout(width="auto")
+        yes = self._widgets.Button(
+            description=f"approve as {name} ({role})", button_style="primary", layout=wide
+        )
+        no = self._widgets.Button(description=f"reject as {name} ({role})", layout=wide)
+        reason = self._widgets.Text(placeholder="reason for a rejection", layout=wide)
+        row = self._widgets.HBox(
+            [yes, reason, no], layout=self._widgets.Layout(flex_flow="row wrap")
+        )
+        yes.on_click(lambda _: self._act(second.approve, yes, no))
+        no.on_click(lambda _: self._reject(second, reason.value, yes, no))
+        return [row]
+
+    def _reject(self, second: SecondPerson, reason: str, *buttons: Any) -> None:
+        if not reason.strip():
+            self._problem = "Say why in the field beside the button; the requester will read it."
+            self.tick()
+            return
+        self._act(lambda: second.reject(reason.strip()), *buttons)
+
+    def _act(self, act: Callable[[], object], *buttons: Any) -> None:
+        """Runs the answer once: the buttons are dead before it begins, and live again only if it failed."""
+        if any(button.disabled for button in buttons):
+            return
+        for button in buttons:
+            button.disabled = True
+        self._problem = ""
+        try:
+            act()
+        except GitOpsError as error:
+            self._problem = str(error)
+            for button in buttons:
+                button.disabled = False
+        self.tick()
+
+
+async def wait_for_decision(
+    panel: Panel, poll: Callable[[], Decision | None], timeout_s: float
+) -> Decision | None:
+    """Looks for an answer every 0.3 s while the notebook stays alive.
+
+    Ends at the request's expiry or after ``timeout_s``, whichever comes first; None is no consent, the
+    caller stops the run there. Asks ``poll`` at least once.
+    """
+    deadline = time.monotonic() + timeout_s
+    decision: Decision | None = None
+    try:
+        while (decision := poll()) is None:
+            if time.monotonic() >= deadline or panel.is_over:
+                return None
+            panel.tick()
+            await asyncio.sleep(POLL_S)
+        return decision
+    finally:
+        panel.close(decision)  # also when the cell is interrupted: no button outlives its cell
+
+
+def _widgets() -> Any:
+    """ipywidgets, or None where the extra ``lab`` is not installed."""
+    try:
+        import ipywidgets
+    except ImportError:
+        return None
+    return ipywidgets

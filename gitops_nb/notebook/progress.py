@@ -1,0 +1,117 @@
+"""Live progress of a run in a notebook cell, redrawn from its journal's records.
+
+Inside IPython one display is updated in place, which works with and without ipywidgets and leaves one line
+per step in the saved notebook. Elsewhere each finished step is one line of text.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from gitops_nb.model import Status, parse_time
+from gitops_nb.notebook.cards import macro
+from gitops_nb.record.fold import RunState, StepState
+from gitops_nb.record.journal import Record
+from gitops_nb.report import story
+from gitops_nb.report.text import terminal
+from gitops_nb.report.timeline import rows
+from gitops_nb.report.words import Times, duration, milliseconds
+
+Show = Callable[[str, str], None]
+"""A place in a cell: takes HTML and plain text, and replaces what it showed before."""
+
+
+class Progress:
+    """Follows a run record by record, each step in a place of its own.
+
+    While a step runs, its place shows all steps and effects so far; when it has ended, one line.
+
+    Args:
+        state: The fold of the whole journal, also of what was recorded before anybody followed.
+        places: Opens a new place; the default is the running cell, or standard output outside of IPython.
+        zone: IANA name of the reader's time zone.
+        now: Present wall time.
+    """
+
+    def __init__(
+        self,
+        state: Callable[[], RunState],
+        *,
+        places: Callable[[], Show] | None = None,
+        zone: str = "UTC",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._state = state
+        self._places = places or new_place
+        self._show: Show | None = None
+        self._zone = zone
+        self._now = now
+
+    def on_record(self, record: Record) -> None:
+        """Takes one record, just appended, and redraws what it changes."""
+        if record.kind not in ("step", "intent", "done", "void"):
+            return
+        state = self._state()
+        step = state.step(record.body["step"]) if record.kind == "step" else None
+        if step is not None and step.status is Status.RUNNING:
+            self._show = self._places()
+        if self._show is None:
+            return
+        if step is not None and step.status is not Status.RUNNING:
+            self._show(line_card(step), line(step))
+            self._show = None
+        else:
+            self._show(card(state, self._now(), self._zone), "")
+
+
+def card(run: RunState, now: datetime, zone: str) -> str:
+    """The steps of a run so far, as a card."""
+    known = story.parts(run)
+    since = duration((parse_time(run.ended) if run.ended else now) - parse_time(run.started))
+    return macro(
+        "progress_card",
+        run=run,
+        title=story.subject(run),
+        note=since,
+        steps=[row for row in rows(run, known, Times(now, zone)) if row.name],
+    )
+
+
+def line_card(step: StepState) -> str:
+    """A step that has ended, in one line of HTML."""
+    word, took = story.WORDS[step.status], milliseconds(step.took_ms)
+    return macro("step_line", step=step, word=word, took=took)
+
+
+def line(step: StepState) -> str:
+    """A step that has ended, in one line of text: status, name, finding, duration."""
+    text = terminal(f"{story.WORDS[step.status]:<10} {step.name}: {step.sentence}")
+    return f"{text} ({milliseconds(step.took_ms)})"
+
+
+def new_place() -> Show:
+    """A display in the running cell; outside of IPython a place that prints a text once it has one."""
+    ipython = sys.modules.get("IPython")
+    if ipython is None or ipython.get_ipython() is None:
+        return _print
+    from IPython.display import display
+
+    handles: list[Any] = []
+
+    def show(html: str, text: str) -> None:
+        bundle = {"text/html": html, "text/plain": text}
+        if handles:
+            handles[0].update(bundle, raw=True)
+        else:
+            handles.append(display(bundle, raw=True, display_id=True))  # type: ignore[no-untyped-call]  # IPython has no types here
+
+    return show
+
+
+def _print(_: str, text: str) -> None:
+    if text:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
