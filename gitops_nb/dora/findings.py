@@ -52,14 +52,16 @@ def title(measured: Measured) -> str:
         )
     clear = []
     for metric in judged:
-        size = _relative(metric)
-        text = _CLEAR.get((metric.key, metric.change.direction if metric.change else ""))
-        if text and size >= WORTH_SAYING:
-            much = " a little" if size < MUCH else ""
+        if metric.change and _is_told(metric):
+            much = " a little" if _relative(metric) < MUCH else ""
+            text = _CLEAR[metric.key, metric.change.direction]
             clear.append(text.format(environment=environment, much=much))
     if not clear:
-        return f"Delivery to {environment} is steady: nothing clearly changed"
-    rest = "; nothing else clearly changed" if len(clear) < len(judged) else ""
+        return f"Delivery to {environment} is steady: nothing changed much"
+    rest = ""
+    if len(clear) < len(judged):
+        small = any(m.change and m.change.direction != "flat" for m in judged if not _is_told(m))
+        rest = "; nothing else changed much" if small else "; nothing else clearly changed"
     text = words.listed(clear) + rest
     return text[:1].upper() + text[1:]
 
@@ -135,6 +137,16 @@ def _in_order(measured: Measured) -> list[Metric]:
     known = {metric.key: metric for metric in (*measured.metrics, measured.rollbacks)}
     keys = [k for k in _ORDER if k != "rollbacks" or known["fail_rate"].missing]
     return [known[key] for key in keys]
+
+
+def _is_told(metric: Metric) -> bool:
+    """Whether a change is both clear and large enough for the title."""
+    change = metric.change
+    return (
+        change is not None
+        and change.direction in ("up", "down")
+        and _relative(metric) >= WORTH_SAYING
+    )
 
 
 def _relative(metric: Metric) -> float:
@@ -245,7 +257,7 @@ def _slowest(measured: Measured, services: Sequence[Service]) -> list[Look]:
     slow = [s for s in services if s.lead.low is not None and s.lead.low > fleet.high * 1.25]
     if not slow:
         return []
-    worst = max(slow, key=lambda s: s.lead.low or 0)
+    worst = max(slow, key=lambda s: s.lead.value or 0)
     value = words.duration(worst.lead.value or 0)
     return [
         Look(worst.name, f"is slowest: {value} in the middle, {words.interval('s', worst.lead)}.")

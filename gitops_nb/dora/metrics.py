@@ -236,9 +236,9 @@ def weekly(history: History, scope: Scope, *, until_s: int) -> tuple[Week, ...]:
                 failed=sum(bool(row.failed_by) for row in inside) if scope.has_incidents else 0,
                 rollbacks=sum(row.is_rollback for row in inside),
                 lead_n=len(leads),
-                lead_low_s=statistics.quantile(leads, 0.25),
-                lead_median_s=statistics.quantile(leads, 0.5),
-                lead_high_s=statistics.quantile(leads, 0.75),
+                lead_low_s=_seconds(statistics.quantile(leads, 0.25)),
+                lead_median_s=_seconds(statistics.quantile(leads, 0.5)),
+                lead_high_s=_seconds(statistics.quantile(leads, 0.75)),
             )
         )
     return tuple(found)
@@ -246,7 +246,7 @@ def weekly(history: History, scope: Scope, *, until_s: int) -> tuple[Week, ...]:
 
 def services(history: History, scope: Scope, weeks: Sequence[Week]) -> tuple[Service, ...]:
     """One row for each service that was in the environment, most deployments first."""
-    borders = [week.start_s for week in weeks if week.period != "before"]
+    borders = [week.start_s for week in weeks if week.end_s > scope.window.start_s]
     found = []
     for name, span in history.spans.items():
         rows = history.deployments.get(name, ())
@@ -280,6 +280,10 @@ def services(history: History, scope: Scope, weeks: Sequence[Week]) -> tuple[Ser
             )
         )
     return tuple(sorted(found, key=lambda service: (-service.deployments, service.name)))
+
+
+def _seconds(number: float | None) -> int | None:
+    return None if number is None else round(number)
 
 
 def _inside(history: History, window: Window) -> list[Deployment]:

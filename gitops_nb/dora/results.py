@@ -64,9 +64,9 @@ class Week:
     failed: int
     rollbacks: int
     lead_n: int
-    lead_low_s: float | None
-    lead_median_s: float | None
-    lead_high_s: float | None
+    lead_low_s: int | None
+    lead_median_s: int | None
+    lead_high_s: int | None
 
 
 @dataclass(frozen=True, slots=True)

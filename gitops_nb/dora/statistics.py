@@ -16,12 +16,37 @@ Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its 95 % interval. All None: no data. Bounds None: too few for an interval."""
+    """A value with its 95 % interval, kept in whole millionths: the record of a run holds no floats.
 
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
+    No value: no data. A value without bounds: too few for an interval.
+    """
+
+    value_millionths: int | None = None
+    low_millionths: int | None = None
+    high_millionths: int | None = None
     n: int = 0
+
+    @classmethod
+    def of(
+        cls, value: float | None, low: float | None = None, high: float | None = None, *, n: int
+    ) -> Estimate:
+        """An estimate from floats, each rounded to the nearest millionth."""
+        return cls(_millionths(value), _millionths(low), _millionths(high), n)
+
+    @property
+    def value(self) -> float | None:
+        """The value, or None when there is no data."""
+        return _units(self.value_millionths)
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval, or None."""
+        return _units(self.low_millionths)
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval, or None."""
+        return _units(self.high_millionths)
 
 
 def wilson(hits: int, n: int) -> Estimate:
@@ -42,7 +67,7 @@ def wilson(hits: int, n: int) -> Estimate:
     # At 0 and n the bound is exactly 0 or 1; the formula misses it by rounding.
     low = 0.0 if hits == 0 else (centre - spread) / scale
     high = 1.0 if hits == n else (centre + spread) / scale
-    return Estimate(share, low, high, n)
+    return Estimate.of(share, low, high, n=n)
 
 
 def median(values: Sequence[float]) -> Estimate:
@@ -51,8 +76,9 @@ def median(values: Sequence[float]) -> Estimate:
     Source: Hahn and Meeker, Statistical Intervals, 1991, section 5.2: the closest pair of ranks that is
     symmetric and covers the median with at least 95 %, by the binomial distribution.
 
-    >>> median([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    Estimate(value=3.5, low=1.0, high=6.0, n=6)
+    >>> e = median([1, 2, 3, 4, 5, 6])
+    >>> e.value, e.low, e.high, e.n
+    (3.5, 1.0, 6.0, 6)
     """
     n = len(values)
     if n == 0:
@@ -61,8 +87,8 @@ def median(values: Sequence[float]) -> Estimate:
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     rank = _median_rank(n)
     if rank == 0:
-        return Estimate(middle, None, None, n)
-    return Estimate(middle, ordered[rank - 1], ordered[n - rank], n)
+        return Estimate.of(middle, n=n)
+    return Estimate.of(middle, ordered[rank - 1], ordered[n - rank], n=n)
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -113,7 +139,7 @@ def kaplan_meier_median(ended: Sequence[float], still_open: Sequence[float]) -> 
             low = t
         if high is None and upper <= 0.5:
             high = t
-    return Estimate(value, low, high, n)
+    return Estimate.of(value, low, high, n=n)
 
 
 def difference(now: Estimate, then: Estimate) -> Estimate:
@@ -126,10 +152,10 @@ def difference(now: Estimate, then: Estimate) -> Estimate:
     change = now.value - then.value
     n = min(now.n, then.n)
     if now.low is None or now.high is None or then.low is None or then.high is None:
-        return Estimate(change, None, None, n)
+        return Estimate.of(change, n=n)
     down = math.hypot(now.value - now.low, then.high - then.value)
     up = math.hypot(now.high - now.value, then.value - then.low)
-    return Estimate(change, change - down, change + up, n)
+    return Estimate.of(change, change - down, change + up, n=n)
 
 
 def rate_ratio(now: Sequence[int], then: Sequence[int]) -> Estimate:
@@ -145,11 +171,19 @@ def rate_ratio(now: Sequence[int], then: Sequence[int]) -> Estimate:
         return Estimate()
     ratio = (total_now / len(now)) / (total_then / len(then))
     if len(now) < 2 or len(then) < 2:
-        return Estimate(ratio, None, None, min(len(now), len(then)))
+        return Estimate.of(ratio, n=min(len(now), len(then)))
     spread = Z * math.sqrt(_dispersion(now) / total_now + _dispersion(then) / total_then)
-    return Estimate(
-        ratio, ratio * math.exp(-spread), ratio * math.exp(spread), min(len(now), len(then))
+    return Estimate.of(
+        ratio, ratio * math.exp(-spread), ratio * math.exp(spread), n=min(len(now), len(then))
     )
+
+
+def _millionths(number: float | None) -> int | None:
+    return None if number is None else round(number * 1_000_000)
+
+
+def _units(millionths: int | None) -> float | None:
+    return None if millionths is None else millionths / 1_000_000
 
 
 def _dispersion(counts: Sequence[int]) -> float:

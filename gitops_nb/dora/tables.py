@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,8 @@ def _service_frame(services: tuple[Service, ...]) -> pd.DataFrame:
             ("fail_ratio", service.fail_rate),
             ("recovery_s", service.recovery),
         ):
-            row |= {f"{name}_{key}": part for key, part in asdict(estimate).items()}
+            parts = (estimate.value, estimate.low, estimate.high, estimate.n)
+            row |= dict(zip((f"{name}_{key}" for key in _PARTS), parts, strict=True))
         rows.append(row)
     frame = pd.DataFrame(rows or None, columns=_COLUMNS)
     types = {
@@ -134,6 +134,7 @@ def _service_frame(services: tuple[Service, ...]) -> pd.DataFrame:
     return frame.astype(types)
 
 
+_PARTS = ("value", "low", "high", "n")
 _TEXT = ("service", "weeks")
 _COUNTS = (
     "deployments",
@@ -151,11 +152,11 @@ _COLUMNS = [
     "deployments",
     "deployments_before",
     "per_week",
-    *(f"lead_s_{key}" for key in ("value", "low", "high", "n")),
+    *(f"lead_s_{key}" for key in _PARTS),
     "failed",
-    *(f"fail_ratio_{key}" for key in ("value", "low", "high", "n")),
+    *(f"fail_ratio_{key}" for key in _PARTS),
     "rollbacks",
-    *(f"recovery_s_{key}" for key in ("value", "low", "high", "n")),
+    *(f"recovery_s_{key}" for key in _PARTS),
     "still_open",
     "last_s",
     "weeks",
@@ -163,12 +164,8 @@ _COLUMNS = [
 
 
 def _estimate(row: Mapping[Any, Any], name: str) -> Estimate:
-    return Estimate(
-        _maybe(row[f"{name}_value"]),
-        _maybe(row[f"{name}_low"]),
-        _maybe(row[f"{name}_high"]),
-        int(row[f"{name}_n"]),
-    )
+    value, low, high = (_maybe(row[f"{name}_{part}"]) for part in _PARTS[:3])
+    return Estimate.of(value, low, high, n=int(row[f"{name}_n"]))
 
 
 def _maybe(value: Any) -> float | None:

@@ -33,7 +33,8 @@ def duration_parts(seconds: float, *, like: float | None = None) -> tuple[str, s
     """Number and unit of a duration; the unit is that of ``like``, if given, so that bounds share one."""
     magnitude = abs(seconds if like is None else like)
     size, unit = next((size, unit) for limit, size, unit in _UNITS if magnitude < limit)
-    return number(seconds / size), unit
+    # A tenth of a second is below what a commit's time can tell.
+    return number(round(seconds) if size == 1 else seconds / size), unit
 
 
 def number(value: float) -> str:
@@ -43,7 +44,7 @@ def number(value: float) -> str:
     ('0', '3.8', '22.9', '1,081', '\u22120.5')
     """
     size = abs(value)
-    digits = 0 if size >= 99.95 or value == 0 else 1 if size >= 0.095 else 2
+    digits = 0 if size >= 99.95 or isinstance(value, int) or value == 0 else 1 if size >= 0.095 else 2
     return f"{value:,.{digits}f}".replace("-", "\u2212")
 
 

@@ -228,7 +228,7 @@ def _change(metric: Metric, change: Change) -> str:
     if change.direction == "flat":
         return f"No clear change: {_signed(metric.unit, change.estimate)}.{_strata(change)}"
     word = rises if change.direction == "up" else falls
-    size = Estimate(abs(value), *_absolute(change.estimate), change.estimate.n)
+    size = Estimate.of(abs(value), *_absolute(change.estimate), n=change.estimate.n)
     amount, unit = _difference_parts(metric.unit, size.value or 0, size.value or 0)
     low_text, _ = _difference_parts(metric.unit, size.low or 0, size.value or 0)
     high_text, _ = _difference_parts(metric.unit, size.high or 0, size.value or 0)

@@ -139,23 +139,30 @@ def close_run(workspace: Workspace, directory: Path, journal: Journal) -> RunSta
     state = fold(journal.records)
     stamp_notebook(directory / "notebook.ipynb", state)
     now, zone = datetime.now(UTC), workspace.time_zone
-    write(directory, state, now=now, zone=zone, html=_own_page(state, now, zone))
+    write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
     seal(directory, journal)
     runs = [read_run(path) for path in run_directories(workspace.reports)]
     write_index(workspace.reports, [run for run in runs if run.run], now=now, zone=zone)
     return fold(journal.records)
 
 
-def _own_page(state: RunState, now: datetime, zone: str) -> str | None:
+def _own_page(state: RunState, directory: Path, now: datetime, zone: str) -> str | None:
     """The page of a runbook whose readers are not engineers; None for the usual report."""
-    measured = state.step("measure")
-    if state.runbook != "dora" or measured is None or measured.value is None:
+    observed, measured = state.step("observe"), state.step("measure")
+    if state.runbook != "dora" or not (observed and observed.value and measured and measured.value):
         return None
-    from gitops_nb.dora import Measured
+    from gitops_nb.dora import DoraState, Measured
     from gitops_nb.model import from_json
     from gitops_nb.report.dora import render_dora
 
-    return render_dora(state, from_json(Measured, measured.value), now=now, zone=zone)
+    return render_dora(
+        state,
+        from_json(Measured, measured.value),
+        from_json(DoraState, observed.value),
+        directory=directory,
+        now=now,
+        zone=zone,
+    )
 
 
 def stamp_notebook(path: Path, state: RunState) -> None:
