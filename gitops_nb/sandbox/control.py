@@ -1,0 +1,444 @@
+"""Argo CD's application controller, as recorded: comparison, operations, history, automated sync.
+
+What it does and when follows the recordings of Argo CD 3.0.11 (automated sync, refresh, waves, app of apps, stale
+revisions for 180 s after a push, ``Succeeded`` before the comparison that belongs to it). Not emulated: hooks, Helm and
+Kustomize, sync windows, retries, dry runs, ApplicationSets, projects, several sources.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from gitops_nb.errors import ConflictError
+from gitops_nb.model import Json
+from gitops_nb.sandbox.cluster import merge_patched
+from gitops_nb.sandbox.repositories import ComparisonError, Repositories
+from gitops_nb.sandbox.workloads import health
+from gitops_nb.sandbox.world import CLUSTER_SCOPED, Controller, World, key_for
+
+TRACKING = "argocd.argoproj.io/tracking-id"
+REFRESH = "argocd.argoproj.io/refresh"
+WAVE = "argocd.argoproj.io/sync-wave"
+CONTROLLER = "argocd-application-controller"
+APPLICATION = "Application.argoproj.io"
+CACHE_S = 180.0
+REACT_S = 0.02
+COMPARE_S = 0.1
+APPLY_S = 0.12
+BETWEEN_WAVES_S = 2.0
+HISTORY_LIMIT = 10
+WORST_FIRST = ("Unknown", "Degraded", "Missing", "Progressing", "Suspended", "Healthy")
+ERROR = "Failed to load target state: failed to generate manifest for source 1 of 1: "
+
+
+class ApplicationController:
+    """One Argo CD controller for every sandbox cluster; it acts only where it is installed and ready."""
+
+    def __init__(self, repositories: Repositories) -> None:
+        self._repositories = repositories
+
+    @property
+    def controllers(self) -> dict[str, Controller]:
+        """What the agenda calls."""
+        return {
+            "application": self._application,
+            "compare": self._compared,
+            "expire": self._expired,
+            "automate": self._automate,
+            "operate": self._operate,
+        }
+
+    def notice(self, world: World, cluster: str, item: Json, before: Json | None) -> None:
+        """Follows Applications, what they manage, and the controller's own StatefulSet."""
+        if item["kind"] == "Application" and item is not before:
+            world.schedule("application", cluster, key_for(item), REACT_S)
+        if item["kind"] == "StatefulSet" and item["metadata"]["name"] == CONTROLLER:
+            for application in world.find(cluster, APPLICATION, item["metadata"]["namespace"]):
+                world.schedule("application", cluster, key_for(application), REACT_S)
+        name = (item["metadata"].get("annotations") or {}).get(TRACKING, "").partition(":")[0]
+        for owner in world.find(cluster, APPLICATION) if name else ():
+            if owner["metadata"]["name"] == name:
+                world.schedule("compare", cluster, key_for(owner), COMPARE_S)
+                world.schedule("operate", cluster, key_for(owner), REACT_S)
+
+    def look(self, world: World) -> None:
+        """Notices pushes: without a refresh Argo CD serves the old revision until its cache expires."""
+        tips = world.state.setdefault("tips", {})
+        for cluster in world.state["clusters"]:
+            for application in world.find(cluster, APPLICATION):
+                source = application["spec"]["source"]
+                known = f"{cluster}|{key_for(application)}"
+                try:
+                    tip = self._repositories.tip(source["repoURL"], source["targetRevision"])
+                except ComparisonError:
+                    continue
+                if tips.get(known) != tip:
+                    tips[known] = tip
+                    world.schedule("expire", cluster, key_for(application), CACHE_S)
+
+    def _application(self, world: World, cluster: str, key: str) -> None:
+        application = self._served(world, cluster, key)
+        if application is None:
+            return
+        if REFRESH in (application["metadata"].get("annotations") or {}):
+            application = copy.deepcopy(application)
+            del application["metadata"]["annotations"][REFRESH]
+            application = self._compare(world, cluster, application, is_latest=True)
+        elif not (application.get("status") or {}).get("sync"):
+            application = self._compare(world, cluster, application, is_latest=True)
+        memory = world.memory(cluster, key)
+        if "operation" not in application:
+            memory.pop("work", None)
+        elif "work" not in memory:
+            self._begin(world, cluster, application)
+
+    def _compared(self, world: World, cluster: str, key: str) -> None:
+        application = self._served(world, cluster, key)
+        if application is not None and "status" in application:
+            is_latest = world.memory(cluster, key).pop("is_stale", False)
+            self._compare(world, cluster, application, is_latest=is_latest)
+
+    def _expired(self, world: World, cluster: str, key: str) -> None:
+        world.memory(cluster, key)["is_stale"] = True
+        self._compared(world, cluster, key)
+
+    def _compare(self, world: World, cluster: str, application: Json, *, is_latest: bool) -> Json:
+        """Compares with Git and with the cluster, and writes sync, health and resources in one go."""
+        key = key_for(application)
+        memory = world.memory(cluster, key)
+        source = application["spec"]["source"]
+        compared = {"source": source, "destination": application["spec"]["destination"]}
+        status = dict(application.get("status") or {})
+        status.pop("conditions", None)
+        try:
+            if is_latest or "revision" not in memory:
+                memory["revision"] = self._repositories.tip(
+                    source["repoURL"], source["targetRevision"]
+                )
+            wanted = self._wanted(application, memory["revision"])
+        except ComparisonError as error:
+            condition = {"type": "ComparisonError", "message": f"{ERROR}{error}"}
+            status["conditions"] = [{**condition, "lastTransitionTime": world.stamp()}]
+            status["sync"] = {"comparedTo": compared, "status": "Unknown"}
+            return world.put(cluster, {**application, "status": status})
+        resources = [_resource(world, cluster, item) for item in wanted]
+        resources += [_extra(item) for item in _extras(world, cluster, application, wanted)]
+        is_synced = all(resource["status"] == "Synced" for resource in resources)
+        found = _health(world, cluster, wanted)
+        if found != (status.get("health") or {}).get("status"):
+            status["health"] = {"status": found, "lastTransitionTime": world.stamp()}
+        status |= {
+            "controllerNamespace": application["metadata"]["namespace"],
+            "reconciledAt": world.stamp(),
+            "resources": resources,
+            "sourceType": "Directory",
+            "summary": {"images": _images(world, cluster, wanted)},
+            "sync": {
+                "comparedTo": compared,
+                "revision": memory["revision"],
+                "status": "Synced" if is_synced else "OutOfSync",
+            },
+        }
+        if not is_synced and "automated" in (application["spec"].get("syncPolicy") or {}):
+            world.schedule("automate", cluster, key, REACT_S)
+        return world.put(cluster, {**application, "status": status})
+
+    def _automate(self, world: World, cluster: str, key: str) -> None:
+        """Starts an automated sync: once per revision, and again for drift when selfHeal is on."""
+        application = self._served(world, cluster, key)
+        if application is None or "operation" in application:
+            return
+        status = application["status"]
+        policy = (application["spec"].get("syncPolicy") or {}).get("automated")
+        if policy is None or status["sync"]["status"] != "OutOfSync":
+            return
+        memory = world.memory(cluster, key)
+        revision = status["sync"]["revision"]
+        sync: dict[str, Json] = {"revision": revision}
+        if policy.get("prune"):
+            sync["prune"] = True
+        if options := application["spec"]["syncPolicy"].get("syncOptions"):
+            sync["syncOptions"] = options
+        if memory.get("attempted") == revision:
+            drifted = [
+                {name: resource[name] for name in ("group", "kind", "name")}
+                for resource in status["resources"]
+                if resource["status"] == "OutOfSync" and not resource.get("requiresPruning")
+            ]
+            state = status.get("operationState") or {}
+            if not policy.get("selfHeal") or not drifted or state.get("phase") != "Succeeded":
+                return
+            memory["heals"] = memory.get("heals", 0) + 1
+            sync |= {"autoHealAttemptsCount": memory["heals"], "resources": drifted}
+        memory["attempted"] = revision
+        operation = {"initiatedBy": {"automated": True}, "retry": {"limit": 5}, "sync": sync}
+        status = {name: value for name, value in status.items() if name != "operationState"}
+        world.put(cluster, {**application, "operation": operation, "status": status})
+
+    def _begin(self, world: World, cluster: str, application: Json) -> None:
+        """Takes an operation up. The controller writes by merge: fields of the operation before survive."""
+        key = key_for(application)
+        operation = application["operation"]
+        status = application["status"]
+        state = {"phase": "Running", "startedAt": world.stamp(), "finishedAt": None}
+        state = merge_patched(
+            status.get("operationState") or {}, {**state, "operation": {"retry": {}, **operation}}
+        )
+        world.memory(cluster, key)["work"] = {
+            "operation": operation,
+            "started": world.stamp(),
+            "stage": "apply",
+            "wave": 0,
+            "due": world.time + APPLY_S,
+            "results": [],
+        }
+        world.put(cluster, {**application, "status": {**status, "operationState": state}})
+        world.schedule("operate", cluster, key, APPLY_S)
+
+    def _operate(self, world: World, cluster: str, key: str) -> None:
+        """One step of the running operation, when its moment has come."""
+        application = self._served(world, cluster, key)
+        work = world.memory(cluster, key).get("work")
+        if application is None or not work or "operation" not in application:
+            return
+        if world.time < work["due"]:
+            world.schedule("operate", cluster, key, work["due"] - world.time)
+            return
+        try:
+            self._work(world, cluster, application, work)
+        except ComparisonError as error:
+            self._finish(world, cluster, key, "Error", f"ComparisonError: {ERROR}{error}")
+        except ConflictError as error:
+            self._finish(world, cluster, key, "Failed", error.message)
+
+    def _work(self, world: World, cluster: str, application: Json, work: dict[str, Json]) -> None:
+        key = key_for(application)
+        source = application["spec"]["source"]
+        asked = work["operation"]["sync"]
+        if "revision" not in work:
+            work["revision"] = self._repositories.tip(
+                source["repoURL"], asked.get("revision") or source["targetRevision"]
+            )
+        wanted = self._wanted(application, work["revision"])
+        waves = sorted({_wave(item) for item in wanted})
+        wave = [item for item in wanted if waves.index(_wave(item)) == work["wave"]]
+        is_last = work["wave"] >= len(waves) - 1
+        match work["stage"]:
+            case "apply":
+                if "CreateNamespace=true" in (asked.get("syncOptions") or ()):
+                    name = application["spec"]["destination"]["namespace"]
+                    if f"Namespace.//{name}" not in world.objects(cluster):
+                        namespace = {
+                            "apiVersion": "v1",
+                            "kind": "Namespace",
+                            "metadata": {"name": name},
+                        }
+                        world.put(cluster, namespace)
+                parts = asked.get("resources")
+                for item in wave:
+                    if parts is None or _identity(item) in parts:
+                        work["results"].append(_apply(world, cluster, item))
+                if is_last:
+                    for item in _extras(world, cluster, application, wanted):
+                        work["results"].append(
+                            _prune(world, cluster, item, is_on=bool(asked.get("prune")))
+                        )
+                self._go_on(world, cluster, key, "record" if is_last else "wait", 0.01)
+            case "wait":
+                states = {_live_health(world, cluster, item) for item in wave}
+                if "Degraded" in states:
+                    failed = "one or more synchronization tasks completed unsuccessfully"
+                    self._finish(world, cluster, key, "Failed", failed)
+                elif states <= {"Healthy"}:
+                    work["wave"] += 1
+                    self._go_on(world, cluster, key, "apply", BETWEEN_WAVES_S)
+                else:
+                    waiting = next(i for i in wave if _live_health(world, cluster, i) != "Healthy")
+                    self._say(world, cluster, key, _waiting_for(waiting))
+            case "record":
+                if "resources" not in asked:
+                    self._record(world, cluster, application, work)
+                self._go_on(world, cluster, key, "end", REACT_S)
+            case "end":
+                self._finish(
+                    world, cluster, key, "Succeeded", "successfully synced (all tasks run)"
+                )
+
+    def _go_on(self, world: World, cluster: str, key: str, stage: str, after: float) -> None:
+        work = world.memory(cluster, key)["work"]
+        work |= {"stage": stage, "due": world.time + after}
+        world.schedule("operate", cluster, key, after)
+
+    def _say(self, world: World, cluster: str, key: str, message: str) -> None:
+        application = world.objects(cluster)[key]
+        status = application["status"]
+        state = {**status["operationState"], "message": message}
+        world.put(cluster, {**application, "status": {**status, "operationState": state}})
+
+    def _record(self, world: World, cluster: str, application: Json, work: dict[str, Json]) -> None:
+        """The history gets its entry while the operation still runs; only full syncs have one."""
+        status = application["status"]
+        history = status.get("history") or []
+        entry = {
+            "id": history[-1]["id"] + 1 if history else 0,
+            "revision": work["revision"],
+            "deployStartedAt": work["started"],
+            "deployedAt": world.stamp(),
+            "initiatedBy": work["operation"].get("initiatedBy") or {},
+            "source": application["spec"]["source"],
+        }
+        history = [*history, entry][-HISTORY_LIMIT:]
+        world.put(cluster, {**application, "status": {**status, "history": history}})
+
+    def _finish(self, world: World, cluster: str, key: str, phase: str, message: str) -> None:
+        """Ends the operation in one write; sync and health stay as they are until the comparison after it."""
+        application = world.objects(cluster)[key]
+        memory = world.memory(cluster, key)
+        work = memory.pop("work")
+        result = {"source": application["spec"]["source"], "resources": work["results"]}
+        if "revision" in work and phase != "Error":
+            result["revision"] = work["revision"]
+        state = {
+            **application["status"]["operationState"],
+            "phase": phase,
+            "message": message,
+            "finishedAt": world.stamp(),
+            "syncResult": result,
+        }
+        memory["is_stale"] = True
+        application = {name: value for name, value in application.items() if name != "operation"}
+        status = {**application["status"], "operationState": state}
+        world.put(cluster, {**application, "status": status})
+        world.schedule("compare", cluster, key, COMPARE_S)
+
+    def _wanted(self, application: Json, revision: str) -> list[Json]:
+        """The objects that a revision asks for, with namespace and tracking, in the order of their waves."""
+        source = application["spec"]["source"]
+        name = application["metadata"]["name"]
+        found = []
+        for manifest in self._repositories.manifests(source["repoURL"], revision, source["path"]):
+            item = copy.deepcopy(manifest)
+            metadata = item["metadata"]
+            if item["kind"] not in CLUSTER_SCOPED:
+                default = application["spec"]["destination"].get("namespace", "default")
+                metadata.setdefault("namespace", default)
+            group = item["apiVersion"].rpartition("/")[0]
+            place = f"{metadata.get('namespace', '')}/{metadata['name']}"
+            tracking = {TRACKING: f"{name}:{group}/{item['kind']}:{place}"}
+            metadata["annotations"] = (metadata.get("annotations") or {}) | tracking
+            found.append(item)
+        return sorted(found, key=_wave)
+
+    def _served(self, world: World, cluster: str, key: str) -> Json | None:
+        """The Application, if there is one and a controller runs beside it."""
+        application = world.objects(cluster).get(key)
+        if application is None:
+            return None
+        namespace = application["metadata"]["namespace"]
+        controller = world.objects(cluster).get(f"StatefulSet.apps/{namespace}/{CONTROLLER}") or {}
+        return application if (controller.get("status") or {}).get("readyReplicas") else None
+
+
+def _resource(world: World, cluster: str, item: Json) -> Json:
+    live = world.objects(cluster).get(key_for(item))
+    group, _, version = item["apiVersion"].rpartition("/")
+    entry = {
+        **_identity(item),
+        "group": group,
+        "namespace": item["metadata"].get("namespace", ""),
+        "version": version,
+        "status": "Synced" if live is not None and _contains(live, item) else "OutOfSync",
+    }
+    return entry | ({"syncWave": _wave(item)} if _wave(item) else {})
+
+
+def _extra(item: Json) -> Json:
+    group, _, version = item["apiVersion"].rpartition("/")
+    namespace = item["metadata"].get("namespace", "")
+    place = {"group": group, "namespace": namespace, "version": version}
+    return {**_identity(item), **place, "status": "OutOfSync", "requiresPruning": True}
+
+
+def _extras(world: World, cluster: str, application: Json, wanted: list[Json]) -> list[Json]:
+    """Objects that the Application tracks and Git no longer names."""
+    keys = {key_for(item) for item in wanted}
+    prefix = f"{application['metadata']['name']}:"
+    return [
+        item
+        for key, item in world.objects(cluster).items()
+        if (item["metadata"].get("annotations") or {}).get(TRACKING, "").startswith(prefix)
+        and key not in keys
+    ]
+
+
+def _apply(world: World, cluster: str, item: Json) -> Json:
+    live = world.objects(cluster).get(key_for(item))
+    annotations = ((live or {}).get("metadata") or {}).get("annotations") or {}
+    metadata = {**((live or {}).get("metadata") or {}), **item["metadata"]}
+    metadata["annotations"] = {**annotations, **item["metadata"]["annotations"]}
+    after = world.put(cluster, {**(live or {}), **item, "metadata": metadata})
+    verb = "created" if live is None else "unchanged" if after is live else "configured"
+    return _result(item, "Synced", f"{verb}")
+
+
+def _prune(world: World, cluster: str, item: Json, *, is_on: bool) -> Json:
+    if is_on:
+        world.delete(cluster, key_for(item))
+    return _result(item, "Pruned" if is_on else "PruneSkipped", "pruned" if is_on else "ignored")
+
+
+def _result(item: Json, status: str, verb: str) -> Json:
+    group, _, version = item["apiVersion"].rpartition("/")
+    return {
+        **_identity(item),
+        "namespace": item["metadata"].get("namespace", ""),
+        "version": version,
+        "status": status,
+        "hookPhase": "Running",
+        "syncPhase": "Sync",
+        "message": f"{item['kind'].lower()}{group and '.'}{group}/{item['metadata']['name']} {verb}",
+    }
+
+
+def _identity(item: Json) -> Json:
+    group = item["apiVersion"].rpartition("/")[0]
+    return {"group": group, "kind": item["kind"], "name": item["metadata"]["name"]}
+
+
+def _health(world: World, cluster: str, wanted: list[Json]) -> str:
+    found = {_live_health(world, cluster, item) for item in wanted}
+    return next((state for state in WORST_FIRST if state in found), "Healthy")
+
+
+def _live_health(world: World, cluster: str, item: Json) -> str:
+    live = world.objects(cluster).get(key_for(item))
+    return "Missing" if live is None else health(live)[0]
+
+
+def _images(world: World, cluster: str, wanted: list[Json]) -> list[str]:
+    keys = {key_for(item) for item in wanted}
+    pods = world.find(cluster, "Pod.")
+    return sorted(
+        {
+            container["image"]
+            for pod in pods
+            if pod["metadata"]["annotations"]["sandbox/workload"] in keys
+            for container in pod["spec"]["containers"]
+        }
+    )
+
+
+def _wave(item: Json) -> int:
+    return int((item["metadata"].get("annotations") or {}).get(WAVE, 0))
+
+
+def _waiting_for(item: Json) -> str:
+    group = item["apiVersion"].rpartition("/")[0]
+    return f"waiting for healthy state of {group}/{item['kind']}/{item['metadata']['name']}"
+
+
+def _contains(live: Json, wanted: Json) -> bool:
+    """Whether everything that Git asks for is there; more may be there."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(_contains(live.get(k), v) for k, v in wanted.items())
+    return bool(live == wanted)

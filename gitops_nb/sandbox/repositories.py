@@ -1,0 +1,91 @@
+"""The sandbox's bare Git repositories, as Argo CD's repo-server sees them: tips, trees, plain YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.errors import UnavailableError
+from gitops_nb.model import Json
+
+TIMEOUT_S = 30.0
+
+
+class ComparisonError(Exception):
+    """Argo CD cannot generate manifests; the text becomes the condition's message."""
+
+
+class Repositories:
+    """Bare repositories by the URL that Applications name them with."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+
+    def tip(self, url: str, name: str) -> str:
+        """The commit of a branch or of a full commit id.
+
+        Raises:
+            ComparisonError: There is no such repository, or no such revision in it.
+        """
+        if url not in self._folders:
+            raise ComparisonError(f"rpc error: failed to list refs: repository not found: {url}")
+        reference = self._folders[url] / "refs/heads" / name
+        if reference.is_file():
+            return reference.read_text().strip()
+        if len(name) == 40:
+            return name
+        raise ComparisonError(f"rpc error: unable to resolve '{name}' to a commit SHA")
+
+    def manifests(self, url: str, revision: str, folder: str) -> list[Json]:
+        """The objects in the YAML files directly in a folder, in the order of their file names.
+
+        Raises:
+            ComparisonError: The folder does not exist, or a file in it is not YAML.
+        """
+        self.tip(url, revision)
+        files = _tree(self._folders[url], revision)
+        paths = [path for path in files if path.rpartition("/")[0] == folder.rstrip("/")]
+        if not any(path.startswith(f"{folder.rstrip('/')}/") for path in files):
+            raise ComparisonError(
+                f"rpc error: code = Unknown desc = {folder}: app path does not exist"
+            )
+        found: list[Json] = []
+        for path in paths:
+            if path.endswith((".yaml", ".yml", ".json")):
+                try:
+                    documents = list(yaml.safe_load_all(files[path]))
+                except yaml.YAMLError as error:
+                    raise ComparisonError(f"rpc error: failed to unmarshal {path}") from error
+                # A document without apiVersion and kind is no manifest, and no error either.
+                found += [d for d in documents if isinstance(d, dict) and d.get("kind")]
+        return found
+
+
+@lru_cache(maxsize=64)
+def _tree(folder: Path, revision: str) -> Mapping[str, str]:
+    """All YAML and JSON files of a revision, by path. Revisions never change, so this may be remembered."""
+    listing = _git(folder, "ls-tree", "-r", "-z", revision).decode()
+    entries = [line.split("\t", 1) for line in listing.split("\0") if line]
+    blobs = {path: meta.split()[2] for meta, path in entries}
+    output = _git(folder, "cat-file", "--batch", stdin="\n".join(blobs.values()).encode())
+    files: dict[str, str] = {}
+    start = 0
+    for path in blobs:
+        end = output.index(b"\n", start)
+        size = int(output[start:end].split()[2])
+        files[path] = output[end + 1 : end + 1 + size].decode(errors="replace")
+        start = end + 1 + size + 1
+    return files
+
+
+def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    done = LocalProcesses().run(
+        ("git", "-C", str(folder), *arguments), timeout_s=TIMEOUT_S, stdin=stdin
+    )
+    if done.exit_code:
+        raise UnavailableError(f"git {arguments[0]} failed in {folder}: {done.stderr.strip()}")
+    return done.output
