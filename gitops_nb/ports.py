@@ -54,9 +54,7 @@ class GitReader(Protocol):
     def read(self, repository: str, revision: str, path: str) -> Blob | None:
         """One file at a revision, or None when the path is not there."""
 
-    def list_files(
-        self, repository: str, revision: str, folder: str
-    ) -> tuple[str, ...]:
+    def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """Paths of the files below a folder at a revision, sorted; empty when there are none."""
 
     def log(
@@ -176,9 +174,7 @@ class ArgoWriter(Protocol):
     def refresh(self, name: str, *, timeout_s: float = 60) -> None:
         """Asks for a comparison with Git by annotation, and waits until it was taken up."""
 
-    def sync(
-        self, name: str, *, revision: str, identifier: str, prune: bool = False
-    ) -> None:
+    def sync(self, name: str, *, revision: str, identifier: str, prune: bool = False) -> None:
         """Starts one sync to ``revision``, marked with ``identifier`` so that it can be told from others.
 
         One merge patch with resourceVersion, ``operation`` and ``status.operationState: null``.

@@ -18,9 +18,7 @@ from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Placement, PromotedKey, PromotionState, Side, Spell
-
-SEARCHED_COMMITS = 500
-"""How far back commits count as equal for an application whose folder they do not touch."""
+from gitops_nb.revisions import equivalent_revisions
 
 
 def observe(view: View, request: Promotion) -> PromotionState:
@@ -40,19 +38,6 @@ def observe(view: View, request: Promotion) -> PromotionState:
         source=_side(view, request, request.source, name, tip),
         target=_side(view, request, request.target, name, tip),
     )
-
-
-def equivalent_revisions(git: GitReader, repository: str, tip: str, folder: str) -> tuple[str, ...]:
-    """Commits with the same files below ``folder`` as the tip, newest first, the tip included."""
-    changed = git.log(repository, tip, path=folder, limit=1)
-    if not changed:
-        return (tip,)
-    revisions: list[str] = []
-    for commit in git.log(repository, tip, limit=SEARCHED_COMMITS):
-        revisions.append(commit.sha)
-        if commit.sha == changed[0].sha:
-            break
-    return tuple(revisions)
 
 
 def _side(view: View, request: Promotion, environment: str, repository: str, tip: str) -> Side:

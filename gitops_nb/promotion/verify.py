@@ -11,8 +11,8 @@ from gitops_nb.argo import Expectation, Judgement, State, judge, operation_state
 from gitops_nb.argo.status import identifiers
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
-from gitops_nb.promotion.observe import equivalent_revisions
 from gitops_nb.promotion.request import Promotion
+from gitops_nb.revisions import equivalent_revisions
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,24 @@
+"""Bootstrap: Argo CD on a cluster and the root application in it, in ten steps that check, act and verify."""
+
+from gitops_nb.bootstrap.request import Bootstrap, request
+from gitops_nb.bootstrap.verbs import (
+    BootstrapState,
+    BootstrapWriters,
+    apply,
+    gates,
+    observe,
+    plan,
+    verify,
+)
+
+__all__ = [
+    "Bootstrap",
+    "BootstrapState",
+    "BootstrapWriters",
+    "apply",
+    "gates",
+    "observe",
+    "plan",
+    "request",
+    "verify",
+]

@@ -1,0 +1,163 @@
+"""The objects that a bootstrapped cluster has, and whether a live object already is as wanted."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from gitops_nb.bootstrap.request import Bootstrap
+from gitops_nb.errors import ConfigurationError
+from gitops_nb.model import Json, ObjectRef
+
+CLUSTER_SCOPED = frozenset(
+    {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PriorityClass"}
+)
+SETTINGS = "argocd-cm"
+RBAC = "argocd-rbac-cm"
+_ORDER = {
+    "Namespace": 0,
+    "CustomResourceDefinition": 1,
+    "ServiceAccount": 2,
+    "ConfigMap": 3,
+    "Secret": 3,
+}
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def wanted_objects(content: bytes, request: Bootstrap) -> tuple[Json, ...]:
+    """The install manifest's objects with namespace and settings filled in, in the order to apply them.
+
+    Raises:
+        ConfigurationError: The manifest is not what Argo CD is installed from.
+    """
+    try:
+        found = [item for item in yaml.load_all(content, Loader=_Loader) if item]
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{request.manifest} is not YAML: {error}") from error
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": request.namespace}}
+    objects = [namespace] + [item for item in found if item.get("kind") != "Namespace"]
+    for item in objects:
+        if not isinstance(item, dict) or not {"apiVersion", "kind", "metadata"} <= set(item):
+            raise ConfigurationError(f"{request.manifest} holds something that is not an object")
+        if item["kind"] not in CLUSTER_SCOPED:
+            item["metadata"] = {**item["metadata"], "namespace": request.namespace}
+        if item["kind"] == "ClusterRoleBinding":
+            item["subjects"] = [
+                {**s, "namespace": request.namespace} for s in item.get("subjects", ())
+            ]
+        item.pop("status", None)
+    for name, values in ((SETTINGS, request.install.settings), (RBAC, request.install.rbac)):
+        _fill(objects, request, name, values)
+    return tuple(sorted(objects, key=lambda item: _ORDER.get(item["kind"], 4)))
+
+
+def _fill(objects: list[Json], request: Bootstrap, name: str, values: dict[str, str]) -> None:
+    """Puts settings into the manifest's ConfigMap: one owner applies both, else one apply would undo the other."""
+    for item in objects:
+        if item["kind"] == "ConfigMap" and item["metadata"]["name"] == name:
+            item["data"] = {**(item.get("data") or {}), **values}
+            return
+    objects.append(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": request.namespace,
+                "labels": {"app.kubernetes.io/part-of": "argocd", "app.kubernetes.io/name": name},
+            },
+            "data": dict(values),
+        }
+    )
+
+
+def repository_secret(request: Bootstrap) -> Json:
+    """The Secret that makes the repository known to Argo CD; credentials are put there by others, never by us."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": f"repository-{request.repository_name}",
+            "namespace": request.namespace,
+            "labels": {"argocd.argoproj.io/secret-type": "repository"},
+        },
+        "stringData": {"type": "git", "url": request.repository.url},
+    }
+
+
+def root_application(request: Bootstrap) -> Json:
+    """The Application that brings all others."""
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {"name": request.install.root, "namespace": request.namespace},
+        "spec": {
+            "project": "default",
+            "source": {
+                "repoURL": request.repository.url,
+                "path": request.path,
+                "targetRevision": request.repository.branch,
+            },
+            "destination": {
+                "server": "https://kubernetes.default.svc",
+                "namespace": request.namespace,
+            },
+            "syncPolicy": {"automated": {"selfHeal": True}},
+        },
+    }
+
+
+def ref_of(item: Json) -> ObjectRef:
+    """The name of an object."""
+    metadata = item["metadata"]
+    return ObjectRef(
+        item["apiVersion"], item["kind"], metadata["name"], metadata.get("namespace", "")
+    )
+
+
+def differences(live: Json, wanted: Json) -> list[str]:
+    """Paths at which a live object is not as wanted; what the API server added does not count.
+
+    A server-side apply would tell too, but it is a write, and a second bootstrap makes none.
+    """
+    plain = dict(wanted)
+    if "stringData" in plain:
+        texts = plain.pop("stringData")
+        encoded = {k: base64.b64encode(v.encode()).decode() for k, v in texts.items()}
+        plain["data"] = {**plain.get("data", {}), **encoded}
+    return list(_differ(live, plain, ""))
+
+
+def _differ(live: Json, wanted: Json, where: str) -> Iterator[str]:
+    if wanted in (None, {}, [], "", False) and not isinstance(live, str | int):
+        # The API server drops empty values, or puts its default there.
+        return
+    if isinstance(wanted, dict):
+        if not isinstance(live, dict):
+            yield where
+            return
+        for key, value in wanted.items():
+            yield from _differ(live.get(key), value, f"{where}.{key}".lstrip("."))
+    elif isinstance(wanted, list):
+        yield from _differ_lists(live, wanted, where)
+    elif live != wanted and str(live) != str(wanted):
+        yield where
+
+
+def _differ_lists(live: Json, wanted: list[Json], where: str) -> Iterator[str]:
+    if not isinstance(live, list):
+        yield where
+        return
+    if all(isinstance(item, dict) and "name" in item for item in wanted):
+        named = {item.get("name"): item for item in live if isinstance(item, dict)}
+        for item in wanted:
+            yield from _differ(named.get(item["name"]), item, f"{where}[{item['name']}]")
+        return
+    if len(live) != len(wanted):
+        yield where
+        return
+    for index, (one, other) in enumerate(zip(live, wanted, strict=True)):
+        yield from _differ(one, other, f"{where}[{index}]")

@@ -1,0 +1,390 @@
+"""The ten steps: for each a check that only reads, and for those that can bring it about an act.
+
+Post-conditions follow the platform's bootstrap order: credentials are verified before the root application, which
+would otherwise start life with a ComparisonError and a back-off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
+from gitops_nb.argo.rollout import unfinished
+from gitops_nb.argo.status import at, error_conditions
+from gitops_nb.bootstrap.manifests import (
+    RBAC,
+    SETTINGS,
+    differences,
+    ref_of,
+    repository_secret,
+    root_application,
+    wanted_objects,
+)
+from gitops_nb.bootstrap.request import Bootstrap
+from gitops_nb.errors import ConfigurationError, UnavailableError
+from gitops_nb.model import Action, Json, ResourceChange
+from gitops_nb.ports import ArgoReader, ArgoWriter, ClusterReader, ClusterWriter, Snapshot, View
+from gitops_nb.revisions import equivalent_revisions
+
+WAVE = "argocd.argoproj.io/sync-wave"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. ``changes`` says what the step's act would do about it."""
+
+    holds: bool
+    sentence: str
+    changes: tuple[ResourceChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the checks read, and what is asked for; ``objects`` are the install manifest's."""
+
+    view: View
+    request: Bootstrap
+    objects: tuple[Json, ...]
+
+    @property
+    def cluster(self) -> ClusterReader:
+        """The cluster to bootstrap."""
+        return self.view.clusters[self.request.cluster]
+
+    @property
+    def argo(self) -> ArgoReader:
+        """The Argo CD that is to come."""
+        return self.view.argo[self.request.cluster]
+
+    def tip(self) -> str:
+        """The configuration branch's commit now."""
+        return self.view.git.tip(self.request.repository_name, self.request.repository.branch)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of the ten. ``act`` is None where there is only to wait."""
+
+    key: str
+    title: str
+    check: Callable[[Context], Finding]
+    act: Callable[[Context, ClusterWriter, ArgoWriter], Mapping[str, Json]] | None = None
+
+
+def open_context(view: View, request: Bootstrap) -> Context:
+    """Fetches the manifest and checks its digest."""
+    content = view.artifacts.fetch(request.manifest, sha256=request.install.manifest.sha256)
+    return Context(view, request, wanted_objects(content, request))
+
+
+# -- 1: the cluster --------------------------------------------------------------------------------
+
+
+def check_cluster(context: Context) -> Finding:
+    """API server ready, nodes ready, and we may write what the bootstrap writes."""
+    version = context.cluster.version()
+    nodes = context.cluster.list("v1", "Node")
+    ready = [n for n in nodes if _condition(n, "Ready")]
+    if not ready:
+        return Finding(
+            False, f"Kubernetes {version} answers, but none of {len(nodes)} nodes is ready"
+        )
+    kinds = {(o["apiVersion"], o["kind"]): ref_of(o) for o in context.objects}
+    refused = [str(ref) for ref in kinds.values() if not context.cluster.allows("patch", ref)]
+    if refused:
+        raise ConfigurationError(
+            f"we may not write {len(refused)} kinds of object on {context.request.cluster}: {', '.join(refused[:3])}",
+            hint="Use a context whose user may install Argo CD.",
+        )
+    return Finding(True, f"Kubernetes {version}, {len(ready)} of {len(nodes)} nodes ready")
+
+
+# -- 2: installed ----------------------------------------------------------------------------------
+
+
+def check_installed(context: Context) -> Finding:
+    """Every object of the manifest is there as the manifest says, and the CRDs are established."""
+    changes: list[ResourceChange] = []
+    unestablished: list[str] = []
+    for wanted in context.objects:
+        if _is_settings(wanted):
+            continue
+        ref = ref_of(wanted)
+        live = context.cluster.get(ref)
+        if live is None:
+            changes.append(ResourceChange(str(ref), Action.CREATE))
+            continue
+        paths = differences(live, wanted)
+        if paths:
+            changes.append(ResourceChange(str(ref), Action.UPDATE, after=", ".join(paths[:3])))
+        elif ref.kind == "CustomResourceDefinition" and not _condition(live, "Established"):
+            unestablished.append(ref.name)
+    total = sum(1 for wanted in context.objects if not _is_settings(wanted))
+    if changes:
+        return Finding(
+            False, f"{len(changes)} of {total} objects to install or mend", tuple(changes)
+        )
+    if unestablished:
+        return Finding(False, f"not established yet: {', '.join(unestablished)}")
+    return Finding(
+        True, f"all {total} objects of Argo CD {context.request.install.version} are there"
+    )
+
+
+def act_install(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
+    """Applies what is missing or differs."""
+    applied: list[str] = []
+    for wanted in context.objects:
+        live = context.cluster.get(ref_of(wanted))
+        if live is None or differences(live, wanted):
+            cluster.apply(wanted)
+            applied.append(str(ref_of(wanted)))
+    return {"applied": len(applied), "objects": applied[:200]}
+
+
+# -- 3: available ----------------------------------------------------------------------------------
+
+
+def check_available(context: Context) -> Finding:
+    """Every Deployment and StatefulSet of the manifest is rolled out."""
+    waiting: list[str] = []
+    count = 0
+    for wanted in context.objects:
+        if wanted["kind"] not in ("Deployment", "StatefulSet"):
+            continue
+        count += 1
+        live = context.cluster.get(ref_of(wanted))
+        reason = unfinished(live) if live else "missing"
+        if reason:
+            waiting.append(f"{wanted['metadata']['name']}: {reason}")
+    if waiting:
+        return Finding(False, "; ".join(waiting[:3]))
+    return Finding(True, f"{count} components available in namespace {context.request.namespace}")
+
+
+# -- 4: settings and RBAC --------------------------------------------------------------------------
+
+
+def check_settings(context: Context) -> Finding:
+    """argocd-cm and argocd-rbac-cm hold what fleet.yaml says."""
+    changes: list[ResourceChange] = []
+    for wanted in filter(_is_settings, context.objects):
+        live = context.cluster.get(ref_of(wanted))
+        if live is None:
+            changes.append(ResourceChange(str(ref_of(wanted)), Action.CREATE))
+        elif paths := differences(live, wanted):
+            changes.append(
+                ResourceChange(str(ref_of(wanted)), Action.UPDATE, after=", ".join(paths[:3]))
+            )
+    if changes:
+        return Finding(False, f"{len(changes)} of 2 config maps to write", tuple(changes))
+    keys = len(context.request.install.settings) + len(context.request.install.rbac)
+    return Finding(True, f"{keys} settings of fleet.yaml in place")
+
+
+def act_settings(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
+    """Applies both config maps."""
+    for wanted in filter(_is_settings, context.objects):
+        cluster.apply(wanted)
+    return {"applied": 2}
+
+
+# -- 5: repository ---------------------------------------------------------------------------------
+
+
+def check_repository(context: Context) -> Finding:
+    """Branch and folder exist for the same address that Argo CD will use, and Argo CD knows it."""
+    request = context.request
+    tip = context.tip()
+    files = context.view.git.list_files(request.repository_name, tip, request.path)
+    if not files:
+        raise ConfigurationError(
+            f"{request.repository_name} has no folder {request.path} at {tip[:8]}",
+            hint="Check `argocd.path` in fleet.yaml, or commit the folder.",
+        )
+    wanted = repository_secret(request)
+    live = context.cluster.get(ref_of(wanted))
+    if live is None or differences(live, wanted):
+        action = Action.CREATE if live is None else Action.UPDATE
+        return Finding(
+            False,
+            "Argo CD does not know the repository",
+            (ResourceChange(str(ref_of(wanted)), action, after=request.repository.url),),
+        )
+    return Finding(
+        True, f"{request.repository.branch} is at {tip[:8]}, {len(files)} files in {request.path}"
+    )
+
+
+def act_repository(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
+    """Applies the repository Secret."""
+    cluster.apply(repository_secret(context.request))
+    return {"url": context.request.repository.url}
+
+
+# -- 6: root application ---------------------------------------------------------------------------
+
+
+def check_root(context: Context) -> Finding:
+    """The root Application is there as wanted."""
+    wanted = root_application(context.request)
+    live = context.cluster.get(ref_of(wanted))
+    if live is None:
+        return Finding(
+            False,
+            "no root application",
+            (ResourceChange(str(ref_of(wanted)), Action.CREATE, after=context.request.path),),
+        )
+    paths = differences(live, wanted)
+    if paths:
+        return Finding(
+            False,
+            f"the root application differs: {', '.join(paths)}",
+            (ResourceChange(str(ref_of(wanted)), Action.UPDATE, after=", ".join(paths)),),
+        )
+    return Finding(True, f"{context.request.install.root} follows {context.request.path}")
+
+
+def act_root(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
+    """Applies the root Application."""
+    cluster.apply(root_application(context.request))
+    return {"application": context.request.install.root}
+
+
+# -- 7: revision -----------------------------------------------------------------------------------
+
+
+def check_revision(context: Context) -> Finding:
+    """Argo CD compared the root application with the branch's present commit, without an error."""
+    name = context.request.install.root
+    application = context.argo.snapshot(name).application
+    if application is None:
+        return Finding(False, f"{name} does not exist yet")
+    errors = error_conditions(application)
+    if errors:
+        return Finding(False, f"{errors[0]['type']}: {errors[0]['message']}")
+    tip = context.tip()
+    seen = current_revisions(application)
+    if not set(seen) & set(_equal_revisions(context, tip, context.request.path)):
+        behind = seen[0][:8] if seen else "nothing"
+        return Finding(
+            False,
+            f"{name} is at {behind}, the branch at {tip[:8]}",
+            (
+                ResourceChange(
+                    f"Application {context.request.namespace}/{name}",
+                    Action.UPDATE,
+                    after="refresh",
+                ),
+            ),
+        )
+    return Finding(True, f"{name} was compared with {tip[:8]}")
+
+
+def act_revision(context: Context, _: ClusterWriter, argo: ArgoWriter) -> Mapping[str, Json]:
+    """Asks for a comparison."""
+    argo.refresh(context.request.install.root)
+    return {"application": context.request.install.root}
+
+
+# -- 8 and 9: children -----------------------------------------------------------------------------
+
+
+def check_children(context: Context) -> Finding:
+    """Every Application that the root lists exists; later waves only after earlier ones."""
+    children = _children(context)
+    if not children:
+        return Finding(False, "the root application lists no applications yet")
+    missing = [name for name, child in children.items() if child.application is None]
+    if missing:
+        return Finding(False, f"not there yet: {', '.join(missing)}")
+    waves = sorted({_wave(child) for child in children.values()})
+    return Finding(
+        True,
+        f"{len(children)} applications in {len(waves)} wave{'s' if len(waves) != 1 else ''}: {', '.join(children)}",
+    )
+
+
+def check_healthy(context: Context) -> Finding:
+    """Root and children are synced and healthy at the branch's commit."""
+    tip = context.tip()
+    root = context.argo.snapshot(context.request.install.root)
+    if root.application is None:
+        return Finding(False, f"{root.name} does not exist yet")
+    children = _children(context)
+    for name, child in sorted(children.items(), key=lambda item: _wave(item[1])):
+        judgement = _judge_child(context, child, tip)
+        if judgement.state is not State.DEPLOYED:
+            return Finding(False, f"{name}: {judgement.trouble or judgement.sentence}")
+    equal = _equal_revisions(context, tip, context.request.path)
+    judgement = judge(root, Expectation(revision=tip, equivalent=equal), children=children)
+    if judgement.state is not State.DEPLOYED:
+        return Finding(False, f"{root.name}: {judgement.sentence}")
+    return Finding(
+        True, f"{root.name} and {len(children)} applications are synced and healthy at {tip[:8]}"
+    )
+
+
+def _judge_child(context: Context, child: Snapshot, tip: str) -> Judgement:
+    path = str(at(child.application, "spec", "source").get("path", "")) if child.application else ""
+    return judge(child, Expectation(revision=tip, equivalent=_equal_revisions(context, tip, path)))
+
+
+# -- 10: monitored ---------------------------------------------------------------------------------
+
+
+def check_monitored(context: Context) -> Finding:
+    """The controller's metrics answer and name every Application."""
+    try:
+        text = context.cluster.fetch_metrics(context.request.metrics)
+    except UnavailableError as error:
+        return Finding(False, f"metrics do not answer: {error.message}")
+    series = [line for line in text.splitlines() if line.startswith("argocd_app_info{")]
+    wanted = (context.request.install.root, *_children(context))
+    silent = [name for name in wanted if not any(f'name="{name}"' in line for line in series)]
+    if silent:
+        return Finding(False, f"no argocd_app_info for {', '.join(silent)}")
+    return Finding(True, f"argocd_app_info answers for {len(wanted)} applications")
+
+
+STEPS: tuple[Step, ...] = (
+    Step("cluster", "Cluster reachable and ready", check_cluster),
+    Step("install", "Argo CD installed", check_installed, act_install),
+    Step("available", "Namespace and components available", check_available),
+    Step("settings", "Settings and RBAC present", check_settings, act_settings),
+    Step("repository", "Repository credentials verified", check_repository, act_repository),
+    Step("root", "Root application created", check_root, act_root),
+    Step("revision", "Revision pulled", check_revision, act_revision),
+    Step("children", "Child applications in waves", check_children),
+    Step("healthy", "Synced and healthy at that revision", check_healthy),
+    Step("monitored", "Monitored", check_monitored),
+)
+
+
+def _is_settings(item: Json) -> bool:
+    return item["kind"] == "ConfigMap" and item["metadata"]["name"] in (SETTINGS, RBAC)
+
+
+def _condition(item: Json, kind: str) -> bool:
+    conditions = at(item, "status").get("conditions") or ()
+    return any(c.get("type") == kind and c.get("status") == "True" for c in conditions)
+
+
+def _children(context: Context) -> dict[str, Snapshot]:
+    """Snapshots of the Applications that the root one lists, by name."""
+    root = context.argo.snapshot(context.request.install.root).application
+    resources = at(root, "status").get("resources") or () if root else ()
+    names = [r["name"] for r in resources if r.get("kind") == "Application"]
+    return {name: context.argo.snapshot(name) for name in sorted(names)}
+
+
+def _wave(child: Snapshot) -> int:
+    annotations = (
+        at(child.application, "metadata").get("annotations") or {} if child.application else {}
+    )
+    return int(annotations.get(WAVE, "0"))
+
+
+def _equal_revisions(context: Context, tip: str, path: str) -> tuple[str, ...]:
+    return equivalent_revisions(context.view.git, context.request.repository_name, tip, path)

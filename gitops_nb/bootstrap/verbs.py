@@ -1,0 +1,212 @@
+"""The five verbs of the bootstrap over its ten steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gitops_nb.bootstrap.request import Bootstrap
+from gitops_nb.bootstrap.steps import STEPS, Context, Finding, Step, open_context
+from gitops_nb.errors import ConfigurationError, Failed, Refused
+from gitops_nb.model import (
+    Answer,
+    Applied,
+    Decision,
+    Fact,
+    Json,
+    Outcome,
+    Plan,
+    Result,
+    StepKind,
+    Table,
+    Verdict,
+)
+from gitops_nb.policy import Rules, destructive_change, freeze
+from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, View
+
+POLL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One step's finding before anything was done."""
+
+    key: str
+    title: str
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapState:
+    """What the ten checks found."""
+
+    observed_at: datetime
+    cluster: str
+    steps: tuple[Checked, ...]
+
+    @property
+    def summary(self) -> str:
+        """What was found, as a sentence."""
+        holding = sum(1 for step in self.steps if step.finding.holds)
+        return f"{holding} of {len(self.steps)} conditions hold on {self.cluster}"
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapWriters:
+    """What a bootstrap may change: one cluster, and a refresh of its root application."""
+
+    view: View
+    cluster: ClusterWriter
+    argo: ArgoWriter
+    effects: Effects
+
+
+def observe(view: View, request: Bootstrap) -> BootstrapState:
+    """Runs the ten checks; none of them writes.
+
+    Raises:
+        UnavailableError: The cluster or the repository does not answer.
+        ConfigurationError: Something that bootstrap cannot mend: a missing permission, branch or folder.
+    """
+    context = open_context(view, request)
+    checked = tuple(Checked(step.key, step.title, step.check(context)) for step in STEPS)
+    if not checked[0].finding.holds:
+        raise ConfigurationError(
+            checked[0].finding.sentence, hint="Wait for the nodes, then run again."
+        )
+    return BootstrapState(view.clock.now(), request.cluster, checked)
+
+
+def plan(request: Bootstrap, state: BootstrapState) -> Plan:
+    """Every object that would be created or changed; empty when all ten conditions hold."""
+    changes = tuple(change for step in state.steps for change in step.finding.changes)
+    open_steps = [step.title for step in state.steps if not step.finding.holds]
+    if not changes and open_steps:
+        # Everything is applied and something has not come about: to wait for it is the plan.
+        summary = f"wait on {request.cluster} for: {', '.join(open_steps)}"
+    elif changes:
+        summary = f"bootstrap {request.cluster} with Argo CD {request.install.version}: {len(changes)} changes"
+    else:
+        summary = f"{request.cluster} is bootstrapped: all {len(state.steps)} conditions hold"
+    return Plan(
+        runbook="bootstrap",
+        environment=request.environment,
+        summary=summary,
+        changes=changes,
+        materials={request.manifest: request.install.manifest.sha256},
+        arguments={
+            "cluster": request.cluster,
+            "version": request.install.version,
+            "open": [step.key for step in state.steps if not step.finding.holds],
+        },
+    )
+
+
+def gates(plan: Plan, state: BootstrapState, rules: Rules) -> tuple[Verdict, ...]:
+    """Freeze window and destructive change."""
+    return (freeze(rules, state.observed_at), destructive_change(rules, plan))
+
+
+def apply(writers: BootstrapWriters, plan: Plan, decision: Decision, request: Bootstrap) -> Applied:
+    """Goes through the ten steps: what holds is passed over, what does not is brought about and waited for.
+
+    Raises:
+        Refused: The decision does not allow this plan.
+        Failed: A step's condition did not come about within its time; the message says which and why.
+    """
+    if decision.answer is not Answer.ALLOWED or decision.plan_digest != plan.digest:
+        raise Refused("the decision does not allow this plan", hint="Run the runbook again.")
+    started = writers.view.clock.now()
+    context = open_context(writers.view, request)
+    results: dict[str, Mapping[str, Json]] = {}
+    for number, step in enumerate(STEPS, start=1):
+        results[step.key] = _bring_about(writers, context, step, number)
+    return Applied(results, started)
+
+
+def _bring_about(
+    writers: BootstrapWriters, context: Context, step: Step, number: int
+) -> Mapping[str, Json]:
+    finding = step.check(context)
+    act = step.act
+    acted = not finding.holds and act is not None and bool(finding.changes)
+    if acted and act is not None:
+        writers.effects.perform(
+            step.key,
+            kind=StepKind.IDEMPOTENT,
+            sentence=f"{number} of {len(STEPS)}: {step.title}",
+            act=lambda: act(context, writers.cluster, writers.argo),
+            probe=lambda: None,
+        )
+    finding = _wait_for(context, step)
+    if not finding.holds:
+        raise Failed(
+            f"{step.title}: {finding.sentence}",
+            hint="Mend that, then run the bootstrap again; what holds is not done twice.",
+        )
+    return {"holds": finding.holds, "sentence": finding.sentence, "acted": acted}
+
+
+def _wait_for(context: Context, step: Step) -> Finding:
+    """Checks again until the condition holds or the step's time is over; returns the last finding."""
+    clock = context.view.clock
+    deadline = clock.now() + context.request.timeout
+    while not (finding := step.check(context)).holds and clock.now() < deadline:
+        clock.sleep(POLL_S)
+    return finding
+
+
+def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outcome:
+    """Runs the ten checks once more, over everything; waits for what is still coming about."""
+    context = open_context(view, request)
+    rows: list[tuple[str, str, str]] = []
+    broken: list[tuple[Step, Finding]] = []
+    for number, step in enumerate(STEPS, start=1):
+        # After the first condition that does not come about, waiting for the others tells nothing.
+        finding = step.check(context) if broken else _wait_for(context, step)
+        acted = bool(applied.results.get(step.key, {}).get("acted"))
+        done = "changed" if acted else "held already"
+        rows.append(
+            (
+                f"{number}. {step.title}",
+                done if finding.holds else "does not hold",
+                finding.sentence,
+            )
+        )
+        if not finding.holds:
+            broken.append((step, finding))
+    table = (Table("The ten steps", ("Step", "Result", "What was found"), tuple(rows)),)
+    facts = (
+        Fact("Cluster", f"{request.cluster}, {context.cluster.server}"),
+        Fact("Argo CD", request.install.version),
+        Fact("Root application", f"{request.install.root}, {request.path}"),
+    )
+    if broken:
+        step, finding = broken[0]
+        return Outcome(
+            result=Result.FAILED,
+            title=f"{request.cluster} is not bootstrapped: {step.title.lower()} does not hold",
+            sentence=f"{finding.sentence}.",
+            facts=facts,
+            tables=table,
+            next_step="Mend that, then run the bootstrap again; what holds is not done twice.",
+            command=f"gitops-nb run bootstrap -p cluster={request.cluster}",
+        )
+    if plan.is_empty:
+        return Outcome(
+            result=Result.NOTHING,
+            title=f"{request.cluster} is bootstrapped already",
+            sentence=f"All {len(STEPS)} conditions hold; nothing was changed.",
+            facts=facts,
+            tables=table,
+            next_step="Nothing to do.",
+        )
+    return Outcome(
+        result=Result.DEPLOYED,
+        title=f"{request.cluster} runs Argo CD {request.install.version} and its applications",
+        sentence=f"All {len(STEPS)} conditions hold; {len(plan.changes)} objects were written.",
+        facts=facts,
+        tables=table,
+        next_step="Nothing to do.",
+    )

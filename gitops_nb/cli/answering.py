@@ -1,0 +1,149 @@
+"""``gitops-nb approve`` and ``reject``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.show import show_plan
+from gitops_nb.errors import ExitCode, Refused, UsageError
+from gitops_nb.model import Mode, Status, parse_time
+from gitops_nb.policy import check_approval, rules_for
+from gitops_nb.model import Approval
+from gitops_nb.record.approvals import sign_answer
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Journal
+from gitops_nb.record.runs import find_run, read_run, try_lock
+from gitops_nb.report.text import terminal
+from gitops_nb.session.lifecycle import close_run, holder, recover
+from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.requester import find_signer
+
+
+def answer(
+    name: str,
+    kind: str,
+    *,
+    key: Path | None,
+    reason: str,
+    yes: bool,
+    workspace: Path | None,
+    reports: Path | None,
+) -> None:
+    """Signs an approval or a rejection of a waiting run.
+
+    Raises:
+        Refused: The run does not wait, its request expired, or this person may not answer it.
+        UsageError: There is no key, or the environment's name was not typed right.
+    """
+    where = find_workspace(workspace, reports=reports)
+    recover(where)
+    directory = find_run(where.reports, name)
+    state = read_run(directory)
+    if state.status is not Status.WAITING or state.request is None:
+        raise Refused(
+            f"{state.run} does not wait: it is {state.status}", hint="See `gitops-nb list runs`."
+        )
+    platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
+    signing_key = (key or platform.signing_key) and Path(
+        key or str(platform.signing_key)
+    ).expanduser()
+    if signing_key is None:
+        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
+    person = find_signer(signing_key, platform.processes, platform.policy)
+    _refuse_unfit(state, platform, person, kind)
+    _show_request(state, person)
+    if kind == "approve" and not yes:
+        typed = click.prompt(f"Type the environment's name to sign as {person}")
+        if typed != state.environment:
+            raise UsageError(f"{typed!r} is not {state.environment}; nothing was signed")
+    request = state.request
+    path = sign_answer(
+        directory,
+        processes=platform.processes,
+        key=signing_key,
+        run=state.run,
+        subject=state.request_digest,
+        answer=kind,
+        person=person,
+        at=datetime.now(UTC),
+        expires=parse_time(request["expires"]),
+        reason=reason,
+    )
+    click.echo(
+        f"{'approved' if kind == 'approve' else 'rejected'} by {person}: {path.relative_to(where.reports)}"
+    )
+    if kind == "reject":
+        _close_rejected(where, directory, person, reason)
+    else:
+        click.echo(f"  gitops-nb resume {state.run}")
+
+
+def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -> None:
+    """Says before signing what would make the answer worthless."""
+    request = state.request
+    now = datetime.now(UTC)
+    requester = str(request["requester"]["name"])
+    trial = Approval(
+        run=state.run,
+        subject=state.request_digest,
+        answer=kind,
+        person=person,
+        key="",
+        at=now,
+        expires=parse_time(request["expires"]),
+    )
+    problem = check_approval(
+        trial,
+        subject=state.request_digest,
+        run=state.run,
+        created=parse_time(request["created"]),
+        expires=parse_time(request["expires"]),
+        rules=rules_for(platform.fleet, platform.policy, state.environment),
+        requester=requester,
+        now=now,
+    )
+    if problem:
+        raise Refused(f"{person} cannot answer {state.run}: {problem}", hint="Nothing was signed.")
+
+
+def _show_request(state: RunState, person: str) -> None:
+    request = state.request
+    if state.is_sandbox:
+        click.echo("SANDBOX  nothing real is touched")
+    click.echo(f"run          {state.run}")
+    click.echo(
+        f"asked for by {terminal(str(request['requester']['name']))} ({terminal(str(request['requester']['evidence']))})"
+    )
+    click.echo(f"environment  {state.environment}")
+    click.echo(f"expires      {request['expires']}")
+    click.echo(f"digest       {state.request_digest}")
+    click.echo(f"signing as   {person}")
+    show_plan(state)
+
+
+def _close_rejected(where: Workspace, directory: Path, person: str, reason: str) -> None:
+    """Ends the run, unless a notebook holds it: that one sees the rejection by itself."""
+    lock = try_lock(where.reports, directory.name, holder(person))
+    if lock is None:
+        return
+    try:
+        journal = Journal.open(directory)
+        if fold(journal.records).status is Status.WAITING:
+            text = f"{person} rejected it: {reason}"
+            journal.append("step", step="decide", status=Status.REFUSED, sentence=text)
+            journal.append(
+                "ended",
+                status=Status.REFUSED,
+                exit_code=int(ExitCode.REFUSED),
+                reason=text,
+                hint="Nothing was changed.",
+            )
+            close_run(where, directory, journal)
+        journal.close()
+    finally:
+        lock.release()

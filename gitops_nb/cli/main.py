@@ -1,0 +1,309 @@
+"""Commands and their options; what they do is in the modules beside this one, imported when called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gitops_nb import __version__
+from gitops_nb.errors import ExitCode, GitOpsError
+
+EXIT_CODES = """\b
+Exit codes:
+   0  succeeded, or nothing to do       69  an outside system is unavailable
+   1  failed; verify: a mismatch        70  internal error
+   2  waiting for approval              74  the record cannot be written
+   3  refused: policy, rejected, twin   78  wrong configuration
+   4  needs attention                  130  cancelled by Ctrl-C (SIGINT)
+  64  wrong usage or parameters        143  cancelled by SIGTERM
+"""
+
+
+class _Group(click.Group):
+    """Shows subcommands in the order of use, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(self.commands)
+
+
+def _common(command: Any) -> Any:
+    command = click.option(
+        "--reports",
+        type=click.Path(path_type=Path),
+        help="Folder of the run records, instead of the workspace's.",
+    )(command)
+    return click.option(
+        "--workspace",
+        type=click.Path(path_type=Path),
+        help="Folder with gitops-nb.yaml; by default the nearest one upwards.",
+    )(command)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES
+    + """
+\b
+Examples:
+  gitops-nb run promotion -p application=checkout
+  gitops-nb approve last
+  gitops-nb resume last
+\b
+Shell completion, for bash:
+  eval "$(_GITOPS_NB_COMPLETE=bash_source gitops-nb)"
+""",
+)
+@click.version_option(__version__, prog_name="gitops-nb")
+def group() -> None:
+    """Runbooks for a GitOps platform: plan, approve, apply, verify, and a record that can be checked."""
+
+
+@group.command(
+    "list",
+    epilog="\b\nExamples:\n  gitops-nb list\n  gitops-nb list runs --limit 5\n  gitops-nb list runs --json",
+)
+@click.argument("what", type=click.Choice(["runbooks", "runs"]), default="runbooks")
+@click.option(
+    "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many runs."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@_common
+def list_(
+    what: str, limit: int, as_json: bool, workspace: Path | None, reports: Path | None
+) -> None:
+    """Lists the runbooks, or the runs: those that wait on top with the next command, then newest first."""
+    from gitops_nb.cli.listing import list_runbooks, list_runs
+
+    if what == "runbooks":
+        list_runbooks(workspace, as_json=as_json)
+    else:
+        list_runs(workspace, reports, limit=limit, as_json=as_json)
+
+
+@group.command(
+    epilog="""\b
+Examples:
+  gitops-nb run promotion -p application=checkout -p source=staging -p target=production
+  gitops-nb run promotion -p application=checkout --plan
+  gitops-nb run bootstrap -p cluster=newcomer --mode sandbox
+  gitops-nb run dora -f parameters.yaml --json
+"""
+)
+@click.argument("runbook", shell_complete=lambda *a: _complete_runbooks(*a))
+@click.option(
+    "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be given often."
+)
+@click.option(
+    "-f", "file", type=click.Path(path_type=Path, dir_okay=False), help="YAML file with parameters."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["sandbox", "live"]),
+    help="Where to act; by default what the workspace says.",
+)
+@click.option(
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Stop after decide; shows diff and gates, changes nothing.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."
+)
+@_common
+def run(
+    runbook: str,
+    pairs: Sequence[str],
+    file: Path | None,
+    mode: str | None,
+    plan_only: bool,
+    as_json: bool,
+    workspace: Path | None,
+    reports: Path | None,
+) -> None:
+    """Runs a runbook headlessly and leaves its record; `list` shows the runbooks."""
+    from gitops_nb.cli.running import run_runbook
+
+    _exit(
+        run_runbook(
+            runbook,
+            pairs=pairs,
+            file=file,
+            mode=mode,
+            plan_only=plan_only,
+            as_json=as_json,
+            workspace=workspace,
+            reports=reports,
+        )
+    )
+
+
+@group.command(
+    epilog="\b\nExamples:\n  gitops-nb approve last\n  gitops-nb approve 7c1e --key ~/.ssh/id_ed25519_sk --reason 'CHG-4711'"
+)
+@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="SSH key to sign with; by default Git's user.signingkey.",
+)
+@click.option("--reason", default="", help="Kept in the record.")
+@click.option("--yes", is_flag=True, help="Do not ask for the environment's name.")
+@_common
+def approve(
+    run_id: str,
+    key: Path | None,
+    reason: str,
+    yes: bool,
+    workspace: Path | None,
+    reports: Path | None,
+) -> None:
+    """Shows a waiting run with its diff and gates, and signs consent to exactly that."""
+    from gitops_nb.cli.answering import answer
+
+    answer(run_id, "approve", key=key, reason=reason, yes=yes, workspace=workspace, reports=reports)
+
+
+@group.command(
+    epilog="\b\nExamples:\n  gitops-nb reject last --reason 'wait for the fix in v2.31.2'"
+)
+@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@click.option("--reason", required=True, help="Why; kept in the record.")
+@click.option("--key", type=click.Path(path_type=Path), help="SSH key to sign with.")
+@_common
+def reject(
+    run_id: str, reason: str, key: Path | None, workspace: Path | None, reports: Path | None
+) -> None:
+    """Ends a waiting run with a signed no."""
+    from gitops_nb.cli.answering import answer
+
+    answer(run_id, "reject", key=key, reason=reason, yes=True, workspace=workspace, reports=reports)
+
+
+@group.command(
+    epilog="\b\nExamples:\n  gitops-nb resume last\n  gitops-nb resume 20261123T020812Z-promotion"
+)
+@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."
+)
+@_common
+def resume(run_id: str, as_json: bool, workspace: Path | None, reports: Path | None) -> None:
+    """Goes on with a run that waited or was interrupted; nothing that was done is done again."""
+    from gitops_nb.cli.running import resume_run
+
+    _exit(resume_run(run_id, as_json=as_json, workspace=workspace, reports=reports))
+
+
+@group.command(epilog="\b\nExamples:\n  gitops-nb verify\n  gitops-nb verify last")
+@click.argument(
+    "run_id", metavar="[RUN]", required=False, shell_complete=lambda *a: _complete_runs(*a)
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@_common
+def verify(run_id: str | None, as_json: bool, workspace: Path | None, reports: Path | None) -> None:
+    """Checks the record of one run, or of all: chain, files, request and approval."""
+    from gitops_nb.cli.checking import verify_runs
+
+    _exit(verify_runs(run_id, as_json=as_json, workspace=workspace, reports=reports))
+
+
+@group.command(
+    epilog='\b\nExamples:\n  gitops-nb report last\n  xdg-open "$(gitops-nb report last)"'
+)
+@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@_common
+def report(run_id: str, workspace: Path | None, reports: Path | None) -> None:
+    """Prints the path of a run's report, on a terminal with what it says."""
+    from gitops_nb.cli.checking import show_report
+
+    show_report(run_id, workspace=workspace, reports=reports)
+
+
+@group.command(epilog="\b\nExamples:\n  gitops-nb doctor\n  gitops-nb doctor --mode live")
+@click.option("--mode", type=click.Choice(["sandbox", "live"]), help="Which mode to check for.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@_common
+def doctor(mode: str | None, as_json: bool, workspace: Path | None, reports: Path | None) -> None:
+    """Checks tools, contexts, repository, key, clock and versions; says how to mend what is wrong."""
+    from gitops_nb.cli.doctor import examine
+
+    _exit(examine(mode=mode, as_json=as_json, workspace=workspace, reports=reports))
+
+
+@group.command(
+    epilog="\b\nExamples:\n  gitops-nb init platform-runbooks\n  gitops-nb init . --update"
+)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Show what this version of the package would change; writes nothing.",
+)
+def init(directory: Path, update: bool) -> None:
+    """Writes a workspace that a team commits: fleet, policy, runbooks, notebooks, CI workflow, reports."""
+    from gitops_nb.cli.initialising import create_workspace, show_update
+
+    if update:
+        _exit(show_update(directory))
+    create_workspace(directory)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``gitops-nb``; always ends by SystemExit with a documented exit code."""
+    try:
+        group.main(args=arguments, prog_name="gitops-nb", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        click.echo("cancelled; nothing was changed", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except GitOpsError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(ExitCode.SUCCEEDED)
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
+        sys.exit(ExitCode.INTERNAL)
+    sys.exit(ExitCode.SUCCEEDED)
+
+
+def _complain(error: GitOpsError) -> None:
+    from gitops_nb.report.text import terminal
+
+    for line in error.message.splitlines():
+        click.echo(terminal(line), err=True)
+    if error.hint:
+        click.echo(f"  {terminal(error.hint)}", err=True)
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _complete_runbooks(_context: Any, _parameter: Any, begun: str) -> list[str]:
+    from gitops_nb.cli.listing import runbook_names
+
+    return [name for name in runbook_names() if name.startswith(begun)]
+
+
+def _complete_runs(_context: Any, _parameter: Any, begun: str) -> list[str]:
+    from gitops_nb.cli.listing import run_names
+
+    return [name for name in ["last", *run_names()] if name.startswith(begun)]

@@ -1,0 +1,153 @@
+"""``gitops-nb run`` and ``resume``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gitops_nb import engine
+from gitops_nb.catalog import strict_yaml
+from gitops_nb.catalog.load import Catalog, load_catalog
+from gitops_nb.catalog.parameters import check, parse_text
+from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.progress import Progress
+from gitops_nb.errors import ExitCode, Refused, UsageError
+from gitops_nb.model import Status
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.runs import find_run, is_held, read_run
+from gitops_nb.session.lifecycle import create, recover, runbook_of
+from gitops_nb.session.opening import choose_mode
+from gitops_nb.session.platform import open_platform
+
+
+def run_runbook(
+    name: str,
+    *,
+    pairs: Sequence[str],
+    file: Path | None,
+    mode: str | None,
+    plan_only: bool,
+    as_json: bool,
+    workspace: Path | None,
+    reports: Path | None,
+) -> int:
+    """Checks everything, runs the notebook, prints what happened; returns the exit code of the journal."""
+    where = find_workspace(workspace, reports=reports)
+    catalog = load_catalog(where.runbooks)
+    runbook = runbook_of(catalog, name)
+    typed = _read_file(file) if file else {}
+    texts = _split(pairs)
+    parsed = parse_text(runbook, catalog.fleet, texts) if not typed else None
+    if parsed is None:
+        from_texts = {k: v for k, v in parse_text_only(runbook, catalog, texts, typed).items()}
+        parsed = check(runbook, catalog.fleet, {**typed, **from_texts})
+    chosen = choose_mode(where, mode)
+    recover(where)
+    platform = open_platform(where, catalog, chosen)
+    seen = Catalog(platform.fleet, platform.policy, catalog.runbooks)
+    directory = create(where, seen, runbook, parsed, mode=chosen, requester=platform.requester)
+    return _execute(where, directory, as_json=as_json, plan_only=plan_only)
+
+
+def parse_text_only(
+    runbook: Any, catalog: Catalog, texts: Mapping[str, str], typed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Texts of ``-p`` parsed as their types, when a file gives the other parameters.
+
+    The file may hold what is required, so only the given names are checked here.
+    """
+    given = runbook.model_copy(
+        update={
+            "parameters": {
+                name: parameter.model_copy(update={"required": False})
+                for name, parameter in runbook.parameters.items()
+            }
+        }
+    )
+    values = parse_text(given, catalog.fleet, texts)
+    return {name: values[name] for name in texts if name not in typed or name in values}
+
+
+def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Path | None) -> int:
+    """Runs the notebook of an existing run once more, in its directory."""
+    where = find_workspace(workspace, reports=reports)
+    recover(where)
+    directory = find_run(where.reports, name)
+    state = read_run(directory)
+    if state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+        raise Refused(
+            f"{state.run} has ended: {state.status}; {state.reason}",
+            hint="Start a new run with `gitops-nb run`.",
+        )
+    if is_held(where.reports, state.run):
+        raise Refused(
+            f"{state.run} is open in another process",
+            hint="It goes on by itself when the approval arrives; or close that notebook first.",
+        )
+    return _execute(where, directory, as_json=as_json, plan_only=False)
+
+
+def _execute(where: Workspace, directory: Path, *, as_json: bool, plan_only: bool) -> int:
+    state = read_run(directory)
+    catalog = load_catalog(where.runbooks)
+    runbook = runbook_of(catalog, state.runbook)
+    parameters = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in state.opened["parameters"].items()
+    }
+    with Progress(directory, quiet=as_json) as progress:
+        progress.heading(state)
+        state = engine.execute(
+            where,
+            directory,
+            notebook=where.notebooks / runbook.notebook,
+            parameters=parameters,
+            mode=state.opened["mode"],
+            requester=state.opened["requester"]["name"],
+            plan_only=plan_only,
+        )
+    if as_json:
+        from gitops_nb.report.summary import summary
+
+        click.echo(json.dumps(summary(state), indent=2, ensure_ascii=False))
+    else:
+        from gitops_nb.cli.show import show_end
+
+        show_end(state, directory, plan_only=plan_only)
+    return exit_code(state)
+
+
+def exit_code(state: RunState) -> int:
+    """The exit code of a run, from its journal."""
+    if state.status is Status.WAITING:
+        return ExitCode.WAITING
+    return ExitCode.INTERNAL if state.exit_code is None else state.exit_code
+
+
+def _split(pairs: Sequence[str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"-p {pair!r} has no =", hint="Write -p name=value.")
+        if name in texts:
+            raise UsageError(f"-p {name} is given twice", hint="Give it once.")
+        texts[name] = value
+    return texts
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    value = strict_yaml.load(path, name=path.name).value
+    if not isinstance(value, dict):
+        raise UsageError(f"{path.name} is not a mapping of parameters to values")
+    return value
+
+
+def is_terminal() -> bool:
+    """Whether a person watches."""
+    return sys.stdout.isatty()

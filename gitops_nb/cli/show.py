@@ -1,0 +1,62 @@
+"""What a run or a request says on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gitops_nb.model import Status
+from gitops_nb.record.fold import RunState
+from gitops_nb.report.text import terminal
+
+COLOURS = {
+    Status.SUCCEEDED: "green",
+    Status.FAILED: "red",
+    Status.WAITING: "yellow",
+    Status.REFUSED: "magenta",
+    Status.NEEDS_ATTENTION: "red",
+    Status.CANCELLED: "yellow",
+}
+
+
+def show_end(state: RunState, directory: Path, *, plan_only: bool) -> None:
+    """Status, reason, next command and the report's path."""
+    if plan_only:
+        show_plan(state)
+    click.echo("")
+    click.secho(
+        str(state.status).replace("_", " "), fg=COLOURS.get(state.status), bold=True, nl=False
+    )
+    click.echo(f"  {terminal(state.reason)}")
+    if state.hint:
+        click.echo(f"  {terminal(state.hint)}")
+    if state.command and state.command not in state.hint:
+        click.echo(f"  {terminal(state.command)}")
+    click.echo(f"report  {directory / 'report.html'}")
+
+
+def show_plan(state: RunState) -> None:
+    """The diff and the gates of a run."""
+    plan = state.plan or {}
+    click.secho(terminal(plan.get("summary", "no plan")), bold=True)
+    for change in plan.get("changes", ()):
+        click.echo(f"  {terminal(change['action']):<8} {terminal(change['address'])}")
+        for line in change["diff"]:
+            colour = {"-": "red", "+": "green"}.get(line["sign"])
+            click.secho(
+                f"    {line['number']:>5} {line['sign']} {terminal(line['text'])}", fg=colour
+            )
+        if not change["diff"] and (change["before"] or change["after"]):
+            click.echo(f"           {terminal(change['before'])} -> {terminal(change['after'])}")
+    for verdict in (state.decision or {}).get("verdicts", ()):
+        show_verdict(verdict)
+
+
+def show_verdict(verdict: dict[str, Any]) -> None:
+    """One gate's answer."""
+    word, colour = ("passed", "green") if verdict["passed"] else ("closed", "magenta")
+    click.echo("  ", nl=False)
+    click.secho(f"{word:<7}", fg=colour, nl=False)
+    click.echo(f" {verdict['gate'].replace('_', ' '):<20} {terminal(verdict['reason'])}")
