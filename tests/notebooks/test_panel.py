@@ -1,0 +1,210 @@
+"""The approval panel, and waiting for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from gitops_nb.errors import UsageError
+from gitops_nb.model import Answer
+from gitops_nb.notebook import panel as panels
+from gitops_nb.notebook.panel import Panel, SecondPerson, is_interactive, wait_for_decision
+from gitops_nb.report import story
+from tests.report.run_factories import NOW, SCENARIOS, ZONE
+from tests.report.test_run_report import Page
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(panels, "POLL_S", 0)
+
+
+def waiting_run(mode: str = "sandbox"):
+    state = SCENARIOS["waiting"]().state()
+    return replace(state, opened={**state.opened, "mode": mode})
+
+
+def decided(answer: Answer = Answer.ALLOWED):
+    decision = story.parts(SCENARIOS["succeeded"]().state()).decision
+    return replace(decision, answer=answer, reasons=("approved by tomas-b",))
+
+
+class Clicks:
+    """Remembers what the second person was made to do."""
+
+    def __init__(self):
+        self.done: list[str] = []
+
+    def person(self) -> SecondPerson:
+        return SecondPerson("sandbox-tomas", lambda: self.done.append("approve"), self.done.append)
+
+
+def make(mode: str = "sandbox", person: SecondPerson | None = None, now=lambda: NOW) -> Panel:
+    return Panel(waiting_run(mode), zone=ZONE, second_person=person, now=now)
+
+
+def buttons(panel: Panel):
+    return [w for row in panel._controls for w in row.children if hasattr(w, "click")]
+
+
+def reason_field(panel: Panel):
+    return next(w for row in panel._controls for w in row.children if hasattr(w, "placeholder"))
+
+
+def text(panel: Panel) -> str:
+    return Page(panel._card.value).text
+
+
+def test_panel_shows_what_a_person_decides_on():
+    """The panel shows requester, environment, diff, gates, digest and expiry."""
+    shown = text(make())
+    run = waiting_run()
+    for wanted in ("priya-k", "production", "v2.30.4", "v2.31.1", "soak", "14:14:21", "SANDBOX"):
+        assert wanted in shown
+    assert run.request_digest[7:11] in shown
+
+
+def test_sandbox_buttons_name_the_second_person():
+    """In the sandbox both buttons say as whom they act."""
+    labels = [b.description for b in buttons(make(person=Clicks().person()))]
+    assert labels == [
+        "approve as sandbox-tomas (second person of the sandbox)",
+        "reject as sandbox-tomas (second person of the sandbox)",
+    ]
+
+
+def test_live_mode_has_no_button():
+    """In live mode nobody plays a second person, even when one is given: digest, command and countdown only."""
+    panel = make("live", Clicks().person())
+    assert panel._controls == []
+    shown = text(panel)
+    assert f"gitops-nb approve {waiting_run().run}" in shown
+    assert "in\xa03\xa0h 34\xa0min" in shown
+    assert "SANDBOX" not in shown
+
+
+def test_approve_acts_once():
+    """Clicking twice approves once."""
+    clicks = Clicks()
+    approve, reject = buttons(make(person=clicks.person()))
+    approve.click()
+    approve.click()
+    reject.click()
+    assert clicks.done == ["approve"]
+    assert approve.disabled
+    assert reject.disabled
+
+
+def test_reject_needs_a_reason():
+    """A rejection without a reason is not sent and says what is missing; with one it is."""
+    clicks = Clicks()
+    panel = make(person=clicks.person())
+    reject = buttons(panel)[1]
+    reject.click()
+    assert clicks.done == []
+    assert "Say why" in text(panel)
+    reason_field(panel).value = "not before the load test"
+    reject.click()
+    assert clicks.done == ["not before the load test"]
+
+
+def test_answer_that_fails_is_said_and_can_be_tried_again():
+    """When signing fails, the panel says why and its buttons live again."""
+
+    def fail() -> None:
+        raise UsageError("the key cannot sign", hint="Name another.")
+
+    panel = make(person=SecondPerson("sandbox-tomas", fail, lambda _: None))
+    approve = buttons(panel)[0]
+    approve.click()
+    assert "the key cannot sign" in text(panel)
+    assert not approve.disabled
+
+
+async def test_waiting_ends_with_the_answer():
+    """The wait returns the decision as soon as one is there, and the panel shows it without buttons."""
+    answers = iter([None, None, decided()])
+    panel = make(person=Clicks().person())
+    found = await wait_for_decision(panel, lambda: next(answers), 60)
+    assert found == decided()
+    assert "approved" in text(panel)
+    assert panel._controls[0].layout.display == "none"
+
+
+async def test_time_out_is_no_consent():
+    """When the time is over the wait returns None, and the panel neither approves nor offers to."""
+    clicks = Clicks()
+    panel = make(person=clicks.person())
+    assert await wait_for_decision(panel, lambda: None, 0) is None
+    assert clicks.done == []
+    assert panel._controls[0].layout.display == "none"
+    assert "Nothing was changed" in text(panel)
+
+
+async def test_expired_request_ends_the_wait():
+    """A request that has ended is not waited for, however much time is left, and shows no command."""
+    late = NOW + timedelta(hours=5)
+    panel = make("live", now=lambda: late)
+    assert await wait_for_decision(panel, lambda: None, 3600) is None
+    shown = text(panel)
+    assert "expired" in shown
+    assert "gitops-nb approve" not in shown
+
+
+async def test_answer_at_the_last_moment_counts():
+    """The run is asked at least once, even when no time is left."""
+    assert await wait_for_decision(make(), decided, 0) == decided()
+
+
+async def test_refusal_is_shown_as_such():
+    """A rejected request shows as refused."""
+    panel = make()
+    await wait_for_decision(panel, lambda: decided(Answer.REFUSED), 1)
+    assert "refused" in text(panel)
+
+
+async def test_interrupted_cell_takes_its_buttons_away():
+    """When the cell is interrupted, no button outlives it."""
+    panel = make(person=Clicks().person())
+    task = asyncio.ensure_future(wait_for_decision(panel, lambda: None, 60))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert panel._controls[0].layout.display == "none"
+
+
+def test_without_ipywidgets_the_panel_is_a_card(monkeypatch):
+    """Where ipywidgets is missing, the panel still has its text and no controls."""
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    panel = make(person=Clicks().person())
+    assert panel._controls == []
+    assert "gitops-nb approve" in Page(panel.html()).text
+    panel.close(None)
+
+
+def test_nobody_is_there_outside_of_a_kernel():
+    """Outside of a kernel, and in a kernel whose frontend takes no input, nobody is waited for."""
+    assert not is_interactive()
+
+
+@pytest.mark.parametrize(("allow_stdin", "there"), [(True, True), (False, False)])
+def test_a_person_is_there_when_the_frontend_takes_input(monkeypatch, allow_stdin, there):
+    """JupyterLab lets a cell ask for input; papermill and nbclient do not."""
+
+    class Kernel:
+        def get_parent(self):
+            return {"content": {"allow_stdin": allow_stdin}}
+
+    class Shell:
+        kernel = Kernel()
+
+    class IPython:
+        get_ipython = staticmethod(Shell)
+
+    monkeypatch.setitem(panels.sys.modules, "IPython", IPython)
+    assert is_interactive() is there

@@ -1,0 +1,88 @@
+"""Live progress of a run in a notebook."""
+
+from __future__ import annotations
+
+import json
+
+from gitops_nb.notebook.progress import Progress, new_place
+from gitops_nb.record.fold import fold
+from gitops_nb.record.journal import Record
+from tests.report.run_factories import HOSTILE, NOW, SCENARIOS
+
+
+class Places:
+    """Remembers what every place showed."""
+
+    def __init__(self):
+        self.shown: list[list[tuple[str, str]]] = []
+
+    def __call__(self):
+        place: list[tuple[str, str]] = []
+        self.shown.append(place)
+        return lambda html, text: place.append((html, text))
+
+
+def follow(name: str) -> Places:
+    places = Places()
+    records: list[Record] = []
+    progress = Progress(lambda: fold(records), places=places, now=lambda: NOW)
+    for line in SCENARIOS[name]().lines:
+        records.append(Record(**json.loads(line)))
+        progress.on_record(records[-1])
+    return places
+
+
+def test_each_step_has_a_place_and_ends_as_one_line():
+    """Every step is shown in a place of its own, and leaves one line with its finding when it has ended."""
+    places = follow("succeeded")
+    assert [place[-1][1].split(":")[0].split()[-1] for place in places.shown] == [
+        "observe",
+        "plan",
+        "decide",
+        "observe",
+        "plan",
+        "decide",
+        "apply",
+        "verify",
+    ]
+    html, text = places.shown[-1][-1]
+    assert (
+        text
+        == "succeeded  verify: Rolled out in 1 min 26 s, then stable for 60 s (2\xa0min 26\xa0s)"
+    )
+    assert "Rolled out" in html
+
+
+def test_effects_move_the_progress():
+    """While apply runs, each intent and each result redraws the card."""
+    apply = follow("succeeded").shown[-2]
+    assert len(apply) == 6
+    assert "no result is recorded" in apply[1][0]
+    assert "no result is recorded" not in apply[2][0]
+
+
+def test_failed_step_ends_as_failed():
+    """A step that failed says so in its line."""
+    assert follow("failed").shown[-1][-1][1].startswith("failed ")
+
+
+def test_killed_run_leaves_no_finished_line():
+    """A step without an end is never shown as finished."""
+    assert follow("killed").shown[-1][-1][1] == ""
+
+
+def test_hostile_names():
+    """Names from outside are text in the progress too."""
+    for place in follow("hostile").shown:
+        for html, text in place:
+            assert HOSTILE not in html
+            assert "<script" not in html
+            assert "\x1b" not in html + text
+
+
+def test_outside_of_ipython_finished_steps_are_printed(capsys):
+    """Without IPython only finished steps are printed, one line each."""
+    show = new_place()
+    show("<b>moving</b>", "")
+    show("<b>done</b>", "succeeded  observe: read (9 s)")
+    assert capsys.readouterr().out == "succeeded  observe: read (9 s)\n"
