@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from gitops_nb.argo.root import root_application
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Json, ObjectRef
@@ -84,30 +85,22 @@ def repository_secret(request: Bootstrap) -> Json:
             "namespace": request.namespace,
             "labels": {"argocd.argoproj.io/secret-type": "repository"},
         },
-        "stringData": {"type": "git", "url": request.repository.url},
-    }
-
-
-def root_application(request: Bootstrap) -> Json:
-    """The Application that brings all others."""
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Application",
-        "metadata": {"name": request.install.root, "namespace": request.namespace},
-        "spec": {
-            "project": "default",
-            "source": {
-                "repoURL": request.repository.url,
-                "path": request.path,
-                "targetRevision": request.repository.branch,
-            },
-            "destination": {
-                "server": "https://kubernetes.default.svc",
-                "namespace": request.namespace,
-            },
-            "syncPolicy": {"automated": {"selfHeal": True}},
+        "data": {
+            name: base64.b64encode(value.encode()).decode()
+            for name, value in (("type", "git"), ("url", request.repository.url))
         },
     }
+
+
+def wanted_root(request: Bootstrap) -> Json:
+    """The Application that brings all others."""
+    return root_application(
+        name=request.install.root,
+        namespace=request.namespace,
+        url=request.repository.url,
+        branch=request.repository.branch,
+        path=request.path,
+    )
 
 
 def ref_of(item: Json) -> ObjectRef:
@@ -123,12 +116,7 @@ def differences(live: Json, wanted: Json) -> list[str]:
 
     A server-side apply would tell too, but it is a write, and a second bootstrap makes none.
     """
-    plain = dict(wanted)
-    if "stringData" in plain:
-        texts = plain.pop("stringData")
-        encoded = {k: base64.b64encode(v.encode()).decode() for k, v in texts.items()}
-        plain["data"] = {**plain.get("data", {}), **encoded}
-    return list(_differ(live, plain, ""))
+    return list(_differ(live, wanted, ""))
 
 
 def _differ(live: Json, wanted: Json, where: str) -> Iterator[str]:

@@ -18,8 +18,8 @@ from gitops_nb.bootstrap.manifests import (
     differences,
     ref_of,
     repository_secret,
-    root_application,
     wanted_objects,
+    wanted_root,
 )
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.errors import ConfigurationError, UnavailableError
@@ -228,7 +228,7 @@ def act_repository(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> M
 
 def check_root(context: Context) -> Finding:
     """The root Application is there as wanted."""
-    wanted = root_application(context.request)
+    wanted = wanted_root(context.request)
     live = context.cluster.get(ref_of(wanted))
     if live is None:
         return Finding(
@@ -248,7 +248,7 @@ def check_root(context: Context) -> Finding:
 
 def act_root(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
     """Applies the root Application."""
-    cluster.apply(root_application(context.request))
+    cluster.apply(wanted_root(context.request))
     return {"application": context.request.install.root}
 
 

@@ -257,9 +257,8 @@ def init(directory: Path, update: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``gitops-nb``; always ends by SystemExit with a documented exit code."""
     try:
-        group.main(args=arguments, prog_name="gitops-nb", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without standalone mode click returns the code of `ctx.exit` instead of ending the process.
+        code = group.main(args=arguments, prog_name="gitops-nb", standalone_mode=False)
     except click.Abort:
         click.echo("cancelled; nothing was changed", err=True)
         sys.exit(ExitCode.INTERRUPTED)
@@ -280,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         traceback.print_exc()
         click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
         sys.exit(ExitCode.INTERNAL)
-    sys.exit(ExitCode.SUCCEEDED)
+    sys.exit(code or ExitCode.SUCCEEDED)
 
 
 def _complain(error: GitOpsError) -> None:

@@ -112,7 +112,7 @@ def _execute(where: Workspace, directory: Path, *, as_json: bool, plan_only: boo
             plan_only=plan_only,
         )
     if as_json:
-        from gitops_nb.report.summary import summary
+        from gitops_nb.report.document import summary
 
         click.echo(json.dumps(summary(state), indent=2, ensure_ascii=False))
     else:

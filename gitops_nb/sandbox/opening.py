@@ -224,6 +224,7 @@ def _replay(
         world.state["clusters"][cluster] = {"version": 1000, "objects": {}}
         for namespace in ("default", "kube-system"):
             world.put(cluster, _namespace(namespace))
+        world.put(cluster, _node(f"{cluster}-node-1"))
     with world.turn():
         if not told:
             return
@@ -318,6 +319,15 @@ def _point(place: Path, branch: str, sha: str) -> None:
 
 def _namespace(name: str) -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _node(name: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
 
 
 def _run(*argv: str, stdin: bytes = b"") -> str:
