@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from gitops_nb.dora import words
 from gitops_nb.dora.definition import DAY_S, WEEK_S
 from gitops_nb.dora.results import Look, Measured, Metric, Service
+from gitops_nb.dora.windows import Window
 
 LOOKS = 5
 """How many things to look at stand on the first page; more would be no choice."""
@@ -78,7 +79,7 @@ def sentence(measured: Measured) -> str:
     if lead.has_value and lead.now.value is not None:
         was = ""
         if lead.before and lead.before.value is not None:
-            was = f", {words.duration(lead.before.value)} before"
+            was = f", {words.duration(lead.before.value, like=lead.now.value)} before"
         parts.append(
             f"Half of all versions are in {measured.environment} within "
             f"{words.duration(lead.now.value)} of {measured.first_environment}{was}."
@@ -107,7 +108,7 @@ def look_at(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) 
         *_rolls_back(measured, services),
         *_left_out(measured),
     ]
-    return tuple(found[:LOOKS])
+    return tuple((found or _failed_most_often(services))[:LOOKS])
 
 
 def note(service: Service, measured: Measured, *, zone: ZoneInfo) -> str:
@@ -189,6 +190,20 @@ def _fails_most(measured: Measured, services: Sequence[Service]) -> list[Look]:
             worst.name,
             f"fails more often than the fleet: {worst.failed} of {words.count(worst.deployments, 'deployment')}"
             f", {words.interval('ratio', worst.fail_rate)}.",
+        )
+    ]
+
+
+def _failed_most_often(services: Sequence[Service]) -> list[Look]:
+    """Who failed most, when nothing is certain: a place to begin, and said so."""
+    worst = max(services, key=lambda service: (service.failed, service.name), default=None)
+    if worst is None or not worst.failed:
+        return []
+    return [
+        Look(
+            worst.name,
+            f"failed most often, {worst.failed} of {words.count(worst.deployments, 'deployment')}; with so few "
+            "it may be chance.",
         )
     ]
 
@@ -287,9 +302,20 @@ def _names(names: Sequence[str]) -> str:
     return words.listed(shown)
 
 
-def notes(measured: Measured, *, asked_end_s: int, until_s: int, zone: ZoneInfo) -> tuple[str, ...]:
+def notes(
+    measured: Measured, *, asked: tuple[Window | None, Window], until_s: int, zone: ZoneInfo
+) -> tuple[str, ...]:
     """What a reader has to know before the numbers: a half-collected window, a partial week."""
     found = []
+    asked_before, asked_end_s = asked[0], asked[1].end_s
+    if asked_before and measured.before and measured.before.start_s > asked_before.start_s:
+        weeks = (measured.before.end_s - measured.before.start_s) // WEEK_S
+        found.append(
+            f"The history begins inside the window before: that one has {words.count(weeks, 'complete week')} "
+            f"from {words.day(measured.before.start_s, zone)} on. Numbers are per week, so they compare."
+            if weeks
+            else "The history begins inside this window, so there is nothing to compare with."
+        )
     if asked_end_s - until_s > DAY_S and measured.window.end_s < asked_end_s:
         found.append(
             f"Facts are known until {words.day(until_s, zone)}; the window ends there and not on "

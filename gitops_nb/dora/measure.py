@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from gitops_nb.dora import facts, findings, history, metrics, tables, windows
-from gitops_nb.dora.definition import WEEK_S
 from gitops_nb.dora.facts import Facts
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
@@ -61,7 +60,7 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
         sentence=findings.sentence(measured),
         look_at=findings.look_at(measured, services, zone=zone),
         notes=findings.notes(
-            measured, asked_end_s=request.window.end_s, until_s=state.until_s, zone=zone
+            measured, asked=(request.before, request.window), until_s=state.until_s, zone=zone
         ),
     )
 
@@ -86,19 +85,19 @@ def _scope(
     """Clips the windows to what is known, and says why a trend cannot be told."""
     end_s = max(request.window.start_s, min(request.window.end_s, state.until_s + 1))
     window = Window(request.window.start_s, end_s)
-    begins_s = min((span.first_s for span in found.spans.values()), default=0)
+    begins_s = min((span.first_s for span in found.spans.values()), default=window.start_s)
+    before = request.before
+    if before is not None and begins_s > before.start_s:
+        # Rates are per week, so a shorter earlier window compares as well; its weeks have to be whole.
+        monday = windows.week_borders(begins_s, begins_s + 1, zone=zone)[1]
+        before = Window(min(monday, before.end_s), before.end_s)
     least = request.definition.minimum_weeks
-    no_trend = ""
-    if request.before is not None:
-        counts = [windows.complete_weeks(w, zone=zone) for w in (window, request.before)]
-        if min(counts) < least:
-            no_trend = f"a trend needs {least} complete weeks in each window"
-        elif begins_s > request.before.start_s + WEEK_S:
-            no_trend = "the history begins inside the earlier window"
+    counts = [windows.complete_weeks(w, zone=zone) for w in (window, before or window)]
+    no_trend = f"a trend needs {least} complete weeks in each window" if min(counts) < least else ""
     return metrics.Scope(
         environment=request.environment,
         window=window,
-        before=request.before,
+        before=before,
         zone=zone,
         definition=request.definition,
         no_trend=no_trend,

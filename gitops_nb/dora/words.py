@@ -15,18 +15,18 @@ NBSP = "\u00a0"
 _UNITS = (
     (60, 1, "s"),
     (2 * HOUR_S, 60, "min"),
-    (2 * DAY_S, HOUR_S, "h"),
+    (4 * DAY_S, HOUR_S, "h"),
     (math.inf, DAY_S, "days"),
 )
 
 
-def duration(seconds: float) -> str:
-    """A duration in one unit with three digits at most.
+def duration(seconds: float, *, like: float | None = None) -> str:
+    """A duration in one unit with three digits at most; in the unit of ``like``, if given.
 
     >>> [duration(s).replace(NBSP, " ") for s in (40, 534, 82440, 600000)]
     ['40 s', '8.9 min', '22.9 h', '6.9 days']
     """
-    return NBSP.join(duration_parts(seconds))
+    return NBSP.join(duration_parts(seconds, like=like))
 
 
 def duration_parts(seconds: float, *, like: float | None = None) -> tuple[str, str]:
@@ -44,7 +44,9 @@ def number(value: float) -> str:
     ('0', '3.8', '22.9', '1,081', '\u22120.5')
     """
     size = abs(value)
-    digits = 0 if size >= 99.95 or isinstance(value, int) or value == 0 else 1 if size >= 0.095 else 2
+    digits = (
+        0 if size >= 99.95 or isinstance(value, int) or value == 0 else 1 if size >= 0.095 else 2
+    )
     return f"{value:,.{digits}f}".replace("-", "\u2212")
 
 

@@ -168,7 +168,7 @@ def _card(metric: Metric, measured: Measured) -> Card:
         card,
         value=value,
         unit={"per week": "a week, median service", "s": f"{unit}, median"}.get(metric.unit, unit),
-        interval=words.interval(metric.unit, metric.now) or "too few for an interval",
+        interval=words.interval(metric.unit, metric.now),
         scale=dora_scales.scale(metric),
         level=level,
         level_more=more,

@@ -8,6 +8,7 @@ goes through ``label``.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,14 +27,23 @@ ROWS = 14
 
 _TICKS = (
     (1, "1 s"),
+    (10, "10 s"),
     (60, "1 min"),
-    (600, "10 min"),
+    (300, "5 min"),
+    (1800, "30 min"),
     (HOUR_S, "1 h"),
+    (3 * HOUR_S, "3 h"),
     (6 * HOUR_S, "6 h"),
+    (12 * HOUR_S, "12 h"),
     (DAY_S, "1 day"),
+    (2 * DAY_S, "2 days"),
+    (3 * DAY_S, "3 days"),
     (WEEK_S, "1 week"),
+    (2 * WEEK_S, "2 weeks"),
     (MONTH_S, "30 days"),
+    (90 * DAY_S, "90 days"),
 )
+"""Round durations; a chart takes those in its range, evenly thinned to a handful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ def charts(measured: Measured, services: Sequence[Service], zone: ZoneInfo) -> t
         found.append(_lead_time(measured, zone))
     leads = [s for s in services if s.lead.low is not None]
     if len(leads) > 1:
-        found.append(_services_lead(leads))
+        found.append(_services_lead(leads, measured))
     shown = [s for s in services if s.deployments >= 5]
     if shown and not measured.metric("fail_rate").missing:
         found.append(_services_failing(shown, measured))
@@ -113,7 +123,7 @@ def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
     layout = _layout(yaxis={"rangemode": "tozero", "title": {"text": "per week"}})
     layout |= _window_mark(measured, zone)
     note = f"Deployments to {measured.environment} per week, all services, n = {total:,}."
-    if any(week.period == "partial" for week in weeks):
+    if any(week.period == "partial" and week.deployments for week in weeks):
         note += " Hatched: not a whole week."
     return Chart("frequency", title, note, title, 260, {"data": [bars], "layout": layout})
 
@@ -125,7 +135,8 @@ def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
     lead = measured.metric("lead_time")
     title = "Lead time, week by week"
     if lead.change and lead.now.value is not None and lead.before and lead.before.value is not None:
-        now, then = words.duration(lead.now.value), words.duration(lead.before.value)
+        now = words.duration(lead.now.value)
+        then = words.duration(lead.before.value, like=lead.now.value)
         title = f"Half of all versions take {now} or less, {then} before"
     x = [_monday(week, zone) for week in weeks]
     hover = [
@@ -176,19 +187,25 @@ def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
     return Chart("lead", title, note, title, 260, {"data": [boxes, medians], "layout": layout})
 
 
-def _services_lead(services: Sequence[Service]) -> Chart:
+def _services_lead(services: Sequence[Service], measured: Measured) -> Chart:
     busy = sorted(services, key=lambda s: -s.deployments)[: ROWS - 4]
     slow = sorted(services, key=lambda s: -(s.lead.value or 0))[:4]
     shown = sorted({s.name: s for s in (*busy, *slow)}.values(), key=lambda s: s.lead.value or 0)
     slowest = shown[-1]
     value = words.duration(slowest.lead.value or 0)
-    title = f"{one_line(slowest.name)} is slowest, {value} in the middle"
+    fleet = measured.metric("lead_time").now
+    title = "No service is clearly slower than the fleet"
+    if (slowest.lead.low or 0) > (fleet.high or 0):
+        title = f"{one_line(slowest.name)} is slowest, {value} in the middle"
     numbers = [n for s in shown for n in (s.lead.low, s.lead.high) if n]
     low, high = min(numbers, default=1), max(numbers, default=1)
-    ticks = [(at, text) for at, text in _TICKS if low / 2 <= at <= high * 2]
+    low, high = low / 1.25, high * 1.25
+    inside = [(at, text) for at, text in _TICKS if low <= at <= high]
+    ticks = inside[:: math.ceil(len(inside) / 5) or 1]
     layout = _layout(
         xaxis={
             "type": "log",
+            "range": [math.log10(low), math.log10(high)],
             "tickvals": [at for at, _ in ticks],
             "ticktext": [text for _, text in ticks],
             "showgrid": True,
@@ -373,7 +390,7 @@ def _colour(week: Week, measured: Measured) -> str:
 def _unit(seconds: float) -> tuple[float, str]:
     if seconds < 2 * HOUR_S:
         return 60, "minutes"
-    return (HOUR_S, "hours") if seconds < 2 * DAY_S else (DAY_S, "days")
+    return (HOUR_S, "hours") if seconds < 4 * DAY_S else (DAY_S, "days")
 
 
 def _monday(week: Week, zone: ZoneInfo) -> str:

@@ -27,6 +27,7 @@ _DURATION_TICKS = (
     (HOUR_S, "1 h"),
     (6 * HOUR_S, "6 h"),
     (DAY_S, "1 day"),
+    (2 * DAY_S, "2 days"),
     (WEEK_S, "1 week"),
     (MONTH_S, "30 days"),
     (182 * DAY_S, "6 months"),
@@ -115,7 +116,7 @@ class _Place:
 
 
 def _linear(largest: float) -> tuple[_Place, tuple[Tick, ...]]:
-    top = next((t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if largest <= t * 0.98), 1.0)
+    top = next((t for t in (0.01, 0.02, 0.04, 0.1, 0.2, 0.3, 0.4, 0.6) if largest <= t * 0.98), 1.0)
     place = _Place(0.0, top, logarithmic=False)
     return place, tuple(
         Tick(place(share), f"{words.number(share * 100)}{words.NBSP}%")
