@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import cast
 
 from gitops_nb import __version__
 from gitops_nb.model import Status
@@ -145,13 +144,7 @@ def _what(run: RunState, known: story.Parts) -> Fact:
 
 
 def _where(run: RunState) -> str:
-    target = run.targets[-1] if run.targets else {}
-    shown = [
-        str(value)
-        for key, value in target.items()
-        if isinstance(value, str) and key != "environment"
-    ]
-    return ", ".join(shown[:2])
+    return ", ".join(str(target.get("address", "")) for target in run.targets[:2])
 
 
 def _approved(run: RunState, known: story.Parts, times: Times) -> Fact:
@@ -257,10 +250,7 @@ def _provenance(run: RunState, known: story.Parts) -> list[Pair]:
         ("Package", f"gitops_nb {opened.get('package', '')}"),
         ("Mode", str(opened.get("mode", ""))),
     ]
-    for target in run.targets:
-        pairs += [
-            (str(key), str(value)) for key, value in cast("Mapping[str, object]", target).items()
-        ]
+    pairs += [(str(t.get("system", "")), str(t.get("address", ""))) for t in run.targets]
     pairs += [(name, blob) for name, blob in (known.plan.materials if known.plan else {}).items()]
     pairs += [(f"Key of {approval.person}", approval.key) for approval in story.consents(known)]
     pairs += [("Journal", f"{count(run.records, 'record')}, head {run.head}")]

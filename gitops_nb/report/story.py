@@ -84,6 +84,12 @@ def subject(run: RunState) -> str:
     return str(run.opened.get("subject") or run.opened.get("title") or run.runbook or "this run")
 
 
+def about(run: RunState, known: Parts) -> str:
+    """What the run is about, as precise as it is known: the plan's sentence when it is short, else the subject."""
+    summary = known.plan.summary if known.plan and not known.plan.is_empty else ""
+    return summary.replace(" -> ", " → ").rstrip(".") if 0 < len(summary) <= 80 else subject(run)
+
+
 def requester(run: RunState) -> str:
     """The person or automation that asked for the run."""
     value = run.opened.get("requester")
@@ -132,7 +138,7 @@ def is_nothing_to_do(known: Parts) -> bool:
 
 
 def _finding(run: RunState, known: Parts) -> tuple[str, str]:
-    name = subject(run)
+    name = about(run, known)
     match run.status:
         case Status.SUCCEEDED | Status.FAILED if known.outcome:
             return known.outcome.title, known.outcome.sentence or sentence(run.reason)
@@ -153,8 +159,7 @@ def _finding(run: RunState, known: Parts) -> tuple[str, str]:
         case Status.WAITING:
             needed = missing_approvals(known)
             what = f"waits for {count(needed, 'approval')}" if needed else "waits"
-            summary = known.plan.summary if known.plan else run.reason
-            return f"{name} {what}", f"Nothing has changed yet. {sentence(summary)}"
+            return f"{name} {what}", "Nothing has changed yet."
         case Status.REFUSED:
             return _refusal(run, known)
         case Status.NEEDS_ATTENTION:
@@ -175,7 +180,7 @@ def _finding(run: RunState, known: Parts) -> tuple[str, str]:
 
 
 def _refusal(run: RunState, known: Parts) -> tuple[str, str]:
-    name = subject(run)
+    name = about(run, known)
     rejected = rejections(known)
     if rejected:
         reason = f"“{rejected[-1].reason}” " if rejected[-1].reason else ""
@@ -190,7 +195,8 @@ def _refusal(run: RunState, known: Parts) -> tuple[str, str]:
         reasons = " ".join(sentence(verdict.reason) for verdict in closed)
         verb = "refuses" if len(closed) == 1 else "refuse"
         return f"Gate {gates} {verb} {name}", f"{reasons} {_changed(run)}"
-    return f"{name} was refused", f"{sentence(run.reason)} {_changed(run)}".strip()
+    verb = "was rejected" if " rejected it" in run.reason else "was refused"
+    return f"{name} {verb}", f"{sentence(run.reason)} {_changed(run)}".strip()
 
 
 def _changed(run: RunState) -> str:

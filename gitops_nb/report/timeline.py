@@ -48,7 +48,9 @@ def rail(run: RunState, known: story.Parts) -> list[Stop]:
                 milliseconds(step.took_ms) if step.started and step.ended else "",
             )
         )
-        if step.name == "decide" and known.decision and known.decision.approvals_needed:
+        if step.name != "decide" or step.status in (Status.WAITING, Status.REFUSED):
+            continue
+        if known.decision and known.decision.approvals_needed:
             stops.append(_approval_stop(run, known))
     return stops
 
@@ -68,8 +70,6 @@ def rows(run: RunState, known: story.Parts, times: Times) -> list[Row]:
 def _approval_stop(run: RunState, known: story.Parts) -> Stop:
     if story.rejections(known):
         return Stop("approval", "refused", "rejected")
-    if run.status is Status.WAITING:
-        return Stop("approval", "waiting", "")
     if not story.consents(known):
         return Stop("approval", "pending", "")
     return Stop("approval", "succeeded", milliseconds(run.waited_ms) if run.waited_ms else "")
@@ -117,10 +117,6 @@ def _effect_row(effect: EffectState) -> Row:
 
 def _wait_row(run: RunState, known: story.Parts, times: Times) -> Row | None:
     """The time a run waited; the fold keeps its length, and the answer that ended it its end."""
-    if run.status is Status.WAITING:
-        since = last_sign(run)
-        left = f"{story.missing_approvals(known)} missing"
-        return Row("approval", "waiting", "waiting", left, started=since)
     answers = (*story.consents(known), *story.rejections(known))
     if not run.waited_ms or not answers:
         return None

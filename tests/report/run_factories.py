@@ -150,7 +150,7 @@ def opened(script: Script, environment: str = "production", **more: Any) -> Scri
         "mode": "live",
         "environment": environment,
         "source": "staging",
-        "subject": "checkout v2.31.1",
+        "subject": "checkout",
         "parameters": {"application": "checkout", "source": "staging", "target": environment},
         "requester": {"name": "priya-k", "kind": "person", "evidence": "Git user.email"},
         "steps": ["observe", "plan", "decide", "apply", "verify"],
@@ -215,8 +215,9 @@ def approved(script: Script, of: Plan) -> Script:
 
 
 def applied(script: Script) -> Script:
+    script.add("target", system="cluster production", address="https://10.0.0.2")
     script.add(
-        "target", server="https://10.0.0.2", repository="git@example.com:platform-config.git"
+        "target", system="repository platform-config", address="git@example.com:platform-config.git"
     )
     script.add("step", step="apply", kind="effect", status=Status.RUNNING)
     script.effect(

@@ -26,16 +26,16 @@ from tests.report.run_factories import (
 
 TITLES = {
     "succeeded": "checkout v2.31.1 runs in production",
-    "waiting": "checkout v2.31.1 waits for 1\xa0approval",
+    "waiting": "checkout v2.30.4 → v2.31.1 in production waits for 1\xa0approval",
     "failed": "checkout v2.31.1 crashes in production",
-    "refused": "Gate “freeze” refuses checkout v2.31.1",
-    "rejected": "tomas-b rejected checkout v2.31.1",
-    "needs_attention": "checkout v2.31.1 needs attention: 1\xa0effect in doubt",
-    "cancelled": "checkout v2.31.1 was cancelled",
-    "killed": "checkout v2.31.1: no end is recorded",
-    "lost_race": "checkout v2.31.1 was refused",
-    "nothing_to_do": "checkout v2.31.1: nothing to do",
-    "plan_only": "checkout v2.31.1: planned, nothing was changed",
+    "refused": "Gate “freeze” refuses checkout v2.30.4 → v2.31.1 in production",
+    "rejected": "tomas-b rejected checkout v2.30.4 → v2.31.1 in production",
+    "needs_attention": "checkout v2.30.4 → v2.31.1 in production needs attention: 1\xa0effect in doubt",
+    "cancelled": "checkout v2.30.4 → v2.31.1 in production was cancelled",
+    "killed": "checkout v2.30.4 → v2.31.1 in production: no end is recorded",
+    "lost_race": "checkout v2.30.4 → v2.31.1 in production was refused",
+    "nothing_to_do": "checkout: nothing to do",
+    "plan_only": "checkout v2.30.4 → v2.31.1 in production: planned, nothing was changed",
     "bootstrap": "development runs with 3 applications, synced and healthy",
 }
 
