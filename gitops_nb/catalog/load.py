@@ -18,7 +18,6 @@ M = TypeVar("M", bound=BaseModel)
 KINDS: dict[str, type[BaseModel]] = {"Fleet": Fleet, "Policy": Policy, "Runbook": Runbook}
 
 
-
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything that a workspace declares. ``digests`` maps a file's name to the SHA-256 of its bytes."""

@@ -20,10 +20,16 @@ Value = str | int | bool | tuple[str, ...] | None
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 
-def parse_text(runbook: Runbook, fleet: Fleet, texts: Mapping[str, str]) -> dict[str, Value]:
-    """Parses ``-p name=value`` texts and checks them like ``check``."""
-    problems = _unknown(runbook, texts)
-    values: dict[str, Any] = {}
+def merge(
+    runbook: Runbook, fleet: Fleet, typed: Mapping[str, Any], texts: Mapping[str, str]
+) -> dict[str, Value]:
+    """Checks values of a file together with ``-p name=value`` texts; a text wins over the file.
+
+    Raises:
+        UsageError: As in ``check``, or a text does not parse as its declared type.
+    """
+    problems = _unknown(runbook, {**typed, **texts})
+    values: dict[str, Any] = {k: v for k, v in typed.items() if k in runbook.parameters}
     for name, text in texts.items():
         parameter = runbook.parameters.get(name)
         if parameter is None:

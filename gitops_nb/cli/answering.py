@@ -11,9 +11,8 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.show import show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
-from gitops_nb.model import Mode, Status, parse_time
+from gitops_nb.model import Approval, Mode, Status, parse_time
 from gitops_nb.policy import check_approval, rules_for
-from gitops_nb.model import Approval
 from gitops_nb.record.approvals import sign_answer
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal

@@ -23,6 +23,20 @@ Exit codes:
 """
 
 
+def complete_runbooks(_context: Any, _parameter: Any, begun: str) -> list[str]:
+    """Names of runbooks for the shell."""
+    from gitops_nb.cli.listing import runbook_names
+
+    return [name for name in runbook_names() if name.startswith(begun)]
+
+
+def complete_runs(_context: Any, _parameter: Any, begun: str) -> list[str]:
+    """Ids of runs for the shell."""
+    from gitops_nb.cli.listing import run_names
+
+    return [name for name in ["last", *run_names()] if name.startswith(begun)]
+
+
 class _Group(click.Group):
     """Shows subcommands in the order of use, not of the alphabet."""
 
@@ -94,7 +108,7 @@ Examples:
   gitops-nb run dora -f parameters.yaml --json
 """
 )
-@click.argument("runbook", shell_complete=lambda *a: _complete_runbooks(*a))
+@click.argument("runbook", shell_complete=complete_runbooks)
 @click.option(
     "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be given often."
 )
@@ -146,7 +160,7 @@ def run(
 @group.command(
     epilog="\b\nExamples:\n  gitops-nb approve last\n  gitops-nb approve 7c1e --key ~/.ssh/id_ed25519_sk --reason 'CHG-4711'"
 )
-@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
@@ -172,7 +186,7 @@ def approve(
 @group.command(
     epilog="\b\nExamples:\n  gitops-nb reject last --reason 'wait for the fix in v2.31.2'"
 )
-@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
 @click.option("--reason", required=True, help="Why; kept in the record.")
 @click.option("--key", type=click.Path(path_type=Path), help="SSH key to sign with.")
 @_common
@@ -188,7 +202,7 @@ def reject(
 @group.command(
     epilog="\b\nExamples:\n  gitops-nb resume last\n  gitops-nb resume 20261123T020812Z-promotion"
 )
-@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."
 )
@@ -201,9 +215,7 @@ def resume(run_id: str, as_json: bool, workspace: Path | None, reports: Path | N
 
 
 @group.command(epilog="\b\nExamples:\n  gitops-nb verify\n  gitops-nb verify last")
-@click.argument(
-    "run_id", metavar="[RUN]", required=False, shell_complete=lambda *a: _complete_runs(*a)
-)
+@click.argument("run_id", metavar="[RUN]", required=False, shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_common
 def verify(run_id: str | None, as_json: bool, workspace: Path | None, reports: Path | None) -> None:
@@ -216,7 +228,7 @@ def verify(run_id: str | None, as_json: bool, workspace: Path | None, reports: P
 @group.command(
     epilog='\b\nExamples:\n  gitops-nb report last\n  xdg-open "$(gitops-nb report last)"'
 )
-@click.argument("run_id", metavar="RUN", shell_complete=lambda *a: _complete_runs(*a))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
 @_common
 def report(run_id: str, workspace: Path | None, reports: Path | None) -> None:
     """Prints the path of a run's report, on a terminal with what it says."""
@@ -273,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(ExitCode.SUCCEEDED)
-    except Exception as error:
+    except Exception as error:  # the end of main: nothing leaves without an exit code
         import traceback
 
         traceback.print_exc()
@@ -294,15 +306,3 @@ def _complain(error: GitOpsError) -> None:
 def _exit(code: int) -> None:
     if code:
         raise click.exceptions.Exit(code)
-
-
-def _complete_runbooks(_context: Any, _parameter: Any, begun: str) -> list[str]:
-    from gitops_nb.cli.listing import runbook_names
-
-    return [name for name in runbook_names() if name.startswith(begun)]
-
-
-def _complete_runs(_context: Any, _parameter: Any, begun: str) -> list[str]:
-    from gitops_nb.cli.listing import run_names
-
-    return [name for name in ["last", *run_names()] if name.startswith(begun)]

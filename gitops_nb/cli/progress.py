@@ -7,7 +7,9 @@ import threading
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
+
+import click
 
 from gitops_nb.errors import RecordError
 from gitops_nb.model import Status
@@ -23,7 +25,7 @@ MARKS = {
     Status.FAILED: ("✗", "red"),
     Status.WAITING: ("⧗", "yellow"),
     Status.REFUSED: ("⊘", "magenta"),
-    Status.SKIPPED: ("–", "bright_black"),
+    Status.SKIPPED: ("-", "bright_black"),
     Status.NEEDS_ATTENTION: ("!", "red"),
     Status.CANCELLED: ("✗", "yellow"),
     Status.PENDING: (" ", "bright_black"),
@@ -47,10 +49,12 @@ class Progress:
             return
         opened = state.opened
         mark = "SANDBOX  nothing real is touched" if state.is_sandbox else "LIVE"
-        print(f"{mark}\nrun {state.run}\n{terminal(str(opened['title']))} · {terminal(str(opened['subject']))}"
-              f" · {state.environment} · asked for by {terminal(str(opened['requester']['name']))}", flush=True)  # fmt: skip # noqa: T201
+        click.echo(
+            f"{mark}\nrun {state.run}\n{terminal(str(opened['title']))} · {terminal(str(opened['subject']))}"
+            f" · {state.environment} · asked for by {terminal(str(opened['requester']['name']))}"
+        )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if not self._quiet:
             self._seen = len(self._records())
             if sys.stdout.isatty():
@@ -92,7 +96,7 @@ class Progress:
         for record in records[self._seen :]:
             line = _line(record)
             if line:
-                print(line, flush=True)  # noqa: T201  this is the command's output
+                click.echo(line)
         self._seen = len(records)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import click
 from gitops_nb import engine
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.load import Catalog, load_catalog
-from gitops_nb.catalog.parameters import check, parse_text
+from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Status
@@ -42,35 +42,13 @@ def run_runbook(
     runbook = runbook_of(catalog, name)
     typed = _read_file(file) if file else {}
     texts = _split(pairs)
-    parsed = parse_text(runbook, catalog.fleet, texts) if not typed else None
-    if parsed is None:
-        from_texts = {k: v for k, v in parse_text_only(runbook, catalog, texts, typed).items()}
-        parsed = check(runbook, catalog.fleet, {**typed, **from_texts})
+    parsed = merge(runbook, catalog.fleet, typed, texts)
     chosen = choose_mode(where, mode)
     recover(where)
     platform = open_platform(where, catalog, chosen)
     seen = Catalog(platform.fleet, platform.policy, catalog.runbooks)
     directory = create(where, seen, runbook, parsed, mode=chosen, requester=platform.requester)
     return _execute(where, directory, as_json=as_json, plan_only=plan_only)
-
-
-def parse_text_only(
-    runbook: Any, catalog: Catalog, texts: Mapping[str, str], typed: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Texts of ``-p`` parsed as their types, when a file gives the other parameters.
-
-    The file may hold what is required, so only the given names are checked here.
-    """
-    given = runbook.model_copy(
-        update={
-            "parameters": {
-                name: parameter.model_copy(update={"required": False})
-                for name, parameter in runbook.parameters.items()
-            }
-        }
-    )
-    values = parse_text(given, catalog.fleet, texts)
-    return {name: values[name] for name in texts if name not in typed or name in values}
 
 
 def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Path | None) -> int:
@@ -111,6 +89,7 @@ def _execute(where: Workspace, directory: Path, *, as_json: bool, plan_only: boo
             requester=state.opened["requester"]["name"],
             plan_only=plan_only,
         )
+    tell_github(state, exit_code(state))
     if as_json:
         from gitops_nb.report.document import summary
 
@@ -146,8 +125,3 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{path.name} is not a mapping of parameters to values")
     return value
-
-
-def is_terminal() -> bool:
-    """Whether a person watches."""
-    return sys.stdout.isatty()

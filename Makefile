@@ -1,0 +1,58 @@
+# The commands of this project. `make demo` and `make test` set everything up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+# Free of the person's own settings: what is installed is what the lock says.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test test-live check format bench lock screenshots clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## .venv with everything from requirements.lock
+
+$(READY): pyproject.toml requirements.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: $(READY) ## bootstrap, promotion and dora in the sandbox, headlessly
+	@$(BIN)/python tools/demo.py
+
+test: $(READY) ## every test that needs no real control plane
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not live" tests
+
+test-live: $(READY) ## contract and end-to-end tests on the control plane that KUBECONFIG names
+	@if [ -z "$$KUBECONFIG" ]; then \
+	  echo "SKIPPED: make test-live needs KUBECONFIG; nothing ran against a real control plane"; \
+	else $(BIN)/python -m pytest -m live tests; fi
+
+check: $(READY) ## format, lint, types, layers, notebooks
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/nb-clean check --preserve-cell-metadata tags -- notebooks/*.ipynb
+	@$(BIN)/python -m pytest -q tests/architecture
+
+format: $(READY) ## format code and notebooks
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/nb-clean clean --preserve-cell-metadata tags -- notebooks/*.ipynb
+
+bench: $(READY) ## measure what README and docs state, as JSON
+	@$(BIN)/python tools/bench.py
+
+lock: $(READY) ## resolve requirements.lock anew
+	@$(BIN)/uv pip compile pyproject.toml --extra lab --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+screenshots: $(READY) ## draw docs/screenshots anew
+	@$(BIN)/python tools/screenshots.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) .gitops-nb .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -1,0 +1,227 @@
+"""``gitops-nb doctor``: is everything there that a run needs, and if not, what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import click
+
+from gitops_nb import __version__
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.load import Catalog, load_catalog
+from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.errors import ExitCode, GitOpsError
+from gitops_nb.model import Mode
+from gitops_nb.ports import ClusterReader
+from gitops_nb.record.approvals import person_of, public_key
+from gitops_nb.report.text import terminal
+from gitops_nb.session.lifecycle import runbook_of
+from gitops_nb.session.opening import choose_mode
+from gitops_nb.session.platform import Platform, open_platform
+
+LIVE_TOOLS = ("kubectl", "helm", "tofu", "terragrunt")
+"""Tools of a workstation; gitops_nb itself starts only git and ssh-keygen."""
+MAX_SKEW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One question and its answer. ``is_required`` tells whether a run fails without it."""
+
+    what: str
+    holds: bool
+    found: str
+    fix: str = ""
+    is_required: bool = True
+
+
+def examine(
+    *, mode: str | None, as_json: bool, workspace: Path | None, reports: Path | None
+) -> int:
+    """Prints every answer with its fix; returns 78 when something required is wrong."""
+    where = find_workspace(workspace, reports=reports)
+    answers = list(_examine(where, mode))
+    if as_json:
+        click.echo(json.dumps([asdict(answer) for answer in answers], indent=2))
+    else:
+        for answer in answers:
+            word, colour = (
+                ("ok", "green")
+                if answer.holds
+                else ("WRONG", "red")
+                if answer.is_required
+                else ("missing", "yellow")
+            )
+            click.secho(f"{word:<8}", fg=colour, nl=False)
+            click.echo(f"{answer.what:<22} {terminal(answer.found)}")
+            if not answer.holds and answer.fix:
+                click.echo(f"{'':<8}{'':<22} {terminal(answer.fix)}")
+    wrong = any(not answer.holds and answer.is_required for answer in answers)
+    return ExitCode.CONFIGURATION if wrong else ExitCode.SUCCEEDED
+
+
+def _examine(where: Workspace, given: str | None) -> Iterator[Examined]:
+    for program, argv in (("git", ("git", "--version")), ("ssh-keygen", ("ssh", "-V"))):
+        yield _program(program, argv)
+    yield _writable(where.reports)
+    try:
+        catalog = load_catalog(where.runbooks)
+        mode = choose_mode(where, given)
+    except GitOpsError as error:
+        yield Examined("configuration", False, error.message, error.hint)
+        return
+    yield Examined(
+        "configuration",
+        True,
+        f"{len(catalog.runbooks)} runbooks, {len(catalog.fleet.environments)} environments",
+    )
+    yield from _versions(where, catalog)
+    try:
+        platform = open_platform(where, catalog, mode)
+    except GitOpsError as error:
+        yield Examined(f"{mode} platform", False, error.message, error.hint)
+        return
+    yield from _platform(platform)
+    if mode is Mode.LIVE:
+        yield from _tools()
+
+
+def _program(name: str, argv: tuple[str, ...]) -> Examined:
+    path = shutil.which(name)
+    if path is None:
+        return Examined(name, False, "not installed", f"Install {name}.")
+    done = LocalProcesses().run(argv, timeout_s=10)
+    text = (done.stdout or done.stderr).strip().splitlines()
+    return Examined(name, True, text[0] if text else path)
+
+
+def _writable(folder: Path) -> Examined:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return Examined(
+            "reports",
+            False,
+            f"{folder}: {error.strerror}",
+            "Name a writable folder with --reports.",
+        )
+    return Examined("reports", True, str(folder))
+
+
+def _versions(where: Workspace, catalog: Catalog) -> Iterator[Examined]:
+    for name, runbook in catalog.runbooks.items():
+        try:
+            runbook_of(catalog, name)
+        except GitOpsError as error:
+            yield Examined(f"runbook {name}", False, error.message, error.hint)
+            continue
+        notebook = where.notebooks / runbook.notebook
+        holds = notebook.is_file()
+        found = (
+            f"{notebook.name}, {runbook.requires}, installed {__version__}"
+            if holds
+            else f"no {notebook.name}"
+        )
+        yield Examined(f"runbook {name}", holds, found, "Run `gitops-nb init DIR --update`.")
+
+
+def _platform(platform: Platform) -> Iterator[Examined]:
+    requester = platform.requester
+    yield Examined("who asks", True, f"{requester.name}, {requester.kind} ({requester.evidence})")
+    for name, cluster in platform.fleet.clusters.items():
+        reader = platform.view.clusters[name]
+        yield _ask(f"cluster {name}", partial(_describe_cluster, reader), "Check it with kubectl.")
+        if platform.mode is Mode.LIVE:
+            yield Examined(
+                f"context {name}",
+                reader.server.rstrip("/") == cluster.server.rstrip("/"),
+                reader.server,
+                f"fleet.yaml says {cluster.server}; switch the context or mend it.",
+            )
+    for name, repository in platform.fleet.repositories.items():
+        ask = partial(_describe_repository, platform, name, repository.branch)
+        yield _ask(f"repository {name}", ask, "Check url and credentials.")
+    yield _key(platform)
+    yield _clock(platform)
+
+
+def _describe_cluster(reader: ClusterReader) -> str:
+    return f"Kubernetes {reader.version()} at {reader.server}"
+
+
+def _describe_repository(platform: Platform, name: str, branch: str) -> str:
+    return f"{branch} at {platform.git.tip(name, branch)[:8]}"
+
+
+def _ask(what: str, question: Callable[[], str], fix: str) -> Examined:
+    try:
+        return Examined(what, True, question())
+    except GitOpsError as error:
+        return Examined(what, False, error.message, error.hint or fix)
+
+
+def _key(platform: Platform) -> Examined:
+    key = platform.signing_key
+    if key is None:
+        return Examined(
+            "signing key",
+            False,
+            "none",
+            "Set Git's user.signingkey to an SSH key; only approvers need one.",
+            is_required=False,
+        )
+    try:
+        person = person_of(public_key(key, platform.processes), platform.policy.approvers)
+    except GitOpsError as error:
+        return Examined("signing key", False, error.message, error.hint, is_required=False)
+    if person is None:
+        return Examined(
+            "approver entry",
+            False,
+            f"{key.name} is nobody's in policy.yaml",
+            "Only approvers need one.",
+            is_required=False,
+        )
+    return Examined("signing key", True, f"{key.name} is {person}'s")
+
+
+def _clock(platform: Platform) -> Examined:
+    """Compares the wall clock with a commit made just now by others, as far as that tells anything."""
+    skews = []
+    for name, repository in platform.fleet.repositories.items():
+        try:
+            tip = platform.git.tip(name, repository.branch)
+            newest = platform.git.log(name, tip, limit=1)[0].committed_at
+        except GitOpsError:
+            continue
+        skews.append((newest - datetime.now(UTC)).total_seconds())
+    ahead = max(skews, default=0.0)
+    return Examined(
+        "clock",
+        ahead < MAX_SKEW_S,
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        + (f"; a commit is {ahead:.0f} s in the future" if ahead > 0 else ""),
+        "Let the machine's clock be set by NTP.",
+    )
+
+
+def _tools() -> Iterator[Examined]:
+    for name in LIVE_TOOLS:
+        path = shutil.which(name)
+        yield Examined(
+            name,
+            path is not None,
+            re.sub(r"^.*/", "", path or "not installed"),
+            f"Install {name}, if you work with it by hand.",
+            is_required=False,
+        )

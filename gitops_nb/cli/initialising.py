@@ -1,0 +1,116 @@
+"""``gitops-nb init``: a workspace from what the package ships, and what a newer package would change in one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+
+import click
+
+import gitops_nb
+from gitops_nb import __version__
+from gitops_nb.errors import RecordError, UsageError
+from gitops_nb.record.files import create_file
+
+_PACKAGE = Path(gitops_nb.__file__).parent
+_OWN = Path(__file__).with_name("workspace")
+_TEAM_FILES = frozenset({"runbooks/fleet.yaml", "runbooks/policy.yaml", "gitops-nb.yaml"})
+"""Files that describe the team's own platform; an update shows their schema, never other values."""
+
+
+def shipped() -> Path:
+    """The folder with ``notebooks`` and ``runbooks``: in the wheel, or the repository one develops in."""
+    packed = _PACKAGE / "shipped"
+    return packed if packed.is_dir() else _PACKAGE.parent
+
+
+def workspace_files() -> dict[str, bytes]:
+    """Every file of a new workspace, by its path."""
+    files = {
+        "gitops-nb.yaml": (_OWN / "gitops-nb.yaml").read_bytes(),
+        ".gitignore": (_OWN / "gitignore").read_bytes(),
+        "reports/README.md": (_OWN / "reports-README.md").read_bytes(),
+        "reports/.gitignore": (_OWN / "reports-gitignore").read_bytes(),
+        ".github/workflows/runbook.yml": (_OWN / "runbook.yml")
+        .read_bytes()
+        .replace(b"VERSION", __version__.encode()),
+    }
+    for folder, pattern in (("runbooks", "*.yaml"), ("notebooks", "*.ipynb")):
+        for path in sorted((shipped() / folder).glob(pattern)):
+            content = path.read_bytes()
+            if folder == "runbooks":
+                content = _schema_line(path.stem) + content
+            files[f"{folder}/{path.name}"] = content
+    return {**files, **schemas()}
+
+
+def schemas() -> dict[str, bytes]:
+    """JSON Schemas for editors, generated from the models that check the files."""
+    from gitops_nb.catalog.load import KINDS
+
+    return {
+        f"runbooks/schemas/{name.lower()}.schema.json": (
+            json.dumps(model.model_json_schema(), indent=2, sort_keys=True) + "\n"
+        ).encode()
+        for name, model in KINDS.items()
+    }
+
+
+def create_workspace(directory: Path) -> None:
+    """Writes a new workspace.
+
+    Raises:
+        UsageError: A file of it exists already; nothing was written.
+        RecordError: The directory cannot be written.
+    """
+    files = workspace_files()
+    existing = [name for name in files if (directory / name).exists()]
+    if existing:
+        raise UsageError(
+            f"{directory} has {existing[0]} already; nothing was written",
+            hint="Choose an empty directory, or see what is new with `gitops-nb init DIR --update`.",
+        )
+    try:
+        for name, content in files.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            create_file(path, content)
+    except OSError as error:
+        raise RecordError(f"cannot write {directory}: {error.strerror}") from error
+    click.echo(f"{len(files)} files in {directory}")
+    click.echo("  Commit them, then: gitops-nb run promotion -p application=checkout")
+    click.echo(f"  in {directory}. It is the sandbox until gitops-nb.yaml says `mode: live`.")
+
+
+def show_update(directory: Path) -> int:
+    """Prints a diff from the workspace to what this package would write; returns 1 when they differ.
+
+    Values of the team's own files are left out; so are files that only the team has.
+    """
+    if not (directory / "gitops-nb.yaml").is_file():
+        raise UsageError(
+            f"no gitops-nb.yaml in {directory}", hint=f"Run `gitops-nb init {directory}`."
+        )
+    differs = False
+    for name, content in workspace_files().items():
+        if name in _TEAM_FILES:
+            continue
+        path = directory / name
+        before = (
+            path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        )
+        after = content.decode().splitlines(keepends=True)
+        if before != after:
+            differs = True
+            click.echo(
+                "".join(difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")), nl=False
+            )
+    if not differs:
+        click.echo(f"{directory} is what gitops_nb {__version__} ships")
+    return int(differs)
+
+
+def _schema_line(stem: str) -> bytes:
+    kind = stem if stem in ("fleet", "policy") else "runbook"
+    return f"# yaml-language-server: $schema=schemas/{kind}.schema.json\n".encode()
