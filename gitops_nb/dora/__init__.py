@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from gitops_nb.dora.definition import DoraDefinition
 from gitops_nb.dora.measure import measure
 from gitops_nb.dora.observe import DoraState, observe
 from gitops_nb.dora.request import DoraRequest, request
 from gitops_nb.dora.results import Measured
 from gitops_nb.dora.verify import verify
 
-__all__ = ["DoraRequest", "DoraState", "Measured", "measure", "observe", "request", "verify"]
+__all__ = [
+    "DoraDefinition",
+    "DoraRequest",
+    "DoraState",
+    "Measured",
+    "measure",
+    "observe",
+    "request",
+    "verify",
+]

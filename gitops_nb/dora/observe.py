@@ -111,13 +111,19 @@ def _from_repositories(
 
 
 def _read_sync(view: View, request: DoraRequest) -> SyncStatus:
-    reader = view.argo.get(request.environment)
-    if reader is None:
+    # Several clusters may share one Argo CD, which is asked once.
+    readers = list(
+        {id(view.argo[c]): view.argo[c] for c in request.clusters if c in view.argo}.values()
+    )
+    if not readers:
         return SyncStatus(missing=f"the fleet names no Argo CD for {request.environment}")
     try:
-        served = reader.names()
-        names = [name for name in served if not request.argocd or name in request.argocd]
-        snapshots = [(name, reader.snapshot(name).application) for name in names]
+        snapshots = [
+            (name, reader.snapshot(name).application)
+            for reader in readers
+            for name in reader.names()
+            if not request.argocd or name in request.argocd
+        ]
     except UnavailableError as error:
         # The report is about history; a cluster that is down now must not hide it.
         return SyncStatus(missing=f"Argo CD did not answer: {error.message}")

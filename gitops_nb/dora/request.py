@@ -21,7 +21,7 @@ class DoraRequest:
 
     ``first_environments`` are those from which the target can be reached and which nothing promotes to;
     it is empty when the target is one itself. ``workdir`` is the run directory. ``argocd`` names the
-    Applications whose sync status counts.
+    Applications whose sync status counts, ``clusters`` those that the environment runs on.
     """
 
     environment: str
@@ -39,6 +39,7 @@ class DoraRequest:
     incidents: Path | None = None
     sources: tuple[VersionSource, ...] = ()
     argocd: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -111,6 +112,7 @@ def request(
             for name in fleet.applications
             if not services or name in services
         ),
+        clusters=fleet.clusters_of(environment),
     )
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 Z = 1.959963984540054
 """97.5 % quantile of the normal distribution: all intervals are two-sided 95 %."""
 
+_HALF = 0.5 + 1e-12
+"""One half, with room for the rounding of a product of many factors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -127,7 +130,7 @@ def kaplan_meier_median(ended: Sequence[float], still_open: Sequence[float]) -> 
         at_risk = n - gone - bisect_left(opens, t)
         deaths = bisect_right(ends, t) - gone
         survival *= 1 - deaths / at_risk
-        if value is None and survival <= 0.5:
+        if value is None and survival <= _HALF:
             value = t
         if survival > 0:
             greenwood += deaths / (at_risk * (at_risk - deaths))
@@ -135,9 +138,9 @@ def kaplan_meier_median(ended: Sequence[float], still_open: Sequence[float]) -> 
             lower, upper = survival ** math.exp(bound), survival ** math.exp(-bound)
         else:
             lower, upper = 0.0, 0.0
-        if low is None and lower <= 0.5:
+        if low is None and lower <= _HALF:
             low = t
-        if high is None and upper <= 0.5:
+        if high is None and upper <= _HALF:
             high = t
     return Estimate.of(value, low, high, n=n)
 

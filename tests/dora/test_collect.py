@@ -1,0 +1,205 @@
+"""What the collectors read, and how they name what is wrong."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import duckdb
+import pytest
+from dora_factories import NOW_S, WEEK, History, measure, request, stamp, steady, view
+
+from gitops_nb import dora
+from gitops_nb.dora import collect, facts
+from gitops_nb.errors import UsageError
+
+GOOD = {"commit": "c1", "committed_s": NOW_S - WEEK, "app": "a", "env": "production", "tag": "v1"}
+
+
+def _csv(path: Path, *rows: dict[str, object]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return path.name
+
+
+def _parquet(path: Path, query: str) -> str:
+    with duckdb.connect() as connection:
+        connection.sql(query).write_parquet(str(path))
+    return path.name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"committed_s": (NOW_S - WEEK) * 1000},
+            "d.csv:3: committed_s: .* looks like milliseconds",
+        ),
+        ({"committed_s": NOW_S + WEEK}, "d.csv:3: committed_s: .* is in the future"),
+        ({"committed_s": "yesterday"}, "d.csv:3: committed_s: 'yesterday' is not a whole number"),
+        ({"committed_s": 12}, "d.csv:3: committed_s: 12 is before 1990"),
+        ({"env": "prod"}, "d.csv:3: env: unknown environment 'prod'; the fleet has development"),
+        ({"tag": ""}, "d.csv:3: commit, app and tag have to have a value"),
+    ],
+)
+def test_a_wrong_line_is_named_and_nothing_is_written(tmp_path, change, message):
+    """Each wrong deployment is named with file and line, and the run directory stays empty."""
+    name = _csv(tmp_path / "d.csv", GOOD, {**GOOD, **change})
+    asked = request(tmp_path, deployments=name)
+
+    with pytest.raises(UsageError, match=message):
+        dora.observe(view(History()), asked)
+
+    assert list(asked.workdir.iterdir()) == []
+
+
+def test_a_missing_column_is_named_and_nothing_is_written(tmp_path):
+    """A file without the column tag says which columns it has."""
+    name = _csv(tmp_path / "d.csv", {k: v for k, v in GOOD.items() if k != "tag"})
+    asked = request(tmp_path, deployments=name)
+
+    with pytest.raises(UsageError, match=r"d.csv:1: no column tag; there are commit"):
+        dora.observe(view(History()), asked)
+
+    assert list(asked.workdir.iterdir()) == []
+
+
+def test_a_wrong_row_of_a_parquet_file_is_named(tmp_path):
+    """Parquet has no lines: the row is named."""
+    rows = (
+        f"select 'c' as commit, {NOW_S}000 as committed_s, 'a' as app, 'staging' as env, 'v' as tag"
+    )
+    asked = request(tmp_path, deployments=_parquet(tmp_path / "d.parquet", rows))
+
+    with pytest.raises(UsageError, match=r"d.parquet: row 1: committed_s: .* milliseconds"):
+        dora.observe(view(History()), asked)
+
+    assert list(asked.workdir.iterdir()) == []
+
+
+def test_all_wrong_lines_are_named_at_once(tmp_path):
+    """A person mends a file once; the list is cut where nobody would read on."""
+    name = _csv(tmp_path / "d.csv", *[{**GOOD, "env": "nowhere"}] * 30)
+
+    with pytest.raises(UsageError) as caught:
+        dora.observe(view(History()), request(tmp_path, deployments=name))
+
+    assert caught.value.message.count("unknown environment") == 20
+    assert "and 10 more" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("i,checkout,production,2026-11-01,", "started '2026-11-01'.* with its offset"),
+        (f"i,checkout,production,{NOW_S - 9},", "with its offset"),
+        ("i,checkout,prod,2026-11-01T00:00:00Z,", "unknown environment 'prod'"),
+        (
+            "i,checkout,production,2026-11-02T00:00:00Z,2026-11-01T00:00:00Z",
+            "resolved is before started",
+        ),
+        (f"i,checkout,production,{stamp(NOW_S + WEEK)},", "in the future"),
+        (",checkout,production,2026-11-01T00:00:00Z,", "id and service"),
+        ("same,checkout,production,2026-11-01T00:00:00Z,", "id: 'same' is also on line 2"),
+        ("i,checkout,production,2026-11-01T00:00:00Z,,more", "more fields than the header"),
+    ],
+)
+def test_a_wrong_incident_is_named_and_nothing_is_written(tmp_path, line, message):
+    """Each wrong incident is named with file and line before anything is written."""
+    (tmp_path / "i.csv").write_text(
+        "id,service,environment,started,resolved\n"
+        f"same,checkout,production,2026-10-01T00:00:00Z,2026-10-01T01:00:00Z\n{line}\n"
+    )
+    asked = request(tmp_path, incidents="i.csv")
+
+    with pytest.raises(UsageError, match=f"i.csv:3: .*{message}"):
+        dora.observe(view(steady(10)), asked)
+
+    assert list(asked.workdir.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_is_refused_before_the_run(tmp_path):
+    """The request itself is refused; there is no run yet."""
+    with pytest.raises(UsageError, match=r"deployments: no file nowhere.csv"):
+        request(tmp_path, deployments="nowhere.csv")
+
+
+def test_the_order_of_a_file_never_matters(tmp_path):
+    """The same rows in another order give the same facts."""
+    rows = [
+        {**GOOD, "commit": f"c{i}", "committed_s": NOW_S - i * 999, "tag": f"v{i % 5}"}
+        for i in range(40)
+    ]
+    environments = ("development", "staging", "production")
+    first, _ = collect.from_file(
+        tmp_path / _csv(tmp_path / "a.csv", *rows), environments=environments, now_s=NOW_S
+    )
+    second, _ = collect.from_file(
+        tmp_path / _csv(tmp_path / "b.csv", *rows[::-1]), environments=environments, now_s=NOW_S
+    )
+
+    assert first == second
+
+
+def test_what_a_history_cannot_tell_is_left_out_with_its_reason(tmp_path):
+    """Unreadable files, unknown environments and clocks ahead stand in the ledger, each with its path."""
+    history = steady(10)
+    history.add(NOW_S - 9 * WEEK, "apps/checkout/production/deployment.yaml", b"{not: [yaml")
+    history.add(NOW_S - 9 * WEEK, "apps/checkout/production/deployment.yaml", b"spec: {}\n")
+    history.commit(NOW_S - 9 * WEEK, "checkout", "perf", "v1")
+    history.commit(NOW_S + WEEK, "checkout", "production", "v99")
+    history.add(NOW_S - WEEK, "README.md", b"nothing of ours")
+    asked = request(tmp_path)
+
+    state = dora.observe(view(history), asked)
+
+    reasons = {k: v for k, v in state.excluded.items() if "seed" not in k}
+    assert reasons == {
+        "file is no readable YAML": 1,
+        "no version at the key": 1,
+        "environment is not in the fleet": 1,
+        "time in the future": 1,
+    }
+    ledger = facts.read(asked.workdir, has_incidents=False).exclusions
+    assert "apps/checkout/perf/deployment.yaml" in set(ledger["detail"])
+
+
+@pytest.mark.parametrize(
+    ("content", "part", "version"),
+    [
+        ("image: shop/cart:v3", "tag", "v3"),
+        ("image: registry.example:5000/shop/cart:1.10", "tag", "1.10"),
+        ("image: shop/cart@sha256:abc", "tag", "sha256:abc"),
+        ("image: 1.10", "value", "1.10"),
+        ("image: 0123", "value", "0123"),
+        ("image: shop/cart", "tag", ""),
+        ("image: [a]", "value", ""),
+        ("other: x\n---\nimage: v7", "value", "v7"),
+    ],
+)
+def test_a_version_is_read_as_it_is_written(content, part, version):
+    """1.10 is not the number 1.1, and a port is not a tag."""
+    assert collect.read_version(content.encode(), key="image", part=part)[0] == version
+
+
+def test_a_service_that_nobody_knows_is_refused_and_nothing_is_written(tmp_path):
+    """A misspelt service is named, instead of an empty report."""
+    asked = request(tmp_path, services=("chekout",))
+
+    with pytest.raises(UsageError, match="nothing is known about chekout"):
+        dora.observe(view(steady(10)), asked)
+
+    assert list(asked.workdir.iterdir()) == []
+
+
+def test_one_service_can_be_measured_alone(tmp_path):
+    """Only the rows of the named services count."""
+    history = steady(30)
+    for change in steady(30, service="catalog", per_week=5).changes:
+        history.changes.append(change)
+
+    alone = measure(tmp_path, history, services=("checkout",))
+
+    assert alone.metric("frequency").counts["deployments"] == 26
