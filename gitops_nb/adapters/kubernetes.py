@@ -51,15 +51,23 @@ def connect(context: str, kubeconfig: Path | None = None) -> KubernetesCluster:
 class KubernetesCluster:
     """One API server. Implements ``ClusterReader`` and ``ClusterWriter``."""
 
-    def __init__(self, client: ApiClient, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, client: ApiClient, *, deadline_s: float = DEADLINE_S, manager: str = MANAGER
+    ) -> None:
         """Wraps a configured client; ``deadline_s`` bounds each call in all."""
+        self._client = client
         self._api = ApiServer(client, deadline_s=deadline_s)
+        self._manager = manager
         self._plurals: dict[tuple[str, str], str] = {}
 
     @property
     def server(self) -> str:
         """URL of the API server."""
         return self._api.url
+
+    def as_manager(self, manager: str) -> KubernetesCluster:
+        """The same cluster, written to under another field manager's name."""
+        return KubernetesCluster(self._client, manager=manager)
 
     def version(self) -> str:
         """The API server's version, once it says that it is ready."""
@@ -190,7 +198,7 @@ class KubernetesCluster:
                 f"the API server does not serve {ref.kind} in {ref.api_version}",
                 hint="Install its CustomResourceDefinition first.",
             )
-        query = {"fieldManager": MANAGER, "force": "false"}
+        query = {"fieldManager": self._manager, "force": "false"}
         answer = self._api.call("PATCH", path, query=query, body=manifest, content_type=APPLY)
         if answer.status == 409:
             raise ConflictError(
@@ -210,7 +218,7 @@ class KubernetesCluster:
         path = self._path(ref)
         if path is None:
             raise ConflictError(f"{ref} does not exist", hint="Read the object again.")
-        query = {"fieldManager": MANAGER}
+        query = {"fieldManager": self._manager}
         answer = self._api.call("PATCH", path, query=query, body=patch, content_type=MERGE)
         if answer.status == 404:
             raise ConflictError(f"{ref} does not exist", hint="Read the object again.")

@@ -53,6 +53,10 @@ class SandboxCluster:
         """URL of the API server, as the fleet names it."""
         return self._server
 
+    def as_manager(self, manager: str) -> SandboxCluster:
+        """The same cluster, written to by somebody else."""
+        return SandboxCluster(self._world, self._name, self._server, manager=manager)
+
     def version(self) -> str:
         """The version that the recordings were made with."""
         return VERSION
