@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from gitops_nb.catalog.fields import parse_duration
+from gitops_nb.catalog.durations import parse_duration
 from gitops_nb.catalog.fleet import ArgoCDInstall, Fleet, Repository
 from gitops_nb.errors import ConfigurationError
 

@@ -9,14 +9,49 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
-from gitops_nb.catalog.fields import parse_duration
-from gitops_nb.catalog.fleet import Fleet
-from gitops_nb.catalog.runbooks import Parameter, Runbook
+from gitops_nb.catalog.durations import parse_duration
 from gitops_nb.errors import UsageError
 
 Value = str | int | bool | tuple[str, ...] | None
+
+
+class Parameter(Protocol):
+    """One declaration; ``catalog.runbooks.Parameter``, or the same read without pydantic."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def default(self) -> Any: ...
+    @property
+    def required(self) -> bool: ...
+    @property
+    def values(self) -> str | tuple[str, ...] | None: ...
+    @property
+    def pattern(self) -> str | None: ...
+
+
+class Runbook(Protocol):
+    """Whose parameters they are."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Parameter]: ...
+
+
+class Fleet(Protocol):
+    """Where closed lists of values come from."""
+
+    @property
+    def environments(self) -> Mapping[str, Any]: ...
+    @property
+    def applications(self) -> Mapping[str, Any]: ...
+    @property
+    def clusters(self) -> Mapping[str, Any]: ...
+
+
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 

@@ -141,13 +141,21 @@ def run(
     reports: Path | None,
 ) -> None:
     """Runs a runbook headlessly and leaves its record; `list` shows the runbooks."""
+    from gitops_nb.catalog.early import check_early
+    from gitops_nb.catalog.workspace import find_workspace
+    from gitops_nb.cli.arguments import read_file, split_pairs
+
+    typed = read_file(file) if file else {}
+    texts = split_pairs(pairs)
+    # Before anything heavy is imported: a typing error is answered at once.
+    check_early(find_workspace(workspace).runbooks, runbook, typed, texts)
     from gitops_nb.cli.running import run_runbook
 
     _exit(
         run_runbook(
             runbook,
-            pairs=pairs,
-            file=file,
+            typed=typed,
+            texts=texts,
             mode=mode,
             plan_only=plan_only,
             as_json=as_json,

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gitops_nb import engine
-from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
-from gitops_nb.errors import ExitCode, Refused, UsageError
+from gitops_nb.errors import ExitCode, Refused
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import find_run, is_held, read_run
@@ -28,8 +27,8 @@ from gitops_nb.session.platform import open_platform
 def run_runbook(
     name: str,
     *,
-    pairs: Sequence[str],
-    file: Path | None,
+    typed: Mapping[str, Any],
+    texts: Mapping[str, str],
     mode: str | None,
     plan_only: bool,
     as_json: bool,
@@ -40,8 +39,6 @@ def run_runbook(
     where = find_workspace(workspace, reports=reports)
     catalog = load_catalog(where.runbooks)
     runbook = runbook_of(catalog, name)
-    typed = _read_file(file) if file else {}
-    texts = _split(pairs)
     parsed = merge(runbook, catalog.fleet, typed, texts)
     chosen = choose_mode(where, mode)
     recover(where)
@@ -106,22 +103,3 @@ def exit_code(state: RunState) -> int:
     if state.status is Status.WAITING:
         return ExitCode.WAITING
     return ExitCode.INTERNAL if state.exit_code is None else state.exit_code
-
-
-def _split(pairs: Sequence[str]) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"-p {pair!r} has no =", hint="Write -p name=value.")
-        if name in texts:
-            raise UsageError(f"-p {name} is given twice", hint="Give it once.")
-        texts[name] = value
-    return texts
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    value = strict_yaml.load(path, name=path.name).value
-    if not isinstance(value, dict):
-        raise UsageError(f"{path.name} is not a mapping of parameters to values")
-    return value

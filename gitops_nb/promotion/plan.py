@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from gitops_nb.catalog.fields import format_duration
+from gitops_nb.catalog.durations import format_duration
 from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Plan, ResourceChange, Verdict

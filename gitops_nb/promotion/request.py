@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from gitops_nb.catalog.fields import parse_duration
+from gitops_nb.catalog.durations import parse_duration
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.edits import VERSION
 from gitops_nb.errors import UsageError
