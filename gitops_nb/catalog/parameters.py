@@ -129,7 +129,7 @@ def _finish(
     if problems:
         raise UsageError(
             "\n".join(problems),
-            hint=f"See `gitops-nb run {runbook.name} --help` or `gitops-nb list`.",
+            hint=f"`gitops-nb list` shows the parameters of {runbook.name}.",
         )
     return result
 
