@@ -218,7 +218,7 @@ def _run_facts(run: RunState) -> list[Pair]:
         ("Asked by", asked),
     ]
     facts += [
-        (step.name, f"{step.sentence} ({milliseconds(step.took_ms)})")
+        (step.name, step.sentence + (f" ({milliseconds(step.took_ms)})" if step.took_ms else ""))
         for step in run.steps
         if step.ended
     ]

@@ -199,12 +199,10 @@ class Panel:
         )
         no = self._widgets.Button(description=f"reject as {name} ({role})", layout=wide)
         reason = self._widgets.Text(placeholder="reason for a rejection", layout=wide)
-        row = self._widgets.HBox(
-            [yes, reason, no], layout=self._widgets.Layout(flex_flow="row wrap")
-        )
+        rejection = self._widgets.HBox([reason, no])
         yes.on_click(lambda _: self._act(second.approve, yes, no))
         no.on_click(lambda _: self._reject(second, reason.value, yes, no))
-        return [row]
+        return [yes, rejection]
 
     def _reject(self, second: SecondPerson, reason: str, *buttons: Any) -> None:
         if not reason.strip():
