@@ -161,7 +161,7 @@ class ApplicationController:
             sync["syncOptions"] = options
         if memory.get("attempted") == revision:
             drifted = [
-                {name: resource[name] for name in ("group", "kind", "name")}
+                {n: resource[n] for n in ("group", "kind", "name") if resource[n]}
                 for resource in status["resources"]
                 if resource["status"] == "OutOfSync" and not resource.get("requiresPruning")
             ]
@@ -236,7 +236,7 @@ class ApplicationController:
                         world.put(cluster, namespace)
                 parts = asked.get("resources")
                 for item in wave:
-                    if parts is None or _identity(item) in parts:
+                    if parts is None or _part(item) in parts:
                         work["results"].append(_apply(world, cluster, item))
                 if is_last:
                     for item in _extras(world, cluster, application, wanted):
@@ -403,6 +403,11 @@ def _result(item: Json, status: str, verb: str) -> Json:
 def _identity(item: Json) -> Json:
     group = item["apiVersion"].rpartition("/")[0]
     return {"group": group, "kind": item["kind"], "name": item["metadata"]["name"]}
+
+
+def _part(item: Json) -> Json:
+    """How a partial operation names an object; the core group is left out."""
+    return {name: value for name, value in _identity(item).items() if value}
 
 
 def _health(world: World, cluster: str, wanted: list[Json]) -> str:
