@@ -28,6 +28,7 @@ APPLY_S = 0.12
 BETWEEN_WAVES_S = 2.0
 HISTORY_LIMIT = 10
 WORST_FIRST = ("Unknown", "Degraded", "Missing", "Progressing", "Suspended", "Healthy")
+CHECKED = ("Deployment", "StatefulSet", "DaemonSet", "Job", "Pod", "Service", "Ingress")
 ERROR = "Failed to load target state: failed to generate manifest for source 1 of 1: "
 
 
@@ -411,7 +412,12 @@ def _part(item: Json) -> Json:
 
 
 def _health(world: World, cluster: str, wanted: list[Json]) -> str:
-    found = {_live_health(world, cluster, item) for item in wanted}
+    """The worst of all; what is missing counts only for kinds with a health check, and never for Applications."""
+    found = set()
+    for item in wanted:
+        state = _live_health(world, cluster, item)
+        if item["kind"] in CHECKED or state not in ("Missing", "Unknown"):
+            found.add(state)
     return next((state for state in WORST_FIRST if state in found), "Healthy")
 
 
