@@ -170,7 +170,7 @@ class KubernetesCluster:
                     f"{source!r} is no place for metrics",
                     hint="Write a URL, or service://NAMESPACE/NAME:PORT/PATH.",
                 )
-            where = f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service)}/proxy/{quote(path)}"
+            where = f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service, safe=':')}/proxy/{quote(path)}"
             answer = self._api.call("GET", where)
         if answer.status != 200:
             raise UnavailableError(

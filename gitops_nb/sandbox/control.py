@@ -12,13 +12,24 @@ import copy
 from gitops_nb.errors import ConflictError
 from gitops_nb.model import Json
 from gitops_nb.sandbox.cluster import merge_patched
+from gitops_nb.sandbox.comparison import (
+    TRACKING,
+    apply,
+    extra_of,
+    find_extras,
+    health_of,
+    images_of,
+    live_health,
+    part_of,
+    prune,
+    resource_of,
+    waiting_for,
+    wave_of,
+)
 from gitops_nb.sandbox.repositories import ComparisonError, Repositories
-from gitops_nb.sandbox.workloads import health
 from gitops_nb.sandbox.world import CLUSTER_SCOPED, Controller, World, key_for
 
-TRACKING = "argocd.argoproj.io/tracking-id"
 REFRESH = "argocd.argoproj.io/refresh"
-WAVE = "argocd.argoproj.io/sync-wave"
 CONTROLLER = "argocd-application-controller"
 APPLICATION = "Application.argoproj.io"
 CACHE_S = 180.0
@@ -27,8 +38,6 @@ COMPARE_S = 0.1
 APPLY_S = 0.12
 BETWEEN_WAVES_S = 2.0
 HISTORY_LIMIT = 10
-WORST_FIRST = ("Unknown", "Degraded", "Missing", "Progressing", "Suspended", "Healthy")
-CHECKED = ("Deployment", "StatefulSet", "DaemonSet", "Job", "Pod", "Service", "Ingress")
 ERROR = "Failed to load target state: failed to generate manifest for source 1 of 1: "
 
 
@@ -122,10 +131,10 @@ class ApplicationController:
             status["conditions"] = [{**condition, "lastTransitionTime": world.stamp()}]
             status["sync"] = {"comparedTo": compared, "status": "Unknown"}
             return world.put(cluster, {**application, "status": status})
-        resources = [_resource(world, cluster, item) for item in wanted]
-        resources += [_extra(item) for item in _extras(world, cluster, application, wanted)]
+        resources = [resource_of(world, cluster, item) for item in wanted]
+        resources += [extra_of(item) for item in find_extras(world, cluster, application, wanted)]
         is_synced = all(resource["status"] == "Synced" for resource in resources)
-        found = _health(world, cluster, wanted)
+        found = health_of(world, cluster, wanted)
         if found != (status.get("health") or {}).get("status"):
             status["health"] = {"status": found, "lastTransitionTime": world.stamp()}
         status |= {
@@ -133,7 +142,7 @@ class ApplicationController:
             "reconciledAt": world.stamp(),
             "resources": resources,
             "sourceType": "Directory",
-            "summary": {"images": _images(world, cluster, wanted)},
+            "summary": {"images": images_of(world, cluster, wanted)},
             "sync": {
                 "comparedTo": compared,
                 "revision": memory["revision"],
@@ -221,8 +230,8 @@ class ApplicationController:
                 source["repoURL"], asked.get("revision") or source["targetRevision"]
             )
         wanted = self._wanted(application, work["revision"])
-        waves = sorted({_wave(item) for item in wanted})
-        wave = [item for item in wanted if waves.index(_wave(item)) == work["wave"]]
+        waves = sorted({wave_of(item) for item in wanted})
+        wave = [item for item in wanted if waves.index(wave_of(item)) == work["wave"]]
         is_last = work["wave"] >= len(waves) - 1
         match work["stage"]:
             case "apply":
@@ -237,16 +246,16 @@ class ApplicationController:
                         world.put(cluster, namespace)
                 parts = asked.get("resources")
                 for item in wave:
-                    if parts is None or _part(item) in parts:
-                        work["results"].append(_apply(world, cluster, item))
+                    if parts is None or part_of(item) in parts:
+                        work["results"].append(apply(world, cluster, item))
                 if is_last:
-                    for item in _extras(world, cluster, application, wanted):
+                    for item in find_extras(world, cluster, application, wanted):
                         work["results"].append(
-                            _prune(world, cluster, item, is_on=bool(asked.get("prune")))
+                            prune(world, cluster, item, is_on=bool(asked.get("prune")))
                         )
                 self._go_on(world, cluster, key, "record" if is_last else "wait", 0.01)
             case "wait":
-                states = {_live_health(world, cluster, item) for item in wave}
+                states = {live_health(world, cluster, item) for item in wave}
                 if "Degraded" in states:
                     failed = "one or more synchronization tasks completed unsuccessfully"
                     self._finish(world, cluster, key, "Failed", failed)
@@ -254,8 +263,8 @@ class ApplicationController:
                     work["wave"] += 1
                     self._go_on(world, cluster, key, "apply", BETWEEN_WAVES_S)
                 else:
-                    waiting = next(i for i in wave if _live_health(world, cluster, i) != "Healthy")
-                    self._say(world, cluster, key, _waiting_for(waiting))
+                    waiting = next(i for i in wave if live_health(world, cluster, i) != "Healthy")
+                    self._say(world, cluster, key, waiting_for(waiting))
             case "record":
                 if "resources" not in asked:
                     self._record(world, cluster, application, work)
@@ -328,7 +337,7 @@ class ApplicationController:
             tracking = {TRACKING: f"{name}:{group}/{item['kind']}:{place}"}
             metadata["annotations"] = (metadata.get("annotations") or {}) | tracking
             found.append(item)
-        return sorted(found, key=_wave)
+        return sorted(found, key=wave_of)
 
     def _served(self, world: World, cluster: str, key: str) -> Json | None:
         """The Application, if there is one and a controller runs beside it."""
@@ -338,118 +347,3 @@ class ApplicationController:
         namespace = application["metadata"]["namespace"]
         controller = world.objects(cluster).get(f"StatefulSet.apps/{namespace}/{CONTROLLER}") or {}
         return application if (controller.get("status") or {}).get("readyReplicas") else None
-
-
-def _resource(world: World, cluster: str, item: Json) -> Json:
-    live = world.objects(cluster).get(key_for(item))
-    group, _, version = item["apiVersion"].rpartition("/")
-    entry = {
-        **_identity(item),
-        "group": group,
-        "namespace": item["metadata"].get("namespace", ""),
-        "version": version,
-        "status": "Synced" if live is not None and _contains(live, item) else "OutOfSync",
-    }
-    return entry | ({"syncWave": _wave(item)} if _wave(item) else {})
-
-
-def _extra(item: Json) -> Json:
-    group, _, version = item["apiVersion"].rpartition("/")
-    namespace = item["metadata"].get("namespace", "")
-    place = {"group": group, "namespace": namespace, "version": version}
-    return {**_identity(item), **place, "status": "OutOfSync", "requiresPruning": True}
-
-
-def _extras(world: World, cluster: str, application: Json, wanted: list[Json]) -> list[Json]:
-    """Objects that the Application tracks and Git no longer names."""
-    keys = {key_for(item) for item in wanted}
-    prefix = f"{application['metadata']['name']}:"
-    return [
-        item
-        for key, item in world.objects(cluster).items()
-        if (item["metadata"].get("annotations") or {}).get(TRACKING, "").startswith(prefix)
-        and key not in keys
-    ]
-
-
-def _apply(world: World, cluster: str, item: Json) -> Json:
-    live = world.objects(cluster).get(key_for(item))
-    annotations = ((live or {}).get("metadata") or {}).get("annotations") or {}
-    metadata = {**((live or {}).get("metadata") or {}), **item["metadata"]}
-    metadata["annotations"] = {**annotations, **item["metadata"]["annotations"]}
-    after = world.put(cluster, {**(live or {}), **item, "metadata": metadata})
-    verb = "created" if live is None else "unchanged" if after is live else "configured"
-    return _result(item, "Synced", f"{verb}")
-
-
-def _prune(world: World, cluster: str, item: Json, *, is_on: bool) -> Json:
-    if is_on:
-        world.delete(cluster, key_for(item))
-    return _result(item, "Pruned" if is_on else "PruneSkipped", "pruned" if is_on else "ignored")
-
-
-def _result(item: Json, status: str, verb: str) -> Json:
-    group, _, version = item["apiVersion"].rpartition("/")
-    return {
-        **_identity(item),
-        "namespace": item["metadata"].get("namespace", ""),
-        "version": version,
-        "status": status,
-        "hookPhase": "Running",
-        "syncPhase": "Sync",
-        "message": f"{item['kind'].lower()}{group and '.'}{group}/{item['metadata']['name']} {verb}",
-    }
-
-
-def _identity(item: Json) -> Json:
-    group = item["apiVersion"].rpartition("/")[0]
-    return {"group": group, "kind": item["kind"], "name": item["metadata"]["name"]}
-
-
-def _part(item: Json) -> Json:
-    """How a partial operation names an object; the core group is left out."""
-    return {name: value for name, value in _identity(item).items() if value}
-
-
-def _health(world: World, cluster: str, wanted: list[Json]) -> str:
-    """The worst of all; what is missing counts only for kinds with a health check, and never for Applications."""
-    found = set()
-    for item in wanted:
-        state = _live_health(world, cluster, item)
-        if item["kind"] in CHECKED or state not in ("Missing", "Unknown"):
-            found.add(state)
-    return next((state for state in WORST_FIRST if state in found), "Healthy")
-
-
-def _live_health(world: World, cluster: str, item: Json) -> str:
-    live = world.objects(cluster).get(key_for(item))
-    return "Missing" if live is None else health(live)[0]
-
-
-def _images(world: World, cluster: str, wanted: list[Json]) -> list[str]:
-    keys = {key_for(item) for item in wanted}
-    pods = world.find(cluster, "Pod.")
-    return sorted(
-        {
-            container["image"]
-            for pod in pods
-            if pod["metadata"]["annotations"]["sandbox/workload"] in keys
-            for container in pod["spec"]["containers"]
-        }
-    )
-
-
-def _wave(item: Json) -> int:
-    return int((item["metadata"].get("annotations") or {}).get(WAVE, 0))
-
-
-def _waiting_for(item: Json) -> str:
-    group = item["apiVersion"].rpartition("/")[0]
-    return f"waiting for healthy state of {group}/{item['kind']}/{item['metadata']['name']}"
-
-
-def _contains(live: Json, wanted: Json) -> bool:
-    """Whether everything that Git asks for is there; more may be there."""
-    if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(_contains(live.get(k), v) for k, v in wanted.items())
-    return bool(live == wanted)

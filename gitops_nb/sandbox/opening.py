@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -124,7 +125,14 @@ def open_sandbox(
     )
 
 
-_BUILT_FROM = {"environments", "promotes_to", "clusters", "repositories", "applications"}
+_BUILT_FROM: dict[str, Any] = {
+    "environments": {"__all__": {"auto_deploy"}},
+    "promotes_to": True,
+    "clusters": True,
+    "repositories": True,
+    "applications": True,
+}
+"""What the sandbox's history and clusters depend on; approvals, limits and retention may change."""
 
 
 def _localized(fleet: Fleet, folders: Mapping[str, Path]) -> Fleet:
