@@ -36,13 +36,13 @@ check: $(READY) ## format, lint, types, layers, notebooks
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/nb-clean check --preserve-cell-metadata tags -- notebooks/*.ipynb
+	@$(BIN)/nb-clean check --preserve-cell-metadata-field tags notebooks/*.ipynb
 	@$(BIN)/python -m pytest -q tests/architecture
 
 format: $(READY) ## format code and notebooks
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
-	@$(BIN)/nb-clean clean --preserve-cell-metadata tags -- notebooks/*.ipynb
+	@$(BIN)/nb-clean clean --preserve-cell-metadata-field tags notebooks/*.ipynb
 
 bench: $(READY) ## measure what README and docs state, as JSON
 	@$(BIN)/python tools/bench.py

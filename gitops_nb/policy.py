@@ -67,6 +67,8 @@ def rules_for(fleet: Fleet, policy: Policy, environment: str) -> Rules:
 
 def freeze(rules: Rules, now: datetime) -> Verdict:
     """Passes when no freeze window of the environment is open."""
+    if not rules.gates.freeze:
+        return not_asked("freeze", rules)
     open_now = [w for w in rules.freeze_windows if w.start <= now < w.end]
     if open_now:
         last = max(open_now, key=lambda w: w.end)
@@ -78,6 +80,13 @@ def freeze(rules: Rules, now: datetime) -> Verdict:
         return Verdict("freeze", passed=True, reason="no freeze now, and none is planned")
     starts = coming.start.isoformat(sep=" ", timespec="minutes")
     return Verdict("freeze", passed=True, reason=f"no freeze now; “{coming.name}” starts {starts}")
+
+
+def not_asked(gate: str, rules: Rules) -> Verdict:
+    """The answer of a gate that policy.yaml switches off for an environment; the record shows that it did."""
+    return Verdict(
+        gate, passed=True, reason=f"policy.yaml does not ask this in {rules.environment}"
+    )
 
 
 def destructive_change(rules: Rules, plan: Plan) -> Verdict:

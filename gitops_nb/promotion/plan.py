@@ -8,7 +8,7 @@ from gitops_nb.catalog.durations import format_duration
 from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Plan, ResourceChange, Verdict
-from gitops_nb.policy import Rules, destructive_change, freeze
+from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import PromotedKey, PromotionState, Side
 
@@ -129,7 +129,9 @@ def gates(
     """Answers of the gates: source healthy, soak, freeze, destructive change."""
     version = str(plan.arguments["version_after"])
     return (
-        _source_healthy(state, version, request),
+        _source_healthy(state, version, request)
+        if rules.gates.source_healthy
+        else not_asked("source_healthy", rules),
         _soak(state, version, rules, request),
         freeze(rules, state.observed_at),
         destructive_change(rules, plan),

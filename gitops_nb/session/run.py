@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import (
+    ConflictError,
     ExitCode,
     Failed,
     GitOpsError,
@@ -468,15 +469,32 @@ class Session:
     def _close(self) -> None:
         """Writes the reports and seals the run; a supervised run leaves that to the engine."""
         close_run(self.workspace, self.directory, self._journal)
-        self._is_closed = True
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the run, so that another process may go on with it; what was recorded stays readable here."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._journal.close()
+            self._lock.release()
 
     def _reopen(self) -> None:
         """A cell that is run again after the run had ended begins a new attempt."""
+        if self._is_closed:
+            lock = try_lock(self.workspace.reports, self.run, holder(self.platform.requester.name))
+            if lock is None:
+                other = lock_holder(self.workspace.reports, self.run)
+                raise ConflictError(
+                    f"{self.run} is open in process {other.get('pid', '?')}",
+                    hint="Wait for it to end.",
+                )
+            self._lock = lock
+            self._journal = Journal.open(self.directory)
+            self._is_closed = False
         if self.state.ended:
             attempt = len(self.state.attempts) + 1
             self._record("attempt", number=attempt, front="notebook, cell run again")
             self._is_replaying = bool(self.state.effects)
-            self._is_closed = False
 
 
 def _returned(verb: Callable[..., T]) -> type[T]:

@@ -50,10 +50,7 @@ def problems(source: str) -> list[str]:
             found.append(f"{type(node).__name__} in line {node.lineno}")
         if isinstance(node, ast.Import):
             found.append(f"import in line {node.lineno}; only `from gitops_nb…`")
-        if (
-            isinstance(node, ast.ImportFrom)
-            and not (node.module or "").split(".")[0] == "gitops_nb"
-        ):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] != "gitops_nb":
             found.append(f"import from {node.module}")
         if isinstance(node, ast.Call):
             function = node.func
