@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from gitops_nb import dora
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import FileChange, Snapshot, View
+from gitops_nb.record.fold import RunState
+from gitops_nb.report.dora import render_dora
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)  # a Monday
 NOW_S = int(NOW.timestamp())
@@ -169,3 +172,38 @@ def steady(
             history.commit(at, service, "development", f"v{number}")
             history.commit(at + lead_s, service, "production", f"v{number}")
     return history
+
+
+def many(services: int, *, weeks: int = 28, names: str = "service-{:03d}") -> History:
+    """Many services of different pace; some fail, some stop, one was never deployed."""
+    chance = random.Random(20_240)
+    commits: list[tuple[int, str, str, str]] = []
+    history = History()
+    everything = [names.format(number) for number in range(services)]
+    history.begin(NOW_S - weeks * WEEK, *everything)
+    for number, name in enumerate(everything[1:], start=1):
+        at = NOW_S - weeks * WEEK + chance.randrange(WEEK)
+        end = NOW_S if number % 11 else NOW_S - 9 * WEEK
+        version = 0
+        while at < end:
+            version += 1
+            lead = int(chance.lognormvariate(10, 0.8)) * (8 if number % 17 == 0 else 1)
+            commits.append((at, name, "development", f"v{version}"))
+            commits.append((at + lead, name, "production", f"v{version}"))
+            if chance.random() < 0.04 and version > 1:
+                commits.append((at + lead + HOUR, name, "production", f"v{version - 1}"))
+            at += lead + int(chance.expovariate(1 / (DAY * (1 + number % 9))))
+    for commit in sorted(c for c in commits if c[0] < NOW_S):
+        history.commit(*commit)
+    return history
+
+
+def page(
+    tmp_path: Path, history: History, *, mode: str = "sandbox", **parameters: object
+) -> tuple[dora.Measured, str]:
+    """Measures a history and renders its report."""
+    asked = request(tmp_path, **parameters)
+    state = dora.observe(view(history), asked)
+    measured = dora.measure(asked, state)
+    run = RunState(run="20261123T120000Z-dora-production-7c1e", opened={"mode": mode})
+    return measured, render_dora(run, measured, state, directory=asked.workdir, now=NOW)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from dora_factories import NOW_S, WEEK, History, measure, request, stamp, steady, view
 
 from gitops_nb import dora
 from gitops_nb.dora import collect, facts
 from gitops_nb.errors import UsageError
+from tests.dora.dora_factories import NOW_S, WEEK, History, measure, request, stamp, steady, view
 
 GOOD = {"commit": "c1", "committed_s": NOW_S - WEEK, "app": "a", "env": "production", "tag": "v1"}
 

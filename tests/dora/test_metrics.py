@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dora_factories import (
+
+from gitops_nb import dora
+from gitops_nb.dora import facts
+from tests.dora.dora_factories import (
     DAY,
     HOUR,
     NOW_S,
@@ -15,9 +18,6 @@ from dora_factories import (
     steady,
     view,
 )
-
-from gitops_nb import dora
-from gitops_nb.dora import facts
 
 MONDAY = NOW_S - 12 * HOUR
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from dora_factories import NOW_S, incidents, request, steady, view
-
 from gitops_nb import dora
 from gitops_nb.model import Result, canonical, from_json, to_json
+from tests.dora.dora_factories import NOW_S, incidents, request, steady, view
 
 
 def _run(tmp_path):

@@ -1,0 +1,143 @@
+"""The DORA report in headless Chromium: opens offline, draws, fits a phone, dark mode and paper."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gitops_nb import dora
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.ports import View
+from gitops_nb.record.fold import RunState
+from gitops_nb.report.dora import render_dora
+from tests.browser.test_reports_in_browser import CONTRAST
+from tests.dora.dora_factories import PARAMETERS, many, page
+
+pytestmark = pytest.mark.browser
+
+TESTS = Path(__file__).parents[1]
+GOVUK = TESTS.parents[1] / "shared/data/dora/govuk/image_tag_commits_2022_2024.parquet"
+
+
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory):
+    """A report of 60 invented services, without incidents, in the sandbox."""
+    folder = tmp_path_factory.mktemp("dora")
+    _, source = page(folder, many(60, names="<b>service-{:03d}"))
+    (folder / "report.html").write_text(source, "utf-8")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def govuk(tmp_path_factory):
+    """The report of GOV.UK's year 2024."""
+    if not GOVUK.is_file():
+        pytest.skip(f"SKIPPED: no shared data at {GOVUK}")
+    folder = tmp_path_factory.mktemp("govuk")
+    workspace = TESTS / "workspaces" / "govuk"
+    asked = dora.request(
+        load_catalog(workspace / "runbooks").fleet,
+        {**PARAMETERS, "deployments": str(GOVUK), "window": "2024", "time_zone": "Europe/London"},
+        workdir=folder,
+        now=datetime(2026, 11, 23, tzinfo=UTC),
+        base=workspace,
+    )
+    state = dora.observe(View(None, {}, {}, None, None), asked)  # type: ignore[arg-type]
+    run = RunState(run="govuk", opened={"mode": "live"})
+    source = render_dora(
+        run, dora.measure(asked, state), state, directory=folder, now=datetime.now(UTC)
+    )
+    (folder / "report.html").write_text(source, "utf-8")
+    return folder / "report.html"
+
+
+def _wait(page_):
+    """Waits for the third chart; the page's policy forbids the evaluation that wait_for_function needs."""
+    page_.locator(".plot .cartesianlayer").nth(2).wait_for(state="attached", timeout=10_000)
+
+
+@pytest.mark.parametrize("which", ["invented", "govuk"])
+def test_opens_offline_and_draws_every_chart(browser, request, which):
+    """The page asks for nothing but itself, says nothing on the console, and all figures are drawn."""
+    path = request.getfixturevalue(which)
+
+    visit = browser.open(path)
+    page_ = visit.page
+
+    _wait(page_)
+    assert visit.requests == [path.as_uri()]
+    assert visit.complaints == []
+    drawn = page_.evaluate(
+        "[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.point').length)"
+    )
+    assert len(drawn) >= 3
+    assert min(drawn) > 2
+
+
+def test_a_name_is_drawn_as_it_is_written(browser, invented):
+    """Markup in a service's name is text in table and chart, not bold."""
+    page_ = browser.open(invented).page
+    _wait(page_)
+
+    assert page_.locator("tbody th b").count() == 0
+    labels = page_.locator(".plot .ytick text").all_text_contents()
+    assert any(text.startswith("<b>service-") for text in labels)
+
+
+@pytest.mark.parametrize("which", ["invented", "govuk"])
+def test_no_sideways_scrolling_on_a_phone(browser, request, which):
+    """At 390 px the page is as wide as the screen, with every fold open and all charts drawn."""
+    page_ = browser.open(request.getfixturevalue(which), width=390).page
+    _wait(page_)
+    page_.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+
+    assert page_.evaluate("document.documentElement.scrollWidth") <= 390
+    widest = page_.evaluate(
+        "Math.max(...[...document.querySelectorAll('.main-svg')].map(s => s.getBoundingClientRect().right))"
+    )
+    assert widest <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(browser, invented, scheme):
+    """Every text has at least 4.5:1 against its ground, in both schemes."""
+    page_ = browser.open(invented, scheme=scheme).page
+    _wait(page_)
+    page_.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+
+    found = page_.evaluate(CONTRAST)
+
+    assert found["texts"] > 50
+    assert [f"{x['ratio']:.2f} {x['text']}" for x in found["weak"]] == []
+
+
+def test_charts_follow_the_colour_scheme(browser, invented):
+    """Bars have another colour in dark mode than in light."""
+    fills = set()
+    for scheme in ("light", "dark"):
+        page_ = browser.open(invented, scheme=scheme).page
+        _wait(page_)
+        fills.add(
+            page_.evaluate(
+                "getComputedStyle([...document.querySelectorAll('.plot .point path')][20]).fill"
+            )
+        )
+
+    assert len(fills) == 2
+
+
+def test_it_prints_with_charts_inside_the_page(browser, invented):
+    """On paper each chart is as narrow as its column, and comes back to its width afterwards."""
+    page_ = browser.open(invented).page
+    _wait(page_)
+    width = "document.querySelector('.plot .main-svg').getBoundingClientRect().width"
+    before = page_.evaluate(width)
+
+    page_.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = page_.evaluate(width)
+    page_.evaluate("dispatchEvent(new Event('afterprint'))")
+
+    assert printed == 316
+    assert page_.evaluate(width) == before
