@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from gitops_nb.dora import collect, facts
+from gitops_nb.dora import cards, collect, facts, words
 from gitops_nb.dora.facts import Event, Exclusion, Facts
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import SyncStatus
@@ -32,6 +33,27 @@ class DoraState:
     sources: Mapping[str, str]
     files: Mapping[str, str]
     sync: SyncStatus = field(default_factory=SyncStatus)
+
+    @property
+    def summary(self) -> str:
+        """What was found, in one sentence."""
+        found = words.count(sum(self.deployments.values()), "deployment")
+        return f"{found} of {words.count(self.services, 'service')} were found"
+
+    def _lines(self) -> cards.Lines:
+        return cards.state_lines(
+            deployments=tuple(self.deployments.items()),
+            incidents=self.incidents,
+            known=(self.first_s, self.until_s),
+            excluded=tuple(self.excluded.items()),
+            sources=tuple(self.sources.items()),
+        )
+
+    def _repr_html_(self) -> str:
+        return cards.as_html(self.summary, "", self._lines())
+
+    def _repr_pretty_(self, printer: Any, _: Any) -> None:
+        printer.text(cards.as_text(self.summary, self._lines()))
 
 
 def observe(view: View, request: DoraRequest) -> DoraState:

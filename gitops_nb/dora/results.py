@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gitops_nb.dora.levels import Level
 from gitops_nb.dora.statistics import Estimate
@@ -147,6 +148,21 @@ class Measured:
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def summary(self) -> str:
+        """The finding, for the run's list of steps."""
+        return self.title
+
     def metric(self, key: str) -> Metric:
         """One metric by its key: frequency, lead_time, fail_rate, recovery."""
         return next(metric for metric in self.metrics if metric.key == key)
+
+    def _repr_html_(self) -> str:
+        from gitops_nb.dora import cards  # cards read this module
+
+        return cards.as_html(self.title, self.sentence, cards.measured_lines(self))
+
+    def _repr_pretty_(self, printer: Any, _: Any) -> None:
+        from gitops_nb.dora import cards
+
+        printer.text(cards.as_text(self.title, cards.measured_lines(self)))
