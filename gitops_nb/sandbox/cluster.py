@@ -109,7 +109,10 @@ class SandboxCluster:
         namespace, _, rest = source.removeprefix("service://").partition("/")
         service = rest.partition("/")[0].partition(":")[0]
         with self._world.turn():
-            is_there = f"Service./{namespace}/{service}" in self._world.objects(self._name)
+            objects = self._world.objects(self._name)
+            controller = objects.get(f"StatefulSet.apps/{namespace}/argocd-application-controller")
+            is_ready = bool(((controller or {}).get("status") or {}).get("readyReplicas"))
+            is_there = is_ready and f"Service./{namespace}/{service}" in objects
             if not source.startswith("service://") or not is_there:
                 raise UnavailableError(
                     f"{source} does not answer",

@@ -20,13 +20,14 @@ from gitops_nb.sandbox import Sandbox, open_sandbox
 from gitops_nb.sandbox.opening import MANIFEST
 
 ROOT = Path(__file__).parents[2]
+FLEET = ROOT / "runbooks/fleet.yaml"
 MADE_S = 1_795_400_000.0
 
 
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
     """The platform's own fleet."""
-    return Fleet.model_validate(yaml.safe_load((ROOT / "runbooks/fleet.yaml").read_text()))
+    return Fleet.model_validate(yaml.safe_load(FLEET.read_text()))
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +164,7 @@ import yaml
 from pathlib import Path
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.sandbox import open_sandbox
-fleet = Fleet.model_validate(yaml.safe_load(Path({str(ROOT / "runbooks/fleet.yaml")!r}).read_text()))
+fleet = Fleet.model_validate(yaml.safe_load(Path({str(FLEET)!r}).read_text()))
 sandbox = open_sandbox(Path({str(directory)!r}), fleet)
 sandbox.clusters["newcomer"].apply({{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "theirs"}}}})
 sandbox.clock.sleep(3600)
@@ -172,6 +173,30 @@ sandbox.clock.sleep(3600)
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
     assert first.clusters["newcomer"].get(ObjectRef("v1", "Namespace", "theirs")) is not None
     assert first.clock.now() - before > timedelta(hours=1)
+
+
+def test_processes_that_write_together_lose_nothing(tmp_path: Path, fleet: Fleet) -> None:
+    """Three processes that write at once end with all that each of them wrote, under versions of their own."""
+    directory = tmp_path / "sandbox"
+    sandbox = open_sandbox(directory, fleet)
+    program = f"""
+import sys, yaml
+from pathlib import Path
+from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.sandbox import open_sandbox
+fleet = Fleet.model_validate(yaml.safe_load(Path({str(FLEET)!r}).read_text()))
+cluster = open_sandbox(Path({str(directory)!r}), fleet).clusters["newcomer"]
+for number in range(20):
+    metadata = {{"name": f"{{sys.argv[1]}}-{{number}}", "namespace": "default"}}
+    cluster.apply({{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}})
+"""
+    argv = [sys.executable, "-c", program]
+    running = [subprocess.Popen([*argv, name], cwd=ROOT) for name in ("a", "b", "c")]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+    found = sandbox.clusters["newcomer"].list("v1", "ConfigMap", namespace="default")
+    names = {f"{name}-{number}" for name in ("a", "b", "c") for number in range(20)}
+    assert {item["metadata"]["name"] for item in found} == names
+    assert len({item["metadata"]["resourceVersion"] for item in found}) == 60
 
 
 def test_waiting_takes_no_time_and_moves_the_clusters(sandbox: Sandbox) -> None:
