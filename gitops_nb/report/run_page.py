@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gitops_nb import __version__
 from gitops_nb.model import Status
@@ -75,9 +75,8 @@ def facts(run: RunState, known: story.Parts, times: Times) -> list[Fact]:
     evidence = (run.opened.get("requester") or {}).get("evidence", "")
     total, waited = spans(run)
     until = "" if run.ended else ", so far"
-    parts_of_time = (
-        f"worked {duration(total - waited)}, waited {duration(waited)}" if waited else ""
-    )
+    worked = timedelta(seconds=round(total.total_seconds()) - round(waited.total_seconds()))
+    parts_of_time = f"worked {duration(worked)}, waited {duration(waited)}" if waited else ""
     items = [
         _what(run, known),
         Fact("Where", run.environment or "nowhere", _where(run), environment=bool(run.environment)),

@@ -45,7 +45,7 @@ def rail(run: RunState, known: story.Parts) -> list[Stop]:
             Stop(
                 step.name,
                 step.status.value,
-                milliseconds(step.took_ms) if step.started and step.ended else "",
+                milliseconds(step.took_ms) if step.ended and step.took_ms else "",
             )
         )
         if step.name != "decide" or step.status in (Status.WAITING, Status.REFUSED):

@@ -105,6 +105,8 @@ def test_a_thousand_runs():
 
 def test_write_index(tmp_path):
     """The index is written whole."""
-    path = write_index(tmp_path, [], now=NOW, zone=ZONE)
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    path = write_index(reports, [], now=NOW, zone=ZONE)
     assert path.read_text("utf-8") == index([], NOW, ZONE)
-    assert [p.name for p in tmp_path.iterdir()] == ["index.html"]
+    assert [p.name for p in reports.iterdir()] == ["index.html"]

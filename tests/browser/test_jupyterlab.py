@@ -1,0 +1,218 @@
+"""Promotion in JupyterLab, driven like a person would: Run All, the gate, the answer, the report."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.model import Status, parse_time
+from gitops_nb.record.approvals import sign_answer
+from tests.browser.jupyterlab import Lab, Workspace, notebook, running_lab, until
+from tests.report.run_factories import Script, waiting
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        importlib.util.find_spec("jupyterlab") is None
+        or importlib.util.find_spec("ipywidgets") is None,
+        reason="the extra `lab` (jupyterlab, ipywidgets) is not installed",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture
+def workspace(lab) -> Callable[..., Workspace]:
+    names = itertools.count(1)
+
+    def make() -> Workspace:
+        root = Path(lab.root, f"team-{len(list(lab.root.iterdir()))}-{next(names)}")
+        made = Workspace(root)
+        Workspace(lab.root).command("init", str(root))
+        made.set_parameter("application", '"checkout"')
+        return made
+
+    return make
+
+
+def run_all(browser, lab: Lab, notebook: Path):
+    """Opens a notebook and runs all its cells."""
+    visit = browser.open(lab.address(notebook), width=1400, height=1000)
+    page = visit.page
+    page.set_default_timeout(60_000)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).first.click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    return visit
+
+
+def prompts(page) -> list[str]:
+    """The execution marks of the code cells: [1] done, [*] busy, [ ] not run."""
+    return page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+
+
+def test_second_person_of_the_sandbox_approves(browser, lab, workspace):
+    """Run All stops at the gate with diff and gates; the sandbox's second person approves; the run ends; the report opens."""
+    made = workspace()
+    visit = run_all(browser, lab, made.notebook)
+    page = visit.page
+    approve = page.get_by_role("button", name="approve as")
+    approve.wait_for()
+    assert "(second person of the sandbox)" in approve.inner_text()
+    gate = page.locator(".jp-CodeCell", has_text="await session.gate").inner_text()
+    for wanted in (
+        "SANDBOX",
+        "source healthy",
+        "soak",
+        "registry.example/shop/checkout",
+        "Request digest",
+    ):
+        assert wanted in gate, wanted
+    assert made.run.status is Status.WAITING
+    assert made.run.effects == ()
+    approve.click()
+    page.get_by_text("Open the report").last.wait_for()
+    assert not page.get_by_role("button", name="approve as").is_visible()
+    run = made.run
+    assert run.status is Status.SUCCEEDED
+    assert run.approvals[-1]["person"] != run.opened["requester"]["name"]
+    made.command("verify", "last")
+    page.get_by_text("Open the report").last.click()
+    title = page.frame_locator("iframe").locator("h1")
+    title.wait_for()
+    assert "runs in production" in title.inner_text()
+    assert [url for url in visit.requests if not url.startswith((lab.url, "data:", "blob:"))] == []
+
+
+def test_second_person_of_the_sandbox_rejects(browser, lab, workspace):
+    """A rejection with its reason ends the run calmly: no traceback, later cells do not run, nothing is changed."""
+    made = workspace()
+    page = run_all(browser, lab, made.notebook).page
+    page.get_by_placeholder("reason for a rejection").fill("not before the load test")
+    page.get_by_role("button", name="reject as").click()
+    until(lambda: made.run.ended, "the run ends")
+    page.get_by_text("not before the load test").first.wait_for()
+    until(lambda: "[*]:" not in prompts(page), "no cell is busy")
+    assert prompts(page)[-3:] == ["[ ]:"] * 3
+    assert "Traceback" not in page.locator(".jp-Notebook").inner_text()
+    assert made.run.status is Status.REFUSED
+    assert made.run.effects == ()
+
+
+def test_reloaded_while_waiting_then_approved_in_a_terminal(browser, lab, workspace):
+    """A page reloaded while the run waits loses nothing: it is approved in a terminal, ends right, its report is complete."""
+    made = workspace()
+    page = run_all(browser, lab, made.notebook).page
+    page.get_by_role("button", name="approve as").wait_for()
+    page.reload()
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    assert made.run.status is Status.WAITING
+    made.command("approve", "last", "--yes")
+    run = until(lambda: made.run if made.run.files and made.run.ended else None, "the run ends")
+    assert run.status is Status.SUCCEEDED
+    assert [step.status for step in run.steps] == [Status.SUCCEEDED] * 5
+    assert run.in_doubt == ()
+    html = made.report()
+    for wanted in ("runs in production", "Approved by", run.approvals[-1]["person"], "How to undo"):
+        assert wanted in html, wanted
+    made.command("verify", "last")
+
+
+def test_gate_that_timed_out_never_continues(browser, lab, workspace):
+    """When nobody answers in time the run is refused; a late approval changes nothing, and the cells after the gate never ran."""
+    made = workspace()
+    policy = made.root / "runbooks" / "policy.yaml"
+    text = policy.read_text("utf-8")
+    assert "approval_lifetime: 4h" in text
+    policy.write_text(text.replace("approval_lifetime: 4h", "approval_lifetime: 4s"), "utf-8")
+    page = run_all(browser, lab, made.notebook).page
+    page.get_by_text("nobody approved before the request expired").first.wait_for()
+    until(lambda: "[*]:" not in prompts(page), "no cell is busy")
+    assert prompts(page)[-3:] == ["[ ]:"] * 3
+    assert not page.get_by_role("button", name="approve as").is_visible()
+    assert "expired" in page.locator(".jp-CodeCell", has_text="await session.gate").inner_text()
+    run = made.run
+    assert (run.status, run.effects) == (Status.REFUSED, ())
+    made.command("approve", "last", "--yes", exit_code=3)
+    assert made.run.records == run.records
+
+
+LIVE_SETUP = """
+from pathlib import Path
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.policies import Approver
+from gitops_nb.model import Answer, Decision, from_json
+from gitops_nb.notebook.panel import Panel, is_interactive, wait_for_decision
+from gitops_nb.record.approvals import read_answers
+from gitops_nb.record.runs import read_run
+import dataclasses
+
+directory = Path("RUN")
+run = read_run(directory)
+approver = Approver(person="tomas-b", keys=(Path("tomas-b.pub").read_text().strip(),), environments=("production",))
+
+def poll():
+    answers = [a.approval for a in read_answers(directory, processes=LocalProcesses(), approvers=(approver,))]
+    valid = tuple(a for a in answers if a and a.subject == run.request_digest and a.answer == "approve")
+    waiting = from_json(Decision, run.decision)
+    return dataclasses.replace(waiting, answer=Answer.ALLOWED, approvals=valid) if valid else None
+"""
+LIVE_GATE = """
+assert is_interactive()
+panel = Panel(run)
+panel.show()
+decision = await wait_for_decision(panel, poll, 60)
+print("goes on with", decision.approvals[0].person)
+"""
+
+
+def test_live_panel_goes_on_when_the_signature_arrives(browser, lab, tmp_path):
+    """In live mode the panel has no button; it shows digest and command, and goes on when another person's signature arrives."""
+    folder = Path(lab.root, "live")
+    folder.mkdir()
+    script = Script()
+    script.now = datetime.now(UTC) - timedelta(seconds=90)
+    run = waiting(script).write(folder)
+    key = tmp_path / "tomas-b"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tomas-b", "-f", str(key)],
+        check=True,
+        timeout=20,
+    )
+    (folder / "tomas-b.pub").write_text((tmp_path / "tomas-b.pub").read_text())
+    notebook(folder / "live.ipynb", LIVE_SETUP.replace("RUN", run.run), LIVE_GATE)
+    page = run_all(browser, lab, folder / "live.ipynb").page
+    page.get_by_text("Request digest").wait_for()
+    shown = page.locator(".jp-OutputArea").last.inner_text()
+    digest = run.request_digest.removeprefix("sha256:")
+    assert f"{digest[:4]} {digest[4:8]} {digest[8:12]}" in shown
+    assert f"gitops-nb approve {run.run}" in shown
+    assert re.search(r"in\s3\sh\s5\d\smin", shown)
+    assert page.get_by_role("button", name="approve").count() == 0
+    sign_answer(
+        folder / run.run,
+        processes=LocalProcesses(),
+        key=key,
+        run=run.run,
+        subject=run.request_digest,
+        answer="approve",
+        person="tomas-b",
+        at=datetime.now(UTC),
+        expires=parse_time(run.request["expires"]),
+    )
+    page.get_by_text("goes on with tomas-b").wait_for()
+    assert "approved" in page.locator(".jp-CodeCell", has_text="panel.show").inner_text()
