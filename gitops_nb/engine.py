@@ -14,9 +14,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConflictError, ExitCode
@@ -41,6 +41,7 @@ def execute(
     parameters: Mapping[str, Any],
     mode: str,
     requester: str,
+    signals: Signals,
     plan_only: bool = False,
 ) -> RunState:
     """Runs a notebook to its end in the run directory and closes the run's record.
@@ -52,6 +53,7 @@ def execute(
         parameters: Checked parameters, injected after the cell tagged ``parameters``.
         mode: sandbox or live, handed to the kernel.
         requester: Shown as holder of the lock while the record is closed.
+        signals: Entered before the run directory was made.
         plan_only: Stop after decide.
 
     Raises:
@@ -70,10 +72,13 @@ def execute(
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     _refuse_held(workspace, directory)
-    interrupted = asyncio.run(
-        _execute(notebook, directory, parameters, environment, workspace.root)
-    )
-    return _close(workspace, directory, interrupted, requester)
+    if signals.received is None:
+        asyncio.run(
+            _execute(
+                notebook, directory, parameters, environment, cwd=workspace.root, signals=signals
+            )
+        )
+    return _close(workspace, directory, signals.received, requester)
 
 
 def _refuse_held(workspace: Workspace, directory: Path) -> None:
@@ -92,9 +97,11 @@ async def _execute(
     directory: Path,
     parameters: Mapping[str, Any],
     environment: Mapping[str, str],
+    *,
     cwd: Path,
-) -> ExitCode | None:
-    """Runs all cells; returns the signal's exit code when the run was cancelled."""
+    signals: Signals,
+) -> None:
+    """Runs all cells, or as many as come before a failure or a signal."""
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -130,46 +137,94 @@ async def _execute(
             startup_timeout=READY_S,
             store_widget_state=False,
             shutdown_kernel="immediate",
+            on_cell_start=lambda **_: signals.refuse_more(),
             on_cell_executed=lambda **_: save(),
             resources={"metadata": {"path": str(cwd)}},
         )
         task = asyncio.ensure_future(client.async_execute(env=dict(environment), cleanup_kc=True))
-        cancelled = _on_signals(manager, task)
+        _stop_at_signal(signals, manager, task)
         try:
             # A failing cell, a timeout and a dead kernel all end here; what they mean stands in the journal.
             with contextlib.suppress(
-                CellExecutionError, CellTimeoutError, DeadKernelError, asyncio.CancelledError
+                CellExecutionError,
+                CellTimeoutError,
+                DeadKernelError,
+                asyncio.CancelledError,
+                _Cancelled,
             ):
                 await task
         finally:
+            signals.when_received(None)
             if manager.has_kernel:
                 await manager.shutdown_kernel(now=True)
             save(at_once=True)
-        return cancelled[0] if cancelled else None
 
 
-def _on_signals(manager: Any, task: asyncio.Task[Any]) -> list[ExitCode]:
-    """On SIGINT or SIGTERM interrupts the kernel once; ends the task when that does not help in time."""
+class _Cancelled(Exception):
+    """A signal came; no further cell begins."""
+
+
+class Signals:
+    """Remembers the first SIGINT or SIGTERM from the moment it is entered, so that none falls between two stages.
+
+    A second signal adds nothing: what handles an interrupt must not be interrupted twice.
+    """
+
+    def __init__(self) -> None:
+        self.received: ExitCode | None = None
+        self._then: Callable[[], None] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _CODES:
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def when_received(self, then: Callable[[], None] | None) -> None:
+        """What to do at the first signal; at once if there was one already."""
+        self._then = then
+        if self.received is not None and then is not None:
+            then()
+
+    def refuse_more(self) -> None:
+        """Raises before a further cell once there was a signal: an idle kernel takes no notice of an interrupt."""
+        if self.received is not None:
+            raise _Cancelled
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self.received is None:
+            self.received = _CODES[signal.Signals(number)]
+            if self._then is not None:
+                self._then()
+
+
+_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+
+
+def _stop_at_signal(signals: Signals, manager: Any, task: asyncio.Task[Any]) -> None:
+    """At the first signal interrupts the kernel once; ends the task when that does not help in time."""
     loop = asyncio.get_running_loop()
-    received: list[ExitCode] = []
     pending: set[asyncio.Task[None]] = set()
 
     async def stop() -> None:
-        if manager.has_kernel:
+        if manager.has_kernel and await manager.is_alive():
             await manager.interrupt_kernel()
-        await asyncio.sleep(GRACE_S)
+            await asyncio.sleep(GRACE_S)
         task.cancel()
 
-    def handle(code: ExitCode) -> None:
-        if not received:
-            received.append(code)
-            waiting = loop.create_task(stop())
-            pending.add(waiting)
-            task.add_done_callback(lambda _: waiting.cancel())
+    def begin() -> None:
+        waiting = loop.create_task(stop())
+        pending.add(waiting)
+        task.add_done_callback(lambda _: waiting.cancel())
 
-    loop.add_signal_handler(signal.SIGINT, handle, ExitCode.INTERRUPTED)
-    loop.add_signal_handler(signal.SIGTERM, handle, ExitCode.TERMINATED)
-    return received
+    def from_handler() -> None:
+        loop.call_soon_threadsafe(begin)
+
+    signals.when_received(from_handler)
 
 
 def _close(
@@ -186,7 +241,8 @@ def _close(
     journal = Journal.open(directory)
     try:
         state = fold(journal.records)
-        if state.status is not Status.WAITING and (not state.ended or interrupted is not None):
+        cancelled = state.status is Status.CANCELLED and state.exit_code != interrupted
+        if state.status is not Status.WAITING and (not state.ended or cancelled):
             status, code, reason, hint = end_of(state, interrupted=interrupted)
             journal.append("ended", status=status, exit_code=int(code), reason=reason, hint=hint)
         return close_run(workspace, directory, journal)

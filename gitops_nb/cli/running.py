@@ -44,8 +44,9 @@ def run_runbook(
     recover(where)
     platform = open_platform(where, catalog, chosen)
     seen = Catalog(platform.fleet, platform.policy, catalog.runbooks)
-    directory = create(where, seen, runbook, parsed, mode=chosen, requester=platform.requester)
-    return _execute(where, directory, as_json=as_json, plan_only=plan_only)
+    with engine.Signals() as signals:
+        directory = create(where, seen, runbook, parsed, mode=chosen, requester=platform.requester)
+        return _execute(where, directory, signals, as_json=as_json, plan_only=plan_only)
 
 
 def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Path | None) -> int:
@@ -64,10 +65,13 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
             f"{state.run} is open in another process",
             hint="It goes on by itself when the approval arrives; or close that notebook first.",
         )
-    return _execute(where, directory, as_json=as_json, plan_only=False)
+    with engine.Signals() as signals:
+        return _execute(where, directory, signals, as_json=as_json, plan_only=False)
 
 
-def _execute(where: Workspace, directory: Path, *, as_json: bool, plan_only: bool) -> int:
+def _execute(
+    where: Workspace, directory: Path, signals: engine.Signals, *, as_json: bool, plan_only: bool
+) -> int:
     state = read_run(directory)
     catalog = load_catalog(where.runbooks)
     runbook = runbook_of(catalog, state.runbook)
@@ -84,6 +88,7 @@ def _execute(where: Workspace, directory: Path, *, as_json: bool, plan_only: boo
             parameters=parameters,
             mode=state.opened["mode"],
             requester=state.opened["requester"]["name"],
+            signals=signals,
             plan_only=plan_only,
         )
     tell_github(state, exit_code(state))

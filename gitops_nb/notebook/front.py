@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from collections.abc import Callable
@@ -59,10 +60,28 @@ def open_session(runbook: str, **parameters: Any) -> Session:
     From here on plans, decisions, outcomes and the run itself show themselves at the end of a cell.
     """
     front = NotebookFront()
-    session = open_session_in(runbook, front=front, **parameters)
+    unknown = {name: None for name in injected_names() if name not in parameters}
+    session = open_session_in(runbook, front=front, **parameters, **unknown)
     front.follow(session)
     show_values(session)
     return session
+
+
+def injected_names() -> tuple[str, ...]:
+    """Names that papermill bound in its injected cell; a name that no runbook declares is a typing error.
+
+    papermill itself only warns about one, and the run would go on with the default.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    names: list[str] = []
+    for source in shell.user_ns.get("In", ()) if shell else ():
+        if source.startswith("# Parameters\n"):
+            targets = [
+                t for s in ast.parse(source).body if isinstance(s, ast.Assign) for t in s.targets
+            ]
+            names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return tuple(names)
 
 
 def show_values(session: Session) -> None:

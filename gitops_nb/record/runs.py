@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from gitops_nb.errors import ConflictError, RecordError, UsageError
 from gitops_nb.model import Json, Status
 from gitops_nb.record import journal
-from gitops_nb.record.files import sha256_file
+from gitops_nb.record.files import fsync_directory, sha256_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 
@@ -35,16 +35,22 @@ def new_run_id(runbook: str, environment: str, now: datetime) -> str:
     return f"{stem}-{secrets.token_hex(2)}"
 
 
-def create_run(reports: Path, run: str) -> Path:
-    """Makes the directory of a new run.
+def create_run(reports: Path, run: str, opened: Mapping[str, Any]) -> Path:
+    """Makes the directory of a new run; its name appears together with the journal's first record.
 
     Raises:
         RecordError: The reports folder cannot be written.
     """
     directory = reports / run
+    building = reports / f".{run}.new"
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        directory.mkdir()
+        building.mkdir()
+        first = Journal.open(building)
+        first.append("opened", run=run, **opened)
+        first.close()
+        building.rename(directory)
+        fsync_directory(reports)
     except OSError as error:
         raise RecordError(
             f"cannot write {directory}: {error.strerror}",

@@ -93,30 +93,29 @@ def create(
     parts = slice_of(runbook.name)
     around = Surroundings(workspace.root, workspace.reports, now, None, workspace.time_zone)
     request = parts.request(catalog.fleet, parameters, around)
-    directory = create_run(workspace.reports, new_run_id(runbook.name, request.environment, now))
-    journal = Journal.open(directory)
-    journal.append(
-        "opened",
-        run=directory.name,
-        runbook=runbook.name,
-        title=runbook.title,
-        owner=runbook.owner,
-        risk=runbook.risk,
-        rollback=runbook.rollback,
-        notebook_digest=sha256_file(notebook),
-        package=__version__,
-        python=machine.python_version(),
-        mode=mode,
-        environment=request.environment,
-        source=getattr(request, "source", ""),
-        subject=request.subject,
-        parameters=parameters,
-        requester=requester,
-        steps=parts.steps,
-        workspace=workspace.root.name,
+    run = new_run_id(runbook.name, request.environment, now)
+    return create_run(
+        workspace.reports,
+        run,
+        {
+            "runbook": runbook.name,
+            "title": runbook.title,
+            "owner": runbook.owner,
+            "risk": runbook.risk,
+            "rollback": runbook.rollback,
+            "notebook_digest": sha256_file(notebook),
+            "package": __version__,
+            "python": machine.python_version(),
+            "mode": mode,
+            "environment": request.environment,
+            "source": getattr(request, "source", ""),
+            "subject": request.subject,
+            "parameters": parameters,
+            "requester": requester,
+            "steps": parts.steps,
+            "workspace": workspace.root.name,
+        },
     )
-    journal.close()
-    return directory
 
 
 def holder(requester: str) -> Mapping[str, Json]:
@@ -238,8 +237,6 @@ def _close_dead(workspace: Workspace, directory: Path) -> None:
     journal = Journal.open(directory)
     try:
         state = fold(journal.records)
-        if not state.run:
-            return  # nothing was ever recorded: there is no run to close
         if not state.ended:
             status, code, reason, hint = end_of(state)
             journal.append("ended", status=status, exit_code=int(code), reason=reason, hint=hint)

@@ -1,0 +1,335 @@
+"""The command line as processes: exit codes, what is printed, what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gitops_nb.record.runs import is_held
+from tests.conftest import COMMAND, REPOSITORY
+
+RUN = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
+
+
+def test_run_approve_resume_are_three_processes(workspace):
+    """`run` ends with 2, `approve` with 0, `resume` with 0; verify holds at each stop."""
+    waiting = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    assert waiting.returncode == 2, waiting.stderr
+    assert "SANDBOX" in waiting.stdout
+    assert "gitops-nb approve" in waiting.stdout
+    assert workspace.run("verify").returncode == 0
+    approved = workspace.run("approve", "last", "--yes", "--reason", "CHG-1")
+    assert approved.returncode == 0, approved.stderr
+    assert "registry.example/shop/checkout" in approved.stdout
+    resumed = workspace.run("resume", "last")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "runs in production" in resumed.stdout
+    assert workspace.run("verify", "last").returncode == 0
+    again = workspace.run("resume", "last")
+    assert again.returncode == 3
+    assert "has ended" in again.stderr
+
+
+def test_approve_asks_for_the_environment(workspace):
+    """Another name than the environment's signs nothing."""
+    assert workspace.run("run", "promotion", "-p", "application=checkout").returncode == 2
+    directory = next(workspace.reports.glob("2*"))
+    done = subprocess.run(
+        (str(COMMAND), "approve", "last"), cwd=workspace.root, input="staging\n", capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+    assert done.returncode == 64
+    assert "nothing was signed" in done.stderr
+    assert not (directory / "approvals").exists()
+
+
+def test_reject_ends_the_run(workspace):
+    """After a rejection the run is refused, sealed, and cannot be resumed."""
+    assert workspace.run("run", "promotion", "-p", "application=checkout").returncode == 2
+    assert workspace.run("reject", "last", "--reason", "not now").returncode == 0
+    assert workspace.run("resume", "last").returncode == 3
+    listed = json.loads(workspace.run("list", "runs", "--json").stdout)
+    assert listed[0]["status"] == "refused"
+    assert "not now" in listed[0]["reason"]
+    assert workspace.run("verify").returncode == 0
+
+
+def test_plan_only_changes_nothing(workspace):
+    """`--plan` shows diff and gates, writes no request, and ends with 0."""
+    done = workspace.run("run", "promotion", "-p", "application=checkout", "--plan")
+    assert done.returncode == 0, done.stderr
+    assert "+           image: registry.example/shop/checkout:" in done.stdout
+    assert "passed  soak" in done.stdout
+    directory = next(workspace.reports.glob("2*"))
+    assert not (directory / "request.json").exists()
+    kinds = [
+        json.loads(line)["kind"] for line in (directory / "journal.jsonl").read_text().splitlines()
+    ]
+    assert "intent" not in kinds
+
+
+def test_json_prints_one_document(workspace):
+    """With --json stdout is one JSON document and nothing else."""
+    done = workspace.run("run", "promotion", "-p", "application=checkout", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert document["status"] == "waiting"
+    assert document["gates"][0]["gate"] == "source_healthy"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("run", "nope"), 64, "unknown runbook"),
+        (("run", "promotion", "-p", "application=nope"), 64, "allowed: checkout, catalog, payments"),
+        (("run", "promotion"), 64, "application: missing"),
+        (("run", "promotion", "-p", "application"), 64, "has no ="),
+        (("run", "promotion", "-p", "application=checkout", "-p", "timeout=soon"), 64, "timeout"),
+        (("run", "promotion", "-p", "application=checkout", "-p", "1x=2"), 64, "not an identifier"),
+        (("run", "promotion", "-p", "application=checkout", "-p", "target=moon"), 64, "allowed: development"),
+        (("run", "promotion", "-p", "application=checkout", "-p", "source=development", "-p", "target=production"), 64, "does not follow"),
+        (("run", "promotion", "--nope"), 64, "No such option"),
+        (("nope",), 64, "No such command"),
+        (("approve", "nope"), 64, "no run"),
+        (("verify",), 64, "no runs"),
+        (("report", "last"), 64, "no runs"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_64_and_leaves_nothing(workspace, arguments, code, text):
+    """A wrong command says what is wrong and what is allowed; no run begins."""
+    done = workspace.run(*arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert text in done.stderr
+    assert list(workspace.reports.glob("2*")) == []
+
+
+def test_wrong_configuration_is_78_with_every_problem(workspace):
+    """All problems of all files at once, each with file, line and path."""
+    workspace.replace(
+        "runbooks/fleet.yaml",
+        "promotes_to:\n  development: [staging]",
+        "promotes_to:\n  development: [stagin]",
+    )
+    workspace.replace("runbooks/policy.yaml", "approval_lifetime: 4h", "approval_lifetime: 4 hours")
+    workspace.replace("runbooks/dora.yaml", "risk: read", "risk: none")
+    done = workspace.run("run", "dora")
+    assert done.returncode == 78
+    assert re.search(
+        r"runbooks/fleet\.yaml:\d+: promotes_to\.development\[0\]: unknown environment 'stagin'",
+        done.stderr,
+    )
+    assert re.search(r"runbooks/policy\.yaml:\d+: approval_lifetime: ", done.stderr)
+    assert re.search(r"runbooks/dora\.yaml:\d+: risk: ", done.stderr)
+    assert list(workspace.reports.glob("2*")) == []
+
+
+def test_the_mode_has_no_default(workspace):
+    """Without a mode anywhere nothing runs."""
+    workspace.replace("gitops-nb.yaml", "mode: sandbox\n", "")
+    done = workspace.run("run", "dora")
+    assert done.returncode == 78
+    assert "sandbox or live" in done.stderr
+
+
+def test_no_workspace_is_78(tmp_path):
+    """Outside a workspace the command says how to make one."""
+    done = subprocess.run(
+        (str(COMMAND), "list"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert "gitops-nb init" in done.stderr
+
+
+def test_a_reports_folder_that_cannot_be_written_is_74(workspace):
+    """The run refuses before anything happens."""
+    blocked = workspace.root / "blocked"
+    blocked.write_text("a file")
+    done = workspace.run(
+        "run", "promotion", "-p", "application=checkout", "--reports", str(blocked)
+    )
+    assert done.returncode == 74
+    assert "nothing was run" in done.stderr
+
+
+def test_an_unreachable_repository_is_69(workspace):
+    """A live run whose repository does not answer says so; nothing was changed."""
+    workspace.replace("gitops-nb.yaml", "mode: sandbox", "mode: live")
+    workspace.replace(
+        "runbooks/fleet.yaml",
+        "https://git.example/platform/platform-config.git",
+        "file:///nonexistent/x.git",
+    )
+    text = (workspace.root / "runbooks/fleet.yaml").read_text()
+    workspace.write(
+        "runbooks/fleet.yaml",
+        re.sub(
+            r"(?m)^  (development|staging|production|newcomer): \{environment.*\n", "", text
+        ).replace(
+            "clusters:\n  # An empty cluster of development: bootstrap installs Argo CD on it.\n",
+            "",
+        ),
+    )
+    done = workspace.run("run", "promotion", "-p", "application=checkout")
+    assert done.returncode == 69, done.stdout + done.stderr
+    assert "cannot reach repository" in done.stdout
+
+
+def test_verify_finds_an_edit(workspace):
+    """An edited, a missing and an added file, and a broken chain, are exit code 1."""
+    workspace.run("run", "promotion", "-p", "application=checkout", "--plan")
+    directory = next(workspace.reports.glob("2*"))
+    (directory / "evidence" / "plan.json").write_text("{}")
+    (directory / "evidence" / "observe.json").unlink()
+    (directory / "evidence" / "new.json").write_text("{}")
+    done = workspace.run("verify", "last")
+    assert done.returncode == 1
+    assert "evidence/plan.json: edited" in done.stdout
+    assert "evidence/observe.json: missing" in done.stdout
+    assert "evidence/new.json: added" in done.stdout
+
+
+def test_automation_may_propose_to_staging_and_not_to_production(workspace):
+    """staging: proposed by automation, waits for a person. production: a person has to start it."""
+    ci = {"GITOPS_NB_MODE": "sandbox"}
+    waiting = workspace.run("run", "promotion", "-p", "application=checkout", **ci)
+    assert waiting.returncode == 2
+
+
+def test_papermill_runs_the_same_notebook(workspace):
+    """Plain papermill ends with 1 and one plain sentence when a run waits, and leaves a true journal."""
+    done = subprocess.run(
+        (str(Path(sys.executable).with_name("papermill")), "notebooks/promotion.ipynb", "out.ipynb",
+         "-p", "application", "checkout"),
+        cwd=workspace.root, capture_output=True, text=True, timeout=120, check=False, env={**os.environ},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "waiting for 1 approval" in done.stderr
+    assert (
+        "Traceback (most recent call last)" not in done.stderr.split("PapermillExecutionError")[-1]
+    )
+    listed = json.loads(workspace.run("list", "runs", "--json").stdout)
+    assert listed[0]["status"] == "waiting"
+    assert workspace.run("approve", "last", "--yes").returncode == 0
+    assert workspace.run("resume", "last").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("application", "007", "7 is an integer"),
+        ("stable_for", "false", "'false' is not allowed"),
+        ("targett", "production", "targett: unknown parameter"),
+    ],
+)
+def test_papermill_retypes_and_the_first_cell_refuses(workspace, name, value, text):
+    """What papermill injects is checked again: 7 for "007", the text "false"."""
+    parameters = {"application": "checkout", name: value}
+    pairs = [item for pair in parameters.items() for item in ("-p", *pair)]
+    done = subprocess.run(
+        (str(Path(sys.executable).with_name("papermill")), "notebooks/promotion.ipynb", "out.ipynb", *pairs),
+        cwd=workspace.root, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert list(workspace.reports.glob("2*")) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_cancelled_run_says_so(workspace, number, code):
+    """A signal ends the run as cancelled, closes the record, and the exit code names the signal."""
+    process = subprocess.Popen(
+        (str(COMMAND), "run", "promotion", "-p", "application=checkout"), cwd=workspace.root,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(workspace.reports.glob("2*/journal.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)  # waits for another process, no test of time
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    listed = json.loads(workspace.run("list", "runs", "--json").stdout)
+    assert listed[0]["status"] == "cancelled"
+    assert workspace.run("verify").returncode == 0
+
+
+def test_a_killed_runner_is_closed_by_the_next_command(workspace):
+    """A kill -9 leaves an open record; the next command that works on runs closes it and says what is known."""
+    process = subprocess.Popen(
+        (str(COMMAND), "run", "promotion", "-p", "application=checkout"), cwd=workspace.root,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(workspace.reports.glob("2*/journal.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)  # waits for another process, no test of time
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)
+    killed = min(workspace.reports.glob("2*"))
+    while is_held(workspace.reports, killed.name) and time.monotonic() < deadline:
+        time.sleep(0.05)  # the kernel notices within a second that its parent is gone
+    done = workspace.run("run", "promotion", "-p", "application=checkout", "--plan")
+    assert done.returncode == 0, done.stderr
+    last = [json.loads(line) for line in (killed / "journal.jsonl").read_text().splitlines()]
+    assert "ended" in {record["kind"] for record in last}
+    assert (killed / "report.html").is_file()
+    assert workspace.run("verify").returncode == 0
+
+
+def test_every_command_has_examples_and_the_readme_names_it():
+    """--help of each command shows an example; README has each command and each exit code."""
+    from gitops_nb.cli.main import group
+    from gitops_nb.errors import ExitCode
+
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for name, command in group.commands.items():
+        assert "Examples:" in (command.epilog or ""), name
+        assert f"gitops-nb {name}" in readme, name
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert "--workspace" in options or name == "init"
+    for code in ExitCode:
+        assert re.search(rf"^\| {code.value} \|", readme, re.MULTILINE), code
+
+
+def test_doctor_finds_nothing_wrong_in_a_new_workspace(workspace):
+    """Every required check holds, and the JSON form says the same."""
+    done = workspace.run("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    assert [a["what"] for a in json.loads(done.stdout) if not a["holds"]] == []
+
+
+def test_doctor_gives_a_fix(workspace):
+    """A wrong file is answered with what to do."""
+    workspace.replace("runbooks/fleet.yaml", "kind: Fleet", "kind: Flet")
+    done = workspace.run("doctor")
+    assert done.returncode == 78
+    assert "Mend" in done.stdout
+
+
+def test_init_refuses_to_overwrite(workspace):
+    """A folder with a workspace in it is left as it is."""
+    before = {p: p.read_bytes() for p in workspace.root.rglob("*.yaml")}
+    done = workspace.run("init", ".")
+    assert done.returncode == 64
+    assert {p: p.read_bytes() for p in workspace.root.rglob("*.yaml")} == before
+
+
+def test_init_update_shows_what_differs(workspace):
+    """A changed notebook or runbook shows as a diff, the team's own fleet does not; nothing is written."""
+    workspace.replace("runbooks/promotion.yaml", "title: Promote a release", "title: Promote")
+    workspace.replace("runbooks/fleet.yaml", "kind: Fleet", "kind: Fleet # ours")
+    done = workspace.run("init", ".", "--update")
+    assert done.returncode == 1
+    assert "+title: Promote a release" in done.stdout
+    assert "# ours" not in done.stdout
+    assert "title: Promote\n" in (workspace.root / "runbooks/promotion.yaml").read_text()
