@@ -139,3 +139,10 @@ def test_a_window_after_the_data_says_so(run):
 
     assert measured.title == "No deployment to production in this window"
     assert measured.metric("frequency").now.value is None
+
+
+def test_the_workspace_has_the_runbook_that_is_shipped():
+    """The real file is measured with the parameters that everybody has."""
+    shipped = WORKSPACE.parents[2] / "runbooks" / "dora.yaml"
+
+    assert (WORKSPACE / "runbooks" / "dora.yaml").read_bytes() == shipped.read_bytes()
