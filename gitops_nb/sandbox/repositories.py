@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,6 +14,7 @@ from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Json
 
 TIMEOUT_S = 30.0
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ComparisonError(Exception):
@@ -57,12 +59,18 @@ class Repositories:
         for path in paths:
             if path.endswith((".yaml", ".yml", ".json")):
                 try:
-                    documents = list(yaml.safe_load_all(files[path]))
+                    documents = _documents(files[path])
                 except yaml.YAMLError as error:
                     raise ComparisonError(f"rpc error: failed to unmarshal {path}") from error
                 # A document without apiVersion and kind is no manifest, and no error either.
                 found += [d for d in documents if isinstance(d, dict) and d.get("kind")]
         return found
+
+
+@lru_cache(maxsize=512)
+def _documents(text: str) -> tuple[Json, ...]:
+    """The documents of a file; most files are the same from one revision to the next."""
+    return tuple(yaml.load_all(text, Loader=_Loader))
 
 
 @lru_cache(maxsize=64)

@@ -37,6 +37,12 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Sandbox:
     return open_sandbox(directory, fleet, wall=lambda: MADE_S)
 
 
+@pytest.fixture(scope="session")
+def busy(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Sandbox:
+    """A sandbox on the wall clock, for tests that change it."""
+    return open_sandbox(tmp_path_factory.mktemp("busy") / "sandbox", fleet)
+
+
 def _git(folder: Path, *arguments: str) -> str:
     argv = ["git", "-C", str(folder), *arguments]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
@@ -155,10 +161,9 @@ def test_two_people_with_keys_that_sign(sandbox: Sandbox, tmp_path: Path) -> Non
         Path(f"{message}.sig").unlink()
 
 
-def test_other_processes_see_the_same_world(tmp_path: Path, fleet: Fleet) -> None:
+def test_other_processes_see_the_same_world(busy: Sandbox) -> None:
     """What one process does, and how far it moved the clock, another process sees."""
-    directory = tmp_path / "sandbox"
-    first = open_sandbox(directory, fleet)
+    directory, first = busy.incidents.parent, busy
     program = f"""
 import yaml
 from pathlib import Path
@@ -175,10 +180,9 @@ sandbox.clock.sleep(3600)
     assert first.clock.now() - before > timedelta(hours=1)
 
 
-def test_processes_that_write_together_lose_nothing(tmp_path: Path, fleet: Fleet) -> None:
+def test_processes_that_write_together_lose_nothing(busy: Sandbox) -> None:
     """Three processes that write at once end with all that each of them wrote, under versions of their own."""
-    directory = tmp_path / "sandbox"
-    sandbox = open_sandbox(directory, fleet)
+    directory = busy.incidents.parent
     program = f"""
 import sys, yaml
 from pathlib import Path
@@ -193,7 +197,7 @@ for number in range(20):
     argv = [sys.executable, "-c", program]
     running = [subprocess.Popen([*argv, name], cwd=ROOT) for name in ("a", "b", "c")]
     assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
-    found = sandbox.clusters["newcomer"].list("v1", "ConfigMap", namespace="default")
+    found = busy.clusters["newcomer"].list("v1", "ConfigMap", namespace="default")
     names = {f"{name}-{number}" for name in ("a", "b", "c") for number in range(20)}
     assert {item["metadata"]["name"] for item in found} == names
     assert len({item["metadata"]["resourceVersion"] for item in found}) == 60
@@ -261,9 +265,9 @@ def test_the_manifest_comes_with_its_digest(sandbox: Sandbox) -> None:
         sandbox.fetch(manifest.path, sha256="0" * 64)
 
 
-def test_argo_cd_acts_only_where_it_is_installed(tmp_path: Path, fleet: Fleet) -> None:
+def test_argo_cd_acts_only_where_it_is_installed(busy: Sandbox) -> None:
     """An Application without a controller stays as it is; once the manifest is applied, it comes to life."""
-    sandbox = open_sandbox(tmp_path / "sandbox", fleet)
+    sandbox = busy
     cluster = sandbox.clusters["newcomer"]
     items = list(yaml.safe_load_all(MANIFEST.read_text()))
     definitions = [item for item in items if item["kind"] == "CustomResourceDefinition"]
@@ -291,9 +295,9 @@ def test_argo_cd_acts_only_where_it_is_installed(tmp_path: Path, fleet: Fleet) -
     assert judgement.state is State.DEPLOYED, judgement.sentence
 
 
-def test_a_push_is_stale_for_three_minutes(tmp_path: Path, fleet: Fleet) -> None:
+def test_a_push_is_stale_for_three_minutes(busy: Sandbox) -> None:
     """Without a refresh the old revision stays Synced and Healthy for 180 s after a push."""
-    sandbox = open_sandbox(tmp_path / "sandbox", fleet)
+    sandbox = busy
     folder = sandbox.repositories["platform-config"]
     argo = sandbox.argo["staging"]
     before = current_revisions(argo.snapshot("checkout-staging").application)
