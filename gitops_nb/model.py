@@ -189,6 +189,7 @@ class Result(StrEnum):
     FAILED = "failed"
     IN_DOUBT = "in doubt"
     NOTHING = "nothing to do"
+    REPORTED = "reported"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,9 @@ def request(
             "fleet.yaml says nowhere which version runs where",
             hint="Add `versions` to fleet.yaml, or give deployments=FILE.",
         )
-    services = parameters.get("services") or ()
-    assert isinstance(services, tuple)
+    given = parameters.get("services") or ()
+    assert isinstance(given, tuple | list)
+    services = tuple(str(name) for name in given)
     return DoraRequest(
         environment=environment,
         environments=tuple(fleet.environments),
@@ -105,7 +106,8 @@ def request(
         now_s=now_s,
         workdir=workdir,
         deployments=deployments,
-        incidents=_file(parameters, "incidents", base) or incidents,
+        # Incidents of one platform say nothing about deployments that come from elsewhere.
+        incidents=_file(parameters, "incidents", base) or (None if deployments else incidents),
         sources=() if deployments else sources,
         argocd=tuple(
             fleet.argocd_name(name, environment)

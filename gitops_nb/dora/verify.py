@@ -34,7 +34,7 @@ def verify(request: DoraRequest, state: DoraState, metrics: Measured) -> Outcome
             next_step="Run the report again; if it happens twice, keep this run as evidence.",
         )
     return Outcome(
-        Result.NOTHING,
+        Result.REPORTED,
         metrics.title,
         metrics.sentence,
         facts=(

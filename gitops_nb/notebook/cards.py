@@ -35,6 +35,7 @@ _RESULTS = {
     Result.FAILED: "failed",
     Result.IN_DOUBT: "needs_attention",
     Result.NOTHING: "succeeded",
+    Result.REPORTED: "succeeded",
 }
 
 

@@ -11,7 +11,20 @@ import pytest
 from gitops_nb import dora
 from gitops_nb.dora import collect, facts
 from gitops_nb.errors import UsageError
-from tests.dora.dora_factories import NOW_S, WEEK, History, measure, request, stamp, steady, view
+from tests.dora.dora_factories import (
+    FLEET,
+    NOW,
+    NOW_S,
+    PARAMETERS,
+    WEEK,
+    History,
+    incidents,
+    measure,
+    request,
+    stamp,
+    steady,
+    view,
+)
 
 GOOD = {"commit": "c1", "committed_s": NOW_S - WEEK, "app": "a", "env": "production", "tag": "v1"}
 
@@ -203,3 +216,18 @@ def test_one_service_can_be_measured_alone(tmp_path):
     alone = measure(tmp_path, history, services=("checkout",))
 
     assert alone.metric("frequency").counts["deployments"] == 26
+
+
+def test_the_platforms_own_incidents_never_meet_a_file_from_elsewhere(tmp_path):
+    """Incidents that nobody named are used for the platform's own history only."""
+    own = tmp_path / incidents(tmp_path, [])
+    name = _csv(tmp_path / "d.csv", GOOD)
+
+    def asked(**more: str):
+        return dora.request(
+            FLEET, {**PARAMETERS, **more}, workdir=tmp_path, now=NOW, base=tmp_path, incidents=own
+        )
+
+    assert asked().incidents == own
+    assert asked(deployments=name).incidents is None
+    assert asked(deployments=name, incidents=own.name).incidents == own

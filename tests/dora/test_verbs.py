@@ -48,7 +48,7 @@ def test_verify_counts_again_and_says_the_finding(tmp_path):
 
     outcome = dora.verify(asked, state, measured)
 
-    assert (outcome.result, outcome.title) == (Result.NOTHING, measured.title)
+    assert (outcome.result, outcome.title) == (Result.REPORTED, measured.title)
 
 
 def test_verify_names_a_file_that_was_changed(tmp_path):
