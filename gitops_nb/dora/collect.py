@@ -25,12 +25,15 @@ COLUMNS = ("commit", "committed_s", "app", "env", "tag")
 INCIDENT_COLUMNS = ("id", "service", "environment", "started", "resolved")
 MAX_PROBLEMS = 20
 MAX_FILE_BYTES = 1 << 20
+MAX_DEPTH = 100
+_INDENT = re.compile(rb"^[ ?:-]+", re.MULTILINE)
 _MILLISECONDS = 100_000_000_000
 """Seconds reach this in the year 5138; a larger number is milliseconds or finer."""
 _EARLIEST = 631_152_000
 """1990-01-01: an earlier time is a default or another unit, not a deployment."""
 _SKEW_S = 300
-_KEY_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+_KEY_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([A-Za-z0-9_-]+)=([^\]]+)\]")
+"""The grammar of keys in fleet.yaml: ``a.b``, ``[0]`` and ``[name=checkout]``, as edits have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ def read_version(content: bytes, *, key: str, part: str) -> tuple[str, str]:
     if len(content) > MAX_FILE_BYTES:
         return "", "file is larger than 1 MiB"
     try:
+        if _may_be_deep(content) and _depth(content) > MAX_DEPTH:
+            return "", "file is nested too deeply"
         documents = list(yaml.load_all(content, Loader=_LOADER))
     except (yaml.YAMLError, ValueError, RecursionError):
         return "", "file is no readable YAML"
@@ -296,13 +301,36 @@ def _raise(problems: list[str]) -> None:
     raise UsageError("\n".join(shown), hint="Mend the file; nothing was written.")
 
 
+def _may_be_deep(content: bytes) -> bool:
+    """False when brackets and indentation cannot nest deeper than is allowed, as in any usual file."""
+    brackets = content.count(b"[") + content.count(b"{")
+    return brackets + max(map(len, _INDENT.findall(content)), default=0) > MAX_DEPTH
+
+
+def _depth(content: bytes) -> int:
+    """How deep a file nests; counted on events, because building its nodes would crash the interpreter."""
+    depth = deepest = 0
+    for event in yaml.parse(content, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > MAX_DEPTH:
+                break
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return deepest
+
+
 def _look_up(document: Any, key: str) -> Any:
     for match in _KEY_PART.finditer(key):
-        name, index = match.groups()
+        name, index, field, wanted = match.groups()
         if name is not None and isinstance(document, dict):
             document = document.get(name)
-        elif index is not None and isinstance(document, list) and int(index) < len(document):
-            document = document[int(index)]
+        elif index is not None and isinstance(document, list):
+            document = document[int(index)] if int(index) < len(document) else None
+        elif field is not None and isinstance(document, list):
+            items = (item for item in document if isinstance(item, dict))
+            document = next((item for item in items if item.get(field) == wanted), None)
         else:
             return None
     return document

@@ -180,6 +180,44 @@ def test_what_a_history_cannot_tell_is_left_out_with_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("key", "version"),
+    [
+        ("spec.containers[1].image", "b:2"),
+        ("spec.containers[name=a].image", "a:1"),
+        ("spec.containers[name=c].image", ""),
+        ("spec.containers[9].image", ""),
+        ("spec[0].image", ""),
+        ("spec.containers.image", ""),
+    ],
+)
+def test_a_key_has_the_grammar_of_the_fleet(key, version):
+    """Names, places and selectors are followed; what is not there has no version."""
+    content = b"spec: {containers: [{name: a, image: 'a:1'}, {name: b, image: 'b:2'}]}"
+
+    assert collect.read_version(content, key=key, part="value")[0] == version
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 200_000,
+        b"- " * 200_000,
+        b"".join(b" " * n + b"a:\n" for n in range(1000)),
+        b"\xff\xfe\x00",
+        b"a: &a [1]\n" + b"".join(b"b%d: [*a, *a]\n" % n for n in range(9)) + b"image: {x: *a}",
+        b"image: !!python/object/apply:os.system ['true']",
+        b"x" * (1 << 21),
+    ],
+)
+def test_a_hostile_file_is_left_out(content):
+    """Nesting, other bytes, aliases, tags of another language and size end in a reason, not in a crash."""
+    version, problem = collect.read_version(content, key="image", part="value")
+
+    assert version == ""
+    assert problem
+
+
+@pytest.mark.parametrize(
     ("content", "part", "version"),
     [
         ("image: shop/cart:v3", "tag", "v3"),

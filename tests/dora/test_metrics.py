@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gitops_nb import dora
 from gitops_nb.dora import facts
+from gitops_nb.dora.windows import Window
 from tests.dora.dora_factories import (
     DAY,
     HOUR,
@@ -13,6 +16,7 @@ from tests.dora.dora_factories import (
     WEEK,
     History,
     incidents,
+    many,
     measure,
     request,
     steady,
@@ -285,3 +289,28 @@ def test_an_empty_window_says_no_data_everywhere(tmp_path):
     assert measured.title == "No deployment to production in this window"
     assert measured.metric("lead_time").missing == "no deployment in this window"
     assert measured.metric("frequency").now.value == 0
+
+
+def test_windows_that_are_split_add_up(tmp_path):
+    """The deployments of two halves are those of the whole, for services and for all."""
+    history = many(12)
+    asked = request(tmp_path, compare="none")
+    state = dora.observe(view(history), asked)
+    window = asked.window
+    middle = window.start_s + 6 * WEEK
+    halves = (Window(window.start_s, middle), Window(middle, window.end_s))
+
+    counts = [
+        dora.measure(replace(asked, window=w), state).metric("frequency").counts["deployments"]
+        for w in (window, *halves)
+    ]
+
+    assert counts[0] == counts[1] + counts[2] > 0
+
+
+def test_only_the_last_environment_has_levels(tmp_path):
+    """The Quick Check asks about production; staging gets numbers and no level."""
+    measured = measure(tmp_path, many(12), environment="staging")
+
+    assert {metric.level.low for metric in measured.metrics} == {0}
+    assert measured.metric("frequency").level.answer.endswith("about production")
