@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 from gitops_nb.model import Decision, parse_time
 from gitops_nb.notebook.cards import register_formatters
-from gitops_nb.notebook.panel import Panel, SecondPerson, is_interactive, wait_for_decision
+from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
+from gitops_nb.notebook.place import is_interactive, running_shell
 from gitops_nb.notebook.progress import Progress
 from gitops_nb.record.approvals import sign_answer
 from gitops_nb.record.fold import RunState
@@ -72,8 +72,7 @@ def injected_names() -> tuple[str, ...]:
 
     papermill itself only warns about one, and the run would go on with the default.
     """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
+    shell = running_shell()
     names: list[str] = []
     for source in shell.user_ns.get("In", ()) if shell else ():
         if source.startswith("# Parameters\n"):
@@ -86,9 +85,8 @@ def injected_names() -> tuple[str, ...]:
 
 def show_values(session: Session) -> None:
     """Registers the cards of the values that this session's cells return."""
-    ipython = sys.modules.get("IPython")
     register_formatters(
-        ipython.get_ipython() if ipython else None,
+        running_shell(),
         zone=session.workspace.time_zone,
         session=Session,
         state=lambda value: value.state,

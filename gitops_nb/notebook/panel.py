@@ -9,7 +9,6 @@ whether an answer counts is checked where every answer is checked.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Any
 
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Answer, Decision, parse_time
-from gitops_nb.notebook.cards import macro
+from gitops_nb.notebook.cards import macro, text_card
+from gitops_nb.notebook.place import Show, display_raw, new_place, running_shell
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import diff, story
 from gitops_nb.report.text import one_line
@@ -38,19 +38,6 @@ class SecondPerson:
     reject: Callable[[str], object]
 
 
-def is_interactive() -> bool:
-    """True when a person's frontend runs this cell and can show widgets.
-
-    JupyterLab lets cells ask for input; papermill, nbclient and Voila do not, and nobody would see a button there.
-    """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None or not kernel.get_parent().get("content", {}).get("allow_stdin", False):
-        return False
-    return _widgets() is not None
-
-
 class Panel:
     """The panel of one waiting run.
 
@@ -58,6 +45,7 @@ class Panel:
         run: Fold of the run's journal, waiting.
         zone: IANA name of the reader's time zone.
         second_person: Of the sandbox; ignored in live mode, where nobody plays anybody.
+        place: Where it is drawn; the default is the running cell.
         now: Present wall time.
     """
 
@@ -67,6 +55,7 @@ class Panel:
         *,
         zone: str = "UTC",
         second_person: SecondPerson | None = None,
+        place: Show | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._run = run
@@ -75,33 +64,34 @@ class Panel:
         self._second = second_person if run.is_sandbox else None
         self._problem = ""
         self._drawn = ""
+        self._place = place or new_place()
         self._widgets = _widgets()
-        self._card = self._widgets.HTML() if self._widgets else None
         self._controls = self._buttons() if self._widgets and self._second else []
-        self.tick()
+        self._controls_place: Any = None
 
     def show(self) -> None:
-        """Displays the panel in the running cell; without ipywidgets as a card that does not move."""
-        from IPython.display import HTML, display
-
-        if self._card is None:
-            display(HTML(self.html()))  # type: ignore[no-untyped-call]  # IPython has no types here
-        else:
-            display(self._widgets.VBox([self._card, *self._controls]))  # type: ignore[no-untyped-call]  # likewise
+        """Draws the card, and below it the buttons where a second person is played."""
+        self.tick()
+        if self._controls and running_shell() is not None:
+            box = self._widgets.VBox(self._controls)
+            self._controls_place = display_raw(box._repr_mimebundle_())
 
     def tick(self) -> None:
-        """Redraws what has changed; the time that is left moves once a minute, then once a second."""
-        html = self.html()
-        if self._card is not None and html != self._drawn:
-            self._card.value = html
-            self._drawn = html
+        """Redraws what has changed; the time that is left moves once a minute, in the last one each second."""
+        self._draw(self.html())
 
     def close(self, decision: Decision | None) -> None:
         """Shows the answer, or that none came in time, and takes the buttons away."""
         for control in self._controls:
             control.layout.display = "none"
-        if self._card is not None:
-            self._card.value = self.html(decision, closed=True)
+        if self._controls_place is not None:
+            self._controls_place.update({"text/html": ""}, raw=True)
+        self._draw(self.html(decision, closed=True))
+
+    def _draw(self, html: str) -> None:
+        if html != self._drawn:
+            self._drawn = html
+            self._place(html, text_card(self._run))
 
     @property
     def expires(self) -> datetime | None:

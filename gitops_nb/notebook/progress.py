@@ -1,27 +1,19 @@
-"""Live progress of a run in a notebook cell, redrawn from its journal's records.
-
-Inside IPython one display is updated in place, which works with and without ipywidgets and leaves one line
-per step in the saved notebook. Elsewhere each finished step is one line of text.
-"""
+"""Live progress of a run in a notebook cell, redrawn from its journal's records."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from gitops_nb.model import Status, parse_time
 from gitops_nb.notebook.cards import macro
+from gitops_nb.notebook.place import Show, new_place
 from gitops_nb.record.fold import RunState, StepState
 from gitops_nb.record.journal import Record
 from gitops_nb.report import story
 from gitops_nb.report.text import terminal
 from gitops_nb.report.timeline import rows
 from gitops_nb.report.words import Times, duration, milliseconds
-
-Show = Callable[[str, str], None]
-"""A place in a cell: takes HTML and plain text, and replaces what it showed before."""
 
 
 class Progress:
@@ -90,28 +82,3 @@ def line(step: StepState) -> str:
     """A step that has ended, in one line of text: status, name, finding, duration."""
     text = terminal(f"{story.WORDS[step.status]:<10} {step.name}: {step.sentence}")
     return f"{text} ({milliseconds(step.took_ms)})"
-
-
-def new_place() -> Show:
-    """A display in the running cell; outside of IPython a place that prints a text once it has one."""
-    ipython = sys.modules.get("IPython")
-    if ipython is None or ipython.get_ipython() is None:
-        return _print
-    from IPython.display import display
-
-    handles: list[Any] = []
-
-    def show(html: str, text: str) -> None:
-        bundle = {"text/html": html, "text/plain": text}
-        if handles:
-            handles[0].update(bundle, raw=True)
-        else:
-            handles.append(display(bundle, raw=True, display_id=True))  # type: ignore[no-untyped-call]  # IPython has no types here
-
-    return show
-
-
-def _print(_: str, text: str) -> None:
-    if text:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()

@@ -12,7 +12,9 @@ import pytest
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Answer
 from gitops_nb.notebook import panel as panels
-from gitops_nb.notebook.panel import Panel, SecondPerson, is_interactive, wait_for_decision
+from gitops_nb.notebook import place
+from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
+from gitops_nb.notebook.place import is_interactive
 from gitops_nb.report import story
 from tests.report.run_factories import NOW, SCENARIOS, ZONE
 from tests.report.test_run_report import Page
@@ -44,7 +46,11 @@ class Clicks:
 
 
 def make(mode: str = "sandbox", person: SecondPerson | None = None, now=lambda: NOW) -> Panel:
-    return Panel(waiting_run(mode), zone=ZONE, second_person=person, now=now)
+    panel = Panel(
+        waiting_run(mode), zone=ZONE, second_person=person, place=lambda html, _: None, now=now
+    )
+    panel.show()
+    return panel
 
 
 def buttons(panel: Panel):
@@ -57,7 +63,7 @@ def reason_field(panel: Panel):
 
 
 def text(panel: Panel) -> str:
-    return Page(panel._card.value).text
+    return Page(panel._drawn).text
 
 
 def test_panel_shows_what_a_person_decides_on():
@@ -207,5 +213,5 @@ def test_a_person_is_there_when_the_frontend_takes_input(monkeypatch, allow_stdi
     class IPython:
         get_ipython = staticmethod(Shell)
 
-    monkeypatch.setitem(panels.sys.modules, "IPython", IPython)
+    monkeypatch.setitem(place.sys.modules, "IPython", IPython)
     assert is_interactive() is there

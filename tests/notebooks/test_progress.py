@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from gitops_nb.notebook.progress import Progress, new_place
+from gitops_nb.notebook.place import new_place
+from gitops_nb.notebook.progress import Progress
 from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import Record
 from tests.report.run_factories import HOSTILE, NOW, SCENARIOS
