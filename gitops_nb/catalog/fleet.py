@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict
 
@@ -26,8 +26,10 @@ class ResourceLimits(Strict):
 class Environment(Strict):
     """One stage of the platform."""
 
-    auto_deploy: bool = Field(description="May automation start a change here, or only a person?")
-    approval_required: bool = Field(
+    auto_deploy: StrictBool = Field(
+        description="May automation start a change here, or only a person?"
+    )
+    approval_required: StrictBool = Field(
         description="Does a second person have to approve a change here?"
     )
     resource_limits: ResourceLimits | None = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.fields import Duration, Name, Strict
 
@@ -28,19 +28,21 @@ class SoakGate(Strict):
 class DestructiveGate(Strict):
     """Whether a plan may delete or replace something."""
 
-    allow: bool = Field(default=False, description="True lets deletions and replacements pass.")
+    allow: StrictBool = Field(
+        default=False, description="True lets deletions and replacements pass."
+    )
 
 
 class Gates(Strict):
     """The gates of one environment; a gate that is not named is not asked."""
 
-    source_healthy: bool = Field(
+    source_healthy: StrictBool = Field(
         default=True, description="The version is synced and healthy in the source."
     )
     soak: SoakGate | None = Field(
         default=None, description="The version has run long enough in the source."
     )
-    freeze: bool = Field(default=True, description="No freeze window is open.")
+    freeze: StrictBool = Field(default=True, description="No freeze window is open.")
     destructive_change: DestructiveGate = Field(
         default=DestructiveGate(), description="Nothing is deleted or replaced."
     )

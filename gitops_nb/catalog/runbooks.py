@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.fields import Name, RelativePath, Strict
 from gitops_nb.model import Risk
@@ -21,7 +21,7 @@ class Parameter(Strict):
     )
     description: str = Field(min_length=1, description="What it is for, in one sentence.")
     default: Scalar | tuple[str, ...] = Field(default=None, description="Value when none is given.")
-    required: bool = Field(default=False, description="True: a value has to be given.")
+    required: StrictBool = Field(default=False, description="True: a value has to be given.")
     values: Literal["environments", "applications", "clusters"] | tuple[str, ...] | None = Field(
         default=None,
         description="Allowed values: a list, or the names of that part of the fleet.",

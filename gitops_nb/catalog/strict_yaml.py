@@ -151,6 +151,7 @@ class _Builder:
         top = self._stack[-1] if self._stack else None
         if isinstance(top, dict) and self._key[-1] is None:
             if event.value in top:
+                self._key[-1] = event.value
                 self._refuse(event, f"duplicate key {event.value!r}")
             top[event.value] = None
             self._key[-1] = event.value
@@ -191,7 +192,8 @@ class _Builder:
         return key
 
     def _refuse(self, event: Any, text: str) -> None:
-        where = dotted(tuple(self._where)) or "(file)"
+        key = self._key[-1] if self._key else None
+        where = dotted((*self._where, key) if key else tuple(self._where)) or "(file)"
         raise ConfigurationError(f"{self.name}:{event.start_mark.line + 1}: {where}: {text}")
 
 

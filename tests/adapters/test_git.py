@@ -1,0 +1,179 @@
+"""The Git adapter against real repositories: reads, compare-and-swap pushes, and arguments that are none."""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gitops_nb.adapters.git import Git, Remote
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.errors import ConflictError, UnavailableError, UsageError
+
+
+def git(*argv: str, cwd: Path, stdin: bytes = b"") -> str:
+    """Plain git."""
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    done = subprocess.run(
+        ("git", *identity, *argv), cwd=cwd, input=stdin, capture_output=True, check=True
+    )
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture
+def bare(tmp_path) -> Path:
+    """A bare repository with three commits, one of them an executable file."""
+    work = tmp_path / "work"
+    work.mkdir()
+    git("init", "-q", "-b", "main", cwd=work)
+    for number, (name, text) in enumerate(
+        [("a/x.yaml", "v: 1\n"), ("b/ü y.yaml", "w: 1\n"), ("a/x.yaml", "v: 2\n")]
+    ):
+        path = work / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        if number == 0:
+            path.chmod(0o755)
+        git("add", ".", cwd=work)
+        git("commit", "-q", "-m", f"commit {number}\n\nGitops-Nb-Run: r{number}", cwd=work)
+    git("tag", "rel-1", cwd=work)
+    git("clone", "-q", "--bare", ".", str(tmp_path / "r.git"), cwd=work)
+    return tmp_path / "r.git"
+
+
+@pytest.fixture
+def adapter(bare, tmp_path) -> Git:
+    """The adapter with an empty cache."""
+    return opened(bare, tmp_path / "cache")
+
+
+def opened(bare: Path, cache: Path) -> Git:
+    """An adapter with a cache of its own."""
+    return Git(
+        {"r": Remote(f"file://{bare}", "main")},
+        cache=cache,
+        processes=LocalProcesses(),
+        author=("n", "n@example.org"),
+    )
+
+
+def test_it_reads_what_git_has(adapter, bare):
+    """Tip, file, folder, log with trailers, changes with contents."""
+    tip = adapter.tip("r", "main")
+    assert tip == git("rev-parse", "main", cwd=bare)
+    assert adapter.read("r", tip, "a/x.yaml").content == b"v: 2\n"
+    assert adapter.read("r", tip, "a/x.yaml").blob_id == git("rev-parse", "main:a/x.yaml", cwd=bare)
+    assert adapter.read("r", tip, "nope") is None
+    assert adapter.read("r", tip, "a") is None
+    assert adapter.list_files("r", tip, "b") == ("b/ü y.yaml",)
+    assert adapter.resolve("r", "rel-1") == tip
+    assert adapter.resolve("r", "nope") is None
+    assert [c.trailers["Gitops-Nb-Run"] for c in adapter.log("r", tip, path="a/x.yaml")] == [
+        "r2",
+        "r0",
+    ]
+    found = [(c.status, c.path, c.content) for c in adapter.changes("r", tip)]
+    assert found == [
+        ("A", "a/x.yaml", b"v: 1\n"),
+        ("A", "b/ü y.yaml", b"w: 1\n"),
+        ("M", "a/x.yaml", b"v: 2\n"),
+    ]
+
+
+def test_a_commit_changes_its_files_and_nothing_else(adapter, bare):
+    """One commit on the given parent; mode and all other files stay."""
+    tip = adapter.tip("r", "main")
+    sha = adapter.commit(
+        "r", branch="main", parent=tip, files={"a/x.yaml": b"v: 3\r\n"}, message="m\n\nA: b\n"
+    )
+    assert git("rev-parse", "main", cwd=bare) == sha
+    assert git("rev-parse", f"{sha}^", cwd=bare) == tip
+    assert git("diff", "--name-status", tip, sha, cwd=bare) == "M\ta/x.yaml"
+    assert git("ls-tree", sha, "a/x.yaml", cwd=bare).startswith("100755")
+    assert adapter.read("r", sha, "a/x.yaml").content == b"v: 3\r\n"
+    assert git("fsck", "--strict", cwd=bare) == ""
+
+
+def test_a_moved_tip_is_a_conflict_and_changes_nothing(adapter, bare, tmp_path):
+    """Never a merge, never a rebase."""
+    tip = adapter.tip("r", "main")
+    other = opened(bare, tmp_path / "other")
+    moved = other.commit("r", branch="main", parent=tip, files={"c": b"1"}, message="other")
+    with pytest.raises(ConflictError, match="moved"):
+        adapter.commit(
+            "r", branch="main", parent=tip, files={"a/x.yaml": b"v: 9\n"}, message="late"
+        )
+    assert git("rev-parse", "main", cwd=bare) == moved
+
+
+def test_no_update_is_lost_among_racing_writers(bare, tmp_path):
+    """Eight writers on one branch: each commit is there once, on a linear history."""
+
+    def write(number: int) -> str:
+        adapter = opened(bare, tmp_path / f"cache{number}")
+        while True:
+            tip = adapter.tip("r", "main")
+            try:
+                return adapter.commit(
+                    "r",
+                    branch="main",
+                    parent=tip,
+                    files={f"w/{number}": b"x"},
+                    message=f"w{number}",
+                )
+            except ConflictError:
+                continue
+
+    before = int(git("rev-list", "--count", "main", cwd=bare))
+    with ThreadPoolExecutor(8) as pool:
+        shas = set(pool.map(write, range(8)))
+    assert len(shas) == 8
+    assert int(git("rev-list", "--count", "main", cwd=bare)) == before + 8
+    assert set(git("rev-list", "-8", "main", cwd=bare).split()) == shas
+
+
+def test_a_refused_push_is_unavailable_not_a_conflict(adapter, bare):
+    """A hook or a protected branch refuses although the tip did not move."""
+    hook = bare / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho protected >&2\nexit 1\n")
+    hook.chmod(0o755)
+    tip = adapter.tip("r", "main")
+    with pytest.raises(UnavailableError, match="refuses the push"):
+        adapter.commit("r", branch="main", parent=tip, files={"c": b"1"}, message="m")
+    assert git("rev-parse", "main", cwd=bare) == tip
+
+
+@pytest.mark.parametrize(
+    "name", ["--upload-pack=touch x", "-x", "a..b", "a b", "a\nb", "", "@{u}", "a" * 300, "ü"]
+)
+def test_a_ref_is_never_an_option(adapter, name):
+    """What could be read as an option or a range is refused before git starts."""
+    with pytest.raises(UsageError):
+        adapter.tip("r", name)
+    with pytest.raises(UsageError):
+        adapter.resolve("r", name)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ext::sh -c x", "--upload-pack=x", "ssh://-oProxyCommand=x/y", "http://x/y", "x", "fd::17"],
+)
+def test_only_known_protocols_are_used(url, tmp_path):
+    """An address that could run a program is refused when the fleet is read."""
+    with pytest.raises(UsageError):
+        Git(
+            {"r": Remote(url, "main")},
+            cache=tmp_path,
+            processes=LocalProcesses(),
+            author=("n", "n@x"),
+        )
+
+
+def test_a_missing_repository_is_unavailable(tmp_path):
+    """The error names the repository and what to check."""
+    adapter = opened(tmp_path / "nope.git", tmp_path / "cache")
+    with pytest.raises(UnavailableError, match="cannot reach repository r"):
+        adapter.tip("r", "main")

@@ -1,0 +1,54 @@
+"""External commands: deadlines hold, children end, secrets of the environment stay out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.errors import UnavailableError
+
+
+def run(code: str, **options):
+    """Runs a Python snippet."""
+    return LocalProcesses().run(
+        (sys.executable, "-c", code), timeout_s=options.pop("timeout_s", 30), **options
+    )
+
+
+def test_exit_code_streams_and_input():
+    """Whatever the exit code is, it is returned."""
+    done = run(
+        "import sys; print(sys.stdin.read()); sys.stderr.write('e'); sys.exit(3)", stdin=b"hi"
+    )
+    assert (done.exit_code, done.stdout.strip(), done.stderr) == (3, "hi", "e")
+
+
+def test_only_named_variables_are_passed_on(monkeypatch):
+    """A token in the environment of the runner does not reach a child."""
+    monkeypatch.setenv("CLOUD_TOKEN", "canary")
+    done = run(
+        "import os; print(os.environ.get('CLOUD_TOKEN'), os.environ['ADDED'])",
+        environment={"ADDED": "1"},
+    )
+    assert done.stdout.strip() == "None 1"
+
+
+def test_a_command_that_does_not_end_is_stopped_with_its_children(tmp_path):
+    """After the deadline neither the command nor what it started is left."""
+    marker = f"gitops-nb-test-{tmp_path.name}"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)', '{marker}'])"
+    with pytest.raises(UnavailableError, match="did not end within"):
+        run(code, timeout_s=1.0)
+    left = subprocess.run(
+        ("pgrep", "-f", f"time.sleep.60.* {marker}"), capture_output=True, check=False
+    )
+    assert left.stdout == b""
+
+
+def test_a_missing_program_says_what_to_install():
+    """The error names the program."""
+    with pytest.raises(UnavailableError, match="cannot start no-such-program"):
+        LocalProcesses().run(("no-such-program",), timeout_s=5)
