@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from gitops_nb.ports import Snapshot
@@ -71,7 +72,11 @@ class Recording:
 
 
 def load() -> list[Recording]:
-    """All recordings, by name."""
+    """All recordings, by name; skips the test where they are absent."""
+    if not FOLDER.is_dir():
+        pytest.skip(
+            f"the recordings of Argo CD are absent, the judgement was NOT held against them: {FOLDER}"
+        )
     found = []
     for path in sorted(FOLDER.glob("*.json")):
         content = json.loads(path.read_text())

@@ -9,15 +9,20 @@ from typing import Any
 
 import pytest
 
-from gitops_nb.argo import Expectation, Judgement, State, current_revisions, healthy_since, judge
+from gitops_nb.argo import (
+    Expectation,
+    Judgement,
+    State,
+    current_revisions,
+    failing_pods,
+    healthy_since,
+    judge,
+    unfinished,
+)
 from gitops_nb.model import from_json, to_json
 from gitops_nb.ports import Snapshot
 from tests import recordings
 from tests.recordings import Recording
-
-pytestmark = pytest.mark.skipif(
-    not recordings.FOLDER.is_dir(), reason=f"the recordings are absent: {recordings.FOLDER}"
-)
 
 
 def _folder(application: dict[str, Any]) -> list[str]:
@@ -290,3 +295,69 @@ def test_healthy_since_is_the_arrival_of_the_revision() -> None:
     assert since is not None
     assert since.isoformat()[:19] < history[-1]["deployedAt"][:19]
     assert current_revisions(application) == ("$SHA1",)
+
+
+def _pod(name: str, owner: tuple[str, str], **labels: str) -> dict[str, Any]:
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    status = {"name": "main", "state": waiting, "restartCount": 3, "image": "x:2"}
+    kind, owner_name = owner
+    metadata = {
+        "name": name,
+        "labels": {label.replace("_", "-"): value for label, value in labels.items()},
+        "ownerReferences": [{"kind": kind, "name": owner_name}],
+    }
+    return {"kind": "Pod", "metadata": metadata, "status": {"containerStatuses": [status]}}
+
+
+def _controlled(kind: str, name: str, env: str, **metadata: Any) -> dict[str, Any]:
+    container = {"name": "main", "image": "x:2", "env": [{"name": "A", "value": env}]}
+    template = {"metadata": {"labels": {"hash": name}}, "spec": {"containers": [container]}}
+    spec = {"replicas": 1, "template": template}
+    return {"kind": kind, "metadata": {"name": name, "generation": 1, **metadata}, "spec": spec}
+
+
+@pytest.mark.parametrize(("env", "named"), [("old", ["web-1-a"]), ("new", [])])
+def test_pods_of_the_template_before_are_not_named(env: str, named: list[str]) -> None:
+    """Until the new ReplicaSet exists, the old one's crashing pods say nothing about a new template of the same image."""
+    numbered = {"deployment.kubernetes.io/revision": "1"}
+    owner = [{"kind": "Deployment", "name": "web"}]
+    old = _controlled("ReplicaSet", "web-1", "old", annotations=numbered, ownerReferences=owner)
+    workloads = [
+        _controlled("Deployment", "web", env),
+        old,
+        _pod("web-1-a", ("ReplicaSet", "web-1")),
+    ]
+    assert [failing.pod for failing in failing_pods(workloads)] == named
+
+
+def test_old_pods_of_a_stateful_set_are_not_named() -> None:
+    """Of a StatefulSet, only pods of its update revision are named."""
+    owner = ("StatefulSet", "db")
+    workloads = [
+        {**_controlled("StatefulSet", "db", "new"), "status": {"updateRevision": "db-2"}},
+        _pod("db-0", owner, controller_revision_hash="db-1"),
+        _pod("db-1", owner, controller_revision_hash="db-2"),
+    ]
+    assert [failing.pod for failing in failing_pods(workloads)] == ["db-1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        ({}, "waits for its new specification to be observed"),
+        ({"observedGeneration": 1}, "0 of 2 replicas updated"),
+        ({"observedGeneration": 1, "updatedReplicas": 2, "replicas": 3}, "1 old replicas left"),
+        ({"observedGeneration": 1, "updatedReplicas": 2, "replicas": 2}, "0 of 2 updated replicas"),
+        (
+            {"observedGeneration": 1, "updatedReplicas": 2, "replicas": 2, "availableReplicas": 2},
+            "",
+        ),
+    ],
+)
+def test_what_a_rollout_waits_for(status: dict[str, int], sentence: str) -> None:
+    """A rollout says what it waits for, and nothing once it is complete."""
+    deployment = _controlled("Deployment", "web", "x") | {"status": status}
+    deployment["spec"]["replicas"] = 2
+    found = unfinished(deployment)
+    assert sentence in found
+    assert bool(found) is bool(sentence)

@@ -116,12 +116,19 @@ def _current_pods(workloads: Sequence[Json]) -> Iterable[Json]:
         owned = [r for r in replica_sets if _is_owned(r, deployment)]
         newest = max(owned, key=_revision_number, default=None)
         # The newest ReplicaSet is still the one before while the controller has not seen the new template.
-        if newest is not None and _template_images(newest) != _template_images(deployment):
+        if newest is not None and _template(newest) != _template(deployment):
             newest = None
         stale |= {r["metadata"]["name"] for r in owned if r is not newest}
+    updates = {
+        w["metadata"]["name"]: (w.get("status") or {}).get("updateRevision")
+        for w in workloads
+        if w["kind"] == "StatefulSet"
+    }
     for pod in (w for w in workloads if w["kind"] == "Pod"):
         owners = {o.get("name") for o in pod["metadata"].get("ownerReferences") or ()}
-        if not pod["metadata"].get("deletionTimestamp") and not owners & stale:
+        revision = (pod["metadata"].get("labels") or {}).get("controller-revision-hash")
+        is_old = any(revision and updates.get(o) not in (None, revision) for o in owners)
+        if not pod["metadata"].get("deletionTimestamp") and not owners & stale and not is_old:
             yield pod
 
 
@@ -164,6 +171,12 @@ def _is_owned(item: Json, owner: Json) -> bool:
 
 def _revision_number(replica_set: Json) -> int:
     return int((replica_set["metadata"].get("annotations") or {}).get(REVISION, 0))
+
+
+def _template(workload: Json) -> tuple[Json, Json]:
+    """What makes one ReplicaSet differ from the next; labels are left out, for they hold its hash."""
+    template = (workload.get("spec") or {}).get("template") or {}
+    return template.get("spec"), (template.get("metadata") or {}).get("annotations")
 
 
 def _template_images(workload: Json) -> tuple[str, ...]:

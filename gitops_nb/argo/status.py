@@ -51,16 +51,17 @@ def healthy_since(application: Json) -> datetime | None:
     revision does not start the time again.
     """
     health = at(application, "status", "health")
-    if health.get("status") != "Healthy" or not health.get("lastTransitionTime"):
+    if health.get("status") != "Healthy":
         return None
-    since = parse_time(health["lastTransitionTime"])
     history = history_of(application)
+    times = [health["lastTransitionTime"]] if health.get("lastTransitionTime") else []
     arrived = None
     for entry in reversed(history):
         if revisions_of(entry) != revisions_of(history[-1]):
             break
         arrived = entry
-    return max(since, parse_time(arrived["deployedAt"])) if arrived else since
+    times += [arrived["deployedAt"]] if arrived else []
+    return max(map(parse_time, times), default=None)
 
 
 def failed_resources(state: Json) -> list[str]:
