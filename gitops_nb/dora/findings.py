@@ -46,9 +46,8 @@ def title(measured: Measured) -> str:
         return f"No deployment to {environment} in this window"
     judged = [m for m in _in_order(measured) if m.change and m.change.direction != "unknown"]
     if not judged:
-        services = measured.metric("frequency").now.n or measured.services
         return (
-            f"{words.count(deployments, 'deployment')} of {words.count(services, 'service')} "
+            f"{words.count(deployments, 'deployment')} of {words.count(measured.services, 'service')} "
             f"reached {environment}; too little to compare"
         )
     clear = []
@@ -76,7 +75,7 @@ def sentence(measured: Measured) -> str:
     if not deployments:
         return "The numbers below are no data, which is not the same as zero."
     parts = []
-    if lead.has_value and lead.now.value is not None:
+    if lead.has_value and lead.now.value is not None and lead.now.low is not None:
         was = ""
         if lead.before and lead.before.value is not None:
             was = f", {words.duration(lead.before.value, like=lead.now.value)} before"
@@ -93,7 +92,7 @@ def sentence(measured: Measured) -> str:
             f"{made}, {back:,} of them rollbacks; without an incidents file nobody knows how many failed."
         )
     else:
-        parts.append(f"{made}, and {failing.counts.get('failed', 0):,} of them failed.")
+        parts.append(f"{made}; {failing.counts.get('failed', 0):,} failed.")
     return " ".join(parts)
 
 
@@ -166,14 +165,11 @@ def _open_failures(services: Sequence[Service]) -> list[Look]:
     if not opened:
         return []
     total = sum(service.still_open for service in opened)
-    verb = "is" if total == 1 else "are"
-    return [
-        Look(
-            opened[0].name if len(opened) == 1 else "",
-            f"{words.count(total, 'failed deployment')} {verb} still open: "
-            f"{_names([service.name for service in opened])}.",
-        )
-    ]
+    if len(opened) == 1:
+        failed = words.count(total, "failed deployment")
+        return [Look(opened[0].name, f"has {failed} without a good one after it.")]
+    names = _names([service.name for service in opened])
+    return [Look("", f"{total:,} failed deployments have no good one after them: {names}.")]
 
 
 def _fails_most(measured: Measured, services: Sequence[Service]) -> list[Look]:

@@ -27,7 +27,7 @@ from gitops_nb.report.words import Times
 FIRST_ROWS = 40
 """Services that stand open in the table; the others are folded."""
 _SPARK_WEEKS = 60
-_ICONS = {"up": "up", "down": "down", "flat": "flat", "unknown": "skipped"}
+_ICONS = {"up": "up", "down": "down", "flat": "flat", "unknown": ""}
 _MINUS = "\u2212"
 _DIRECTIONS = {
     "frequency": ("Less often", "More often"),
@@ -364,8 +364,8 @@ def _left_out_sentence(measured: Measured) -> str:
     counted = measured.metric("frequency").counts.get("deployments", 0)
     lead = measured.metric("lead_time").counts
     return (
-        f"{words.count(measured.seen, 'event')} of {measured.environment} seen in the window: {counted:,} are "
-        f"deployments, and {lead.get('versions', 0):,} of those have a lead time."
+        f"Seen in the window: {words.count(measured.seen, 'event')} of {measured.environment}. Counted: "
+        f"{words.count(counted, 'deployment')}, {lead.get('versions', 0):,} with a lead time."
     )
 
 

@@ -90,9 +90,9 @@ def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
         / (sum(w.period == period for w in weeks) or 1)
         for period in ("now", "before")
     }
-    title = f"About {words.number(round(means['now']))} deployments a week"
+    title = f"About {_about(means['now'])} deployments a week"
     if any(week.period == "before" for week in weeks):
-        title += f", {words.number(round(means['before']))} before"
+        title += f", {_about(means['before'])} before"
     bars = {
         "type": "bar",
         "x": [_monday(week, zone) for week in weeks],
@@ -120,7 +120,10 @@ def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
         "hoverinfo": "text",
     }
     total = sum(week.deployments for week in weeks)
-    layout = _layout(yaxis={"rangemode": "tozero", "title": {"text": "per week"}})
+    axis: dict[str, Any] = {"rangemode": "tozero", "title": {"text": "per week"}}
+    if max(week.deployments for week in weeks) <= 5:
+        axis["dtick"] = 1
+    layout = _layout(xaxis=_time_axis(measured, zone), yaxis=axis)
     layout |= _window_mark(measured, zone)
     note = f"Deployments to {measured.environment} per week, all services, n = {total:,}."
     if any(week.period == "partial" and week.deployments for week in weeks):
@@ -175,7 +178,10 @@ def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
     highs = sorted(week.lead_high_s or 0 for week in weeks)
     top = min(highs[-1], 2 * highs[(len(highs) * 3) // 4]) / size or 1
     cut = sum(high / size > top * 1.06 for high in highs)
-    layout = _layout(yaxis={"range": [0, top * 1.06], "title": {"text": unit}})
+    layout = _layout(
+        xaxis=_time_axis(measured, zone),
+        yaxis={"range": [0, top * 1.06], "title": {"text": unit}},
+    )
     layout |= _window_mark(measured, zone)
     total = sum(week.lead_n for week in weeks)
     note = (
@@ -200,8 +206,10 @@ def _services_lead(services: Sequence[Service], measured: Measured) -> Chart:
     numbers = [n for s in shown for n in (s.lead.low, s.lead.high) if n]
     low, high = min(numbers, default=1), max(numbers, default=1)
     low, high = low / 1.25, high * 1.25
-    inside = [(at, text) for at, text in _TICKS if low <= at <= high]
+    inside: list[tuple[float, str]] = [(at, text) for at, text in _TICKS if low <= at <= high]
     ticks = inside[:: math.ceil(len(inside) / 5) or 1]
+    if len(ticks) < 2:  # no two round durations lie in so narrow a range
+        ticks = [(at, words.duration(at)) for at in (low * 1.1, math.sqrt(low * high), high / 1.1)]
     layout = _layout(
         xaxis={
             "type": "log",
@@ -329,6 +337,19 @@ def _layout(
         "dragmode": False,
         "xaxis": {**axis, "showgrid": False, **(xaxis or {})},
         "yaxis": {**axis, **merged, "title": title},
+    }
+
+
+def _about(mean: float) -> str:
+    return words.number(round(mean) if mean >= 10 else mean)
+
+
+def _time_axis(measured: Measured, zone: ZoneInfo) -> dict[str, Any]:
+    """The same weeks in every chart over time, also where nothing happened."""
+    ends = (measured.weeks[0].start_s, measured.weeks[-1].end_s)
+    return {
+        "type": "date",
+        "range": [datetime.fromtimestamp(s, zone).strftime("%Y-%m-%d") for s in ends],
     }
 
 
