@@ -62,6 +62,12 @@ def reason_field(panel: Panel):
     return panel._controls[1].children[0]
 
 
+async def waited(panel: Panel, poll, timeout_s: float):
+    """A wait that does not end fails the test instead of holding it."""
+    async with asyncio.timeout(5):
+        return await wait_for_decision(panel, poll, timeout_s)
+
+
 def text(panel: Panel) -> str:
     return Page(panel._drawn).text
 
@@ -136,7 +142,7 @@ async def test_waiting_ends_with_the_answer():
     """The wait returns the decision as soon as one is there, and the panel shows it without buttons."""
     answers = iter([None, None, decided()])
     panel = make(person=Clicks().person())
-    found = await wait_for_decision(panel, lambda: next(answers), 60)
+    found = await waited(panel, lambda: next(answers), 60)
     assert found == decided()
     assert "approved" in text(panel)
     assert {control.layout.display for control in panel._controls} == {"none"}
@@ -146,7 +152,7 @@ async def test_time_out_is_no_consent():
     """When the time is over the wait returns None, and the panel neither approves nor offers to."""
     clicks = Clicks()
     panel = make(person=clicks.person())
-    assert await wait_for_decision(panel, lambda: None, 0) is None
+    assert await waited(panel, lambda: None, 0) is None
     assert clicks.done == []
     assert {control.layout.display for control in panel._controls} == {"none"}
     assert "Nothing was changed" in text(panel)
@@ -156,7 +162,7 @@ async def test_expired_request_ends_the_wait():
     """A request that has ended is not waited for, however much time is left, and shows no command."""
     late = NOW + timedelta(hours=5)
     panel = make("live", now=lambda: late)
-    assert await wait_for_decision(panel, lambda: None, 3600) is None
+    assert await waited(panel, lambda: None, 3600) is None
     shown = text(panel)
     assert "expired" in shown
     assert "gitops-nb approve" not in shown
@@ -164,20 +170,20 @@ async def test_expired_request_ends_the_wait():
 
 async def test_answer_at_the_last_moment_counts():
     """The run is asked at least once, even when no time is left."""
-    assert await wait_for_decision(make(), decided, 0) == decided()
+    assert await waited(make(), decided, 0) == decided()
 
 
 async def test_refusal_is_shown_as_such():
     """A rejected request shows as refused."""
     panel = make()
-    await wait_for_decision(panel, lambda: decided(Answer.REFUSED), 1)
+    await waited(panel, lambda: decided(Answer.REFUSED), 1)
     assert "refused" in text(panel)
 
 
 async def test_interrupted_cell_takes_its_buttons_away():
     """When the cell is interrupted, no button outlives it."""
     panel = make(person=Clicks().person())
-    task = asyncio.ensure_future(wait_for_decision(panel, lambda: None, 60))
+    task = asyncio.ensure_future(waited(panel, lambda: None, 60))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
