@@ -205,13 +205,16 @@ def test_nobody_is_there_outside_of_a_kernel():
     assert not is_interactive()
 
 
-@pytest.mark.parametrize(("allow_stdin", "there"), [(True, True), (False, False)])
-def test_a_person_is_there_when_the_frontend_takes_input(monkeypatch, allow_stdin, there):
-    """JupyterLab lets a cell ask for input; papermill and nbclient do not."""
+@pytest.mark.parametrize(
+    ("content", "there"),
+    [({"allow_stdin": True}, True), ({"allow_stdin": False}, False), ({}, False)],
+)
+def test_a_person_is_there_when_the_frontend_takes_input(monkeypatch, content, there):
+    """JupyterLab lets a cell ask for input; papermill and nbclient do not, and who says nothing is not waited for."""
 
     class Kernel:
         def get_parent(self):
-            return {"content": {"allow_stdin": allow_stdin}}
+            return {"content": content}
 
     class Shell:
         kernel = Kernel()

@@ -12,6 +12,7 @@ import pytest
 from gitops_nb.errors import RecordError
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import render, summary, write
+from gitops_nb.report.story import done
 from tests.report.run_factories import (
     HOSTILE,
     NOW,
@@ -158,6 +159,11 @@ def test_killed_run_does_not_look_finished():
         not in html
     )
     assert "In doubt" in html
+
+
+def test_effect_in_doubt_is_not_done():
+    """Only effects with a recorded result count as done."""
+    assert [effect.key for effect in done(killed().state())] == ["commit"]
 
 
 def test_one_mark_in_the_diff():
