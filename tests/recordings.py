@@ -67,7 +67,7 @@ class Recording:
         if item.get("spec") == "=":  # unchanged since the last event of this name
             item["spec"] = self.specs[key]
         else:
-            item["spec"] = self.specs[key] = _with_template(item.get("spec") or {})
+            item["spec"] = self.specs[key] = with_template(item.get("spec") or {})
         into[key] = {**item, "kind": event["kind"]}
 
 
@@ -120,7 +120,7 @@ def _trees(files: dict[str, str]) -> dict[str, dict[str, str]]:
     return trees
 
 
-def _with_template(spec: dict[str, Any]) -> dict[str, Any]:
+def with_template(spec: dict[str, Any]) -> dict[str, Any]:
     """The recordings keep only the images of a pod template; this puts them back in their place."""
     if "images" not in spec:
         return spec

@@ -361,3 +361,31 @@ def test_what_a_rollout_waits_for(status: dict[str, int], sentence: str) -> None
     found = unfinished(deployment)
     assert sentence in found
     assert bool(found) is bool(sentence)
+
+
+def test_degraded_right_after_a_fix_is_not_final() -> None:
+    """While a Deployment still shows the deadline of the release before, the fix that replaced it has not failed."""
+    recording = _ended("011-crash-short-deadline")
+    wanted = Expectation("$SHA2", "op-7")
+    assert judge(recording.snapshot("s011"), wanted).state is State.FAILED
+    deployment = recording.objects["s011", "Deployment", "web"]
+    deployment["spec"] = recordings.with_template({"replicas": 1, "images": ["example/web:v1"]})
+    deployment["metadata"]["generation"] = deployment["status"]["observedGeneration"] = 3
+    good = recording.objects["s011", "ReplicaSet", "web-55cf9554c4"]
+    good["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "3"
+    judgement = judge(recording.snapshot("s011"), wanted)
+    assert judgement.health == "Degraded"
+    assert judgement.state is State.PROGRESSING
+    assert judgement.failing == ()
+
+
+def test_missed_deadline_is_final_even_when_no_container_says_why() -> None:
+    """A release whose pods run but never become ready has failed once its own deadline has passed."""
+    recording = _ended("011-crash-short-deadline")
+    for (_, kind, _), item in recording.objects.items():
+        if kind == "Pod":
+            item["status"]["containerStatuses"] = []
+    judgement = judge(recording.snapshot("s011"), Expectation("$SHA2", "op-7"))
+    assert judgement.failing == ()
+    assert judgement.state is State.FAILED
+    assert 'Deployment web: ReplicaSet "web-6ffd6b76ff" has timed out' in judgement.sentence

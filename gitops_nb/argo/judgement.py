@@ -15,7 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from gitops_nb.argo.rollout import FailingPod, failing_pods, is_workload, unfinished, unschedulable
+from gitops_nb.argo.rollout import (
+    FailingPod,
+    failed_workloads,
+    failing_pods,
+    is_workload,
+    unfinished,
+    unschedulable,
+)
 from gitops_nb.argo.status import (
     at,
     current_images,
@@ -241,17 +248,23 @@ def _judge_status(snapshot: Snapshot, expectation: Expectation, base: Judgement)
             trouble=_join(*out_of_sync(application), base.trouble),
         )
     if base.health == "Degraded":
-        sentence = f"{name} is Degraded at {_short(expectation)}"
-        return replace(
-            base,
-            state=State.FAILED,
-            sentence=_join(sentence, base.trouble),
-            trouble=base.trouble or sentence,
-        )
+        return _judge_degraded(snapshot, expectation, base)
     if base.health != "Healthy":
         sentence = f"{name} is {base.health or 'of unknown health'} at {_short(expectation)}"
         return replace(base, sentence=_join(sentence, base.trouble))
     return _judge_workloads(snapshot, expectation, base, note=note)
+
+
+def _judge_degraded(snapshot: Snapshot, expectation: Expectation, base: Judgement) -> Judgement:
+    """Failed when a cause is there to see: right after a fix, Degraded is still about what it replaced."""
+    sentence = f"{snapshot.name} is Degraded at {_short(expectation)}"
+    causes = failed_workloads(snapshot.workloads)
+    trouble = _join(base.trouble, *causes) or sentence
+    is_failed = bool(base.failing or causes)
+    state = State.FAILED if is_failed else State.PROGRESSING
+    return replace(
+        base, state=state, sentence=_join(sentence, base.trouble, *causes), trouble=trouble
+    )
 
 
 def _judge_workloads(
@@ -308,10 +321,11 @@ def _judge_children(
     trouble = _join(own.trouble, *(judgement.trouble for judgement in judgements))
     own = replace(own, failing=(*own.failing, *failing), trouble=trouble)
     behind = [j for j in judgements if j.state is not State.DEPLOYED]
-    if own.state is not State.DEPLOYED or not behind:
-        return own
-    worst = next((j for j in behind if j.state is State.FAILED), behind[0])
-    return replace(own, state=worst.state, sentence=worst.sentence)
+    failed = [j for j in behind if j.state is State.FAILED]
+    if failed or (behind and own.state is State.DEPLOYED):
+        worst = (failed or behind)[0]
+        return replace(own, state=worst.state, sentence=worst.sentence)
+    return own
 
 
 def _has_arrived(application: Json, expectation: Expectation) -> tuple[bool, str]:

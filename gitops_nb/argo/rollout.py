@@ -109,15 +109,42 @@ def unschedulable(workloads: Sequence[Json]) -> list[str]:
     ]
 
 
+def failed_workloads(workloads: Sequence[Json]) -> list[str]:
+    """A sentence for each workload that Kubernetes itself gave up on, at its present template.
+
+    Right after a fix, a Deployment can show the deadline that the template before missed; then its message
+    names the ReplicaSet before, and nothing has failed.
+    """
+    found = []
+    for workload in filter(is_workload, workloads):
+        name = f"{workload['kind']} {workload['metadata']['name']}"
+        newest = _newest(workloads, workload)
+        for condition in (workload.get("status") or {}).get("conditions") or ():
+            message = condition.get("message", "")
+            is_late = condition.get("reason") == "ProgressDeadlineExceeded"
+            if is_late and newest is not None and f'"{newest["metadata"]["name"]}"' in message:
+                found.append(f"{name}: {message}")
+            if workload["kind"] == "Job" and condition.get("type") == "Failed":
+                found.append(f"{name}: {message}")
+    return found
+
+
+def _newest(workloads: Sequence[Json], deployment: Json) -> Json | None:
+    """The ReplicaSet of a Deployment's present template, or None while it does not exist.
+
+    The newest ReplicaSet is still the one before while the controller has not seen a new template.
+    """
+    owned = [w for w in workloads if w["kind"] == "ReplicaSet" and _is_owned(w, deployment)]
+    newest = max(owned, key=_revision_number, default=None)
+    return newest if newest is not None and _template(newest) == _template(deployment) else None
+
+
 def _current_pods(workloads: Sequence[Json]) -> Iterable[Json]:
     replica_sets = [w for w in workloads if w["kind"] == "ReplicaSet"]
     stale: set[str] = set()
     for deployment in (w for w in workloads if w["kind"] == "Deployment"):
+        newest = _newest(workloads, deployment)
         owned = [r for r in replica_sets if _is_owned(r, deployment)]
-        newest = max(owned, key=_revision_number, default=None)
-        # The newest ReplicaSet is still the one before while the controller has not seen the new template.
-        if newest is not None and _template(newest) != _template(deployment):
-            newest = None
         stale |= {r["metadata"]["name"] for r in owned if r is not newest}
     updates = {
         w["metadata"]["name"]: (w.get("status") or {}).get("updateRevision")
