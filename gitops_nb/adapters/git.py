@@ -65,6 +65,7 @@ class Git:
         self._cache = cache
         self._processes = processes
         self._author = author
+        self._held: set[tuple[str, str]] = set()
         for name, remote in remotes.items():
             if not _URL.fullmatch(remote.url):
                 raise UsageError(
@@ -228,6 +229,7 @@ class Git:
             timeout_s=_REMOTE_S,
         )
         if done.exit_code == 0:
+            self._held.add((repository, sha))
             return sha
         # The texts of a rejected push differ by server; what the remote says now does not.
         tip = self.tip(repository, branch)
@@ -295,7 +297,9 @@ class Git:
         return folder
 
     def _ensure(self, repository: str, sha: str) -> None:
-        """Makes sure the cache holds a commit."""
+        """Makes sure the cache holds a commit; commits never leave it, so each is asked for once."""
+        if (repository, sha) in self._held:
+            return
         known = self._in_cache(repository, ("cat-file", "-e", f"{_sha(sha)}^{{commit}}"))
         if known.exit_code != 0:
             self._fetch(repository)
@@ -304,6 +308,7 @@ class Git:
                 raise UnavailableError(
                     f"{repository} has no commit {sha}", hint="Was its history rewritten?"
                 )
+        self._held.add((repository, sha))
 
     def _fetch(self, repository: str) -> None:
         remote = self._remote(repository)
