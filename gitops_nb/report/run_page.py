@@ -101,9 +101,8 @@ def facts(run: RunState, known: story.Parts, times: Times) -> list[Fact]:
     if clears is not None:
         return [*items, clears]
     doubt = [effect.key for effect in run.in_doubt]
-    read_back = (
-        f"{count(len(run.effects), 'effect')}, each with a recorded result" if run.effects else ""
-    )
+    each = "with a recorded result" if len(run.effects) == 1 else "each with a recorded result"
+    read_back = f"{count(len(run.effects), 'effect')}, {each}" if run.effects else ""
     return [*items, Fact("In doubt", listed(doubt) or "Nothing", "" if doubt else read_back)]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from gitops_nb.model import Approval, Decision, Outcome, Plan, Result, Status, from_json
+from gitops_nb.model import Answer, Approval, Decision, Outcome, Plan, Result, Status, from_json
 from gitops_nb.record.fold import EffectState, RunState
 from gitops_nb.report.words import count, listed
 
@@ -190,11 +190,11 @@ def _refusal(run: RunState, known: Parts) -> tuple[str, str]:
         if known.decision
         else []
     )
-    if closed and known.decision and known.decision.answer.value == "refused":
-        gates = listed([f"“{verdict.gate}”" for verdict in closed])
-        reasons = " ".join(sentence(verdict.reason) for verdict in closed)
-        verb = "refuses" if len(closed) == 1 else "refuse"
-        return f"Gate {gates} {verb} {name}", f"{reasons} {_changed(run)}"
+    if closed and known.decision and known.decision.answer is Answer.REFUSED:
+        gates = listed([f"“{verdict.gate.replace('_', ' ')}”" for verdict in closed])
+        reasons = " ".join(dict.fromkeys(sentence(verdict.reason) for verdict in closed))
+        who = f"Gate {gates} refuses" if len(closed) == 1 else f"Gates {gates} refuse"
+        return f"{who} {name}", f"{reasons} {_changed(run)}"
     verb = "was rejected" if " rejected it" in run.reason else "was refused"
     return f"{name} {verb}", f"{sentence(run.reason)} {_changed(run)}".strip()
 
@@ -245,6 +245,8 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
             return "Next", outcome.next_step, outcome.command
         case Status.SUCCEEDED:
             return "Next", run.hint or "Nothing to do.", run.command
+    if known.decision and known.decision.answer is Answer.REFUSED:
+        return "Next", "Mend what the gates name, or wait for it, then run it again.", run.command
     return "Next", run.hint or "Read the reason, then ask again.", run.command
 
 
