@@ -73,7 +73,9 @@ class Panel:
         """Draws the card, and below it the buttons where a second person is played."""
         self.tick()
         if self._controls and running_shell() is not None:
-            box = self._widgets.VBox(self._controls)
+            box = self._widgets.VBox(
+                self._controls, layout=self._widgets.Layout(align_items="flex-start")
+            )
             self._controls_place = display_raw(box._repr_mimebundle_())
 
     def tick(self) -> None:
