@@ -87,28 +87,40 @@ class Consent:
             found.append((answered, problem))
         return found
 
-    def stale(self, state: RunState, plan: Plan, *, now: datetime) -> str:
-        """Why an open request no longer fits the plan or the time, or the empty text."""
+    def refuse_stale(self, state: RunState, plan: Plan, *, now: datetime) -> None:
+        """Refuses when an open request no longer fits the plan or the time.
+
+        Raises:
+            Refused: It says what changed.
+        """
         request = state.request
         if request is None:
-            return ""
+            return
+        problem = ""
         if request["plan_digest"] != plan.digest:
             before = request["materials"]
             changed = [k for k, v in plan.materials.items() if before.get(k) != v]
             what = f": {', '.join(changed)} changed" if changed else ""
-            return (
+            problem = (
                 f"the plan is stale{what}; it is now “{plan.summary}”, and that was not asked for"
             )
-        if now >= parse_time(request["expires"]):
-            return f"the request expired at {request['expires']}; nothing was changed"
-        return ""
+        elif now >= parse_time(request["expires"]):
+            problem = f"the request expired at {request['expires']}; nothing was changed"
+        if problem:
+            raise Refused(problem, hint="Run the runbook again and ask for a new approval.")
 
-    def expired(self, decision: Decision, *, now: datetime) -> str:
-        """Why the approvals of a decision are no longer enough, or the empty text; asked just before apply."""
-        good = {a.person for a in decision.approvals if now < a.expires}
-        if len(good) >= decision.approvals_needed:
-            return ""
-        return "the approval expired before apply could begin; nothing was changed"
+    def refuse_expired(self, decision: Decision, *, now: datetime) -> None:
+        """Refuses when the approvals of a decision are no longer enough; asked just before apply.
+
+        Raises:
+            Refused: They expired.
+        """
+        good = {approval.person for approval in decision.approvals if now < approval.expires}
+        if len(good) < decision.approvals_needed:
+            raise Refused(
+                "the approval expired before apply could begin; nothing was changed",
+                hint="Run the runbook again and ask for a new approval.",
+            )
 
     def seconds_left(self, state: RunState) -> float:
         """How long the open request still lasts."""

@@ -18,8 +18,10 @@ from gitops_nb.record.files import sha256_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, lock_holder, try_lock
+from gitops_nb.session.gate import Gate
 from gitops_nb.session.lifecycle import create, holder, runbook_of
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.run import Front, Session
 from gitops_nb.session.slices import Surroundings, slice_of
 
@@ -130,24 +132,30 @@ def _attach(
         workspace.root, directory, datetime.now(UTC), platform.incidents, workspace.time_zone
     )
     supervised = os.environ.get("GITOPS_NB_SUPERVISED") == "1"
-    session = Session(
-        workspace=workspace,
-        platform=platform,
-        directory=directory,
+    recorder = Recorder(
+        workspace,
+        directory,
         journal=journal,
         lock=lock,
+        on_record=front.on_record,
+        is_supervised=supervised,
+        who=platform.requester.name,
+    )
+    plan_only = os.environ.get("GITOPS_NB_STOP_AFTER") == "decide"
+    session = Session(
+        recorder,
+        platform,
         parts=parts,
         request=parts.request(platform.fleet, parameters, around),
-        gates=runbook.gates,
+        gate=Gate(recorder, platform, names=runbook.gates, plan_only=plan_only),
         front=front,
-        plan_only=os.environ.get("GITOPS_NB_STOP_AFTER") == "decide",
-        supervised=supervised,
     )
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"
-    front.on_record(
-        journal.append(
-            "attempt", number=len(state.attempts) + 1, front=name, **holder(platform.requester.name)
-        )
+    recorder.append(
+        "attempt",
+        number=len(state.attempts) + 1,
+        front=name,
+        **holder(platform.requester.name),
     )
     return session
 

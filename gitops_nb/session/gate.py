@@ -1,0 +1,156 @@
+"""The gate between plan and apply: gates asked, decision made, approval waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
+from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, to_json
+from gitops_nb.policy import Rules, decide
+from gitops_nb.session.consent import Consent
+from gitops_nb.session.platform import Platform
+from gitops_nb.session.recorder import Recorder
+
+Wait = Callable[[Callable[[], Decision | None], float], Awaitable[Decision | None]]
+"""Shows a panel and polls until there is a decision or the seconds are over."""
+
+_STATUS = {Answer.WAITING: Status.WAITING, Answer.REFUSED: Status.REFUSED}
+
+
+class Gate:
+    """Decides about one run's plan.
+
+    Args:
+        recorder: Of the run.
+        platform: Its handles.
+        names: Gates that have to be answered.
+        plan_only: Stop after the decision, whatever it is.
+    """
+
+    def __init__(
+        self, recorder: Recorder, platform: Platform, *, names: Sequence[str], plan_only: bool
+    ) -> None:
+        self._recorder = recorder
+        self._platform = platform
+        self._names = names
+        self._plan_only = plan_only
+        self._consent = Consent(platform, recorder.directory, recorder.append)
+
+    def decide(self, plan: Plan, rules: Rules, ask: Callable[[], tuple[Verdict, ...]]) -> Decision:
+        """Asks the gates and decides, as one recorded step.
+
+        Returns:
+            Allowed, nothing to do, or waiting.
+
+        Raises:
+            Refused: A gate is closed, somebody rejected, a twin is active, or an approved plan went stale.
+            PlannedOnly: The run was asked to stop here.
+        """
+        with self._recorder.step("decide", StepKind.READ) as took_ms:
+            verdicts = ask() if not plan.is_empty else ()
+            decision = self._decision(plan, rules, verdicts)
+            may_go_on = decision.answer in (Answer.ALLOWED, Answer.WAITING)
+            if may_go_on and not self._plan_only:
+                self._consent.refuse_stale(self._recorder.state, plan, now=datetime.now(UTC))
+                self._consent.refuse_twins(
+                    self._recorder.workspace.reports, self._recorder.state, plan
+                )
+            self._record(decision, took_ms=took_ms())
+        if self._plan_only and decision.answer is not Answer.REFUSED:
+            reasons = "; ".join(decision.reasons)
+            self._recorder.stop(PlannedOnly(f"planned only: {plan.summary}; {reasons}"))
+        return decision
+
+    async def wait(
+        self, plan: Plan, rules: Rules, decision: Decision, wait: Wait | None
+    ) -> Decision:
+        """Writes the request, and waits where a person can be waited for.
+
+        Raises:
+            WaitingForApproval: Nobody is here to wait; the run continues with ``gitops-nb resume``.
+            Refused: Somebody rejected, or nobody answered in time.
+        """
+        recorder = self._recorder
+        if recorder.state.request is None:
+            self._consent.request(
+                recorder.state, plan, rules=rules, requester=self._platform.requester
+            )
+        missing = decision.approvals_needed - len(decision.approvals)
+        reason = f"waiting for {missing} approval{'' if missing == 1 else 's'} of {plan.summary}"
+        command = f"gitops-nb approve {recorder.run}"
+        hint = f"Another person runs `{command}`, then `gitops-nb resume {recorder.run}`."
+        recorder.append("waiting", reason=reason, command=command, hint=hint)
+        if wait is None:
+            recorder.pause()
+            raise WaitingForApproval(reason, hint=hint)
+
+        def poll() -> Decision | None:
+            now = self._decision(plan, rules, decision.verdicts)
+            return now if now.answer is not Answer.WAITING else None
+
+        try:
+            answered = await wait(poll, self._consent.seconds_left(recorder.state))
+        except BaseException:
+            # The person stopped the cell: the request stays open, and a terminal may go on with the run.
+            recorder.pause()
+            raise
+        if answered is None:
+            recorder.stop(
+                Refused(
+                    "nobody approved before the request expired; nothing was changed",
+                    hint="Run the runbook again to ask anew.",
+                )
+            )
+        self._record(answered)
+        return answered
+
+    def still_holds(self, decision: Decision) -> None:
+        """Asked just before apply.
+
+        Raises:
+            Refused: The approvals expired meanwhile.
+        """
+        self._consent.refuse_expired(decision, now=datetime.now(UTC))
+
+    def _decision(self, plan: Plan, rules: Rules, verdicts: tuple[Verdict, ...]) -> Decision:
+        approvals, rejections = self._consent.answers(
+            self._recorder.state, rules, now=datetime.now(UTC)
+        )
+        return decide(
+            plan,
+            verdicts,
+            rules=rules,
+            gates=self._names,
+            requester=self._platform.requester,
+            approvals=approvals,
+            rejections=rejections,
+        )
+
+    def _record(self, decision: Decision, *, took_ms: int = 0) -> None:
+        """Records a decision with what it rests on; a refusal ends the run."""
+        recorder = self._recorder
+        recorder.save_evidence("decide", decision)
+        if decision.answer is Answer.ALLOWED:
+            for approval in decision.approvals:
+                recorder.append("approval", **to_json(approval))
+        recorder.append("decision", **to_json(decision))
+        reasons = "; ".join(decision.reasons)
+        recorder.append(
+            "step",
+            step="decide",
+            status=_STATUS.get(decision.answer, Status.SUCCEEDED),
+            sentence=reasons,
+            value=decision,
+            took_ms=took_ms,
+        )
+        if decision.answer is Answer.REFUSED:
+            recorder.stop(Refused(reasons, hint=_when(decision)))
+
+
+def _when(decision: Decision) -> str:
+    """When the closed gates could open, as far as they know."""
+    opens = [v.clears_at for v in decision.verdicts if not v.passed and v.clears_at]
+    if not opens:
+        return "See the gates in the report."
+    return f"It could clear at {max(opens):%Y-%m-%d %H:%M} UTC."

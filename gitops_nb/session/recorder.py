@@ -1,0 +1,179 @@
+"""The writing side of one run: journal, lock, evidence, and how a run ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConflictError, ExitCode, GitOpsError
+from gitops_nb.model import Status, StepKind, to_json
+from gitops_nb.record.effects import JournalEffects
+from gitops_nb.record.files import replace_file
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Journal, Record
+from gitops_nb.record.runs import Lock, lock_holder, try_lock
+from gitops_nb.session.lifecycle import STATUS_OF, close_run, holder
+
+
+class Recorder:
+    """One run, open for writing.
+
+    Args:
+        workspace: Where the run is.
+        directory: Its run directory.
+        journal: Its open journal.
+        lock: Its lock, held.
+        on_record: Told after each record.
+        is_supervised: True when the engine writes the reports after the kernel has ended.
+        who: Who holds the lock, for people.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        directory: Path,
+        *,
+        journal: Journal,
+        lock: Lock,
+        on_record: Callable[[Record], None],
+        is_supervised: bool,
+        who: str,
+    ) -> None:
+        self.workspace = workspace
+        self.directory = directory
+        self._journal = journal
+        self._lock = lock
+        self._on_record = on_record
+        self._is_supervised = is_supervised
+        self._who = who
+        self._target_lock: Lock | None = None
+        self._is_closed = False
+
+    @property
+    def run(self) -> str:
+        """Id of the run."""
+        return self.directory.name
+
+    @property
+    def state(self) -> RunState:
+        """What the journal says now."""
+        return fold(self._journal.records)
+
+    def append(self, kind: str, /, **body: Any) -> Record:
+        """Appends to the journal and tells whoever watches."""
+        record = self._journal.append(kind, **body)
+        self._on_record(record)
+        return record
+
+    def effects(self, step: str) -> JournalEffects:
+        """The recorder of a step's effects."""
+        return JournalEffects(self._journal, self.append, step=step)
+
+    @contextmanager
+    def step(self, name: str, kind: StepKind) -> Iterator[Callable[[], int]]:
+        """Records a step as running, and as failed with the end of the run when the block raises.
+
+        Yields a function that tells the milliseconds since the step began.
+        """
+        self.append("step", step=name, kind=kind, status=Status.RUNNING)
+        begun = time.monotonic()
+
+        def took_ms() -> int:
+            return int((time.monotonic() - begun) * 1000)
+
+        try:
+            yield took_ms
+        except BaseException as error:  # the step recorder: nothing may end a step unrecorded
+            self._fail(name, error, took_ms())
+            raise
+
+    def save_evidence(self, name: str, value: Any) -> None:
+        """Writes a step's value beside the journal, for people and programs that read files."""
+        folder = self.directory / "evidence"
+        folder.mkdir(exist_ok=True)
+        text = json.dumps(to_json(value), indent=2, ensure_ascii=False, sort_keys=True)
+        replace_file(folder / f"{name}.json", f"{text}\n".encode("utf-8", "backslashreplace"))
+
+    def hold_target(self, name: str) -> str:
+        """Takes the lock of what an apply changes; returns who holds it instead, or the empty text."""
+        if self._target_lock is None:
+            self._target_lock = try_lock(self.workspace.reports, name, holder(self.run))
+        if self._target_lock is not None:
+            return ""
+        return str(lock_holder(self.workspace.reports, name).get("who", "another run"))
+
+    def stop(self, stop: GitOpsError) -> NoReturn:
+        """Ends the run on purpose and raises what says so."""
+        self.end(stop.exit_code, reason=stop.message, hint=stop.hint)
+        raise stop
+
+    def end(self, code: ExitCode, *, reason: str, hint: str = "", command: str = "") -> None:
+        """Records the end; unless an engine does it later, writes the reports and seals the run."""
+        status = STATUS_OF.get(code, Status.FAILED)
+        self.append(
+            "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=command
+        )
+        if self._target_lock:
+            self._target_lock.release()
+            self._target_lock = None
+        self.pause()
+
+    def pause(self) -> None:
+        """Writes the reports and lets go of the run; a supervised run leaves that to the engine."""
+        if not self._is_supervised:
+            close_run(self.workspace, self.directory, self._journal)
+            self.close()
+
+    def close(self) -> None:
+        """Lets go of the run, so that another process may go on with it; what was recorded stays readable."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._journal.close()
+            self._lock.release()
+
+    def reopen(self) -> bool:
+        """A cell that is run again after the run had ended begins a new attempt; returns whether one began.
+
+        Raises:
+            ConflictError: Another process works on the run.
+        """
+        if self._is_closed:
+            lock = try_lock(self.workspace.reports, self.run, holder(self._who))
+            if lock is None:
+                other = lock_holder(self.workspace.reports, self.run)
+                raise ConflictError(
+                    f"{self.run} is open in process {other.get('pid', '?')}",
+                    hint="Wait for it to end.",
+                )
+            self._lock = lock
+            self._journal = Journal.open(self.directory)
+            self._is_closed = False
+        if not self.state.ended:
+            return False
+        number = len(self.state.attempts) + 1
+        self.append("attempt", number=number, front="notebook, cell run again", who=self._who)
+        return True
+
+    def _fail(self, name: str, error: BaseException, took_ms: int) -> None:
+        """Records a step that raised, and ends the run."""
+        if self.state.ended:
+            return  # it ended itself, on purpose
+        if isinstance(error, GitOpsError):
+            code, message, hint = error.exit_code, error.message, error.hint
+        elif isinstance(error, KeyboardInterrupt):
+            code, message = ExitCode.INTERRUPTED, f"interrupted during {name}"
+            hint = f"Continue with `gitops-nb resume {self.run}`."
+        else:
+            code, message = ExitCode.INTERNAL, f"{type(error).__name__}: {error}"
+            hint = "This is a defect of gitops_nb or of its surroundings."
+        status = STATUS_OF.get(code, Status.FAILED)
+        self.append("step", step=name, status=status, sentence=message, took_ms=took_ms)
+        if self.state.in_doubt:
+            code = ExitCode.NEEDS_ATTENTION
+            hint = f"Run `gitops-nb resume {self.run}`: it finds out, and does nothing twice."
+        self.end(code, reason=message, hint=hint)
