@@ -191,7 +191,9 @@ class Panel:
         )
         no = self._widgets.Button(description=f"reject as {name} ({role})", layout=wide)
         reason = self._widgets.Text(placeholder="reason for a rejection", layout=wide)
-        rejection = self._widgets.HBox([reason, no])
+        rejection = self._widgets.HBox(
+            [reason, no], layout=self._widgets.Layout(flex_flow="row wrap")
+        )
         yes.on_click(lambda _: self._act(second.approve, yes, no))
         no.on_click(lambda _: self._reject(second, reason.value, yes, no))
         return [yes, rejection]
