@@ -105,8 +105,9 @@ async def _execute(
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    from gitops_nb.client import Client
 
     document = nbformat.read(notebook, as_version=4)
     inject_parameters(document, parameters)
@@ -130,7 +131,7 @@ async def _execute(
             display_name="gitops_nb",
             language="python",
         )
-        client = NotebookClient(
+        client = Client(
             document,
             km=manager,
             timeout=None,
@@ -141,14 +142,16 @@ async def _execute(
             on_cell_executed=lambda **_: save(),
             resources={"metadata": {"path": str(cwd)}},
         )
-        task = asyncio.ensure_future(client.async_execute(env=dict(environment), cleanup_kc=True))
+        task = asyncio.ensure_future(client.async_execute(env=dict(environment)))
         _stop_at_signal(signals, manager, task)
         try:
-            # A failing cell, a timeout and a dead kernel all end here; what they mean stands in the journal.
+            # A failing cell, a timeout, a dead kernel and one that never became ready (RuntimeError) all end
+            # here; what they mean stands in the journal.
             with contextlib.suppress(
                 CellExecutionError,
                 CellTimeoutError,
                 DeadKernelError,
+                RuntimeError,
                 asyncio.CancelledError,
                 _Cancelled,
             ):

@@ -61,7 +61,6 @@ def test_install_init_and_run_in_an_empty_environment(wheel, tmp_path):
         "capture_output": True,
         "text": True,
         "timeout": 180,
-        "check": False,
         "env": dict(os.environ),
     }
     assert subprocess.run((command, "init", "team"), check=False, **inside).returncode == 0
