@@ -10,10 +10,11 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gitops_nb.model import Answer, Applied, Decision, Json, Outcome, Plan, Result, to_json
+from gitops_nb.model import Answer, Applied, Decision, Json, Outcome, Plan, Result, Status, to_json
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import diff, story
 from gitops_nb.report.layout import environment
@@ -82,6 +83,14 @@ def outcome_card(outcome: Outcome) -> str:
 def run_card(run: RunState, report: str = "") -> str:
     """A run as it stands now; ``report`` is a relative link to its report, "" when there is none yet."""
     return macro("run_card", run=run, told=story.tell(run), facts=_run_facts(run), report=report)
+
+
+def session_card(run: RunState, report: str = "") -> str:
+    """A run as the session that holds it shows it: while it goes on, it is open and not unfinished."""
+    if run.status is not Status.RUNNING:
+        return run_card(run, report)
+    told = replace(story.tell(run), word="open", title=_session_title(run), sentence="", command="")
+    return macro("run_card", run=run, told=told, facts=_run_facts(run), report="")
 
 
 def value_card(value: Any) -> str:
@@ -164,8 +173,8 @@ def register_formatters(
         _register(
             ipython,
             session,
-            lambda value: run_card(state(value), report(state(value))),
-            lambda value: text_card(state(value)),
+            lambda value: session_card(state(value), report(state(value))),
+            lambda value: _session_text(state(value)),
         )
 
 
@@ -224,6 +233,17 @@ def _run_facts(run: RunState) -> list[Pair]:
         if step.ended
     ]
     return [fact for fact in facts if fact[1]]
+
+
+def _session_title(run: RunState) -> str:
+    where = f" in {run.environment}" if run.environment else ""
+    return f"{run.opened.get('title') or run.runbook}: {story.subject(run)}{where}"
+
+
+def _session_text(run: RunState) -> str:
+    if run.status is not Status.RUNNING:
+        return text_card(run)
+    return f"open: {one_line(_session_title(run))}\n  run {one_line(run.run)}"
 
 
 def _flat(result: Mapping[str, Json]) -> str:

@@ -128,6 +128,15 @@ def test_session_shows_its_run():
     assert "gitops-nb approve" in bundle["text/plain"]
 
 
+def test_open_session_is_not_called_unfinished():
+    """While its run goes on, the session shows as open, not as a run whose end is missing."""
+    run = SCENARIOS["killed"]().state()
+    page = Page(cards.session_card(run))
+    assert "Promotion: checkout in production" in page.text
+    assert "no end is recorded" not in page.text
+    assert "no end is recorded" in Page(cards.run_card(run)).text
+
+
 def test_without_ipython_nothing_is_registered():
     """Outside of IPython registration does nothing."""
     cards.register_formatters(None)
