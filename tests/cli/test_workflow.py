@@ -1,0 +1,78 @@
+"""The CI workflow that `init` writes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from gitops_nb import __version__
+from gitops_nb.cli.github import markdown
+from gitops_nb.cli.initialising import workspace_files
+
+NAME = ".github/workflows/runbook.yml"
+
+
+def test_actions_are_pinned_and_inputs_never_reach_a_shell():
+    """Each action by its commit; no expression inside a script; the least permissions; no run is cancelled."""
+    text = workspace_files()[NAME].decode()
+    workflow = yaml.safe_load(text)
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", name) for name in used)
+    scripts = [
+        step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step
+    ]
+    assert all("${{" not in script for script in scripts)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["concurrency"]["cancel-in-progress"] is False
+    assert f"gitops-nb=={__version__}" in text
+    assert {"run", "resume"} == set(workflow["jobs"])
+
+
+def test_the_run_gets_the_runners_signals():
+    """`exec`: the shell that a step starts would keep SIGINT and SIGTERM to itself."""
+    text = workspace_files()[NAME].decode()
+    assert re.findall(r"run: (.*gitops-nb (?:run|resume).*)", text) == [
+        'exec gitops-nb run "$RUNBOOK" -f "$RUNNER_TEMP/parameters.yaml"',
+        "exec gitops-nb resume last",
+    ]
+
+
+def test_actionlint_has_no_complaint(tmp_path):
+    """The workflow is valid for GitHub Actions; skipped where actionlint is not on the PATH."""
+    if shutil.which("actionlint") is None:
+        pytest.skip("no actionlint on the PATH: the workflow is not linted here")
+    path = tmp_path / "runbook.yml"
+    path.write_bytes(workspace_files()[NAME])
+    done = subprocess.run(("actionlint", str(path)), capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+def test_a_waiting_run_tells_github(workspace, tmp_path):
+    """Outputs for later steps, and a summary that says "waiting"."""
+    output, summary = tmp_path / "output", tmp_path / "summary"
+    done = workspace.run(
+        "run", "promotion", "-p", "application=checkout", GITHUB_OUTPUT=str(output), GITHUB_STEP_SUMMARY=str(summary)
+    )  # fmt: skip
+    assert done.returncode == 2
+    lines = dict(line.split("=", 1) for line in output.read_text().splitlines())
+    assert lines["exit_code"] == "2"
+    assert lines["status"] == "waiting"
+    assert "waiting for approval" in summary.read_text()
+    assert f"gitops-nb approve {lines['run']}" in summary.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[x](javascript:1)", "<img src=x>", "a|b", "```", "# x", "@team", "![i](http://e)", "\n## y"],
+)
+def test_markdown_of_others_is_inert(text):
+    """Every character with a meaning is escaped; line ends become visible."""
+    escaped = markdown(text)
+    assert "\n" not in escaped
+    assert re.search(r"(?<!\\)[\[\]<>|`#@!]", escaped) is None

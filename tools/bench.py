@@ -1,0 +1,131 @@
+"""make bench: what the documents state about speed, measured; one JSON document on stdout.
+
+Times are medians of interleaved runs on this machine; compare ratios inside one run, not seconds across machines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gitops_nb.catalog import strict_yaml
+from gitops_nb.cli.initialising import create_workspace
+from gitops_nb.errors import ConfigurationError
+from gitops_nb.record.journal import Journal
+from gitops_nb.record.verify import verify_run
+
+BIN = Path(sys.executable).parent
+ROUNDS = 5
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long one call takes."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def interleaved(**actions: Callable[[], object]) -> dict[str, float]:
+    """Median of each action, taken in turns."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(ROUNDS):
+        for name, action in actions.items():
+            times[name].append(seconds(action))
+    return {name: round(statistics.median(values), 3) for name, values in times.items()}
+
+
+def process(*argv: str, cwd: Path) -> Callable[[], object]:
+    """Runs one command, whatever its exit code."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GITOPS_NB_")}
+    return lambda: subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, check=False)
+
+
+def bench_commands(root: Path) -> dict[str, float]:
+    """Wall seconds of the light commands, with a bare interpreter beside them."""
+    command = str(BIN / "gitops-nb")
+    return interleaved(
+        python=process(sys.executable, "-c", "pass", cwd=root),
+        help=process(command, "--help", cwd=root),
+        list=process(command, "list", cwd=root),
+        refuse_parameter=process(command, "run", "promotion", "-p", "application=nope", cwd=root),
+    )
+
+
+def bench_run(root: Path) -> dict[str, float]:
+    """Wall seconds of one planned promotion, by our engine and by the papermill command."""
+    command = str(BIN / "gitops-nb")
+    notebook = ("notebooks/promotion.ipynb", "out.ipynb", "-p", "application", "checkout")
+    times = interleaved(
+        gitops_nb=process(
+            command, "run", "promotion", "-p", "application=checkout", "--plan", cwd=root
+        ),
+        papermill=process(str(BIN / "papermill"), *notebook, cwd=root),
+    )
+    return {**times, "ratio": round(times["gitops_nb"] / times["papermill"], 2)}
+
+
+def bench_journal(folder: Path) -> dict[str, float]:
+    """Milliseconds to append one durable record of 2 kB, and to verify 1,000 of them."""
+    folder.mkdir()
+    journal = Journal.open(folder)
+    journal.append("opened", run=folder.name, steps=["x"])
+    times = [
+        seconds(lambda: journal.append("step", step="x", status="running", text="y" * 2000))
+        for _ in range(1000)
+    ]
+    journal.close()
+    return {
+        "append_p50_ms": round(statistics.median(times) * 1000, 2),
+        "append_p95_ms": round(statistics.quantiles(times, n=20)[18] * 1000, 2),
+        "verify_1000_s": round(seconds(lambda: verify_run(folder)), 3),
+    }
+
+
+def bench_refusals() -> dict[str, float]:
+    """Milliseconds to refuse YAML that surprises."""
+    bombs = {
+        "deep": b"[" * 100_000,
+        "large": b"a" * (128 * 1024 + 1),
+        "alias": b"a: &a [x]\nb: *a\n",
+        "duplicate_late": b"".join(b"k%d: 1\n" % i for i in range(12_000)) + b"k0: 2\n",
+    }
+
+    def refuse(content: bytes) -> None:
+        try:
+            strict_yaml.parse(content, name="x")
+        except ConfigurationError:
+            return
+        raise AssertionError("not refused")
+
+    return {
+        name: round(seconds(lambda c=content: refuse(c)) * 1000, 1)
+        for name, content in bombs.items()
+    }
+
+
+def main() -> None:
+    """Prints everything as JSON."""
+    with tempfile.TemporaryDirectory(prefix="gitops-nb-bench-") as folder:
+        root = Path(folder, "team")
+        create_workspace(root)
+        subprocess.run(
+            (str(BIN / "gitops-nb"), "doctor"), cwd=root, check=True, capture_output=True
+        )
+        result = {
+            "commands_s": bench_commands(root),
+            "run_s": bench_run(root),
+            "journal": bench_journal(Path(folder, "20260101T000000Z-bench-0000")),
+            "refuse_yaml_ms": bench_refusals(),
+        }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
