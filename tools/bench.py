@@ -5,6 +5,8 @@ Times are medians of interleaved runs on this machine; compare ratios inside one
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import statistics
@@ -114,7 +116,8 @@ def main() -> None:
     """Prints everything as JSON."""
     with tempfile.TemporaryDirectory(prefix="gitops-nb-bench-") as folder:
         root = Path(folder, "team")
-        create_workspace(root)
+        with contextlib.redirect_stdout(io.StringIO()):
+            create_workspace(root)
         subprocess.run(
             (str(BIN / "gitops-nb"), "doctor"), cwd=root, check=True, capture_output=True
         )

@@ -1,11 +1,5 @@
 """What people see of a run: report.html, report.json and the index, folds over its journal and nothing else.
 
-``write`` and ``write_index`` put them on disk; ``render``, ``summary`` and ``index`` are the pure functions behind.
+``files.write`` and ``files.write_index`` put them on disk; ``run_page.render``, ``document.summary`` and
+``index_page.index`` are the pure functions behind. Nothing is imported here: ``gitops-nb list`` needs only ``text``.
 """
-
-from gitops_nb.report.document import summary
-from gitops_nb.report.files import write, write_index
-from gitops_nb.report.index_page import index
-from gitops_nb.report.run_page import render
-
-__all__ = ["index", "render", "summary", "write", "write_index"]
