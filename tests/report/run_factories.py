@@ -188,7 +188,7 @@ def waiting(script: Script | None = None, of: Plan | None = None) -> Script:
     script = opened(script or Script())
     of = of or plan()
     planned(script, of)
-    script.step("decide", 0.1, "1 of 1 approvals missing")
+    script.step("decide", 0.1, "1 of 1 approvals missing", status=Status.WAITING)
     script.add("decision", **decision(of, Answer.WAITING, "1 of 1 approvals missing"))
     requested(script, of)
     return script.add(
@@ -344,6 +344,7 @@ def rejected() -> Script:
         "not before the load test",
     )
     script.add("approval", **to_json(no))
+    script.add("step", step="decide", status=Status.REFUSED, sentence="tomas-b rejected it")
     return script.add(
         "ended",
         status=Status.REFUSED,
