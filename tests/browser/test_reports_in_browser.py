@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from gitops_nb.report import index, render
+from gitops_nb.report.index_page import index
 from gitops_nb.report.layout import asset
+from gitops_nb.report.run_page import render
 from tests.report.run_factories import NOW, SCENARIOS, ZONE
 
 pytestmark = pytest.mark.browser

@@ -7,7 +7,8 @@ import time
 from dataclasses import replace
 
 from gitops_nb.model import Status
-from gitops_nb.report import index, write_index
+from gitops_nb.report.files import write_index
+from gitops_nb.report.index_page import index
 from tests.report.run_factories import NOW, SCENARIOS, ZONE, hostile, succeeded, waiting
 from tests.report.test_run_report import Page
 

@@ -11,7 +11,9 @@ import pytest
 
 from gitops_nb.errors import RecordError
 from gitops_nb.record.fold import RunState
-from gitops_nb.report import render, summary, write
+from gitops_nb.report.document import summary
+from gitops_nb.report.files import write
+from gitops_nb.report.run_page import render
 from gitops_nb.report.story import done
 from tests.report.run_factories import (
     HOSTILE,
