@@ -92,11 +92,8 @@ def not_asked(gate: str, rules: Rules) -> Verdict:
 def destructive_change(rules: Rules, plan: Plan) -> Verdict:
     """Passes when nothing is deleted or replaced, or the policy allows that."""
     lost = [change.address for change in plan.changes if change.is_destructive]
-    counted = (
-        f"{len(plan.changes)} of {len(plan.changes)} changes"
-        if lost
-        else f"{len(plan.changes)} changes"
-    )
+    count = len(plan.changes)
+    counted = f"{count} change{'' if count == 1 else 's'}"
     if not lost:
         return Verdict(
             "destructive_change", passed=True, reason=f"{counted}, nothing is deleted or replaced"

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gitops_nb.imports import skip_slow_imports
+
 if TYPE_CHECKING:
     from gitops_nb.notebook.front import open_session
 
 __all__ = ["open_session"]
+
+# In a kernel that JupyterLab or papermill started, this is the first line of ours that runs.
+skip_slow_imports()
 
 
 def __getattr__(name: str) -> Any:

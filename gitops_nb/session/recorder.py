@@ -118,9 +118,7 @@ class Recorder:
         self.append(
             "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=command
         )
-        if self._target_lock:
-            self._target_lock.release()
-            self._target_lock = None
+        self._release_target()
         self.pause()
 
     def pause(self) -> None:
@@ -133,6 +131,7 @@ class Recorder:
         """Lets go of the run, so that another process may go on with it; what was recorded stays readable."""
         if not self._is_closed:
             self._is_closed = True
+            self._release_target()
             self._journal.close()
             self._lock.release()
 
@@ -158,6 +157,11 @@ class Recorder:
         number = len(self.state.attempts) + 1
         self.append("attempt", number=number, front="notebook, cell run again", who=self._who)
         return True
+
+    def _release_target(self) -> None:
+        if self._target_lock:
+            self._target_lock.release()
+            self._target_lock = None
 
     def _fail(self, name: str, error: BaseException, took_ms: int) -> None:
         """Records a step that raised, and ends the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -109,6 +110,25 @@ def test_wrong_parameters_are_refused_before_anything_heavy():
     """An unknown parameter is answered without pydantic, kernel or sandbox."""
     heavy = {"pydantic", "rich", "pandas", "nbclient", "jupyter_client", "kubernetes"}
     assert loaded_by("run", "promotion", "-p", "aplication=checkout") & heavy == set()
+
+
+def test_no_process_of_ours_imports_the_slow_grammar(tmp_path):
+    """Where JupyterLab brought rfc3987_syntax, engine, kernel and notebooks do without it."""
+    (tmp_path / "rfc3987_syntax.py").write_text("raise SystemExit('imported')\n")
+    code = "import sys\nimport gitops_nb.notebook\nimport nbformat\nimport jsonschema._format\n"
+    done = subprocess.run(
+        (sys.executable, "-c", code), env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=60
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert loaded_without(tmp_path, "import jsonschema._format\n") == "imported"
+
+
+def loaded_without(folder, code: str) -> str:
+    """What the same interpreter prints without gitops_nb: the import would really happen."""
+    done = subprocess.run(
+        (sys.executable, "-c", code), env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False, timeout=60
+    )  # fmt: skip
+    return done.stderr.strip()
 
 
 def test_the_wheel_has_no_pth_file():

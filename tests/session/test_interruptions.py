@@ -1,0 +1,78 @@
+"""A run that is cut off: what is known, what is in doubt, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.errors import ExitCode
+from gitops_nb.model import Status
+from gitops_nb.record.runs import read_run
+from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.recorder import Recorder
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing of ours catches it, and nothing is recorded after it."""
+
+
+@pytest.fixture
+def approved(runner):
+    """A promotion that waits with a good approval."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    return waiting.run
+
+
+def cut_off(runner, monkeypatch, run, *, where):
+    """Kills the run at a point of its commit; leaves the record as a killed process does."""
+    module = importlib.import_module(
+        "gitops_nb.promotion.apply"
+    )  # the package's `apply` is the verb
+    real = module._commit
+
+    def commit(writers, plan):
+        if where == "before":
+            raise Killed
+        real(writers, plan)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_commit", commit)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with pytest.raises(Killed):
+            runner.promote(run=run)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_killed_commit_is_found_out_and_never_repeated(runner, approved, monkeypatch, where):
+    """Killed before or after the push: the run is in doubt, resume asks Git, and there is one commit."""
+    before = runner.tip()
+    cut_off(runner, monkeypatch, approved, where=where)
+    assert recover(find_workspace(runner.workspace.root)) == (approved,)
+    state = read_run(runner.workspace.reports / approved)
+    assert state.status is Status.NEEDS_ATTENTION
+    assert state.exit_code == ExitCode.NEEDS_ATTENTION
+    assert [effect.key for effect in state.in_doubt] == ["commit"]
+    assert "commit" in state.reason
+    done, stop = runner.promote(run=approved)
+    assert stop is None
+    assert done.status is Status.SUCCEEDED
+    log = runner.platform().git.log("platform-config", runner.tip(), limit=5)
+    ours = [commit.sha for commit in log if commit.trailers.get("Gitops-Nb-Run") == approved]
+    assert len(ours) == 1
+    assert log[1].sha == before
+    assert next(e for e in done.effects if e.key == "commit").adopted is (where == "after")
+
+
+def test_after_the_first_intent_the_plan_comes_from_the_journal(runner, approved, monkeypatch):
+    """The world moved meanwhile; what was approved and begun is what is finished."""
+    cut_off(runner, monkeypatch, approved, where="after")
+    planned = read_run(runner.workspace.reports / approved).plan_digest
+    recover(find_workspace(runner.workspace.root))
+    done, stop = runner.promote(run=approved)
+    assert stop is None
+    assert done.plan_digest == planned
+    assert done.outcome["result"] == "deployed"
