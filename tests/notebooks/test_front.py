@@ -1,0 +1,72 @@
+"""A session as a notebook opens it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from gitops_nb.errors import WaitingForApproval
+from gitops_nb.model import Answer, Decision, Status
+from gitops_nb.notebook import front, open_session
+from gitops_nb.notebook.front import report_link, second_person
+from gitops_nb.promotion import apply, gates, observe, plan, verify
+
+
+@pytest.fixture
+def session(workspace, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", None)
+    opened = open_session("promotion", workspace=workspace.root, application="checkout")
+    yield opened
+    opened.close()
+
+
+async def test_headless_it_never_waits(session, capsys):
+    """Without a person in front the gate ends the run as waiting, and each step has left one line of text."""
+    session.step(observe)
+    session.step(plan)
+    with pytest.raises(WaitingForApproval):
+        await session.gate(gates)
+    assert session.state.status is Status.WAITING
+    assert session.state.effects == ()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].split()[-1] for line in lines] == ["observe", "plan", "decide"]
+
+
+async def test_second_person_signs_what_the_session_accepts(session, monkeypatch):
+    """What the panel's approve button does is a signed approval by another person that the session's own check accepts."""
+    monkeypatch.setattr(front.NotebookFront, "is_interactive", True)
+    shown: list[str] = []
+
+    async def click(panel, poll, timeout_s: float) -> Decision | None:
+        shown.append(panel.html())
+        assert poll() is None
+        assert timeout_s > 0
+        panel._second.approve()
+        return poll()
+
+    monkeypatch.setattr(front, "wait_for_decision", click)
+    session.step(observe)
+    session.step(plan)
+    decision = await session.gate(gates)
+    assert decision.answer is Answer.ALLOWED
+    assert decision.approvals[0].person == session.platform.second_person
+    assert session.state.request_digest.removeprefix("sha256:")[:4] in shown[0]
+    session.step(apply)
+    session.step(verify)
+    assert session.finish().status is Status.SUCCEEDED
+
+
+def test_live_mode_has_no_second_person(session, monkeypatch):
+    """A platform without a second person gives the panel nobody to play."""
+    assert second_person(session) is not None
+    live = type("Platform", (), {"second_person": "", "signing_key": session.platform.signing_key})
+    monkeypatch.setattr(session, "platform", live)
+    assert second_person(session) is None
+
+
+def test_link_only_to_a_report_that_is_there(session):
+    """A run has no link before its report is written; headless it lies beside the notebook."""
+    assert report_link(session.directory, session.state) == ""
+    (session.directory / "report.html").write_text("a report")
+    assert report_link(session.directory, session.state) == "report.html"
