@@ -51,7 +51,14 @@ def test_links_are_relative_to_the_run_directories():
     """Every row links to its own report below this folder."""
     runs = all_kinds()
     links = [a["href"] for a in Page(index(runs, NOW, ZONE)).tags("a") if a["href"] != "#main"]
-    assert sorted(links) == sorted(f"{run.run}/report.html" for run in runs)
+    assert sorted(links) == sorted(f"./{run.run}/report.html" for run in runs)
+
+
+def test_run_id_cannot_become_an_address():
+    """A run id that looks like an address stays a path below this folder."""
+    run = replace(waiting().state(), run="javascript:alert(1)?#")
+    html = index([run], NOW, ZONE)
+    assert 'href="./javascript%3Aalert%281%29%3F%23/report.html"' in html
 
 
 def test_newest_first():
