@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # Free of the person's own settings: what is installed is what the lock says.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-live check format bench lock screenshots clean
+.PHONY: help setup demo test test-live check format bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ demo: $(READY) ## bootstrap, promotion and dora in the sandbox, headlessly
 	@$(BIN)/python tools/demo.py
 
 test: $(READY) ## every test that needs no real control plane
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not live" tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not live" --doctest-modules tests gitops_nb
 
 test-live: $(READY) ## contract and end-to-end tests on the control plane that KUBECONFIG names
 	@if [ -z "$$KUBECONFIG" ]; then \
@@ -50,9 +50,6 @@ bench: $(READY) ## measure what README and docs state, as JSON
 lock: $(READY) ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile pyproject.toml --extra lab --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
-
-screenshots: $(READY) ## draw docs/screenshots anew
-	@$(BIN)/python tools/screenshots.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) .gitops-nb .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

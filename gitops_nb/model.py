@@ -179,6 +179,7 @@ class Decision:
     reasons: tuple[str, ...]
     verdicts: tuple[Verdict, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    rejections: tuple[Approval, ...] = ()
     approvals_needed: int = 0
 
 
@@ -344,7 +345,7 @@ def digest(value: Any) -> str:
     """``sha256:`` and the hex digest of the value's canonical JSON.
 
     >>> digest({"b": 1, "a": "x"})
-    'sha256:2dd7dcd99e3ff1b4bd88fbf23cb07b0b8bb7bb46e2db7d3ccdd3b5ba54a1b69a'
+    'sha256:cdab067e9f3beb32d1252cfd63e492592fecbf591b0d08cadb24bb17f3864246'
     """
     return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
 

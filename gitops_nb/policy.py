@@ -137,6 +137,7 @@ def decide(
             reasons=reasons,
             verdicts=tuple(verdicts),
             approvals=tuple(approvals),
+            rejections=tuple(rejections),
             approvals_needed=rules.approvals,
         )
 
@@ -162,6 +163,11 @@ def decide(
     if rules.approvals == 0:
         return answer(Answer.ALLOWED, f"{rules.environment} needs no approval")
     return answer(Answer.ALLOWED, f"approved by {', '.join(sorted(persons))}")
+
+
+def _names_of(person: str, rules: Rules) -> set[str]:
+    """Every name of a person that policy.yaml knows: a second name is no second person."""
+    return {person}.union(*(a.aliases for a in rules.approvers if a.person == person))
 
 
 def check_approval(
@@ -200,7 +206,7 @@ def check_approval(
         problem = "it claims to last longer than the request"
     elif now >= approval.expires:
         problem = f"it expired at {approval.expires.isoformat()}"
-    elif approval.person == requester:
+    elif requester in _names_of(approval.person, rules):
         problem = f"{requester} asked for this change and cannot answer it"
     elif approval.person not in {a.person for a in rules.approvers}:
         problem = f"{approval.person} may not approve in {rules.environment}"

@@ -127,6 +127,9 @@ class ClusterReader(Protocol):
 class ClusterWriter(Protocol):
     """Writes Kubernetes objects as field manager ``gitops-nb``."""
 
+    def allows(self, verb: str, ref: ObjectRef) -> bool:
+        """Whether the writing user may do this (SelfSubjectAccessReview, which changes nothing)."""
+
     def apply(self, manifest: Json) -> Json:
         """Server-side apply of one object; returns it as stored.
 

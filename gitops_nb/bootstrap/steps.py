@@ -82,7 +82,7 @@ def open_context(view: View, request: Bootstrap) -> Context:
 
 
 def check_cluster(context: Context) -> Finding:
-    """API server ready, nodes ready, and we may write what the bootstrap writes."""
+    """API server and nodes are ready."""
     version = context.cluster.version()
     nodes = context.cluster.list("v1", "Node")
     ready = [n for n in nodes if _condition(n, "Ready")]
@@ -90,14 +90,22 @@ def check_cluster(context: Context) -> Finding:
         return Finding(
             False, f"Kubernetes {version} answers, but none of {len(nodes)} nodes is ready"
         )
+    return Finding(True, f"Kubernetes {version}, {len(ready)} of {len(nodes)} nodes ready")
+
+
+def refuse_forbidden(context: Context, cluster: ClusterWriter) -> None:
+    """Asked with the writer's credentials before the first effect: half a bootstrap helps nobody.
+
+    Raises:
+        ConfigurationError: The writing user may not write a kind of object that the bootstrap writes.
+    """
     kinds = {(o["apiVersion"], o["kind"]): ref_of(o) for o in context.objects}
-    refused = [str(ref) for ref in kinds.values() if not context.cluster.allows("patch", ref)]
+    refused = [str(ref) for ref in kinds.values() if not cluster.allows("patch", ref)]
     if refused:
         raise ConfigurationError(
             f"we may not write {len(refused)} kinds of object on {context.request.cluster}: {', '.join(refused[:3])}",
-            hint="Use a context whose user may install Argo CD.",
+            hint="Use a context whose user may install Argo CD; nothing was changed.",
         )
-    return Finding(True, f"Kubernetes {version}, {len(ready)} of {len(nodes)} nodes ready")
 
 
 # -- 2: installed ----------------------------------------------------------------------------------

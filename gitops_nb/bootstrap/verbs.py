@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gitops_nb.bootstrap.request import Bootstrap
-from gitops_nb.bootstrap.steps import STEPS, Context, Finding, Step, open_context
+from gitops_nb.bootstrap.steps import (
+    STEPS,
+    Context,
+    Finding,
+    Step,
+    open_context,
+    refuse_forbidden,
+)
 from gitops_nb.errors import ConfigurationError, Failed, Refused
 from gitops_nb.model import (
     Answer,
@@ -119,6 +126,7 @@ def apply(writers: BootstrapWriters, plan: Plan, decision: Decision, request: Bo
         raise Refused("the decision does not allow this plan", hint="Run the runbook again.")
     started = writers.view.clock.now()
     context = open_context(writers.view, request)
+    refuse_forbidden(context, writers.cluster)
     results: dict[str, Mapping[str, Json]] = {}
     for number, step in enumerate(STEPS, start=1):
         results[step.key] = _bring_about(writers, context, step, number)

@@ -77,6 +77,10 @@ class Approver(Strict):
     """A person who may approve, with the SSH keys that prove it."""
 
     person: Person = Field(description="Login of the person; no wildcards.")
+    aliases: tuple[Person, ...] = Field(
+        default=(),
+        description="Other names of the same person: Git e-mail addresses, CI logins.",
+    )
     keys: tuple[PublicKey, ...] = Field(
         min_length=1, description="Public keys, as in an allowed_signers file."
     )

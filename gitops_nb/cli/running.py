@@ -19,7 +19,7 @@ from gitops_nb.errors import ExitCode, Refused
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import find_run, is_held, read_run
-from gitops_nb.session.lifecycle import create, recover, runbook_of
+from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import open_platform
 
@@ -65,6 +65,8 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
             f"{state.run} is open in another process",
             hint="It goes on by itself when the approval arrives; or close that notebook first.",
         )
+    runbook = runbook_of(load_catalog(where.runbooks), state.runbook)
+    refuse_changed(where, runbook, state.opened["parameters"], state)
     with engine.Signals() as signals:
         return _execute(where, directory, signals, as_json=as_json, plan_only=False)
 

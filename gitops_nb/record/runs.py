@@ -27,6 +27,8 @@ from gitops_nb.record.journal import Journal
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9]([a-z0-9-]{0,120}[a-z0-9])?")
 LOCKS = ".locks"
+CHECKPOINTS = ".ipynb_checkpoints"
+"""What JupyterLab writes beside a file that somebody opens there; no part of the record."""
 
 
 def new_run_id(runbook: str, environment: str, now: datetime) -> str:
@@ -188,7 +190,10 @@ def seal(directory: Path, open_journal: Journal) -> None:
     files = {
         str(path.relative_to(directory)): sha256_file(path)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != journal.FILE and not path.is_symlink()
+        if path.is_file()
+        and path.name != journal.FILE
+        and not path.is_symlink()
+        and CHECKPOINTS not in path.parts
     }
     open_journal.append("sealed", files=files)
 

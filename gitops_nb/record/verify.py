@@ -10,6 +10,7 @@ from gitops_nb.model import digest
 from gitops_nb.record import journal
 from gitops_nb.record.files import sha256_file
 from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.runs import CHECKPOINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def verify_run(directory: Path) -> Verification:
         found += _check_files(directory, state)
     else:
         notes.append("not closed yet: files are checked once the run has ended")
+    if (directory / CHECKPOINTS).exists():
+        notes.append(f"{CHECKPOINTS} is JupyterLab's and no part of the record")
     found += _check_statements(state)
     return Verification(directory.name, len(records), len(state.files), tuple(found), tuple(notes))
 
@@ -52,7 +55,9 @@ def _check_files(directory: Path, state: RunState) -> list[str]:
     present = {
         str(path.relative_to(directory))
         for path in directory.rglob("*")
-        if (path.is_file() or path.is_symlink()) and path.name != journal.FILE
+        if (path.is_file() or path.is_symlink())
+        and path.name != journal.FILE
+        and CHECKPOINTS not in path.parts
     }
     for name, expected in state.files.items():
         path = directory / name

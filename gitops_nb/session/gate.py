@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
-from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, to_json
-from gitops_nb.policy import Rules, decide
+from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, from_json, to_json
+from gitops_nb.policy import Requester, Rules, decide
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
@@ -32,7 +32,6 @@ class Gate:
         self, recorder: Recorder, platform: Platform, *, names: Sequence[str], plan_only: bool
     ) -> None:
         self._recorder = recorder
-        self._platform = platform
         self._names = names
         self._plan_only = plan_only
         self._consent = Consent(platform, recorder.directory, recorder.append)
@@ -73,9 +72,7 @@ class Gate:
         """
         recorder = self._recorder
         if recorder.state.request is None:
-            self._consent.request(
-                recorder.state, plan, rules=rules, requester=self._platform.requester
-            )
+            self._consent.request(recorder.state, plan, rules=rules, requester=_requester(recorder))
         missing = decision.approvals_needed - len(decision.approvals)
         reason = f"waiting for {missing} approval{'' if missing == 1 else 's'} of {plan.summary}"
         command = f"gitops-nb approve {recorder.run}"
@@ -122,7 +119,7 @@ class Gate:
             verdicts,
             rules=rules,
             gates=self._names,
-            requester=self._platform.requester,
+            requester=_requester(self._recorder),
             approvals=approvals,
             rejections=rejections,
         )
@@ -131,9 +128,9 @@ class Gate:
         """Records a decision with what it rests on; a refusal ends the run."""
         recorder = self._recorder
         recorder.save_evidence("decide", decision)
-        if decision.answer is Answer.ALLOWED:
-            for approval in decision.approvals:
-                recorder.append("approval", **to_json(approval))
+        answers = decision.approvals if decision.answer is Answer.ALLOWED else decision.rejections
+        for answer in answers:
+            recorder.append("approval", **to_json(answer))
         recorder.append("decision", **to_json(decision))
         reasons = "; ".join(decision.reasons)
         recorder.append(
@@ -146,6 +143,11 @@ class Gate:
         )
         if decision.answer is Answer.REFUSED:
             recorder.stop(Refused(reasons, hint=_when(decision)))
+
+
+def _requester(recorder: Recorder) -> Requester:
+    """Who asked for this run; whoever resumes it later is somebody else."""
+    return from_json(Requester, dict(recorder.state.opened["requester"]))
 
 
 def _when(decision: Decision) -> str:

@@ -15,10 +15,9 @@ from gitops_nb import __version__
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConfigurationError, ExitCode, UsageError
-from gitops_nb.model import Json, Mode, Status
+from gitops_nb.errors import ConfigurationError, ExitCode, Refused, UsageError
+from gitops_nb.model import Json, Mode, Status, digest, to_json
 from gitops_nb.policy import Requester
-from gitops_nb.record.files import sha256_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import (
@@ -63,7 +62,7 @@ def runbook_of(catalog: Catalog, name: str) -> Runbook:
     if __version__ not in SpecifierSet(needed):
         raise ConfigurationError(
             f"{name} requires {runbook.requires}, and gitops_nb {__version__} is installed",
-            hint="Install a fitting version, or run `gitops-nb init --update`.",
+            hint="Install a fitting version, or run `gitops-nb init DIR --update`.",
         )
     return runbook
 
@@ -87,7 +86,7 @@ def create(
     if not notebook.is_file():
         raise ConfigurationError(
             f"no notebook {notebook.name} in {workspace.notebooks}",
-            hint="Run `gitops-nb init --update`.",
+            hint="Run `gitops-nb init DIR --update`.",
         )
     now = datetime.now(UTC)
     parts = slice_of(runbook.name)
@@ -103,7 +102,7 @@ def create(
             "owner": runbook.owner,
             "risk": runbook.risk,
             "rollback": runbook.rollback,
-            "notebook_digest": sha256_file(notebook),
+            "notebook_digest": notebook_digest(notebook),
             "package": __version__,
             "python": machine.python_version(),
             "mode": mode,
@@ -116,6 +115,48 @@ def create(
             "workspace": workspace.root.name,
         },
     )
+
+
+def notebook_digest(path: Path) -> str:
+    """Digest of the code that a notebook runs.
+
+    Only code cells count, without the one tagged ``parameters``: JupyterLab saves outputs, and people set parameters there.
+    """
+    cells = json.loads(path.read_bytes())["cells"]
+    return digest(
+        [
+            "".join(cell["source"])
+            for cell in cells
+            if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ())
+        ]
+    )
+
+
+def refuse_changed(
+    workspace: Workspace, runbook: Runbook, parameters: Mapping[str, Any], state: RunState
+) -> None:
+    """A resumed run has to be the same run: notebook, package and parameters.
+
+    Raises:
+        Refused: One of them changed since the run began.
+    """
+    if not state.attempts:
+        return
+    notebook = notebook_digest(workspace.notebooks / runbook.notebook)
+    changed = [
+        name
+        for name, differs in (
+            ("the notebook", notebook != state.opened["notebook_digest"]),
+            ("the package", __version__ != state.opened["package"]),
+            ("a parameter", to_json(parameters) != state.opened["parameters"]),
+        )
+        if differs
+    ]
+    if changed:
+        raise Refused(
+            f"{' and '.join(changed)} changed since {state.run} began",
+            hint="Take the change back, or start a new run; what this one did is in its report.",
+        )
 
 
 def holder(requester: str) -> Mapping[str, Json]:

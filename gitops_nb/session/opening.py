@@ -7,19 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gitops_nb import __version__
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.errors import ConfigurationError, ConflictError, Refused
-from gitops_nb.model import Answer, Decision, Mode, Status
-from gitops_nb.record.files import sha256_file
-from gitops_nb.record.fold import RunState, fold
+from gitops_nb.errors import ConfigurationError, ConflictError
+from gitops_nb.model import Decision, Mode
+from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, lock_holder, try_lock
 from gitops_nb.session.gate import Gate
-from gitops_nb.session.lifecycle import create, holder, runbook_of
+from gitops_nb.session.lifecycle import create, holder, refuse_changed, runbook_of
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.run import Front, Session
@@ -126,7 +124,7 @@ def _attach(
         )
     journal = Journal.open(directory)
     state = fold(journal.records)
-    _refuse_changed(workspace, runbook, parameters, state)
+    refuse_changed(workspace, runbook, parameters, state)
     parts = slice_of(runbook.name)
     around = Surroundings(
         workspace.root, directory, datetime.now(UTC), platform.incidents, workspace.time_zone
@@ -158,40 +156,3 @@ def _attach(
         **holder(platform.requester.name),
     )
     return session
-
-
-def _refuse_changed(
-    workspace: Workspace, runbook: Runbook, parameters: dict[str, Any], state: RunState
-) -> None:
-    """A resumed run has to be the same run: notebook, package and parameters.
-
-    Raises:
-        Refused: One of them changed since the run began.
-    """
-    if not state.attempts:
-        return
-    notebook = sha256_file(workspace.notebooks / runbook.notebook)
-    changed = [
-        name
-        for name, differs in (
-            ("the notebook", notebook != state.opened["notebook_digest"]),
-            ("the package", __version__ != state.opened["package"]),
-            ("a parameter", _plain(parameters) != state.opened["parameters"]),
-        )
-        if differs
-    ]
-    if changed:
-        raise Refused(
-            f"{' and '.join(changed)} changed since {state.run} began",
-            hint="Start a new run; what this one did is in its report.",
-        )
-    if (
-        state.status not in (Status.WAITING, Status.RUNNING)
-        and state.decision
-        and (state.decision.get("answer") == Answer.REFUSED and not state.effects)
-    ):
-        raise Refused(f"{state.run} was refused: {state.reason}", hint="Start a new run.")
-
-
-def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in parameters.items()}
