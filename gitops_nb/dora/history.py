@@ -20,7 +20,8 @@ class Deployment:
     """One deployment of a service to the target environment, with what is known about it.
 
     ``lead_s`` is None when it cannot be told, and ``lead_missing`` says why. ``recovery_s`` counts from
-    ``finished_s``; with ``is_open`` it is how long the failure has lasted so far.
+    ``finished_s``; with ``is_open`` it is how long the failure has lasted so far. ``rework_by`` says why the
+    deployment was not planned: rollback, hotfix or fix; "" when nothing says so.
     """
 
     service: str
@@ -34,6 +35,7 @@ class Deployment:
     failed_by: str = ""
     recovery_s: int | None = None
     is_open: bool = False
+    rework_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ def _judge(
     mended_s: int | None = None
     for index in range(len(deployed) - 1, -1, -1):
         row = deployed[index]
+        row = replace(row, rework_by=_rework(row, index, incidents))
         if not failed[index]:
             mended_s = row.finished_s
             judged.append(row)
@@ -213,6 +216,17 @@ def _judge(
             )
         )
     return tuple(reversed(judged))
+
+
+def _rework(row: Deployment, index: int, incidents: Mapping[int, list[int | None]]) -> str:
+    """Why a deployment was not planned, in this order of certainty; "" when nothing says so."""
+    if row.is_rollback:
+        return "rollback"
+    if "hotfix" in row.version.lower():
+        return "hotfix"
+    # Incidents are linked to the last deployment before them, so this one came after they began.
+    during = any(end is None or row.finished_s <= end for end in incidents.get(index - 1, []))
+    return "fix" if during else ""
 
 
 def _end(ends: list[int | None]) -> int | None:

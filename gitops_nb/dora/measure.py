@@ -7,16 +7,37 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from gitops_nb.dora import facts, findings, history, metrics, tables, windows
+from gitops_nb.dora import (
+    changepoints,
+    fact_tables,
+    facts,
+    findings,
+    history,
+    ladder,
+    metrics,
+    tables,
+    whatif,
+    windows,
+)
 from gitops_nb.dora.facts import Facts
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import Measured
 from gitops_nb.dora.windows import Window
+from gitops_nb.errors import UsageError
 
 
 def measure(request: DoraRequest, state: DoraState) -> Measured:
-    """Computes all metrics from the facts, and writes the tables per service beside them."""
+    """Computes all metrics from the facts, and writes the tables per service beside them.
+
+    Raises:
+        UsageError: The definition is one for the what-if table only.
+    """
+    if not request.definition.is_for_reports:
+        raise UsageError(
+            f"definition {request.definition.hash[:12]} is for comparing and not for a report's own numbers",
+            hint="Change only its windows and minimums.",
+        )
     zone = ZoneInfo(request.time_zone)
     collected = _select(
         facts.read(request.workdir, has_incidents=state.incidents is not None), request
@@ -45,6 +66,7 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
             metrics.lead_time(found, scope),
             metrics.fail_rate(found, scope),
             metrics.recovery(found, scope),
+            metrics.rework(found, scope),
         ),
         rollbacks=metrics.rollbacks(found, scope),
         sync=state.sync,
@@ -53,6 +75,21 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
         seen=tables.count_seen(collected, scope),
         excluded=tables.summary(ledger),
         files=tables.write(services, ledger, request.workdir),
+        stages=ladder.ladder(
+            collected, request.promotions, window=scope.window, before=scope.before
+        ),
+        shifts=changepoints.shifts(
+            [(week.start_s, week.deployments) for week in weeks if week.period != "partial"],
+            minimum_weeks=request.definition.minimum_weeks,
+            worth=findings.MUCH,
+        ),
+        compared=whatif.compare(
+            fact_tables.from_versions(collected, first_environments=request.first_environments),
+            scope.window,
+            environment=request.environment,
+            zone=zone,
+            until_s=state.until_s,
+        ),
     )
     return replace(
         measured,

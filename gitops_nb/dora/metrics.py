@@ -149,6 +149,38 @@ def fail_rate(history: History, scope: Scope) -> Metric:
     )
 
 
+def rework(history: History, scope: Scope) -> Metric:
+    """Share of deployments that nobody planned: rollbacks, hotfixes, and fixes while an incident lasts.
+
+    Source: DORA, "deployment rework rate" (since 2024), dora.dev/guides/dora-metrics.
+    """
+    rows = _inside(history, scope.window)
+    causes = Counter(row.rework_by for row in rows if row.rework_by)
+    now = statistics.wilson(causes.total(), len(rows))
+    before = change = None
+    if scope.before is not None and scope.has_incidents:
+        earlier = _inside(history, scope.before)
+        before = statistics.wilson(sum(bool(row.rework_by) for row in earlier), len(earlier))
+        change = _change("difference", statistics.difference(now, before), scope)
+    reason = "" if rows else "no deployment in this window"
+    if not scope.has_incidents:
+        reason = "no incidents file was given, and without one nobody knows what was a fix"
+    return Metric(
+        key="rework",
+        title="Deployment rework rate",
+        question="Deployments that nobody planned: rollbacks, hotfixes, fixes.",
+        unit="ratio",
+        now=now if scope.has_incidents else Estimate(),
+        before=before,
+        change=change,
+        level=levels.Level(answer="no level: the Quick Check asks for a percentage"),
+        counts={"unplanned": causes.total(), "deployments": len(rows), **causes}
+        if scope.has_incidents
+        else {},
+        missing=reason,
+    )
+
+
 def recovery(history: History, scope: Scope) -> Metric:
     """Median time from a failed deployment to the next good one or the end of its incident.
 
@@ -267,7 +299,10 @@ def services(history: History, scope: Scope, weeks: Sequence[Week]) -> tuple[Ser
                 deployments=len(inside),
                 before=sum(scope.before.holds(r.finished_s) for r in rows) if scope.before else 0,
                 per_week=_rate(rows, span, scope.window),
-                lead=statistics.median([r.lead_s for r in inside if r.lead_s is not None]),
+                lead=statistics.clustered_median(
+                    [(r.lead_s,) for r in inside if r.lead_s is not None],
+                    samples=scope.definition.bootstrap_samples,
+                ),
                 failed=failed,
                 fail_rate=statistics.wilson(failed, len(inside))
                 if scope.has_incidents

@@ -21,7 +21,8 @@ class DoraRequest:
 
     ``first_environments`` are those from which the target can be reached and which nothing promotes to;
     it is empty when the target is one itself. ``workdir`` is the run directory. ``argocd`` names the
-    Applications whose sync status counts, ``clusters`` those that the environment runs on.
+    Applications whose sync status counts, ``clusters`` those that the environment runs on. ``promotions`` are
+    the steps on the way to the target, as pairs of environments.
     """
 
     environment: str
@@ -40,6 +41,7 @@ class DoraRequest:
     sources: tuple[VersionSource, ...] = ()
     argocd: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
+    promotions: tuple[tuple[str, str], ...] = ()
 
     @property
     def subject(self) -> str:
@@ -115,18 +117,30 @@ def request(
             if not services or name in services
         ),
         clusters=fleet.clusters_of(environment),
+        promotions=tuple(
+            (source, target)
+            for source in fleet.environments
+            for target in fleet.promotes_to.get(source, ())
+            if target in _on_the_way(fleet, environment)
+        ),
     )
 
 
 def _first_environments(fleet: Fleet, environment: str) -> tuple[str, ...]:
     """Where versions enter on the way to an environment; () when they enter there."""
+    sources = _on_the_way(fleet, environment)
+    return tuple(e for e in fleet.first_environments if e in sources and e != environment)
+
+
+def _on_the_way(fleet: Fleet, environment: str) -> set[str]:
+    """The environment and all from which something is promoted to it, directly or not."""
     sources = {environment}
     grown = True
     while grown:
         more = {s for s, targets in fleet.promotes_to.items() if sources & set(targets)} - sources
         sources |= more
         grown = bool(more)
-    return tuple(e for e in fleet.first_environments if e in sources and e != environment)
+    return sources
 
 
 def _file(parameters: Mapping[str, object], name: str, base: Path) -> Path | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gitops_nb.dora.changepoints import Shift
+from gitops_nb.dora.ladder import Stage
 from gitops_nb.dora.levels import Level
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
@@ -121,8 +123,39 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of the what-if table in its unit, kept in whole millionths; ``missing`` says why there is none."""
+
+    value_millionths: int | None
+    n: int
+    missing: str = ""
+
+    @property
+    def value(self) -> float | None:
+        """The value, or None."""
+        return None if self.value_millionths is None else self.value_millionths / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """The same facts under another tool's definition; ``frequency_unit`` differs from tool to tool."""
+
+    name: str
+    note: str
+    definition: str
+    frequency_unit: str
+    frequency: Cell
+    lead_time: Cell
+    fail_rate: Cell
+    recovery: Cell
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """All numbers of one report.
+
+    ``stages`` are the promotions on the way to the environment, ``shifts`` the weeks where the pace of
+    deployments changed, ``compared`` the what-if table.
 
     ``services`` and the rows behind every number are in Parquet files (``files``: SHA-256 by path below the
     run directory), not in here, so that the value stays small with 500 services.
@@ -147,6 +180,9 @@ class Measured:
     look_at: tuple[Look, ...] = ()
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+    shifts: tuple[Shift, ...] = ()
+    compared: tuple[WhatIf, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -154,7 +190,7 @@ class Measured:
         return self.title
 
     def metric(self, key: str) -> Metric:
-        """One metric by its key: frequency, lead_time, fail_rate, recovery."""
+        """One metric by its key: frequency, lead_time, fail_rate, recovery, rework."""
         return next(metric for metric in self.metrics if metric.key == key)
 
     def _repr_html_(self) -> str:

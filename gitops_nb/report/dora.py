@@ -35,6 +35,7 @@ _DIRECTIONS = {
     "fail_rate": ("Lower", "Higher"),
     "recovery": ("Shorter", "Longer"),
     "rollbacks": ("Fewer", "More"),
+    "rework": ("Lower", "Higher"),
 }
 
 

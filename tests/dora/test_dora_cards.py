@@ -17,7 +17,7 @@ def test_metrics_show_as_a_table_with_value_interval_n_and_before(tmp_path):
     assert lines[0] == measured.title
     assert "Change lead time 60.0 min 60.0 to 60.0 min 26 60.0 min" in lines
     assert "Change fail rate no data 0" in lines
-    assert measured._repr_html_().count("<tr>") == 6
+    assert measured._repr_html_().count("<tr>") == 7
 
 
 def test_names_from_outside_stay_text_in_a_cell(tmp_path):

@@ -146,7 +146,7 @@ def test_no_data_is_never_zero(tmp_path):
     words = _Page(source).words
 
     failing = words[words.index("Change fail rate") : words.index("Sync status")]
-    assert failing.count("no data") == 2
+    assert failing.count("no data") == 3
     assert "No incidents file was given" in failing
     assert "0 %" not in failing.replace("10 %", "")
 

@@ -1,0 +1,81 @@
+"""Where the pace of deployments changed: one method, with a minimum length of what lies between two changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A week from which on the pace differs: deployments and weeks of the segments before and after it."""
+
+    week_s: int
+    before_deployments: int
+    before_weeks: int
+    after_deployments: int
+    after_weeks: int
+
+    @property
+    def before_per_week(self) -> float:
+        """Deployments of all services per week in the segment before."""
+        return self.before_deployments / self.before_weeks
+
+    @property
+    def after_per_week(self) -> float:
+        """Deployments of all services per week in the segment that begins here."""
+        return self.after_deployments / self.after_weeks
+
+
+def changepoints(counts: Sequence[int], *, minimum_weeks: int) -> tuple[int, ...]:
+    """Indexes of the weeks where a new segment begins; none in a series shorter than two segments.
+
+    PELT on the logarithms of the weekly counts, least squares, at least ``minimum_weeks`` per segment. A
+    further segment has to pay three times the logarithm of the number of weeks in units of the noise, which
+    is judged from the differences of neighbouring weeks, so that a step does not count as noise.
+
+    Source: Killick, Fearnhead and Eckley 2012, J. Am. Stat. Assoc. 107:1590, as in ruptures (Truong, Oudre and
+    Vayatis 2020, Signal Processing 167:107299); noise by differences: von Neumann 1941.
+    """
+    if len(counts) < 2 * minimum_weeks:
+        return ()
+    from ruptures.detection import (
+        Pelt,
+    )  # brings scipy: a report without a long history does without
+
+    logarithms = np.log1p(np.asarray(counts, dtype=np.float64))
+    noise = float(np.median(np.diff(logarithms) ** 2)) / (2 * 0.4549364231195724)
+    if noise == 0:
+        # More than half of the weeks repeat their neighbour; the mean of the squares still tells a step.
+        noise = float(np.mean(np.diff(logarithms) ** 2)) / 2
+    if noise == 0:
+        return ()
+    finder = Pelt(model="l2", min_size=minimum_weeks, jump=1).fit(logarithms.reshape(-1, 1))
+    found = finder.predict(pen=3 * noise * math.log(len(counts)))
+    return tuple(int(index) for index in found[:-1])
+
+
+def shifts(
+    weeks: Sequence[tuple[int, int]], *, minimum_weeks: int, worth: float
+) -> tuple[Shift, ...]:
+    """The changepoints of a series of complete weeks as (start, deployments), of ``worth`` or more.
+
+    ``worth`` is the least relative change of the pace that is worth a word.
+    """
+    counts = [count for _, count in weeks]
+    borders = [0, *changepoints(counts, minimum_weeks=minimum_weeks), len(counts)]
+    found = []
+    for start, middle, end in zip(borders, borders[1:], borders[2:], strict=False):
+        shift = Shift(
+            weeks[middle][0],
+            sum(counts[start:middle]),
+            middle - start,
+            sum(counts[middle:end]),
+            end - middle,
+        )
+        if abs(shift.after_per_week - shift.before_per_week) >= worth * shift.before_per_week:
+            found.append(shift)
+    return tuple(found)
