@@ -110,6 +110,7 @@ async def _execute(
     from gitops_nb.client import Client
 
     document = nbformat.read(notebook, as_version=4)
+    _clear(document)
     inject_parameters(document, parameters)
     output = directory / "notebook.ipynb"
     saved = 0.0
@@ -252,6 +253,14 @@ def _close(
     finally:
         journal.close()
         lock.release()
+
+
+def _clear(document: Any) -> None:
+    """Drops saved outputs: what a cell shows after this run was shown by this run."""
+    for cell in document.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+            cell.execution_count = None
 
 
 def inject_parameters(document: Any, parameters: Mapping[str, Any]) -> None:

@@ -222,9 +222,6 @@ def test_live_panel_goes_on_when_the_signature_arrives(browser, lab, tmp_path):
     assert "approved" in page.locator(".jp-CodeCell", has_text="panel.show").inner_text()
 
 
-@pytest.mark.xfail(
-    reason="the notebook's digest covers outputs and the parameters cell, so saving it counts as a change"
-)
 def test_kernel_ended_while_waiting_then_resumed_in_a_terminal(browser, lab, workspace):
     """A notebook saved and shut down while its run waits is approved and resumed from a terminal, with the same parameters."""
     made = workspace()
@@ -245,9 +242,6 @@ def test_kernel_ended_while_waiting_then_resumed_in_a_terminal(browser, lab, wor
     made.command("verify", "last")
 
 
-@pytest.mark.xfail(
-    reason="verify counts JupyterLab's own copy of an opened report as an added file"
-)
 def test_report_opened_in_jupyterlab_is_no_mismatch(tmp_path):
     """The checkpoint that JupyterLab writes beside a report when a person opens it does not spoil the record."""
     run = succeeded().write(tmp_path)
