@@ -1,0 +1,318 @@
+"""The store of facts: Parquet tables partitioned by service, written incrementally, checked before each write.
+
+    FOLDER/TABLE/service=NAME/facts.parquet     Hive layout: DuckDB, Spark and BigQuery read the folder as it is
+    FOLDER/sources/NAME.json                    where the next collection of a source begins
+
+A file is replaced whole by a rename, and only when its rows change: the same input twice changes no byte. The
+resume point of a source is written after its rows, so a collection that dies is repeated from the old point, and
+repeating it adds nothing. Rows have keys; a row with a known key replaces the old one. No table holds a name of a
+person.
+
+Beside the tables of ``fact_tables`` there are three of the collectors' own:
+
+    event      service, environment, version, sha, finished_s, position, is_seed, source: what a configuration
+               history named, before it is judged
+    hop        service, version, repository, sha, method (sha | label | tag | unknown): from a version to its commit
+    exclusion  reason, left_out_of, service, environment, version, sha, finished_s, detail: what does not count
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+import pandas as pd
+
+from gitops_nb.dora import fact_tables
+from gitops_nb.errors import RecordError, UsageError
+from gitops_nb.model import Json
+from gitops_nb.record.files import fsync_directory, replace_file
+
+EVENT: Mapping[str, str] = {
+    "service": "str",
+    "environment": "str",
+    "version": "str",
+    "sha": "str",
+    "finished_s": "int64",
+    "position": "int64",
+    "is_seed": "bool",
+    "source": "str",
+}
+HOP: Mapping[str, str] = {
+    "service": "str",
+    "version": "str",
+    "repository": "str",
+    "sha": "str",
+    "method": "str",
+}
+EXCLUSION: Mapping[str, str] = {
+    "reason": "str",
+    "left_out_of": "str",
+    "service": "str",
+    "environment": "str",
+    "version": "str",
+    "sha": "str",
+    "finished_s": "int64",
+    "detail": "str",
+}
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "event": EVENT,
+    "change": fact_tables.CHANGE,
+    "deployment": fact_tables.DEPLOYMENT,
+    "incident": fact_tables.INCIDENT,
+    "change_deployment": fact_tables.CHANGE_DEPLOYMENT,
+    "hop": HOP,
+    "exclusion": EXCLUSION,
+}
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "event": ("service", "environment", "sha", "source"),
+    "change": ("service", "repository", "sha"),
+    "deployment": ("service", "environment", "deployment_id"),
+    "incident": ("service", "incident_id", "source"),
+    "change_deployment": ("service", "environment", "repository", "sha"),
+    "hop": ("service", "version"),
+    "exclusion": tuple(EXCLUSION),
+}
+WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("deployment", "outcome"): ("succeeded", "failed", "degraded"),
+    ("deployment", "trigger"): ("promotion", "automated", "rollback", "resync", "heal"),
+    ("hop", "method"): ("sha", "label", "tag", "unknown"),
+}
+EARLIEST_S = 631_152_000
+LATEST_S = 100_000_000_000
+"""Seconds from 1990 to the year 5138: a time outside is in another unit."""
+_NO_SERVICE = "__HIVE_DEFAULT_PARTITION__"
+_FILE = "facts.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What one write changed: rows that are new, rows that replaced others, and files that were written."""
+
+    added: int = 0
+    replaced: int = 0
+    files: int = 0
+
+    def __add__(self, other: Merged) -> Merged:
+        return Merged(
+            self.added + other.added, self.replaced + other.replaced, self.files + other.files
+        )
+
+
+class FactStore:
+    """Facts below a folder; made when something is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def services(self, table: str) -> tuple[str, ...]:
+        """Services that have rows in a table."""
+        return tuple(sorted(self._read(table, None)["service"].unique()))
+
+    def read(self, table: str, services: Sequence[str] | None = None) -> pd.DataFrame:
+        """A table, ordered by its key; only the partitions of ``services`` when they are given."""
+        return _ordered(table, self._read(table, services))
+
+    def merge(self, table: str, rows: pd.DataFrame) -> Merged:
+        """Adds rows; those with a known key replace the old ones.
+
+        Raises:
+            UsageError: A column, type, word or time is wrong; nothing was written.
+        """
+        rows = check(table, rows)
+        if rows.empty:
+            return Merged()
+        services = tuple(rows["service"].unique())
+        before = self.read(table, services)
+        key = list(KEYS[table])
+        joined = pd.concat([before, rows]).drop_duplicates(key, keep="last")
+        known = pd.MultiIndex.from_frame(before[key]).isin(pd.MultiIndex.from_frame(rows[key]))
+        added = len(joined) - len(before)
+        done = self._write(table, before, joined.astype(dict(TABLES[table])))
+        changed = pd.concat([before[known], rows]).drop_duplicates(keep=False)
+        replaced = int(pd.MultiIndex.from_frame(before[key]).isin(_index(changed, key)).sum())
+        return Merged(added, replaced, done)
+
+    def replace(self, table: str, rows: pd.DataFrame, *, services: Sequence[str]) -> Merged:
+        """Makes ``rows`` all rows of ``services``: for tables that are derived from others.
+
+        Raises:
+            UsageError: A column, type, word or time is wrong; nothing was written.
+        """
+        rows = check(table, rows)
+        before = self.read(table, services)
+        files = self._write(table, before, rows)
+        return Merged(added=max(0, len(rows) - len(before)), files=files)
+
+    def resume_point(self, source: str) -> Mapping[str, Json]:
+        """Where a source's next collection begins; {} when it was never collected.
+
+        Raises:
+            RecordError: The point is there and cannot be read.
+        """
+        path = self._point(source)
+        if not path.is_file():
+            return {}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecordError(
+                f"{path} cannot be read", hint="Delete it; the source is collected from its start."
+            ) from error
+        return dict(found)
+
+    def set_resume_point(self, source: str, point: Mapping[str, Json]) -> None:
+        """Writes where the next collection begins; call it after the rows are written."""
+        content = (json.dumps(point, indent=2, sort_keys=True) + "\n").encode()
+        path = self._point(source)
+        if path.is_file() and path.read_bytes() == content:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """One writer at a time; the second one is told, it does not wait."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RecordError(
+                    f"another collection writes to {self.folder}", hint="Wait until it has ended."
+                ) from error
+            yield
+
+    def _point(self, source: str) -> Path:
+        return self.folder / "sources" / f"{quote(source, safe='')}.json"
+
+    def _read(self, table: str, services: Sequence[str] | None) -> pd.DataFrame:
+        folder = self.folder / table
+        if services is None:
+            paths = sorted(folder.glob(f"service=*/{_FILE}"))
+        else:
+            paths = [p for p in (self._path(table, name) for name in services) if p.is_file()]
+        columns = TABLES[table]
+        if not paths:
+            return fact_tables.frame(columns, ())
+        names = ", ".join(f'"{name}"' for name in columns)
+        with duckdb.connect() as connection:
+            try:
+                frame: pd.DataFrame = connection.execute(
+                    f"select {names} from read_parquet($1, hive_partitioning = true,"  # noqa: S608  names are ours
+                    " hive_types_autocast = false)",
+                    [[str(path) for path in paths]],
+                ).df()
+            except duckdb.Error as error:
+                raise RecordError(
+                    f"the facts in {folder} cannot be read: {str(error).splitlines()[0]}",
+                    hint="Delete the folder of facts and collect again.",
+                ) from error
+        return frame.fillna({"service": ""}).astype(dict(columns))
+
+    def _write(self, table: str, before: pd.DataFrame, after: pd.DataFrame) -> int:
+        written = 0
+        old = dict(list(before.groupby("service"))) if len(before) else {}
+        new = dict(list(after.groupby("service"))) if len(after) else {}
+        for service in sorted({*old, *new}, key=str):
+            path = self._path(table, str(service))
+            rows = new.get(service)
+            if rows is None:
+                path.unlink(missing_ok=True)
+                written += 1
+                continue
+            rows = _ordered(table, rows)
+            was = old.get(service)
+            if was is not None and _ordered(table, was).equals(rows):
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            with duckdb.connect() as connection:
+                connection.register("rows", rows.drop(columns="service"))
+                connection.table("rows").write_parquet(str(part), compression="zstd")
+            _make_durable(part, path)
+            written += 1
+        return written
+
+    def _path(self, table: str, service: str) -> Path:
+        name = quote(service, safe="") if service else _NO_SERVICE
+        return self.folder / table / f"service={name}" / _FILE
+
+
+def check(table: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the table's columns and types, when they fit its schema.
+
+    Raises:
+        UsageError: They do not; the message names each column with what is wrong.
+    """
+    columns = TABLES[table]
+    missing = [name for name in columns if name not in rows.columns]
+    if missing:
+        raise UsageError(
+            f"facts of {table}: no column {', '.join(missing)}",
+            hint=f"There have to be {', '.join(columns)}.",
+        )
+    try:
+        checked: pd.DataFrame = _schema(table).validate(rows[list(columns)], lazy=True)
+    except _pandera().errors.SchemaErrors as error:
+        cases = error.failure_cases.head(5).to_dict("records")
+        found = "; ".join(
+            f"{case['column']}: {case['failure_case']} is not {case['check']}" for case in cases
+        )
+        raise UsageError(
+            f"facts of {table} are wrong: {found}", hint="Nothing was written."
+        ) from error
+    return checked.reset_index(drop=True)
+
+
+@cache
+def _pandera() -> Any:
+    """Pandera. Its first check imports PySpark where that is installed, which warns about pandas 3."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import pandera.pandas
+
+        pandera.pandas.DataFrameSchema({}).validate(pd.DataFrame())
+    return pandera.pandas
+
+
+@cache
+def _schema(table: str) -> Any:
+    pa = _pandera()
+    columns = {}
+    for name, kind in TABLES[table].items():
+        checks = []
+        if name.endswith("_s"):
+            least = 0 if table == "exclusion" else EARLIEST_S  # an exclusion may have no time
+            checks.append(pa.Check.in_range(least, LATEST_S))
+        if (table, name) in WORDS:
+            checks.append(pa.Check.isin(WORDS[table, name]))
+        if name == "service" and table != "exclusion":
+            checks.append(pa.Check.str_length(min_value=1))
+        columns[name] = pa.Column(kind, checks, nullable=kind == "Int64")
+    return pa.DataFrameSchema(columns, strict=True)
+
+
+def _ordered(table: str, rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sort_values(list(KEYS[table]), ignore_index=True)
+
+
+def _index(rows: pd.DataFrame, key: list[str]) -> Any:
+    return pd.MultiIndex.from_frame(rows[key])
+
+
+def _make_durable(part: Path, path: Path) -> None:
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+    fsync_directory(path.parent)
