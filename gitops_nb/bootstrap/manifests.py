@@ -92,6 +92,25 @@ def repository_secret(request: Bootstrap) -> Json:
     }
 
 
+def default_project(request: Bootstrap) -> Json:
+    """The AppProject that every Application without a project of its own belongs to.
+
+    argocd-server makes it at its first start; without it, as in a core installation, nobody does, and the root
+    Application stays at InvalidSpecError.
+    """
+    everything = [{"group": "*", "kind": "*"}]
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "AppProject",
+        "metadata": {"name": "default", "namespace": request.namespace},
+        "spec": {
+            "sourceRepos": ["*"],
+            "destinations": [{"namespace": "*", "server": "*"}],
+            "clusterResourceWhitelist": everything,
+        },
+    }
+
+
 def wanted_root(request: Bootstrap) -> Json:
     """The Application that brings all others."""
     return root_application(

@@ -15,6 +15,7 @@ from gitops_nb.argo.status import at, error_conditions
 from gitops_nb.bootstrap.manifests import (
     RBAC,
     SETTINGS,
+    default_project,
     differences,
     ref_of,
     repository_secret,
@@ -235,27 +236,31 @@ def act_repository(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> M
 
 
 def check_root(context: Context) -> Finding:
-    """The root Application is there as wanted."""
+    """The root Application is there as wanted, and a project that it may belong to."""
+    changes: list[ResourceChange] = []
+    project = ref_of(default_project(context.request))
+    if context.cluster.get(project) is None:
+        changes.append(ResourceChange(str(project), Action.CREATE))
     wanted = wanted_root(context.request)
     live = context.cluster.get(ref_of(wanted))
+    paths = differences(live, wanted) if live is not None else []
     if live is None:
-        return Finding(
-            False,
-            "no root application",
-            (ResourceChange(str(ref_of(wanted)), Action.CREATE, after=context.request.path),),
+        changes.append(
+            ResourceChange(str(ref_of(wanted)), Action.CREATE, after=context.request.path)
         )
-    paths = differences(live, wanted)
-    if paths:
-        return Finding(
-            False,
-            f"the root application differs: {', '.join(paths)}",
-            (ResourceChange(str(ref_of(wanted)), Action.UPDATE, after=", ".join(paths)),),
-        )
+    elif paths:
+        changes.append(ResourceChange(str(ref_of(wanted)), Action.UPDATE, after=", ".join(paths)))
+    if changes:
+        what = f"differs: {', '.join(paths)}" if paths else "is not complete"
+        return Finding(False, f"the root application {what}", tuple(changes))
     return Finding(True, f"{context.request.install.root} follows {context.request.path}")
 
 
 def act_root(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
-    """Applies the root Application."""
+    """Applies the root Application, and the default project where there is none."""
+    project = default_project(context.request)
+    if context.cluster.get(ref_of(project)) is None:
+        cluster.apply(project)
     cluster.apply(wanted_root(context.request))
     return {"application": context.request.install.root}
 

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gitops_nb.adapters.argocd import ArgoCD
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.argo.root import root_application
-from gitops_nb.catalog.fleet import Fleet, Manifest
+from gitops_nb.bootstrap import request as bootstrap_request
+from gitops_nb.bootstrap.manifests import (
+    default_project,
+    repository_secret,
+    wanted_objects,
+    wanted_root,
+)
+from gitops_nb.catalog.fleet import ArgoCDInstall, Fleet, Manifest
 from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.model import Json, digest
 from gitops_nb.sandbox import workloads
@@ -25,7 +29,7 @@ from gitops_nb.sandbox.cluster import SandboxClock, SandboxCluster
 from gitops_nb.sandbox.control import APPLICATION, REFRESH, ApplicationController
 from gitops_nb.sandbox.history import Change, Story, fast_import
 from gitops_nb.sandbox.repositories import Repositories
-from gitops_nb.sandbox.world import CLUSTER_SCOPED, FILE, World, key_for
+from gitops_nb.sandbox.world import FILE, World, key_for
 
 MANIFEST = Path(__file__).with_name("argocd.yaml")
 MANIFEST_PATH = "sandbox/argocd.yaml"
@@ -243,8 +247,8 @@ def _replay(
         seeded = {
             fleet.clusters_of(environment)[0]: environment for environment in fleet.environments
         }
-        for cluster, environment in seeded.items():
-            _install(world, fleet, cluster, environment)
+        for cluster in seeded:
+            _install(world, _installable(fleet), cluster)
         _settle(world, seeded)
         for change, sha in pairs:
             if change.at_s > begins:
@@ -255,38 +259,28 @@ def _replay(
                 _settle(world, seeded)
 
 
-def _install(world: World, fleet: Fleet, cluster: str, environment: str) -> None:
+def _install(world: World, fleet: Fleet, cluster: str) -> None:
     """Does to a cluster what the bootstrap runbook does."""
     handle = SandboxCluster(world, cluster, fleet.clusters[cluster].server)
-    namespace = fleet.clusters[cluster].argocd.namespace
-    install = fleet.argocd
-    data = {
-        "argocd-cm": install.settings if install else {},
-        "argocd-rbac-cm": install.rbac if install else {},
-    }
-    handle.apply(_namespace(namespace))
-    for item in yaml.safe_load_all(MANIFEST.read_text()):
-        if item["kind"] not in CLUSTER_SCOPED:
-            item["metadata"]["namespace"] = namespace
-        if settings := data.get(item["metadata"]["name"]):
-            item["data"] = dict(settings)
+    asked = bootstrap_request(fleet, {"cluster": cluster})
+    for item in wanted_objects(MANIFEST.read_bytes(), asked):
         handle.apply(item)
     world.run_until(world.time + 2)
-    repository = fleet.repositories[
-        install.repository if install else next(iter(fleet.repositories))
-    ]
-    path = (install.path if install else "argocd/{environment}").replace(
-        "{environment}", environment
+    for item in (repository_secret(asked), default_project(asked), wanted_root(asked)):
+        handle.apply(item)
+
+
+def _installable(fleet: Fleet) -> Fleet:
+    """The fleet with something to install: one that says nothing gets a root application all the same."""
+    if fleet.argocd is not None:
+        return fleet
+    sha256 = hashlib.sha256(MANIFEST.read_bytes()).hexdigest()
+    install = ArgoCDInstall(
+        version="v3.0.11",
+        manifest=Manifest(path=MANIFEST_PATH, sha256=sha256),
+        repository=next(iter(fleet.repositories)),
     )
-    handle.apply(
-        root_application(
-            name=install.root if install else "root",
-            namespace=namespace,
-            url=repository.url,
-            branch=repository.branch,
-            path=path,
-        )
-    )
+    return fleet.model_copy(update={"argocd": install})
 
 
 def _refresh(world: World, cluster: str) -> None:
