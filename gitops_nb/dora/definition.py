@@ -190,6 +190,21 @@ class DoraDefinition:
                 ),
             ),
             (
+                "Deployment rework rate",
+                (
+                    "deployments that nobody planned out of all: rollbacks, versions named hotfix, and the next "
+                    "deployment of a service while an incident of the one before it lasts. Without an incidents "
+                    "file this is no data"
+                ),
+            ),
+            (
+                "Promotion lead time",
+                (
+                    "from a version's first arrival in one environment to its first in the next, for versions "
+                    "that reached the next in the window; median. Medians of steps do not add up"
+                ),
+            ),
+            (
                 "Sync status",
                 (
                     f"what Argo CD says about the applications of {target} at the moment of the run; it has no "
@@ -199,7 +214,8 @@ class DoraDefinition:
             (
                 "Interval",
                 (
-                    f"{self.interval_percent} %. Rates: Wilson. Medians: order statistics. Differences: the "
+                    f"{self.interval_percent} %. Rates: Wilson. Medians of the fleet: order statistics; of one "
+                    f"service: {self.bootstrap_samples} bootstrap samples of whole deployments. Differences: the "
                     "square-and-add method of Newcombe. Frequency ratio: Poisson, widened by the scatter of "
                     "the weeks"
                 ),
@@ -216,6 +232,13 @@ class DoraDefinition:
                 (
                     f"an arrow needs {self.minimum_weeks} complete weeks in each window and an interval without "
                     "'no change'; anything else is no clear change"
+                ),
+            ),
+            (
+                "Change of pace",
+                (
+                    "a week from which on the weekly deployments differ: PELT on their logarithms, with at least "
+                    f"{self.minimum_weeks} complete weeks before and after"
                 ),
             ),
         )

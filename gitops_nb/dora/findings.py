@@ -102,6 +102,7 @@ def look_at(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) 
         *_open_failures(services),
         *_fails_most(measured, services),
         *_out_of_sync(measured),
+        *_disagreement(measured),
         *_stopped(measured, services, zone=zone),
         *_slowest(measured, services),
         *_rolls_back(measured, services),
@@ -140,11 +141,12 @@ def _in_order(measured: Measured) -> list[Metric]:
 
 
 def _is_told(metric: Metric) -> bool:
-    """Whether a change is both clear and large enough for the title."""
+    """Whether a change is clear, large enough for the title, and not the opposite of what services saw."""
     change = metric.change
     return (
         change is not None
         and change.direction in ("up", "down")
+        and not change.disagrees
         and _relative(metric) >= WORTH_SAYING
     )
 
@@ -158,6 +160,22 @@ def _relative(metric: Metric) -> float:
         return abs(change.estimate.value - 1)
     before = metric.before.value if metric.before else None
     return abs(change.estimate.value / before) if before else math.inf
+
+
+def _disagreement(measured: Measured) -> list[Look]:
+    """Pooled lead time one way, most services the other: the mix of services changed, not their pace."""
+    change = measured.metric("lead_time").change
+    if change is None or not change.disagrees:
+        return []
+    pooled = "shorter" if change.direction == "down" else "longer"
+    down, up = change.stratified
+    return [
+        Look(
+            "",
+            f"All lead times together got {pooled}, but service by service {down} got shorter and {up} longer: "
+            "services with other lead times are deployed more often now than before.",
+        )
+    ]
 
 
 def _open_failures(services: Sequence[Service]) -> list[Look]:

@@ -16,6 +16,7 @@ from gitops_nb.dora import (
     ladder,
     metrics,
     tables,
+    tallies,
     whatif,
     windows,
 )
@@ -50,8 +51,8 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
         definition=request.definition,
     )
     scope = _scope(request, state, found, zone)
-    weeks = metrics.weekly(found, scope, until_s=state.until_s)
-    services = metrics.services(found, scope, weeks)
+    weeks = tallies.weekly(found, scope, until_s=state.until_s)
+    services = tallies.services(found, scope, weeks)
     ledger = tables.ledger(collected, found, scope)
     measured = Measured(
         environment=request.environment,
@@ -75,6 +76,7 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
         seen=tables.count_seen(collected, scope),
         excluded=tables.summary(ledger),
         files=tables.write(services, ledger, request.workdir),
+        is_last=request.is_last,
         stages=ladder.ladder(
             collected, request.promotions, window=scope.window, before=scope.before
         ),

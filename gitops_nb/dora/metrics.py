@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from gitops_nb.dora import levels, statistics, windows
 from gitops_nb.dora.definition import WEEK_S, DoraDefinition
 from gitops_nb.dora.history import Deployment, History, Span, count_missing
-from gitops_nb.dora.results import Change, Metric, Service, Week
+from gitops_nb.dora.results import Change, Metric
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
 
@@ -186,11 +186,11 @@ def recovery(history: History, scope: Scope) -> Metric:
 
     Source: DORA, "failed deployment recovery time" (since 2023 in place of MTTR), dora.dev/guides/dora-metrics.
     """
-    now, still_open = _recovery(_inside(history, scope.window))
+    now, still_open = recovery_of(_inside(history, scope.window))
     before = change = None
     least = scope.definition.minimum_failures
     if scope.before is not None and scope.has_incidents:
-        before, _ = _recovery(_inside(history, scope.before))
+        before, _ = recovery_of(_inside(history, scope.before))
         before = before if before.n >= least else Estimate(n=before.n)
         if now.n >= least:
             change = _change("difference", statistics.difference(now, before), scope)
@@ -247,95 +247,22 @@ def rollbacks(history: History, scope: Scope) -> Metric:
     )
 
 
-def weekly(history: History, scope: Scope, *, until_s: int) -> tuple[Week, ...]:
-    """Every ISO week from the earlier window to ``until_s`` or the window's end, whichever is later."""
-    start_s = scope.before.start_s if scope.before else scope.window.start_s
-    end_s = max(scope.window.end_s, min(until_s, scope.window.end_s + WEEK_S))
-    borders = windows.week_borders(start_s, end_s, zone=scope.zone)
-    rows: list[list[Deployment]] = [[] for _ in borders]
-    for row in itertools.chain.from_iterable(history.deployments.values()):
-        if borders[0] <= row.finished_s < borders[-1]:
-            rows[bisect_right(borders, row.finished_s) - 1].append(row)
-    found = []
-    for (a, b), inside in zip(itertools.pairwise(borders), rows, strict=False):
-        leads = [row.lead_s for row in inside if row.lead_s is not None]
-        found.append(
-            Week(
-                start_s=a,
-                end_s=b,
-                period=_period(a, b, scope),
-                deployments=len(inside),
-                failed=sum(bool(row.failed_by) for row in inside) if scope.has_incidents else 0,
-                rollbacks=sum(row.is_rollback for row in inside),
-                lead_n=len(leads),
-                lead_low_s=_seconds(statistics.quantile(leads, 0.25)),
-                lead_median_s=_seconds(statistics.quantile(leads, 0.5)),
-                lead_high_s=_seconds(statistics.quantile(leads, 0.75)),
-            )
-        )
-    return tuple(found)
-
-
-def services(history: History, scope: Scope, weeks: Sequence[Week]) -> tuple[Service, ...]:
-    """One row for each service that was in the environment, most deployments first."""
-    borders = [week.start_s for week in weeks if week.end_s > scope.window.start_s]
-    found = []
-    for name, span in history.spans.items():
-        rows = history.deployments.get(name, ())
-        inside = [row for row in rows if scope.window.holds(row.finished_s)]
-        if not inside and not _is_present(span, scope.window):
-            continue
-        recovery_time, still_open = _recovery(inside)
-        failed = sum(bool(row.failed_by) for row in inside)
-        counts = [0] * len(borders)
-        for row in rows:
-            index = bisect_right(borders, row.finished_s) - 1
-            if 0 <= index < len(borders) and row.finished_s < weeks[-1].end_s:
-                counts[index] += 1
-        known = [row for row in rows if row.finished_s < scope.window.end_s]
-        found.append(
-            Service(
-                name=name,
-                deployments=len(inside),
-                before=sum(scope.before.holds(r.finished_s) for r in rows) if scope.before else 0,
-                per_week=_rate(rows, span, scope.window),
-                lead=statistics.clustered_median(
-                    [(r.lead_s,) for r in inside if r.lead_s is not None],
-                    samples=scope.definition.bootstrap_samples,
-                ),
-                failed=failed,
-                fail_rate=statistics.wilson(failed, len(inside))
-                if scope.has_incidents
-                else Estimate(),
-                rollbacks=sum(row.is_rollback for row in inside),
-                recovery=recovery_time,
-                still_open=still_open,
-                last_s=known[-1].finished_s if known else 0,
-                weeks=tuple(counts),
-            )
-        )
-    return tuple(sorted(found, key=lambda service: (-service.deployments, service.name)))
-
-
-def _seconds(number: float | None) -> int | None:
-    return None if number is None else round(number)
-
-
 def _inside(history: History, window: Window) -> list[Deployment]:
     return [
         row for rows in history.deployments.values() for row in rows if window.holds(row.finished_s)
     ]
 
 
-def _is_present(span: Span, window: Window) -> bool:
+def is_present(span: Span, window: Window) -> bool:
+    """Whether a service was in the environment at any moment of the window."""
     return span.first_s < window.end_s and (
         span.removed_s is None or span.removed_s > window.start_s
     )
 
 
-def _rate(rows: Sequence[Deployment], span: Span, window: Window) -> float | None:
+def rate_of(rows: Sequence[Deployment], span: Span, window: Window) -> float | None:
     """Deployments per week while the service was there; None when that was under a week."""
-    if not _is_present(span, window):
+    if not is_present(span, window):
         return None
     start = max(span.first_s, window.start_s)
     end = min(window.end_s, span.removed_s or window.end_s)
@@ -349,10 +276,10 @@ def _rates(history: History, window: Window) -> tuple[list[float], int]:
     rates = []
     short = 0
     for name, span in history.spans.items():
-        rate = _rate(history.deployments.get(name, ()), span, window)
+        rate = rate_of(history.deployments.get(name, ()), span, window)
         if rate is not None:
             rates.append(rate)
-        elif _is_present(span, window):
+        elif is_present(span, window):
             short += 1
     return rates, short
 
@@ -376,7 +303,7 @@ def _failed_share(history: History, window: Window) -> tuple[Estimate, int, list
     return statistics.wilson(failed, len(rows)), failed, rows
 
 
-def _recovery(rows: Sequence[Deployment]) -> tuple[Estimate, int]:
+def recovery_of(rows: Sequence[Deployment]) -> tuple[Estimate, int]:
     """Kaplan-Meier median of the recovery times, and how many failures are still open."""
     failed = [row for row in rows if row.recovery_s is not None]
     ended = [row.recovery_s for row in failed if not row.is_open and row.recovery_s is not None]
@@ -427,11 +354,3 @@ def _level(find: Callable[[Estimate], levels.Level], now: Estimate, scope: Scope
     if not scope.is_last:
         return levels.Level(answer="no level: the Quick Check is about production")
     return find(now)
-
-
-def _period(start_s: int, end_s: int, scope: Scope) -> str:
-    if scope.window.start_s <= start_s and end_s <= scope.window.end_s:
-        return "now"
-    if scope.before and scope.before.start_s <= start_s and end_s <= scope.before.end_s:
-        return "before"
-    return "partial"

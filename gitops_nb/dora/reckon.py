@@ -27,6 +27,7 @@ from gitops_nb.dora.definition import (
     DoraDefinition,
     Failure,
     Frequency,
+    Link,
     Numerator,
     Recovery,
     Start,
@@ -153,7 +154,7 @@ def _per_service_week(case: _Case, inside: Sequence[Any]) -> Number:
 def _lead_time(case: _Case) -> Number:
     starts = _starts(case)
     if not starts:
-        return Number(None, 0, f"these facts have no time of a change {_told(case)}")
+        return Number(None, 0, f"no times of {_told(case)} in these facts")
     values: dict[int, list[float]] = defaultdict(list)
     for finished_s, start_s in _arrivals(case, starts):
         if case.window.holds(finished_s) and finished_s >= start_s:
@@ -173,7 +174,7 @@ def _daily(case: _Case) -> bool:
 
 def _told(case: _Case) -> str:
     start = case.definition.lead_time_start
-    return f"being {start}" if start is Start.MERGED else f"({start})"
+    return {Start.MERGED: "merges", Start.OPENED: "pull requests"}.get(start, "commits")
 
 
 def _starts(case: _Case) -> dict[tuple[str, str], int]:
@@ -236,8 +237,9 @@ def _fail_rate(case: _Case) -> Number:
     definition = case.definition
     rows = _judged_rows(case)
     inside = sum(case.window.holds(row.finished_s) for row in rows)
-    if _needs_incidents(case) and case.tables.incident is None:
-        return Number(None, inside, "no incidents were given")
+    unknown = _unknown_failures(case)
+    if unknown:
+        return Number(None, inside, unknown)
     if not inside:
         return Number(None, 0, "no deployment in this window")
     if definition.fail_rate is Numerator.INCIDENTS:
@@ -255,6 +257,22 @@ def _judged_rows(case: _Case) -> list[Any]:
 
 def _needs_incidents(case: _Case) -> bool:
     return Failure.INCIDENT in case.definition.failures
+
+
+def _unknown_failures(case: _Case) -> str:
+    """Why nobody can know what failed by this definition; "" when the facts can tell."""
+    tables = case.tables
+    if _needs_incidents(case):
+        if tables.incident is None:
+            return "no incidents were given"
+        names_none = not (tables.incident["deployment_id"] != "").any()
+        if case.definition.incident_link is Link.EXPLICIT and names_none:
+            return "no incident names its deployment"
+        return ""
+    if case.definition.failures == (Failure.ATTEMPT,):
+        known = tables.deployment["outcome"].eq("failed").any()
+        return "" if known else "no failed attempts in these facts"
+    return ""
 
 
 def _failed(case: _Case, rows: Sequence[Any]) -> dict[int, list[Any]]:
@@ -280,6 +298,9 @@ def _failed(case: _Case, rows: Sequence[Any]) -> dict[int, list[Any]]:
 
 
 def _recovery(case: _Case) -> Number:
+    unknown = _unknown_failures(case)
+    if unknown and case.definition.recovery is not Recovery.INCIDENT_TO_RESOLVED:
+        return Number(None, 0, unknown)
     if _needs_incidents(case) and case.tables.incident is None:
         return Number(None, 0, "no incidents were given")
     match case.definition.recovery:

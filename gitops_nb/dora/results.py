@@ -28,6 +28,12 @@ class Change:
     reason: str = ""
     stratified: tuple[int, int] = (0, 0)
 
+    @property
+    def disagrees(self) -> bool:
+        """True when the pooled change has a direction and most single services went the other way."""
+        down, up = self.stratified
+        return (self.direction == "down" and up > down) or (self.direction == "up" and down > up)
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -155,7 +161,7 @@ class Measured:
     """All numbers of one report.
 
     ``stages`` are the promotions on the way to the environment, ``shifts`` the weeks where the pace of
-    deployments changed, ``compared`` the what-if table.
+    deployments changed, ``compared`` the what-if table. ``is_last`` is False when versions are promoted further.
 
     ``services`` and the rows behind every number are in Parquet files (``files``: SHA-256 by path below the
     run directory), not in here, so that the value stays small with 500 services.
@@ -183,6 +189,7 @@ class Measured:
     stages: tuple[Stage, ...] = ()
     shifts: tuple[Shift, ...] = ()
     compared: tuple[WhatIf, ...] = ()
+    is_last: bool = True
 
     @property
     def summary(self) -> str:

@@ -14,13 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from gitops_nb.dora import findings, tables, words
+from gitops_nb.dora import benchmarks, findings, tables, words
 from gitops_nb.dora.definition import DoraDefinition
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.results import Change, Measured, Metric, Service, SyncStatus
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.record.fold import RunState
-from gitops_nb.report import dora_charts, dora_scales, layout
+from gitops_nb.report import dora_charts, dora_scales, dora_tables, layout
 from gitops_nb.report.dora_scales import Scale
 from gitops_nb.report.words import Times
 
@@ -57,6 +57,7 @@ class Card:
     change: str
     missing: str
     aside: str = ""
+    benchmark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,8 @@ def render_dora(
         sync=_sync_card(measured.sync, measured.environment),
         charts=dora_charts.charts(measured, services, measured_zone),
         weeks=_week_rows(measured, measured_zone),
+        stages=dora_tables.stage_rows(measured.stages),
+        compared=dora_tables.what_if_rows(measured),
         failing_title="Failed" if not measured.metric("fail_rate").missing else "Rolled back",
         rows=rows[:FIRST_ROWS],
         more_rows=rows[FIRST_ROWS:],
@@ -175,6 +178,7 @@ def _card(metric: Metric, measured: Measured) -> Card:
         level_more=more,
         change_icon=_ICONS[metric.change.direction] if metric.change else "",
         change=_change(metric, metric.change) if metric.change else "",
+        benchmark=benchmarks.sentence(metric.key, metric.level) if measured.is_last else "",
     )
 
 
@@ -193,6 +197,8 @@ def _n(metric: Metric) -> str:
             )
         case "fail_rate" if counts:
             return f"{counts['failed']:,} of {words.count(counts['deployments'], 'deployment')}"
+        case "rework" if counts:
+            return f"{counts['unplanned']:,} of {words.count(counts['deployments'], 'deployment')}"
         case "recovery" if counts:
             text = words.count(counts["failed"], "failed deployment")
             return f"{text}, {counts['open']:,} still open" if counts["open"] else text
@@ -266,10 +272,7 @@ def _strata(change: Change) -> str:
     if down + up < 2:
         return ""
     text = f" Service by service: {down} shorter, {up} longer."
-    opposite = (change.direction == "down" and up > down) or (
-        change.direction == "up" and down > up
-    )
-    return f"{text} Most services say the opposite." if opposite else text
+    return f"{text} Most services say the opposite." if change.disagrees else text
 
 
 def _rollback_sentence(metric: Metric) -> str:

@@ -20,6 +20,7 @@ from gitops_nb.dora.definition import DAY_S, HOUR_S, WEEK_S
 from gitops_nb.dora.levels import MONTH_S
 from gitops_nb.dora.results import Measured, Service, Week
 from gitops_nb.dora.statistics import Estimate
+from gitops_nb.report import dora_tables
 from gitops_nb.report.text import clip, one_line
 
 ROWS = 14
@@ -125,7 +126,11 @@ def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
         axis["dtick"] = 1
     layout = _layout(xaxis=_time_axis(measured, zone), yaxis=axis)
     layout |= _window_mark(measured, zone)
+    marks = [_vertical(_day(shift.week_s, zone)) for shift in measured.shifts]
+    layout["shapes"] = [*layout.get("shapes", ()), *marks]
     note = f"Deployments to {measured.environment} per week, all services, n = {total:,}."
+    if measured.shifts:
+        note += f" {dora_tables.pace(measured.shifts, zone)}"
     if any(week.period == "partial" and week.deployments for week in weeks):
         note += " Hatched: not a whole week."
     return Chart("frequency", title, note, title, 260, {"data": [bars], "layout": layout})
@@ -349,15 +354,19 @@ def _time_axis(measured: Measured, zone: ZoneInfo) -> dict[str, Any]:
     ends = (measured.weeks[0].start_s, measured.weeks[-1].end_s)
     return {
         "type": "date",
-        "range": [datetime.fromtimestamp(s, zone).strftime("%Y-%m-%d") for s in ends],
+        "range": [_day(moment_s, zone) for moment_s in ends],
     }
+
+
+def _day(moment_s: int, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(moment_s, zone).strftime("%Y-%m-%d")
 
 
 def _window_mark(measured: Measured, zone: ZoneInfo) -> dict[str, Any]:
     """A line where the window begins, named, when there is a window before it."""
     if measured.before is None:
         return {}
-    at = datetime.fromtimestamp(measured.window.start_s, zone).strftime("%Y-%m-%d")
+    at = _day(measured.window.start_s, zone)
     name = {"yref": "paper", "y": 1.0, "yanchor": "bottom", "showarrow": False, "x": at}
     return {
         "shapes": [{**_vertical(at), "line": {"color": "--line2", "width": 1}}],
