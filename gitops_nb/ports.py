@@ -8,7 +8,7 @@ embedded platform is in ``gitops_nb.sandbox``; one contract suite (``tests/contr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,9 +63,53 @@ class GitReader(Protocol):
         """Commits reachable from a revision, newest first; only those that touch ``path`` if given."""
 
     def changes(
-        self, repository: str, revision: str, *, folders: tuple[str, ...] = ()
+        self, repository: str, revision: str, *, folders: tuple[str, ...] = (), since: str = ""
     ) -> Iterator[FileChange]:
-        """Every file change on the first-parent line up to a revision, oldest first, below ``folders``."""
+        """Every file change on the first-parent line up to a revision, oldest first, below ``folders``.
+
+        With ``since``, only those of commits that this ancestor does not contain.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCommit:
+    """A commit in the graph; times are UTC epoch seconds. Who wrote it is not in it, only whether a bot did."""
+
+    sha: str
+    parents: tuple[str, ...]
+    authored_s: int
+    committed_s: int
+    is_bot: bool = False
+    is_revert_of: str = ""
+
+
+class HistoryReader(GitReader, Protocol):
+    """Reads the commit graph of configuration and application repositories."""
+
+    def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
+        """Whether a revision contains a commit; False when the commit is not there any more."""
+
+    def refresh(self, repository: str) -> None:
+        """Fetches branches and tags, so that names resolve to what they are now."""
+
+    def graph(
+        self,
+        repository: str,
+        revisions: Sequence[str],
+        *,
+        without: Sequence[str] = (),
+        folders: Sequence[str] = (),
+    ) -> tuple[GraphCommit, ...]:
+        """Commits that ``revisions`` contain and ``without`` do not, children before parents.
+
+        With ``folders``, only those that change something below one of them (merges that do not are left out).
+        """
+
+    def patch_ids(self, repository: str, shas: Iterable[str]) -> Mapping[str, str]:
+        """The stable id of each commit's patch, equal for cherry-picks; merges and empty commits have none."""
+
+    def resolve_all(self, repository: str, names: Iterable[str]) -> Mapping[str, str]:
+        """Commits of many names (tags, abbreviated ids) in what was fetched; unknown and ambiguous ones are left out."""
 
 
 class GitWriter(Protocol):

@@ -160,16 +160,17 @@ class Git:
         return tuple(_parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
 
     def changes(
-        self, repository: str, revision: str, *, folders: tuple[str, ...] = ()
+        self, repository: str, revision: str, *, folders: tuple[str, ...] = (), since: str = ""
     ) -> Iterator[FileChange]:
         """See ``ports.GitReader.changes``."""
         self._ensure(repository, revision)
+        reached = f"{_sha(since)}..{_sha(revision)}" if since else _sha(revision)
         paths = ("--", *folders) if folders else ()
         done = self._in_cache(
             repository,
             (
                 "log", "--first-parent", "-m", "--reverse", "--raw", "--no-renames", "--no-abbrev", "-z",
-                "--format=%x01%H %at %ct", "--end-of-options", _sha(revision), *paths,
+                "--format=%x01%H %at %ct", "--end-of-options", reached, *paths,
             ),
             timeout_s=_REMOTE_S,
         )  # fmt: skip
@@ -329,6 +330,11 @@ class Git:
             )
         if done.exit_code != 0:
             raise self._unreachable(repository, done)
+        if "shallow" in done.stderr:  # git warns, refuses the refs and ends with 0
+            raise UsageError(
+                f"repository {repository} is a shallow clone: its history ends early",
+                hint="Complete it there with `git fetch --unshallow`, or name the full repository in fleet.yaml.",
+            )
 
     def _is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
         done = self._in_cache(

@@ -127,9 +127,9 @@ class Versions(Strict):
         description="Path with {service} and {environment}, each one path segment."
     )
     key: str = Field(min_length=1, description="Where in the file the version stands.")
-    part: Literal["value", "tag"] = Field(
+    part: Literal["value", "tag", "ref"] = Field(
         default="value",
-        description="The whole value, or the tag of an image reference.",
+        description="The whole value, the tag of an image, or the ref of a module's source.",
     )
 
 

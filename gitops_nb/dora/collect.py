@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import yaml
 
+from gitops_nb.dora.collectors.version import read_version
 from gitops_nb.dora.facts import Event, Exclusion, Incident
 from gitops_nb.errors import UsageError
 from gitops_nb.model import parse_time
@@ -24,16 +24,11 @@ from gitops_nb.ports import FileChange
 COLUMNS = ("commit", "committed_s", "app", "env", "tag")
 INCIDENT_COLUMNS = ("id", "service", "environment", "started", "resolved")
 MAX_PROBLEMS = 20
-MAX_FILE_BYTES = 1 << 20
-MAX_DEPTH = 100
-_INDENT = re.compile(rb"^[ ?:-]+", re.MULTILINE)
 _MILLISECONDS = 100_000_000_000
 """Seconds reach this in the year 5138; a larger number is milliseconds or finer."""
 _EARLIEST = 631_152_000
 """1990-01-01: an earlier time is a default or another unit, not a deployment."""
 _SKEW_S = 300
-_KEY_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([A-Za-z0-9_-]+)=([^\]]+)\]")
-"""The grammar of keys in fleet.yaml: ``a.b``, ``[0]`` and ``[name=checkout]``, as edits have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +61,12 @@ def from_history(
     *,
     environments: Sequence[str],
     now_s: int,
+    offset: int = 0,
 ) -> tuple[list[Event], list[Exclusion]]:
     """Reads which version each commit of a repository's first-parent line put where.
 
-    The files of the first commit are what ran already when the history begins (seed). A path with an
+    The files of the first commit are what ran already when the history begins (seed); a positive ``offset`` is
+    the number of changes that were read before, and then none of these is the first. A path with an
     environment that the fleet does not have, a file without a readable version and a time in the future are
     left out, each with its reason: a past commit cannot be mended.
     """
@@ -77,8 +74,8 @@ def from_history(
     left_out: list[Exclusion] = []
     known = frozenset(environments)
     first_sha = None
-    for position, change in enumerate(changes):
-        first_sha = first_sha or change.sha
+    for position, change in enumerate(changes, start=offset):
+        first_sha = first_sha or ("none" if offset else change.sha)
         place = source.match(change.path)
         if place is None:
             continue
@@ -89,7 +86,9 @@ def from_history(
         elif change.committed_s > now_s + _SKEW_S:
             problem = "time in the future"
         elif change.content is not None:
-            version, problem = read_version(change.content, key=source.key, part=source.part)
+            version, problem = read_version(
+                change.content, key=source.key, part=source.part, path=change.path
+            )
         if problem:
             left_out.append(
                 Exclusion(
@@ -115,31 +114,6 @@ def from_history(
             )
         )
     return events, left_out
-
-
-def read_version(content: bytes, *, key: str, part: str) -> tuple[str, str]:
-    """The version in a YAML file, and what is wrong when there is none.
-
-    >>> read_version(b"spec: {containers: [{image: shop/cart:v3}]}", key="spec.containers[0].image", part="tag")
-    ('v3', '')
-    """
-    if len(content) > MAX_FILE_BYTES:
-        return "", "file is larger than 1 MiB"
-    try:
-        if _may_be_deep(content) and _depth(content) > MAX_DEPTH:
-            return "", "file is nested too deeply"
-        documents = list(yaml.load_all(content, Loader=_LOADER))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return "", "file is no readable YAML"
-    for document in documents:
-        value = _look_up(document, key)
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            continue
-        text = str(value)
-        version = _tag(text) if part == "tag" else text
-        if version:
-            return version, ""
-    return "", "no version at the key"
 
 
 def from_file(
@@ -299,53 +273,3 @@ def _raise(problems: list[str]) -> None:
     if len(problems) > MAX_PROBLEMS:
         shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
     raise UsageError("\n".join(shown), hint="Mend the file; nothing was written.")
-
-
-def _may_be_deep(content: bytes) -> bool:
-    """False when brackets and indentation cannot nest deeper than is allowed, as in any usual file."""
-    brackets = content.count(b"[") + content.count(b"{")
-    return brackets + max(map(len, _INDENT.findall(content)), default=0) > MAX_DEPTH
-
-
-def _depth(content: bytes) -> int:
-    """How deep a file nests; counted on events, because building its nodes would crash the interpreter."""
-    depth = deepest = 0
-    for event in yaml.parse(content, Loader=_LOADER):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > MAX_DEPTH:
-                break
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-    return deepest
-
-
-def _look_up(document: Any, key: str) -> Any:
-    for match in _KEY_PART.finditer(key):
-        name, index, field, wanted = match.groups()
-        if name is not None and isinstance(document, dict):
-            document = document.get(name)
-        elif index is not None and isinstance(document, list):
-            document = document[int(index)] if int(index) < len(document) else None
-        elif field is not None and isinstance(document, list):
-            items = (item for item in document if isinstance(item, dict))
-            document = next((item for item in items if item.get(field) == wanted), None)
-        else:
-            return None
-    return document
-
-
-def _tag(image: str) -> str:
-    """Tag of an image reference; the digest when it has no tag."""
-    name, _, digest = image.partition("@")
-    tag = name.rpartition("/")[2].partition(":")[2]
-    return tag or digest
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # no libyaml: slower
-    """A safe loader that leaves versions alone: ``1.10`` stays text and is not the number 1.1."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-_LOADER = _Loader

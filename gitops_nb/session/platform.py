@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitops_nb.adapters.clock import WallClock
-from gitops_nb.adapters.git import Git, Remote
+from gitops_nb.adapters.git import Remote
+from gitops_nb.adapters.git_history import GitHistory
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.fleet import Cluster, Fleet
 from gitops_nb.catalog.load import Catalog
@@ -56,7 +57,7 @@ class Platform:
     fleet: Fleet
     policy: Policy
     view: View
-    git: Git
+    git: GitHistory
     processes: Processes
     requester: Requester
     open_writers: Callable[[], Writers]
@@ -216,7 +217,9 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
     )
 
 
-def _git(fleet: Fleet, cache: Path, processes: Processes, author: str) -> Git:
+def _git(fleet: Fleet, cache: Path, processes: Processes, author: str) -> GitHistory:
     remotes = {name: Remote(r.url, r.branch) for name, r in fleet.repositories.items()}
     name = "".join(c for c in author if c.isprintable() and c not in "<>")
-    return Git(remotes, cache=cache, processes=processes, author=(f"gitops-nb for {name}", MAIL))
+    return GitHistory(
+        remotes, cache=cache, processes=processes, author=(f"gitops-nb for {name}", MAIL)
+    )

@@ -1,0 +1,1 @@
+"""Collectors: each reads one kind of source into facts, checked before anything is written."""
