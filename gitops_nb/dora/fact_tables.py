@@ -112,9 +112,10 @@ def from_versions(collected: Facts, *, first_environments: tuple[str, ...]) -> F
                 for back, kind in zip(events["is_rollback"], events["kind"], strict=True)
             ],
             "source": "configuration history",
-            "is_seed": events["is_censored"] | (events["kind"] == "seed"),
+            "is_seed": events["kind"] == "seed",
         }
     ).astype(dict(DEPLOYMENT))
+    censored = deployment["deployment_id"][events["is_censored"]]
     entered = events[
         events["environment"].isin(first_environments)
         & events["is_first"]
@@ -141,6 +142,8 @@ def from_versions(collected: Facts, *, first_environments: tuple[str, ...]) -> F
         left_on=["service", "version"],
         right_on=["service", "sha"],
     )
+    # The first row of an export counts as a deployment, but nobody knows when its version really arrived.
+    arrived = arrived[~arrived["deployment_id"].isin(censored)]
     incident = None
     if collected.incidents is not None:
         incident = (

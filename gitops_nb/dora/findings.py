@@ -32,10 +32,12 @@ _CLEAR = {
     ("fail_rate", "down"): "fewer deployments fail",
     ("recovery", "down"): "failures are mended{much} faster",
     ("recovery", "up"): "failures are mended{much} slower",
+    ("rework", "up"): "more deployments are unplanned",
+    ("rework", "down"): "fewer deployments are unplanned",
     ("rollbacks", "up"): "more deployments are rolled back",
     ("rollbacks", "down"): "fewer deployments are rolled back",
 }
-_ORDER = ("lead_time", "frequency", "fail_rate", "rollbacks", "recovery")
+_ORDER = ("lead_time", "frequency", "fail_rate", "rollbacks", "rework", "recovery")
 
 
 def title(measured: Measured) -> str:

@@ -180,7 +180,7 @@ def _told(case: _Case) -> str:
 def _starts(case: _Case) -> dict[tuple[str, str], int]:
     """When each change of a service begins, by the definition's clock."""
     start = case.definition.lead_time_start
-    if start is Start.FIRST_ENVIRONMENT:
+    if start is Start.FIRST_ENVIRONMENT and not case.tables.start:
         frame = case.tables.deployment
         first = frame[frame["environment"].isin(case.tables.first_environments)]
         first = first.sort_values("finished_s").drop_duplicates(["service", "version"])
@@ -192,6 +192,7 @@ def _starts(case: _Case) -> dict[tuple[str, str], int]:
         Start.COMMITTED: "committed_s",
         Start.OPENED: "opened_s",
         Start.MERGED: "merged_s",
+        Start.FIRST_ENVIRONMENT: "authored_s",  # where a change is a version
     }[start]
     known = case.tables.change.dropna(subset=[column])
     keys = zip(known["service"], known["sha"], strict=True)
@@ -201,7 +202,7 @@ def _starts(case: _Case) -> dict[tuple[str, str], int]:
 def _arrivals(case: _Case, starts: Mapping[tuple[str, str], int]) -> Iterable[tuple[int, int]]:
     """When each change arrived and when it began, by the definition's idea of arriving."""
     rows = case.deployments("succeeded", "degraded")
-    if case.definition.lead_time_start is Start.FIRST_ENVIRONMENT:
+    if case.definition.lead_time_start is Start.FIRST_ENVIRONMENT and not case.tables.start:
         seen: set[tuple[str, str]] = set()
         for row in rows:
             key = (row.service, row.version)
