@@ -107,10 +107,10 @@ def test_a_rejection_ends_the_run(runner):
     [
         ({"subject": "sha256:" + "0" * 64}, "another request"),
         ({"run": "20260101T000000Z-promotion-production-0000"}, "another run"),
-        ({"expires": datetime.now(UTC) + timedelta(hours=9)}, "a longer life"),
-        ({"at": datetime.now(UTC) + timedelta(minutes=9)}, "the future"),
-        ({"at": datetime.now(UTC) - timedelta(minutes=9)}, "before the request"),
-        ({"expires": datetime.now(UTC) - timedelta(seconds=1)}, "expired"),
+        ({"expires": timedelta(hours=9)}, "a longer life"),
+        ({"at": timedelta(minutes=9)}, "the future"),
+        ({"at": timedelta(minutes=-9)}, "before the request"),
+        ({"expires": timedelta(seconds=-1)}, "expired"),
         ({"person": "mara.lindqvist"}, "a name that is not the key's"),
         ({"person": "nobody"}, "an unknown person"),
     ],
@@ -119,7 +119,9 @@ def test_a_damaged_approval_counts_nothing(runner, damage, what):
     """An approval that is not exactly for this request, by this person, now, leaves the run waiting."""
     before = runner.tip()
     waiting, _ = runner.promote()
-    runner.answer(waiting.run, **damage)
+    now = datetime.now(UTC)
+    changes = {k: now + v if isinstance(v, timedelta) else v for k, v in damage.items()}
+    runner.answer(waiting.run, **changes)
     state, stop = runner.promote(run=waiting.run)
     assert isinstance(stop, WaitingForApproval), what
     assert state.status is Status.WAITING
