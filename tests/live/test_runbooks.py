@@ -269,7 +269,10 @@ def lab(*arguments: str) -> None:
 
 
 def start_controllers_when_installed() -> None:
-    """What a node does on a real cluster: Argo CD's programs start once bootstrap has installed them."""
+    """What a node does on a real cluster: Argo CD's programs start once bootstrap has installed them.
+
+    The lab has no argocd-server; what that one does at its first start, filling the secret, is done here.
+    """
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if kubectl(
@@ -277,6 +280,8 @@ def start_controllers_when_installed() -> None:
         ):
             break
         time.sleep(0.5)
+    filled = json.dumps({"stringData": {"server.secretkey": "made-by-argocd-server"}})
+    kubectl("patch", "secret", "argocd-secret", "-n", "argocd", "--type=merge", "-p", filled)
     for name in CONTROLLERS:
         lab("start", name)
 
