@@ -15,6 +15,7 @@ import click
 
 from gitops_nb import __version__
 from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.durations import format_duration
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, GitOpsError
@@ -82,6 +83,7 @@ def _examine(where: Workspace, given: str | None) -> Iterator[Examined]:
         True,
         f"{len(catalog.runbooks)} runbooks, {len(catalog.fleet.environments)} environments",
     )
+    yield from _environments(catalog)
     yield from _versions(where, catalog)
     try:
         platform = open_platform(where, catalog, mode)
@@ -116,6 +118,24 @@ def _writable(folder: Path) -> Examined:
             "Name a writable folder with --reports.",
         )
     return Examined("reports", True, str(folder))
+
+
+def _environments(catalog: Catalog) -> Iterator[Examined]:
+    """What fleet.yaml says of each environment; limits and retention are shown, nothing enforces them yet."""
+    for name, environment in catalog.fleet.environments.items():
+        starts = "automation or a person starts" if environment.auto_deploy else "a person starts"
+        approves = "another approves" if environment.approval_required else "nobody approves"
+        limits = environment.resource_limits
+        shown = f"cpu {limits.cpu}, memory {limits.memory}" if limits else "no limits"
+        kept = (
+            f"records kept {format_duration(environment.retention)}"
+            if environment.retention
+            else "no retention"
+        )
+        following = ", ".join(catalog.fleet.promotes_to.get(name, ())) or "nothing"
+        yield Examined(
+            f"environment {name}", True, f"{starts}, {approves}; {shown}; {kept}; then {following}"
+        )
 
 
 def _versions(where: Workspace, catalog: Catalog) -> Iterator[Examined]:

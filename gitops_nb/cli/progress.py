@@ -108,6 +108,8 @@ def _line(record: Record) -> str:
         case "step" if body["status"] != Status.RUNNING:
             took = f"  {body['took_ms'] / 1000:.1f} s" if body.get("took_ms") else ""
             return f"{at}  {body['step']:<8} {body['status']:<10} {ci_log(body.get('sentence', ''))}{took}"
+        case "target":
+            return f"{at}  {'':<8} target     {ci_log(body['system'])}: {ci_log(body['address'])}"
         case "intent":
             return f"{at}  {body['step']:<8} begins     {ci_log(body['sentence'])}"
         case "done":
@@ -121,6 +123,9 @@ def _table(state: RunState) -> Any:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
+    for target in state.targets:
+        address = Text(terminal(str(target["address"])), overflow="fold")
+        table.add_row(Text(""), Text("target"), Text(""), Text(f"{target['system']}: ") + address)
     for step in state.steps:
         mark, colour = MARKS[step.status]
         table.add_row(

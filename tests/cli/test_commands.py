@@ -308,6 +308,32 @@ def test_doctor_finds_nothing_wrong_in_a_new_workspace(workspace):
     assert [a["what"] for a in json.loads(done.stdout) if not a["holds"]] == []
 
 
+def test_doctor_shows_the_environments(workspace):
+    """Who starts, who approves, limits and retention of each environment, as fleet.yaml says."""
+    printed = workspace.run("doctor").stdout
+    assert (
+        "a person starts, another approves; cpu unlimited, memory unlimited; records kept 365d"
+        in printed
+    )
+    assert (
+        "automation or a person starts, nobody approves; cpu limited, memory limited; records kept 7d"
+        in printed
+    )
+
+
+def test_parameters_come_from_a_file(workspace):
+    """-f gives typed values, -p wins over them, and the file's mistakes are refused like others."""
+    workspace.write("p.yaml", "application: catalog\ntarget: staging\nsource: development\n")
+    done = workspace.run(
+        "run", "promotion", "-f", "p.yaml", "-p", "application=checkout", "--plan", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["parameters"]["application"] == "checkout"
+    assert json.loads(done.stdout)["environment"] == "staging"
+    workspace.write("p.yaml", "application: 7\n")
+    assert workspace.run("run", "promotion", "-f", "p.yaml").returncode == 64
+
+
 def test_doctor_gives_a_fix(workspace):
     """A wrong file is answered with what to do."""
     workspace.replace("runbooks/fleet.yaml", "kind: Fleet", "kind: Flet")
