@@ -8,10 +8,12 @@ resume point of a source is written after its rows, so a collection that dies is
 repeating it adds nothing. Rows have keys; a row with a known key replaces the old one. No table holds a name of a
 person.
 
-Beside the tables of ``fact_tables`` there are three of the collectors' own:
+Beside the tables of ``fact_tables`` there are four of the collectors' own:
 
     event      service, environment, version, sha, finished_s, position, is_seed, source: what a configuration
                history named, before it is judged
+    attempt    service, environment, application, number, version, revision, started_s, finished_s, outcome, extent (full |
+               partial | heal), is_automated: one operation of Argo CD
     hop        service, version, repository, sha, method (sha | label | tag | unknown): from a version to its commit
     exclusion  reason, left_out_of, service, environment, version, sha, finished_s, detail: what does not count
 """
@@ -48,6 +50,19 @@ EVENT: Mapping[str, str] = {
     "is_seed": "bool",
     "source": "str",
 }
+ATTEMPT: Mapping[str, str] = {
+    "service": "str",
+    "environment": "str",
+    "application": "str",
+    "number": "str",
+    "version": "str",
+    "revision": "str",
+    "started_s": "int64",
+    "finished_s": "int64",
+    "outcome": "str",
+    "extent": "str",
+    "is_automated": "bool",
+}
 HOP: Mapping[str, str] = {
     "service": "str",
     "version": "str",
@@ -67,6 +82,7 @@ EXCLUSION: Mapping[str, str] = {
 }
 TABLES: Mapping[str, Mapping[str, str]] = {
     "event": EVENT,
+    "attempt": ATTEMPT,
     "change": fact_tables.CHANGE,
     "deployment": fact_tables.DEPLOYMENT,
     "incident": fact_tables.INCIDENT,
@@ -76,6 +92,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 }
 KEYS: Mapping[str, tuple[str, ...]] = {
     "event": ("service", "environment", "sha", "source"),
+    "attempt": ("service", "environment", "application", "started_s", "number", "revision"),
     "change": ("service", "repository", "sha"),
     "deployment": ("service", "environment", "deployment_id"),
     "incident": ("service", "incident_id", "source"),
@@ -86,6 +103,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployment", "outcome"): ("succeeded", "failed", "degraded"),
     ("deployment", "trigger"): ("promotion", "automated", "rollback", "resync", "heal"),
+    ("attempt", "outcome"): ("succeeded", "failed", "degraded"),
+    ("attempt", "extent"): ("full", "partial", "heal"),
     ("hop", "method"): ("sha", "label", "tag", "unknown"),
 }
 EARLIEST_S = 631_152_000

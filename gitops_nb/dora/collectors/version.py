@@ -127,7 +127,7 @@ def _look_up(document: Any, key: str) -> Any:
     return document
 
 
-def _tag(image: str) -> str:
+def image_tag(image: str) -> str:
     """Tag of an image reference; the digest when it has no tag."""
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
@@ -140,7 +140,7 @@ def _ref(source: str) -> str:
     return found[1] if found else ""
 
 
-_PARTS: dict[str, Callable[[str], str]] = {"value": str, "tag": _tag, "ref": _ref}
+_PARTS: dict[str, Callable[[str], str]] = {"value": str, "tag": image_tag, "ref": _ref}
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # no libyaml: slower
