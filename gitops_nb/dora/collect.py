@@ -137,7 +137,7 @@ def from_file(
                 f"{where}: env: unknown environment {env!r}; the fleet has {', '.join(environments)}"
             )
         else:
-            problem = _time_problem(committed_s, now_s)
+            problem = time_problem(committed_s, now_s)
             if problem:
                 problems.append(f"{where}: committed_s: {problem}")
     _raise(problems)
@@ -196,7 +196,7 @@ def _read_incident(
             "2026-11-23T10:14:00Z, with its offset"
         )
     for name, moment in (("started", started), ("resolved", resolved)):
-        problem = _time_problem(moment, now_s) if moment is not None else ""
+        problem = time_problem(moment, now_s) if moment is not None else ""
         if problem:
             return nothing, f"{name}: {problem}"
     if resolved is not None and resolved < started:
@@ -252,7 +252,8 @@ def _require(where: str, needed: Sequence[str], given: Sequence[str]) -> None:
         )
 
 
-def _time_problem(moment: Any, now_s: int) -> str:
+def time_problem(moment: Any, now_s: int) -> str:
+    """What is wrong with a time in UTC epoch seconds, or "": another unit, before 1990, in the future."""
     try:
         seconds = int(moment)
     except (TypeError, ValueError):
