@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # Free of the person's own settings: what is installed is what the lock says.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-live check format bench lock clean
+.PHONY: help setup demo test test-live test-spark check format bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test-live: $(READY) ## contract and end-to-end tests on the control plane that K
 	  echo "SKIPPED: make test-live needs KUBECONFIG; nothing ran against a real control plane"; \
 	else $(BIN)/python -m pytest -m live tests; fi
 
+test-spark: $(READY) ## every DORA expression on Spark against DuckDB, over a million changes
+	@GITOPS_NB_SPARK_CHANGES=1000000 $(BIN)/python -m pytest tests/dora/test_portable.py -k spark
+
 check: $(READY) ## format, lint, types, layers, notebooks
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -46,6 +49,7 @@ format: $(READY) ## format code and notebooks
 
 bench: $(READY) ## measure what README and docs state, as JSON
 	@$(BIN)/python tools/bench.py
+	@$(BIN)/python tools/bench_dora.py
 
 lock: $(READY) ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile pyproject.toml --extra lab --group dev --universal --python-version 3.11 \

@@ -9,7 +9,8 @@ All times are int64 UTC epoch seconds; a column that may be unknown is Int64.
                        source, is_seed
     incident           incident_id, service, environment, started_s, resolved_s?, deployment_id?, severity, source
     change_deployment  service, environment, repository, sha, deployment_id, authored_s, finished_s: the first
-                       deployment of the environment that contains the change
+                       deployment of the environment that contains the change; changes that first came with a
+                       seed have no row, since nobody knows when they arrived
 """
 
 from __future__ import annotations

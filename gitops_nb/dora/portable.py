@@ -40,21 +40,29 @@ def unbound() -> Mapping[str, ir.Table]:
     }
 
 
-def week_of(moment_s: ir.IntegerValue, window: Window, *, zone: ZoneInfo) -> ir.IntegerValue:
-    """The index of the ISO week since the week of the window's start, in the zone, in integers only.
+def week_terms(window: Window, *, zone: ZoneInfo) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """What weeks are counted with: the first week's start, and (moment, seconds to subtract from then on).
 
     Weeks with a change of daylight saving time are an hour longer or shorter; the shift is applied from the
-    middle of such a week on, which moves no moment into another week. Exact within the window.
+    middle of such a week on, which moves no moment into another week.
     """
     borders = windows.week_borders(window.start_s, window.end_s, zone=zone)
-    elapsed = moment_s - borders[0]
+    terms = []
     drift = 0
     for index, border in enumerate(borders):
         here = border - borders[0] - index * WEEK_S
         if here != drift:
-            passed = (moment_s >= border - WEEK_S // 2).ifelse(1, 0)
-            elapsed -= passed * (here - drift)
+            terms.append((border - WEEK_S // 2, here - drift))
             drift = here
+    return borders[0], tuple(terms)
+
+
+def week_of(moment_s: ir.IntegerValue, window: Window, *, zone: ZoneInfo) -> ir.IntegerValue:
+    """The index of the ISO week since the week of the window's start, in the zone; exact within the window."""
+    first_s, terms = week_terms(window, zone=zone)
+    elapsed = moment_s - first_s
+    for since_s, seconds in terms:
+        elapsed -= (moment_s >= since_s).ifelse(seconds, 0)
     return (elapsed // WEEK_S).cast("int64")
 
 

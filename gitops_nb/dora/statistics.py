@@ -94,10 +94,16 @@ def median(values: Sequence[float]) -> Estimate:
         return Estimate()
     ordered = sorted(values)
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-    rank = _median_rank(n)
-    if rank == 0:
+    low, high = median_ranks(n)
+    if not low:
         return Estimate.of(middle, n=n)
-    return Estimate.of(middle, ordered[rank - 1], ordered[n - rank], n=n)
+    return Estimate.of(middle, ordered[low - 1], ordered[high - 1], n=n)
+
+
+def median_ranks(n: int) -> tuple[int, int]:
+    """The ranks, from 1, of the two values that bound the median of ``n``; (0, 0) for under 6 values."""
+    rank = _median_rank(n)
+    return (rank, n - rank + 1) if rank else (0, 0)
 
 
 def clustered_median(clusters: Sequence[Sequence[float]], *, samples: int) -> Estimate:

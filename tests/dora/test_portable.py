@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pandas as pd
 import pytest
 from ibis.backends.sql.compilers.bigquery import BigQueryCompiler
 
-from gitops_nb.dora import facts, portable, windows
+from gitops_nb.dora import facts, fast, portable, statistics, windows
 from gitops_nb.dora.fact_tables import FactTables, from_versions
 from gitops_nb.dora.links import link_incidents
 from gitops_nb.dora.measure import measure
@@ -27,6 +28,7 @@ from gitops_nb.dora.profiles import OURS
 from gitops_nb.dora.windows import Window
 from tests.dora.dora_factories import NOW_S, WEEK, incidents, many, request, view
 from tests.dora.fact_factories import START_S, by_chance
+from tools import dora_facts
 
 BERLIN = ZoneInfo("Europe/Berlin")
 UTC = ZoneInfo("UTC")
@@ -224,23 +226,61 @@ def test_every_expression_compiles_for_bigquery(name):
         assert word not in sql
 
 
+def test_duckdbs_fast_queries_give_the_rows_of_the_expressions(tmp_path):
+    """Quartiles, overall median and the link by time, on facts as collectors write them."""
+    dora_facts.write(tmp_path, changes=20_000, deployments=4_000, services=40)
+    window = Window(dora_facts.START_S + 3 * 86_400, dora_facts.START_S + 60 * WEEK)
+    database = fast.Facts.open(tmp_path)
+    engine = ibis.duckdb.from_connection(database.connection)
+
+    def slow(name: str) -> list[tuple]:
+        expression = _expression(name, window)
+        return sorted(tuple(row.values()) for row in engine.to_pyarrow(expression).to_pylist())
+
+    weekly = fast.weekly_lead_times(window, environment="production", zone=BERLIN)
+    assert sorted((*row[:3], *row[3]) for row in database.run(weekly)) == slow("weekly_lead_times")
+    overall = database.run(fast.overall_lead_time(window, environment="production"))
+    assert [(row[0], *row[1]) for row in overall] == slow("overall_lead_time")
+    links = database.run(fast.link_by_time(environment="production"))
+    assert sorted(links) == slow("link_by_time")
+
+
+def test_the_interval_of_the_overall_median_is_that_of_the_order_statistics(tmp_path):
+    """The engine's bounds are those of the plain function over all values."""
+    dora_facts.write(tmp_path, changes=5_000, deployments=1_000, services=10)
+    window = Window(dora_facts.START_S, dora_facts.START_S + 60 * WEEK)
+    database = fast.Facts.open(tmp_path)
+    query = (
+        f"select finished_s - authored_s from change_deployment where finished_s < {window.end_s} "
+        "and deployment_id not in (select deployment_id from deployment where is_seed) "
+        "and finished_s >= authored_s"
+    )
+    values = [row[0] for row in database.run(query)]
+
+    found = fast.median_interval(database, window, environment="production")
+
+    expected = statistics.median(values)
+    assert found == (expected.n, expected.low, expected.high)
+
+
 def test_spark_gives_the_same_integers_as_duckdb(tmp_path):
-    """Every expression, over a million changes, row by row and bit by bit."""
+    """Every expression, row by row and bit by bit; `make test-spark` compares a million changes."""
     if shutil.which("java") is None:
         pytest.skip("SKIPPED: no Java, so no Spark: nothing here compared the two engines")
     script = Path(__file__).with_name("spark_equality.py")
+    changes = int(os.environ.get("GITOPS_NB_SPARK_CHANGES", "20000"))
 
     done = subprocess.run(
-        (sys.executable, str(script), str(tmp_path), "1000000"),
+        (sys.executable, str(script), str(tmp_path), str(changes)),
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=1200,
     )
 
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["changes"] == 1_000_000
+    assert found["changes"] == changes
     assert set(found["rows"]) == set(portable.expressions(WINDOW, environment="x", zone=UTC))
     assert all(count > 0 for count in found["rows"].values())
     assert found["different"] == []
