@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+PENALTY = 4
+"""Twice the weight of Schwarz's criterion: a change that is told in vain costs a reader more than a missed one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shift:
@@ -34,8 +37,8 @@ def changepoints(counts: Sequence[int], *, minimum_weeks: int) -> tuple[int, ...
     """Indexes of the weeks where a new segment begins; none in a series shorter than two segments.
 
     PELT on the logarithms of the weekly counts, least squares, at least ``minimum_weeks`` per segment. A
-    further segment has to pay three times the logarithm of the number of weeks in units of the noise, which
-    is judged from the differences of neighbouring weeks, so that a step does not count as noise.
+    further segment has to pay ``PENALTY`` times the logarithm of the number of weeks in units of the noise, which
+    is judged from the differences of neighbouring weeks, so that a step hardly counts as noise.
 
     Source: Killick, Fearnhead and Eckley 2012, J. Am. Stat. Assoc. 107:1590, as in ruptures (Truong, Oudre and
     Vayatis 2020, Signal Processing 167:107299); noise by differences: von Neumann 1941.
@@ -47,14 +50,11 @@ def changepoints(counts: Sequence[int], *, minimum_weeks: int) -> tuple[int, ...
     )  # brings scipy: a report without a long history does without
 
     logarithms = np.log1p(np.asarray(counts, dtype=np.float64))
-    noise = float(np.median(np.diff(logarithms) ** 2)) / (2 * 0.4549364231195724)
-    if noise == 0:
-        # More than half of the weeks repeat their neighbour; the mean of the squares still tells a step.
-        noise = float(np.mean(np.diff(logarithms) ** 2)) / 2
+    noise = float(np.mean(np.diff(logarithms) ** 2)) / 2
     if noise == 0:
         return ()
     finder = Pelt(model="l2", min_size=minimum_weeks, jump=1).fit(logarithms.reshape(-1, 1))
-    found = finder.predict(pen=3 * noise * math.log(len(counts)))
+    found = finder.predict(pen=PENALTY * noise * math.log(len(counts)))
     return tuple(int(index) for index in found[:-1])
 
 
