@@ -101,6 +101,15 @@ class Promotable(Strict):
     )
 
 
+class Source(Strict):
+    """Where a service's code is."""
+
+    repository: Name = Field(description="Application repository, by its name in this file.")
+    folders: tuple[RelativePath, ...] = Field(
+        default=(), description="Its folders in a repository of several services; empty: all."
+    )
+
+
 class Application(Strict):
     """One service, deployed by one Argo CD Application per environment."""
 
@@ -116,6 +125,9 @@ class Application(Strict):
     )
     promotable: tuple[Promotable, ...] = Field(
         min_length=1, description="Keys that travel; the first is the version."
+    )
+    source: Source | None = Field(
+        default=None, description="Its code, for lead times from writing it; none is guessed."
     )
 
 
@@ -287,6 +299,11 @@ class Fleet(Strict):
                     (*where, "repository"),
                     f"unknown repository {application.repository!r}",
                 )
+            )
+        source = application.source
+        if source is not None and source.repository not in self.repositories:
+            found.append(
+                ((*where, "source", "repository"), f"unknown repository {source.repository!r}")
             )
         if not application.paths and application.path is None:
             found.append((where, "no folder; give paths or path"))

@@ -32,9 +32,12 @@ def workspace_files() -> dict[str, bytes]:
         ".gitignore": (_OWN / "gitignore").read_bytes(),
         "reports/README.md": (_OWN / "reports-README.md").read_bytes(),
         "reports/.gitignore": (_OWN / "reports-gitignore").read_bytes(),
-        ".github/workflows/runbook.yml": (_OWN / "runbook.yml")
-        .read_bytes()
-        .replace(b"VERSION", __version__.encode()),
+        **{
+            f".github/workflows/{name}": (_OWN / name)
+            .read_bytes()
+            .replace(b"VERSION", __version__.encode())
+            for name in ("runbook.yml", "dora.yml")
+        },
     }
     for folder, pattern in (("runbooks", "*.yaml"), ("notebooks", "*.ipynb")):
         for path in sorted((shipped() / folder).glob(pattern)):

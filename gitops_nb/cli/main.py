@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gitops_nb import __version__
+from gitops_nb.cli.dora import dora
 from gitops_nb.errors import ExitCode, GitOpsError
 
 EXIT_CODES = """\b
@@ -272,6 +273,9 @@ def init(directory: Path, update: bool) -> None:
     if update:
         _exit(show_update(directory))
     create_workspace(directory)
+
+
+group.add_command(dora)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

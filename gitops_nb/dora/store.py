@@ -294,6 +294,14 @@ def check(table: str, rows: pd.DataFrame) -> pd.DataFrame:
     return checked.reset_index(drop=True)
 
 
+def prefer_configuration(deployment: pd.DataFrame) -> pd.DataFrame:
+    """One source per service and environment: a commit and its sync are one deployment, not two."""
+    is_configuration = deployment["source"] == "configuration history"
+    place = [deployment["service"], deployment["environment"]]
+    has_configuration = is_configuration.groupby(place).transform("any")
+    return deployment[is_configuration | ~has_configuration].reset_index(drop=True)
+
+
 @cache
 def _pandera() -> Any:
     """Pandera. Its first check imports PySpark where that is installed, which warns about pandas 3."""

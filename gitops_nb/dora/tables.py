@@ -78,7 +78,7 @@ def write(services: tuple[Service, ...], rows: pd.DataFrame, directory: Path) ->
         for name, frame in (("services", table), ("excluded", rows))
         for suffix, digest in (
             (".parquet", facts.write_table(frame, folder / f"{name}.parquet")),
-            (".csv", _write_csv(frame, folder / f"{name}.csv")),
+            (".csv", write_csv(frame, folder / f"{name}.csv")),
         )
     }
 
@@ -172,7 +172,7 @@ def _maybe(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def _write_csv(frame: pd.DataFrame, path: Path) -> str:
+def write_csv(frame: pd.DataFrame, path: Path) -> str:
     """CSV that no spreadsheet runs: text that begins like a formula gets an apostrophe."""
     safe = frame.copy()
     for name in safe.columns:

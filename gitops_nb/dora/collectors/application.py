@@ -14,7 +14,14 @@ import pandas as pd
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.collectors.containment import arrivals, first_containing
-from gitops_nb.dora.store import EXCLUSION, HOP, FactStore, Merged, check
+from gitops_nb.dora.store import (
+    EXCLUSION,
+    HOP,
+    FactStore,
+    Merged,
+    check,
+    prefer_configuration,
+)
 from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
 from gitops_nb.ports import GraphCommit, HistoryReader
@@ -130,7 +137,7 @@ def collect_application(
         pull_requests: Those whose merge gave a commit of this repository.
     """
     name = f"application {source.service} {source.repository}"
-    deployments = store.read("deployment", (source.service,))
+    deployments = prefer_configuration(store.read("deployment", (source.service,)))
     pulls = {pull.sha: pull for pull in pull_requests}
     tip = git.tip(source.repository, source.branch)
     point = {

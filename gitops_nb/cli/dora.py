@@ -1,0 +1,121 @@
+"""``gitops-nb dora``: options and help; what the commands do is in ``collecting``, imported when called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _places(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--facts",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder of the facts, instead of the workspace's .gitops-nb/facts.",
+        ),
+        click.option(
+            "--reports",
+            type=click.Path(path_type=Path),
+            help="Folder of the run records, instead of the workspace's.",
+        ),
+        click.option(
+            "--workspace",
+            type=click.Path(path_type=Path),
+            help="Folder with gitops-nb.yaml; by default the nearest one upwards.",
+        ),
+        click.option(
+            "--mode",
+            type=click.Choice(["sandbox", "live"]),
+            help="Whose facts; by default what the workspace says.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group("dora")
+def dora() -> None:
+    """Facts for delivery metrics: collect them, measure them, hand them on; `run dora` makes the report."""
+
+
+@dora.command(
+    epilog="""\b
+Examples:
+  gitops-nb dora collect
+  gitops-nb dora collect --incidents incidents.csv --incidents alerts.jsonl
+  gitops-nb dora collect --argocd 600 --labels images.csv
+"""
+)
+@click.option(
+    "--incidents",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV, JSON, PagerDuty, Alertmanager or GitHub issues; may be given often.",
+)
+@click.option(
+    "--incident-environment",
+    default="",
+    help="Where incidents of tools without environments happened; by default the last one.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV with version and revision: commits of images, as their label says.",
+)
+@click.option(
+    "--argocd",
+    "watch_s",
+    type=click.FloatRange(0, 86_400),
+    help="Watch Argo CD for so many seconds; 0 takes one look. Without it Argo CD is not asked.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@_places
+def collect(*, as_json: bool, **options: Any) -> None:
+    """Reads what is new: configuration and application repositories, incidents, Argo CD.
+
+    Goes on where the last collection ended; the same input twice changes no file.
+    """
+    from gitops_nb.cli.collecting import collect_facts
+
+    collect_facts(as_json=as_json, **options)
+
+
+@dora.command(
+    epilog="""\b
+Examples:
+  gitops-nb dora metrics -p environment=production -p window=13w
+  gitops-nb dora metrics --json | jq '.metrics[] | {key, unit, value: .now.value, n: .now.n}'
+"""
+)
+@click.option(
+    "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter of the dora runbook."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@_places
+def metrics(pairs: Sequence[str], *, as_json: bool, **options: Any) -> None:
+    """Measures the collected facts; asks no repository and no cluster."""
+    from gitops_nb.cli.collecting import show_metrics
+
+    show_metrics(pairs, as_json=as_json, **options)
+
+
+@dora.command(
+    epilog="""\b
+Examples:
+  gitops-nb dora export warehouse/
+  gitops-nb dora export grafana/ --format csv
+"""
+)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
+)
+@_places
+def export(directory: Path, form: str, **options: Any) -> None:
+    """Writes every fact table as one file, and columns.json, which says what each column means."""
+    from gitops_nb.cli.collecting import export_facts
+
+    export_facts(directory, form=form, **options)

@@ -1,0 +1,127 @@
+"""``gitops-nb dora`` as processes, and the scheduled workflow that uses it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+
+import duckdb
+import pytest
+import yaml
+
+from gitops_nb.cli.initialising import workspace_files
+from gitops_nb.dora.store import TABLES
+from gitops_nb.dora.stored import COLUMNS
+from tests.cli.test_workflow import actionlint  # noqa: F401  a fixture
+from tests.dora.test_store import tree
+
+NAME = ".github/workflows/dora.yml"
+
+
+def test_collect_metrics_and_export_go_together(workspace):
+    """Facts are collected once, measured with n and excluded, and exported with documented columns."""
+    early = workspace.run("dora", "metrics")
+    assert early.returncode == 64
+    assert "gitops-nb dora collect" in early.stderr
+
+    collected = workspace.run("dora", "collect", "--argocd", "0", "--json")
+    assert collected.returncode == 0, collected.stderr
+    document = json.loads(collected.stdout)
+    assert document["mode"] == "sandbox"
+    assert all(source["rows"] for source in document["sources"])
+    folder = workspace.root / ".gitops-nb/sandbox/facts"
+    before = tree(folder)
+    again = workspace.run("dora", "collect", "--argocd", "0")
+    assert again.returncode == 0, again.stderr
+    assert "SANDBOX" in again.stdout
+    assert tree(folder) == before
+
+    measured = workspace.run("dora", "metrics", "-p", "window=13w", "--json")
+    assert measured.returncode == 0, measured.stderr
+    numbers = json.loads(measured.stdout)
+    metrics = {metric["key"]: metric for metric in numbers["metrics"]}
+    assert set(metrics) == {"frequency", "lead_time", "fail_rate", "recovery", "rework"}
+    assert metrics["fail_rate"]["now"]["n"] > 0
+    assert 0 < metrics["fail_rate"]["now"]["low"] < metrics["fail_rate"]["now"]["high"] < 1
+    assert len(numbers["definition"]) == 64
+
+    for form in ("parquet", "csv"):
+        out = workspace.root / form
+        exported = workspace.run("dora", "export", str(out), "--format", form)
+        assert exported.returncode == 0, exported.stderr
+        assert {p.stem for p in out.glob(f"*.{form}")} == set(TABLES)
+        described = json.loads((out / "columns.json").read_text())
+        assert {name: list(columns) for name, columns in described.items()} == {
+            name: list(columns) for name, columns in TABLES.items()
+        }
+    with duckdb.connect() as connection:
+        path = workspace.root / "parquet/deployment.parquet"
+        rows = connection.read_parquet(str(path)).aggregate("count(*)").fetchall()[0][0]
+    with (workspace.root / "csv/deployment.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == rows > 100
+
+
+def test_every_exported_column_is_documented():
+    """No column without a description, no description without a column."""
+    assert {name for columns in TABLES.values() for name in columns} == set(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("collect", "--incidents", "i.csv"), "i.csv:1: no column environment"),
+        (("collect", "--labels", "l.csv"), "l.csv:1: no column revision"),
+        (("collect", "--incident-environment", "prod"), "unknown environment 'prod'"),
+        (("metrics", "-p", "incidents=i.csv"), "metrics come from the collected facts"),
+        (("metrics", "-p", "window=3"), "window"),
+        (("export", "out"), "no facts in"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_written(workspace, arguments, message):
+    """Exit 64, the problem on stderr, and no facts."""
+    workspace.write("i.csv", "id,service\n")
+    workspace.write("l.csv", "version\n")
+    done = workspace.run("dora", *arguments)
+    assert done.returncode == 64, done.stderr
+    assert message in done.stderr
+    assert list(workspace.root.glob(".gitops-nb/sandbox/facts/*/service=*")) == []
+    assert not (workspace.root / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["collect", "metrics", "export"])
+def test_help_has_examples(workspace, command):
+    """Each command shows how it is used."""
+    done = workspace.run("dora", command, "--help")
+    assert f"gitops-nb dora {command}" in done.stdout.split("Examples:")[1]
+
+
+def test_the_scheduled_workflow_is_pinned_and_keeps_its_rights_small():
+    """Each action by its commit, no expression inside a script, rights to publish only in the job that publishes."""
+    text = workspace_files()[NAME].decode()
+    workflow = yaml.safe_load(text)
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", name) for name in used)
+    scripts = [
+        step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step
+    ]
+    assert scripts
+    assert all("${{" not in script for script in scripts)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "permissions" not in workflow["jobs"]["report"]
+    assert workflow["jobs"]["publish"]["permissions"] == {"pages": "write", "id-token": "write"}
+    assert "VERSION" not in text
+    # YAML 1.1 reads the key `on` as true.
+    assert workflow[True]["schedule"]
+
+
+def test_the_scheduled_workflow_passes_actionlint(actionlint, tmp_path):  # noqa: F811
+    """GitHub would accept it."""
+    path = tmp_path / "dora.yml"
+    path.write_bytes(workspace_files()[NAME])
+    done = subprocess.run(
+        (actionlint, "-no-color", str(path)), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
