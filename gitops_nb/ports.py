@@ -278,6 +278,29 @@ class Artifacts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """One page of an API's list: its items as the API has them, and the address of the next page or ""."""
+
+    items: Json
+    next: str
+
+
+class ApiReader(Protocol):
+    """Reads lists of a REST API, page by page."""
+
+    def pages(
+        self, path: str, parameters: Mapping[str, str] | None = None, *, start: str = ""
+    ) -> Iterator[Page]:
+        """Every page of a list; ``start`` is a page's ``next`` from an earlier call, to go on from there.
+
+        Waits when the API says that its rate limit is reached, within a total deadline.
+
+        Raises:
+            UnavailableError: The API refuses, does not answer, or would keep us waiting past the deadline.
+        """
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """All readers of a run. ``clusters`` is keyed by cluster name, ``argo`` by cluster name as well.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import click
 
 from gitops_nb import dora
+from gitops_nb.adapters.clock import WallClock
+from gitops_nb.adapters.github import GitHub
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
@@ -27,15 +31,18 @@ from gitops_nb.dora.collectors.application import (
 )
 from gitops_nb.dora.collectors.argocd import Place, collect_argocd
 from gitops_nb.dora.collectors.configuration import Collected, collect_configuration
+from gitops_nb.dora.collectors.github import Hosted, collect_pull_requests, pull_requests
 from gitops_nb.dora.collectors.incidents import Reading, collect_incidents, read_incidents
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Json, Mode, to_json
+from gitops_nb.ports import ApiReader, HistoryReader
 from gitops_nb.report.text import terminal
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform
 
+_HOSTED = re.compile(r"[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}")
 Job = tuple[str, Callable[[], Collected]]
 
 
@@ -47,6 +54,8 @@ class Asked:
     incident_environment: str
     labels: Path | None
     watch_s: float | None
+    github: Mapping[str, str]
+    api: ApiReader
 
 
 def collect_facts(
@@ -60,14 +69,24 @@ def collect_facts(
     incident_environment: str,
     labels: Path | None,
     watch_s: float | None,
+    github: Sequence[str],
+    github_url: str,
 ) -> None:
     """Collects from every source that the fleet and the options name, one after the other."""
-    asked = Asked(incidents, incident_environment, labels, watch_s)
     where = find_workspace(workspace, reports=reports)
     catalog = load_catalog(where.runbooks)
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
     store = FactStore(facts or _folder(where, chosen))
+    token = os.environ.get("GITHUB_TOKEN", "")
+    asked = Asked(
+        incidents,
+        incident_environment,
+        labels,
+        watch_s,
+        _hosted(platform.fleet, github),
+        GitHub(github_url, token=token, clock=WallClock()),
+    )
     done: list[Collected] = []
     with store.exclusive():
         jobs = list(_jobs(platform, store, asked))
@@ -232,6 +251,12 @@ def _jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
         if application.source is None:
             continue
         repository = application.source.repository
+        if repository in asked.github:
+            hosted = Hosted(service, repository, asked.github[repository])
+            yield (
+                f"github {hosted.name}",
+                partial(collect_pull_requests, asked.api, store, hosted),
+            )
         code = ApplicationSource(
             service,
             repository,
@@ -240,13 +265,35 @@ def _jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
         )
         yield (
             f"application {service}",
-            partial(collect_application, git, store, code, labels=labels),
+            partial(_collect_code, git, store, code, labels),
         )
     for path in files:
         yield (
             f"incidents {path.name}",
             partial(collect_incidents, path, store, reading),
         )
+
+
+def _collect_code(
+    git: HistoryReader, store: FactStore, code: ApplicationSource, labels: Mapping[str, str]
+) -> Collected:
+    pulls = pull_requests(store, service=code.service, repository=code.repository)
+    return collect_application(git, store, code, labels=labels, pull_requests=pulls)
+
+
+def _hosted(fleet: Fleet, pairs: Sequence[str]) -> dict[str, str]:
+    """Names on GitHub by repository of the fleet."""
+    found = split_pairs(pairs)
+    sources = {a.source.repository for a in fleet.applications.values() if a.source is not None}
+    for repository, name in found.items():
+        if repository not in sources:
+            raise UsageError(
+                f"--github: {repository!r} is no application's source in fleet.yaml",
+                hint=f"There are {', '.join(sorted(sources)) or 'none; add source to an application'}.",
+            )
+        if not _HOSTED.fullmatch(name):
+            raise UsageError(f"--github: {name!r} is not OWNER/NAME")
+    return found
 
 
 def _reading(fleet: Fleet, environment: str, now_s: int) -> Reading:

@@ -47,6 +47,7 @@ Examples:
   gitops-nb dora collect
   gitops-nb dora collect --incidents incidents.csv --incidents alerts.jsonl
   gitops-nb dora collect --argocd 600 --labels images.csv
+  GITHUB_TOKEN=... gitops-nb dora collect --github shop-api=acme/shop-api
 """
 )
 @click.option(
@@ -71,10 +72,19 @@ Examples:
     type=click.FloatRange(0, 86_400),
     help="Watch Argo CD for so many seconds; 0 takes one look. Without it Argo CD is not asked.",
 )
+@click.option(
+    "--github",
+    multiple=True,
+    metavar="REPOSITORY=OWNER/NAME",
+    help="Pull requests of an application's repository; the token comes from GITHUB_TOKEN.",
+)
+@click.option(
+    "--github-url", default="https://api.github.com", show_default=True, help="GitHub's API."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_places
 def collect(*, as_json: bool, **options: Any) -> None:
-    """Reads what is new: configuration and application repositories, incidents, Argo CD.
+    """Reads what is new: configuration and application repositories, incidents, Argo CD, GitHub.
 
     Goes on where the last collection ended; the same input twice changes no file.
     """

@@ -8,13 +8,14 @@ resume point of a source is written after its rows, so a collection that dies is
 repeating it adds nothing. Rows have keys; a row with a known key replaces the old one. No table holds a name of a
 person.
 
-Beside the tables of ``fact_tables`` there are four of the collectors' own:
+Beside the tables of ``fact_tables`` there are five of the collectors' own:
 
     event      service, environment, version, sha, finished_s, position, is_seed, source: what a configuration
                history named, before it is judged
     attempt    service, environment, application, number, version, revision, started_s, finished_s, outcome, extent (full |
                partial | heal), is_automated: one operation of Argo CD
     hop        service, version, repository, sha, method (sha | label | tag | unknown): from a version to its commit
+    pull_request  service, repository, number, sha, first_authored_s?, opened_s, merged_s
     exclusion  reason, left_out_of, service, environment, version, sha, finished_s, detail: what does not count
 """
 
@@ -63,6 +64,15 @@ ATTEMPT: Mapping[str, str] = {
     "extent": "str",
     "is_automated": "bool",
 }
+PULL_REQUEST: Mapping[str, str] = {
+    "service": "str",
+    "repository": "str",
+    "number": "int64",
+    "sha": "str",
+    "first_authored_s": "Int64",
+    "opened_s": "int64",
+    "merged_s": "int64",
+}
 HOP: Mapping[str, str] = {
     "service": "str",
     "version": "str",
@@ -88,6 +98,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "incident": fact_tables.INCIDENT,
     "change_deployment": fact_tables.CHANGE_DEPLOYMENT,
     "hop": HOP,
+    "pull_request": PULL_REQUEST,
     "exclusion": EXCLUSION,
 }
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -98,6 +109,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "incident": ("service", "incident_id", "source"),
     "change_deployment": ("service", "environment", "repository", "sha"),
     "hop": ("service", "version"),
+    "pull_request": ("service", "repository", "number"),
     "exclusion": tuple(EXCLUSION),
 }
 WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {

@@ -292,7 +292,12 @@ def test_every_command_has_examples_and_the_readme_names_it():
     from gitops_nb.errors import ExitCode
 
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for name, command in group.commands.items():
+    commands = {
+        f"{name} {part}".strip(): command
+        for name, one in group.commands.items()
+        for part, command in getattr(one, "commands", {"": one}).items()
+    }
+    for name, command in commands.items():
         assert "Examples:" in (command.epilog or ""), name
         assert f"gitops-nb {name}" in readme, name
         options = {option for parameter in command.params for option in parameter.opts}
