@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -17,6 +18,7 @@ from gitops_nb.dora import portable
 from gitops_nb.dora.definition import WEEK_S
 from gitops_nb.dora.statistics import median_ranks
 from gitops_nb.dora.windows import Window
+from gitops_nb.errors import UsageError
 
 _QUARTILES = """
     count(*)::bigint as n,
@@ -36,7 +38,10 @@ class Facts:
     @classmethod
     def open(cls, folder: Path | str, *, threads: int = 2, memory: str = "600MB") -> Facts:
         """Opens a folder: TABLE.parquet, or TABLE/service=NAME/*.parquet as the store writes it."""
-        connection = duckdb.connect(config={"threads": threads, "memory_limit": memory})
+        # What does not fit into memory goes to the system's folder for that, not to where one happens to stand.
+        connection = duckdb.connect(
+            config={"threads": threads, "memory_limit": memory, "temp_directory": gettempdir()}
+        )
         connection.execute("set preserve_insertion_order = false")
         for name in portable.unbound():
             single = f"{folder}/{name}.parquet"
@@ -82,19 +87,18 @@ def link_by_time(*, environment: str, columns: str = "c.service, c.sha, c.author
     """
 
 
-def median_interval(facts: Facts, window: Window, *, environment: str) -> tuple[int, int, int]:
-    """How many changes there are, and the bounds of the 95 % interval of the overall median, in seconds, by rank."""
-    leads = _leads(window, environment)
-    counted = facts.run(f"select count(*) from ({leads})")[0][0]
-    assert isinstance(counted, int)
-    low, high = median_ranks(counted)
+def median_interval(window: Window, *, environment: str, n: int) -> str:
+    """Query for the bounds (a list) of the 95 % interval of the overall median of ``n`` changes, by rank.
+
+    Raises:
+        UsageError: So few changes have no interval.
+    """
+    low, high = median_ranks(n)
     if not low:
-        return counted, 0, 0
-    shares = f"[{(low - 0.5) / counted!r}, {(high - 0.5) / counted!r}]"
-    query = f"select quantile_disc(finished_s - authored_s, {shares}) from ({leads})"
-    bounds = facts.run(query)[0][0]
-    assert isinstance(bounds, list)
-    return counted, int(bounds[0]), int(bounds[1])
+        raise UsageError(f"{n} changes have no interval", hint="Ask for one from 6 changes on.")
+    shares = f"[{(low - 0.5) / n!r}, {(high - 0.5) / n!r}]"
+    leads = _leads(window, environment)
+    return f"select quantile_disc(finished_s - authored_s, {shares}) from ({leads})"
 
 
 def _leads(window: Window, environment: str) -> str:

@@ -26,6 +26,7 @@ from gitops_nb.dora.measure import measure
 from gitops_nb.dora.observe import observe
 from gitops_nb.dora.profiles import OURS
 from gitops_nb.dora.windows import Window
+from gitops_nb.errors import UsageError
 from tests.dora.dora_factories import NOW_S, WEEK, incidents, many, request, view
 from tests.dora.fact_factories import START_S, by_chance
 from tools import dora_facts
@@ -257,10 +258,12 @@ def test_the_interval_of_the_overall_median_is_that_of_the_order_statistics(tmp_
     )
     values = [row[0] for row in database.run(query)]
 
-    found = fast.median_interval(database, window, environment="production")
+    query = fast.median_interval(window, environment="production", n=len(values))
 
     expected = statistics.median(values)
-    assert found == (expected.n, expected.low, expected.high)
+    assert database.run(query) == [([expected.low, expected.high],)]
+    with pytest.raises(UsageError, match="no interval"):
+        fast.median_interval(window, environment="production", n=5)
 
 
 def test_spark_gives_the_same_integers_as_duckdb(tmp_path):
