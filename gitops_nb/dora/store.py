@@ -255,24 +255,25 @@ class FactStore:
         written = 0
         old = dict(list(before.groupby("service"))) if len(before) else {}
         new = dict(list(after.groupby("service"))) if len(after) else {}
-        for service in sorted({*old, *new}, key=str):
-            path = self._path(table, str(service))
-            rows = new.get(service)
-            if rows is None:
-                path.unlink(missing_ok=True)
-                written += 1
-                continue
-            rows = _ordered(table, rows)
-            was = old.get(service)
-            if was is not None and _ordered(table, was).equals(rows):
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            with duckdb.connect() as connection:
+        # One connection for all partitions: opening one takes longer than writing a file.
+        with duckdb.connect() as connection:
+            for service in sorted({*old, *new}, key=str):
+                path = self._path(table, str(service))
+                rows = new.get(service)
+                if rows is None:
+                    path.unlink(missing_ok=True)
+                    written += 1
+                    continue
+                rows = _ordered(table, rows)
+                was = old.get(service)
+                if was is not None and _ordered(table, was).equals(rows):
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(".part")
                 connection.register("rows", rows.drop(columns="service"))
                 connection.table("rows").write_parquet(str(part), compression="zstd")
-            _make_durable(part, path)
-            written += 1
+                _make_durable(part, path)
+                written += 1
         return written
 
     def _path(self, table: str, service: str) -> Path:

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from gitops_nb.cli.initialising import workspace_files
-from gitops_nb.dora.store import TABLES
+from gitops_nb.dora.store import TABLES, FactStore
 from gitops_nb.dora.stored import COLUMNS
 from tests.cli.test_workflow import actionlint  # noqa: F401  a fixture
+from tests.dora.git_factories import Repository
 from tests.dora.test_store import tree
 
 NAME = ".github/workflows/dora.yml"
@@ -125,3 +126,70 @@ def test_the_scheduled_workflow_passes_actionlint(actionlint, tmp_path):  # noqa
         (actionlint, "-no-color", str(path)), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+POLICY = """
+kind: Policy
+environments: {}
+"""
+FLEET = """
+kind: Fleet
+environments:
+  staging: {{auto_deploy: true, approval_required: false}}
+  production: {{auto_deploy: false, approval_required: true}}
+promotes_to: {{staging: [production]}}
+repositories:
+  config: {{url: "file://{config}"}}
+  cart-api: {{url: "file://{app}"}}
+applications:
+  cart:
+    repository: config
+    path: apps/cart/{{environment}}
+    promotable: [{{file: values.yaml, key: image, part: tag}}]
+    source: {{repository: cart-api}}
+versions:
+  - repository: config
+    path: apps/{{service}}/{{environment}}/values.yaml
+    key: image
+    part: tag
+"""
+
+
+def test_live_facts_go_from_the_code_to_production(workspace, tmp_path):
+    """A change is followed through image tag and configuration commit; its lead time starts when it was written."""
+    app, config = Repository(tmp_path / "app"), Repository(tmp_path / "config")
+    first = app.commit({"a": "1\n"})
+    second = app.commit({"a": "2\n"}, authored_s=app.now_s - 3600)
+    for number, sha in enumerate((first, second, second)):
+        config.now_s = app.now_s + 600 * (number + 1)
+        environment = "production" if number == 2 else "staging"
+        files = {f"apps/cart/{environment}/values.yaml": f"image: shop/cart:{sha[:10]}\n"}
+        if number == 0:
+            files["apps/cart/production/values.yaml"] = f"image: shop/cart:{sha[:10]}\n"
+        config.commit(files)
+    workspace.write("runbooks/policy.yaml", POLICY)
+    workspace.write("runbooks/fleet.yaml", FLEET.format(config=config.path, app=app.path))
+    done = workspace.run("dora", "collect", "--mode", "live")
+    assert done.returncode == 0, done.stderr
+    assert "application cart" in done.stdout
+    store = FactStore(workspace.root / ".gitops-nb/facts")
+    table = store.read("change_deployment", ["cart"]).set_index("environment")
+    assert table["sha"].to_dict() == {"staging": second, "production": second}
+    hops = store.read("hop").set_index("version")["method"].to_dict()
+    assert hops == {first[:10]: "sha", second[:10]: "sha"}
+    window = "2025-09-01/2025-12-01"
+    measured = workspace.run(
+        "dora", "metrics", "--mode", "live", "-p", f"window={window}", "--json"
+    )
+    assert measured.returncode == 0, measured.stderr
+    authored = json.loads(measured.stdout)["from_writing_the_code"]["lead_time"]
+    expected = config.now_s - (app.now_s - 60 - 3600)
+    assert (authored["value"], authored["n"]) == (expected, 1)
+
+
+def test_an_unknown_repository_for_github_is_named(workspace):
+    """The option names a repository that is no application's source."""
+    done = workspace.run("dora", "collect", "--github", "nope=acme/nope")
+    assert done.returncode == 64
+    assert "'nope' is no application's source" in done.stderr
+    assert list(workspace.root.glob(".gitops-nb/sandbox/facts/*/service=*")) == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
 from gitops_nb.dora.collect import VersionSource
+from gitops_nb.dora.collectors import version
 from gitops_nb.dora.collectors.configuration import collect_configuration
 from gitops_nb.dora.collectors.version import read_version
 from gitops_nb.dora.store import FactStore, Merged
@@ -121,6 +122,27 @@ def test_the_version_is_read_from_every_format(path, key, part, text, version):
     assert bool(problem) is not bool(version)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image: shop/cart:v3\nreplicas: 2\n",
+        "image: shop/cart:v3\nimage: shop/cart:v4\n",
+        "image: shop/cart:v3:\n",
+        "image: 1.10\ntag: 010\n",
+        "image: a:b\nother: x/y@sha256:ab\n",
+        "image: true\n",
+        "image: v3 # comment\n",
+        "image: v3",
+        "image:\n",
+    ],
+)
+def test_the_fast_way_reads_what_yaml_reads(text, monkeypatch):
+    """Plain lines give the same version as the YAML parser, or are left to it."""
+    fast = read_version(text.encode(), key="image", part="value")
+    monkeypatch.setattr(version, "MAX_FLAT_BYTES", 0)
+    assert read_version(text.encode(), key="image", part="value") == fast
+
+
 def test_real_terragrunt_units_name_their_module_version():
     """Each unit of a real live repository that has a literal ref is read."""
     folder = SHARED / "data/gitops/terragrunt-live-example"
@@ -208,14 +230,15 @@ def test_one_new_commit_touches_one_service_and_takes_under_a_second(config, tmp
     collected(tmp_path, store)
     before = tree(store.folder)
     config.commit(put("s7", "staging", "v2"))
-    begun = time.perf_counter()
+    begun = os.times()
     collected(tmp_path, store)
-    elapsed_s = time.perf_counter() - begun
+    ended = os.times()
     after = tree(store.folder)
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed
     assert all("service=s7/" in name or name.startswith("sources/") for name in changed), changed
-    assert elapsed_s < 1.0
+    # Processor time of this process and of git; the machine may be busy with other tests.
+    assert sum(ended[:4]) - sum(begun[:4]) < 1.0
 
 
 def test_a_rewritten_history_is_named_and_nothing_is_written(config, tmp_path):
