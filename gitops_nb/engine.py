@@ -25,7 +25,7 @@ from gitops_nb.model import Status
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
-from gitops_nb.record.runs import lock_holder, try_lock
+from gitops_nb.record.runs import is_held, lock_holder, try_lock
 from gitops_nb.session.lifecycle import close_run, end_of, holder
 
 GRACE_S = 10.0
@@ -71,7 +71,7 @@ def execute(
         "GITOPS_NB_STOP_AFTER": "decide" if plan_only else "",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    _refuse_held(workspace, directory)
+    _refuse_held(workspace, directory.name)
     if signals.received is None:
         asyncio.run(
             _execute(
@@ -81,15 +81,13 @@ def execute(
     return _close(workspace, directory, signals.received, requester)
 
 
-def _refuse_held(workspace: Workspace, directory: Path) -> None:
-    lock = try_lock(workspace.reports, directory.name, holder("gitops-nb"))
-    if lock is None:
-        other = lock_holder(workspace.reports, directory.name)
+def _refuse_held(workspace: Workspace, run: str) -> None:
+    if is_held(workspace.reports, run):
+        other = lock_holder(workspace.reports, run)
         raise ConflictError(
-            f"{directory.name} is open in process {other.get('pid', '?')} since {other.get('since', '?')}",
+            f"{run} is open in process {other.get('pid', '?')} since {other.get('since', '?')}",
             hint="It goes on by itself when the approval arrives; or close that notebook first.",
         )
-    lock.release()
 
 
 async def _execute(

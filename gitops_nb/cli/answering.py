@@ -11,9 +11,9 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.show import show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
-from gitops_nb.model import Approval, Mode, Status, parse_time
+from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
 from gitops_nb.policy import check_approval, rules_for
-from gitops_nb.record.approvals import sign_answer
+from gitops_nb.record.approvals import read_answers, sign_answer
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import find_run, read_run, try_lock
@@ -55,6 +55,7 @@ def answer(
         raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
     person = find_signer(signing_key, platform.processes, platform.policy)
     _refuse_unfit(state, platform, person, kind)
+    _refuse_second(state, platform, directory, person)
     _show_request(state, person)
     if kind == "approve" and not yes:
         typed = click.prompt(f"Type the environment's name to sign as {person}")
@@ -77,7 +78,11 @@ def answer(
         f"{'approved' if kind == 'approve' else 'rejected'} by {person}: {path.relative_to(where.reports)}"
     )
     if kind == "reject":
-        _close_rejected(where, directory, person, reason)
+        signed = read_answers(
+            directory, processes=platform.processes, approvers=platform.policy.approvers
+        )
+        mine = next(a.approval for a in signed if a.file == path.name and a.approval)
+        _close_rejected(where, directory, mine)
     else:
         click.echo(f"  gitops-nb resume {state.run}")
 
@@ -107,7 +112,24 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
         now=now,
     )
     if problem:
-        raise Refused(f"{person} cannot answer {state.run}: {problem}", hint="Nothing was signed.")
+        raise Refused(
+            f"{person} cannot answer {state.run}: {problem}; nothing was signed",
+            hint="Another person answers, or the runbook is run again with a new request.",
+        )
+
+
+def _refuse_second(state: RunState, platform: Platform, directory: Path, person: str) -> None:
+    """One person counts once; a second answer would only look like progress."""
+    answers = read_answers(
+        directory, processes=platform.processes, approvers=platform.policy.approvers
+    )
+    for answered in answers:
+        given = answered.approval
+        if given and given.person == person and given.subject == state.request_digest:
+            raise Refused(
+                f"{person} has answered {state.run} already: {given.answer}",
+                hint=f"Go on with `gitops-nb resume {state.run}`.",
+            )
 
 
 def _show_request(state: RunState, person: str) -> None:
@@ -125,24 +147,34 @@ def _show_request(state: RunState, person: str) -> None:
     show_plan(state)
 
 
-def _close_rejected(where: Workspace, directory: Path, person: str, reason: str) -> None:
+def _close_rejected(where: Workspace, directory: Path, rejection: Approval) -> None:
     """Ends the run, unless a notebook holds it: that one sees the rejection by itself."""
-    lock = try_lock(where.reports, directory.name, holder(person))
+    lock = try_lock(where.reports, directory.name, holder(rejection.person))
     if lock is None:
         return
     try:
         journal = Journal.open(directory)
         if fold(journal.records).status is Status.WAITING:
-            text = f"{person} rejected it: {reason}"
-            journal.append("step", step="decide", status=Status.REFUSED, sentence=text)
-            journal.append(
-                "ended",
-                status=Status.REFUSED,
-                exit_code=int(ExitCode.REFUSED),
-                reason=text,
-                hint="Nothing was changed.",
+            _record_rejection(
+                journal, rejection, f"{rejection.person} rejected it: {rejection.reason}"
             )
             close_run(where, directory, journal)
         journal.close()
     finally:
         lock.release()
+
+
+def _record_rejection(journal: Journal, rejection: Approval, text: str) -> None:
+    """The same records that a notebook writes when it sees the rejection."""
+    decided = dict(fold(journal.records).decision)
+    refused = {**decided, "answer": Answer.REFUSED, "reasons": [text], "rejections": [rejection]}
+    journal.append("approval", **to_json(rejection))
+    journal.append("decision", **to_json(refused))
+    journal.append("step", step="decide", status=Status.REFUSED, sentence=text, value=refused)
+    journal.append(
+        "ended",
+        status=Status.REFUSED,
+        exit_code=int(ExitCode.REFUSED),
+        reason=text,
+        hint="Mend what the reason names, then run it again.",
+    )

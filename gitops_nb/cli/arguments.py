@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops_nb.catalog import strict_yaml
-from gitops_nb.errors import UsageError
+from gitops_nb.errors import ConfigurationError, UsageError
 
 
 def split_pairs(pairs: Sequence[str]) -> dict[str, str]:
@@ -25,7 +25,10 @@ def split_pairs(pairs: Sequence[str]) -> dict[str, str]:
 
 def read_file(path: Path) -> dict[str, Any]:
     """The values of a parameter file by name."""
-    value = strict_yaml.load(path, name=path.name).value
+    try:
+        value = strict_yaml.load(path, name=path.name).value
+    except ConfigurationError as error:
+        raise UsageError(error.message, hint="Mend the file given with -f.") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path.name} is not a mapping of parameters to values")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import click
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import GitOpsError
-from gitops_nb.model import Status
-from gitops_nb.record.runs import read_run, run_directories, status_now
+from gitops_nb.model import Status, parse_time
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.runs import has_answers, run_directories, scan_run, status_now
 from gitops_nb.report.text import terminal
 
 CONFIGURATION_FILES = ("fleet.yaml", "policy.yaml")
@@ -23,18 +25,18 @@ def runbook_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.yaml") if path.name not in CONFIGURATION_FILES)
 
 
-def runbook_names() -> list[str]:
+def runbook_names(workspace: Path | None) -> list[str]:
     """Names of the runbooks of the workspace one stands in; empty without one (for shell completion)."""
     try:
-        return [path.stem for path in runbook_files(find_workspace().runbooks)]
+        return [path.stem for path in runbook_files(find_workspace(workspace).runbooks)]
     except GitOpsError:
         return []
 
 
-def run_names() -> list[str]:
+def run_names(workspace: Path | None) -> list[str]:
     """Ids of the newest runs of the workspace one stands in."""
     try:
-        return [path.name for path in run_directories(find_workspace().reports)[:50]]
+        return [path.name for path in run_directories(find_workspace(workspace).reports)[:50]]
     except GitOpsError:
         return []
 
@@ -73,7 +75,7 @@ def list_runbooks(workspace: Path | None, *, as_json: bool) -> None:
 def list_runs(workspace: Path | None, reports: Path | None, *, limit: int, as_json: bool) -> None:
     """Prints the runs: those that wait or need attention first, with the next command."""
     where = find_workspace(workspace, reports=reports)
-    states = [read_run(path) for path in run_directories(where.reports)[: max(limit, 200)]]
+    states = [scan_run(path) for path in run_directories(where.reports)[: max(limit, 200)]]
     rows = [
         {
             "run": state.run,
@@ -82,7 +84,7 @@ def list_runs(workspace: Path | None, reports: Path | None, *, limit: int, as_js
             "mode": str(state.opened.get("mode", "")),
             "subject": str(state.opened.get("subject", "")),
             "reason": state.reason,
-            "command": state.command if state.status is Status.WAITING else "",
+            "command": _next_command(where.reports, state),
         }
         for state in states
     ]
@@ -100,3 +102,15 @@ def list_runs(workspace: Path | None, reports: Path | None, *, limit: int, as_js
         click.echo(f"{row['status']:<16} {row['run']}  {mark}{terminal(row['reason'])}")
         if row["command"]:
             click.echo(f"{'':<16} {row['command']}")
+
+
+def _next_command(reports: Path, state: RunState) -> str:
+    """What to do about an open run; answers are counted here, and checked when the run goes on."""
+    match state.status:
+        case Status.WAITING if state.request is not None:
+            is_expired = datetime.now(UTC) >= parse_time(state.request["expires"])
+            is_answered = has_answers(reports / state.run)
+            return f"gitops-nb resume {state.run}" if is_expired or is_answered else state.command
+        case Status.NEEDS_ATTENTION:
+            return state.command or f"gitops-nb resume {state.run}"
+    return ""

@@ -28,14 +28,20 @@ def complete_runbooks(_context: Any, _parameter: Any, begun: str) -> list[str]:
     """Names of runbooks for the shell."""
     from gitops_nb.cli.listing import runbook_names
 
-    return [name for name in runbook_names() if name.startswith(begun)]
+    return [
+        name for name in runbook_names(_context.params.get("workspace")) if name.startswith(begun)
+    ]
 
 
 def complete_runs(_context: Any, _parameter: Any, begun: str) -> list[str]:
     """Ids of runs for the shell."""
     from gitops_nb.cli.listing import run_names
 
-    return [name for name in ["last", *run_names()] if name.startswith(begun)]
+    return [
+        name
+        for name in ["last", *run_names(_context.params.get("workspace"))]
+        if name.startswith(begun)
+    ]
 
 
 class _Group(click.Group):
@@ -272,7 +278,8 @@ def init(directory: Path, update: bool) -> None:
 
     if update:
         _exit(show_update(directory))
-    create_workspace(directory)
+    else:
+        create_workspace(directory)
 
 
 group.add_command(dora)

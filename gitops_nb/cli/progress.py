@@ -87,9 +87,12 @@ class Progress:
                     self._live.update(_table(fold(self._records())))
                 self._live.update(_table(fold(self._records())))
             return
-        while not self._stop.wait(POLL_S):
+        try:
+            while not self._stop.wait(POLL_S):
+                self._print_new()
             self._print_new()
-        self._print_new()
+        except BrokenPipeError:
+            return  # nobody reads any more; the run goes on
 
     def _print_new(self) -> None:
         records = self._records()

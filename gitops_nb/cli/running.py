@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ from gitops_nb.cli.progress import Progress
 from gitops_nb.errors import ExitCode, Refused
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import find_run, is_held, read_run
-from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
+from gitops_nb.record.runs import engine_lock, find_run, is_held, locked, read_run
+from gitops_nb.session.lifecycle import create, holder, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import open_platform
 
@@ -45,8 +47,13 @@ def run_runbook(
     platform = open_platform(where, catalog, chosen)
     seen = Catalog(platform.fleet, platform.policy, catalog.runbooks)
     with engine.Signals() as signals:
-        directory = create(where, seen, runbook, parsed, mode=chosen, requester=platform.requester)
-        return _execute(where, directory, signals, as_json=as_json, plan_only=plan_only)
+        directory, lock = create(
+            where, seen, runbook, parsed, mode=chosen, requester=platform.requester
+        )
+        try:
+            return _execute(where, directory, signals, as_json=as_json, plan_only=plan_only)
+        finally:
+            lock.release()
 
 
 def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Path | None) -> int:
@@ -54,20 +61,22 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
     where = find_workspace(workspace, reports=reports)
     recover(where)
     directory = find_run(where.reports, name)
-    state = read_run(directory)
-    if state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+    if is_held(where.reports, directory.name):
         raise Refused(
-            f"{state.run} has ended: {state.status}; {state.reason}",
-            hint="Start a new run with `gitops-nb run`.",
-        )
-    if is_held(where.reports, state.run):
-        raise Refused(
-            f"{state.run} is open in another process",
+            f"{directory.name} is open in another process",
             hint="It goes on by itself when the approval arrives; or close that notebook first.",
         )
-    runbook = runbook_of(load_catalog(where.runbooks), state.runbook)
-    refuse_changed(where, runbook, state.opened["parameters"], state)
-    with engine.Signals() as signals:
+    who = holder("gitops-nb resume")
+    with locked(where.reports, engine_lock(directory.name), who), engine.Signals() as signals:
+        # Read under the lock: another resume may just have finished it.
+        state = read_run(directory)
+        if state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+            raise Refused(
+                f"{state.run} has ended: {state.status}; {state.reason}",
+                hint="Start a new run with `gitops-nb run`.",
+            )
+        runbook = runbook_of(load_catalog(where.runbooks), state.runbook)
+        refuse_changed(where, runbook, state.opened["parameters"], state)
         return _execute(where, directory, signals, as_json=as_json, plan_only=False)
 
 
@@ -94,6 +103,16 @@ def _execute(
             plan_only=plan_only,
         )
     tell_github(state, exit_code(state))
+    try:
+        _print_end(state, directory, as_json=as_json, plan_only=plan_only)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; the exit code still comes from the journal.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit_code(state)
+
+
+def _print_end(state: RunState, directory: Path, *, as_json: bool, plan_only: bool) -> None:
     if as_json:
         from gitops_nb.report.document import summary
 
@@ -102,7 +121,6 @@ def _execute(
         from gitops_nb.cli.show import show_end
 
         show_end(state, directory, plan_only=plan_only)
-    return exit_code(state)
 
 
 def exit_code(state: RunState) -> int:

@@ -30,13 +30,16 @@ def observe(view: View, request: Promotion) -> PromotionState:
     name = request.fleet.applications[request.application].repository
     branch = request.fleet.repositories[name].branch
     tip = view.git.tip(name, branch)
+    source = _side(view, request, request.source, name, tip)
+    target = _side(view, request, request.target, name, tip)
     return PromotionState(
         observed_at=view.clock.now(),
         repository=name,
         branch=branch,
         tip=tip,
-        source=_side(view, request, request.source, name, tip),
-        target=_side(view, request, request.target, name, tip),
+        source=source,
+        target=target,
+        recalled=_recalled(view.git, request, name, source, target),
     )
 
 
@@ -77,6 +80,20 @@ def _keys(
     return tuple(keys)
 
 
+def _recalled(
+    git: GitReader, request: Promotion, repository: str, source: Side, target: Side
+) -> tuple[PromotedKey, ...]:
+    """All keys as they stood in the target just before the asked version was replaced there."""
+    version = request.revision
+    if version in (None, source.version, target.version) or len(target.keys) == 1:
+        return ()
+    spell = target.last_spell(version)
+    if spell is None or not spell.replaced_by:
+        return ()
+    parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
+    return _keys(git, request, target.folder, repository, parents[0]) if parents else ()
+
+
 def _spells(git: GitReader, key: PromotedKey, repository: str, tip: str) -> tuple[Spell, ...]:
     """Which version stood here when, oldest first, from the file's history."""
     spells: list[Spell] = []
@@ -89,7 +106,7 @@ def _spells(git: GitReader, key: PromotedKey, repository: str, tip: str) -> tupl
         if spells and spells[-1].version == version:
             continue
         if spells:
-            spells[-1] = Spell(spells[-1].version, spells[-1].since, at)
+            spells[-1] = Spell(spells[-1].version, spells[-1].since, at, change.sha)
         spells.append(Spell(version, at))
     return tuple(spells)
 

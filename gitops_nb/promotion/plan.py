@@ -45,6 +45,10 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         )
     if not changes:
         summary = f"{request.application} {version} already runs in {request.target}"
+    elif edits and target.version == version:
+        key, value = edits[0]
+        more = f", and {len(edits) - 1} more" if len(edits) > 1 else ""
+        summary = f"{request.application} {version}: {key.key} {key.value} -> {value}{more} in {request.target}"
     elif edits:
         summary = f"{request.application} {target.version} -> {version} in {request.target}"
     else:
@@ -108,19 +112,14 @@ def _wanted_values(request: Promotion, state: PromotionState, version: str) -> t
     source = state.source.keys
     if version == state.source.version:
         return tuple(key.value for key in source)
-    others_differ = any(
-        _differ(a, b) for a, b in zip(source[1:], state.target.keys[1:], strict=True)
-    )
-    if others_differ:
+    if state.recalled:
+        return tuple(key.value for key in state.recalled)
+    if len(source) > 1 and version != state.target.version:
         raise UsageError(
             f"revision: {request.application} promotes {len(source)} keys, and one version does not say the others",
-            hint="Leave revision out, or bring the source to that version first.",
+            hint="Leave revision out, or name a version that the target had before.",
         )
     return (version, *(key.value for key in state.target.keys[1:]))
-
-
-def _differ(a: PromotedKey, b: PromotedKey) -> bool:
-    return a.value != b.value
 
 
 def gates(

@@ -24,11 +24,15 @@ class PromotedKey:
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A time during which one version stood in Git; ``until`` is None for the present one."""
+    """A time during which one version stood in Git; ``until`` is None for the present one.
+
+    ``replaced_by`` is the commit that ended it.
+    """
 
     version: str
     since: datetime
     until: datetime | None = None
+    replaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class PromotionState:
-    """Both environments at one moment. ``tip`` is the branch's commit that everything was read at."""
+    """Both environments at one moment. ``tip`` is the branch's commit that everything was read at.
+
+    ``recalled`` are all promotable keys as they stood when the target last had the version that was asked for, when
+    that is not what the source has: one version says only the first key.
+    """
 
     observed_at: datetime
     repository: str
@@ -85,6 +93,7 @@ class PromotionState:
     tip: str
     source: Side
     target: Side
+    recalled: tuple[PromotedKey, ...] = ()
 
     @property
     def summary(self) -> str:

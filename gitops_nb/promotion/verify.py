@@ -195,7 +195,6 @@ def _in_doubt(
         facts=(Fact("Version before", before), *_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
         next_step="Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
-        command="gitops-nb resume last",
         undo=request.command(before) if before != after else "",
     )
 

@@ -9,7 +9,6 @@ for one. Answers lie as ``approvals/*.json`` in the run directory; carrying them
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import tempfile
@@ -23,9 +22,9 @@ from gitops_nb.errors import RecordError, UnavailableError, UsageError
 from gitops_nb.model import Approval, Json, canonical, digest, format_time, parse_time, to_json
 from gitops_nb.ports import Processes
 from gitops_nb.record.files import create_file
+from gitops_nb.record.runs import APPROVALS as FOLDER
 
 NAMESPACE = "gitops-nb/approval@v1"
-FOLDER = "approvals"
 _MAX_BYTES = 64 * 1024
 _FIELDS = {"v", "run", "subject", "answer", "person", "at", "expires", "reason"}
 
@@ -236,9 +235,3 @@ def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(value) != len(pairs):
         raise ValueError("duplicate key")
     return value
-
-
-def has_answers(directory: Path) -> bool:
-    """True when somebody put at least one file below approvals/."""
-    folder = directory / FOLDER
-    return folder.is_dir() and any(os.scandir(folder))

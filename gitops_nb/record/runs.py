@@ -27,6 +27,7 @@ from gitops_nb.record.journal import Journal
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9]([a-z0-9-]{0,120}[a-z0-9])?")
 LOCKS = ".locks"
+APPROVALS = "approvals"
 CHECKPOINTS = ".ipynb_checkpoints"
 """What JupyterLab writes beside a file that somebody opens there; no part of the record."""
 
@@ -97,6 +98,22 @@ def run_directories(reports: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
+def scan_run(directory: Path) -> RunState:
+    """The state of a run among many: a damaged journal is one run's trouble and stops nobody else's."""
+    try:
+        state = read_run(directory)
+    except RecordError:
+        state = RunState()
+    if state.opened:
+        return state
+    return RunState(
+        run=directory.name,
+        status=Status.NEEDS_ATTENTION,
+        reason="its journal is damaged",
+        command=f"gitops-nb verify {directory.name}",
+    )
+
+
 def read_run(directory: Path) -> RunState:
     """The state of a run as far as its journal holds; a run without a journal is pending."""
     path = directory / journal.FILE
@@ -104,6 +121,12 @@ def read_run(directory: Path) -> RunState:
         return RunState(run=directory.name)
     records, _ = journal.read(path)
     return fold(records)
+
+
+def has_answers(directory: Path) -> bool:
+    """True when somebody put at least one file below approvals/; nothing is said about what it is worth."""
+    folder = directory / APPROVALS
+    return folder.is_dir() and any(folder.iterdir())
 
 
 class Lock:
@@ -154,10 +177,20 @@ def lock_holder(reports: Path, name: str) -> Mapping[str, Json]:
     return value if isinstance(value, dict) else {}
 
 
+def is_run_held(reports: Path, run: str) -> bool:
+    """Whether a living process works on a run: the notebook that writes it, or the engine around that."""
+    return is_held(reports, run) or is_held(reports, engine_lock(run))
+
+
+def engine_lock(run: str) -> str:
+    """Name of the lock that covers a run from before its directory appears until its record is closed."""
+    return f"{run}.engine"
+
+
 def is_held(reports: Path, name: str) -> bool:
     """Whether a living process holds the lock."""
     path = reports / LOCKS / name
-    if not path.exists():
+    if not path.is_file():
         return False
     with path.open("a", encoding="utf-8") as file:
         try:
@@ -200,6 +233,6 @@ def seal(directory: Path, open_journal: Journal) -> None:
 
 def status_now(reports: Path, state: RunState) -> Status:
     """The run's status, corrected by its lock: "running" without a living holder was killed."""
-    if state.status in (Status.RUNNING, Status.PENDING) and not is_held(reports, state.run):
+    if state.status in (Status.RUNNING, Status.PENDING) and not is_run_held(reports, state.run):
         return Status.NEEDS_ATTENTION if state.in_doubt else Status.FAILED
     return state.status

@@ -90,7 +90,8 @@ def open_sandbox(
     directory.parent.mkdir(parents=True, exist_ok=True)
     folders = {name: directory / "git" / f"{name}.git" for name in fleet.repositories}
     local = _localized(fleet, folders)
-    origin = digest([local.model_dump(mode="json", include=_BUILT_FROM), str(directory)])
+    described = local.model_dump(mode="json", include=_BUILT_FROM, exclude_defaults=True)
+    origin = digest([described, str(directory)])
     descriptor = os.open(
         directory.parent / f".{directory.name}.lock", os.O_RDWR | os.O_CREAT, 0o600
     )
@@ -134,7 +135,7 @@ _BUILT_FROM: dict[str, Any] = {
     "promotes_to": True,
     "clusters": True,
     "repositories": True,
-    "applications": True,
+    "applications": {"__all__": {"repository", "path", "paths", "argocd"}},
 }
 """What the sandbox's history and clusters depend on; approvals, limits and retention may change."""
 

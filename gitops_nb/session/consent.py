@@ -13,7 +13,7 @@ from gitops_nb.record.approvals import Answered, new_request, read_answers
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
-from gitops_nb.record.runs import is_held, read_run, run_directories
+from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.session.platform import Platform
 
 SEARCHED = timedelta(hours=24)
@@ -105,7 +105,7 @@ class Consent:
                 f"the plan is stale{what}; it is now “{plan.summary}”, and that was not asked for"
             )
         elif now >= parse_time(request["expires"]):
-            problem = f"the request expired at {request['expires']}; nothing was changed"
+            problem = f"the request expired at {request['expires']}"
         if problem:
             raise Refused(problem, hint="Run the runbook again and ask for a new approval.")
 
@@ -140,7 +140,7 @@ class Consent:
                 return
             if directory.name == state.run:
                 continue
-            other = read_run(directory)
+            other = scan_run(directory)
             same = (
                 other.runbook == state.runbook
                 and other.environment == plan.environment
@@ -150,13 +150,13 @@ class Consent:
             if same and _is_active(reports, other):
                 raise Refused(
                     f"{other.run} is {other.status} for {state.opened.get('subject')} in {plan.environment}",
-                    hint=f"Resume it, or end it with `gitops-nb reject {other.run} --reason TEXT`.",
+                    hint=f"Go on with `gitops-nb resume {other.run}`, or end it with `gitops-nb reject {other.run} --reason TEXT`.",
                 )
 
 
 def _is_active(reports: Path, other: RunState) -> bool:
     if other.status is Status.RUNNING:
-        return is_held(reports, other.run) and bool(other.effects)
+        return is_run_held(reports, other.run) and bool(other.effects)
     if other.status is not Status.WAITING or other.request is None:
         return False
     return datetime.now(UTC) < parse_time(other.request["expires"])

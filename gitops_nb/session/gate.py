@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
@@ -49,16 +50,18 @@ class Gate:
         with self._recorder.step("decide", StepKind.READ) as took_ms:
             verdicts = ask() if not plan.is_empty else ()
             decision = self._decision(plan, rules, verdicts)
-            may_go_on = decision.answer in (Answer.ALLOWED, Answer.WAITING)
-            if may_go_on and not self._plan_only:
-                self._consent.refuse_stale(self._recorder.state, plan, now=datetime.now(UTC))
-                self._consent.refuse_twins(
-                    self._recorder.workspace.reports, self._recorder.state, plan
-                )
-            self._record(decision, took_ms=took_ms())
+            hint = _when(decision)
+            if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
+                try:
+                    self._refuse_by_record(plan)
+                except Refused as refusal:
+                    # The gates' answers stay in the record beside the reason that counts.
+                    decision = replace(decision, answer=Answer.REFUSED, reasons=(refusal.message,))
+                    hint = refusal.hint
+            self._record(decision, hint=hint, took_ms=took_ms())
         if self._plan_only and decision.answer is not Answer.REFUSED:
-            reasons = "; ".join(decision.reasons)
-            self._recorder.stop(PlannedOnly(f"planned only: {plan.summary}; {reasons}"))
+            parts = dict.fromkeys((plan.summary, *decision.reasons))
+            self._recorder.stop(PlannedOnly(f"planned only: {'; '.join(parts)}"))
         return decision
 
     async def wait(
@@ -99,7 +102,7 @@ class Gate:
                     hint="Run the runbook again to ask anew.",
                 )
             )
-        self._record(answered)
+        self._record(answered, hint=_when(answered))
         return answered
 
     def still_holds(self, decision: Decision) -> None:
@@ -124,7 +127,13 @@ class Gate:
             rejections=rejections,
         )
 
-    def _record(self, decision: Decision, *, took_ms: int = 0) -> None:
+    def _refuse_by_record(self, plan: Plan) -> None:
+        """Refuses what the record speaks against: another plan was approved, or a twin is active."""
+        recorder = self._recorder
+        self._consent.refuse_stale(recorder.state, plan, now=datetime.now(UTC))
+        self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)
+
+    def _record(self, decision: Decision, *, hint: str, took_ms: int = 0) -> None:
         """Records a decision with what it rests on; a refusal ends the run."""
         recorder = self._recorder
         recorder.save_evidence("decide", decision)
@@ -142,7 +151,7 @@ class Gate:
             took_ms=took_ms,
         )
         if decision.answer is Answer.REFUSED:
-            recorder.stop(Refused(reasons, hint=_when(decision)))
+            recorder.stop(Refused(reasons, hint=hint))
 
 
 def _requester(recorder: Recorder) -> Requester:

@@ -15,17 +15,19 @@ from gitops_nb import __version__
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConfigurationError, ExitCode, Refused, UsageError
+from gitops_nb.errors import ConfigurationError, ExitCode, RecordError, Refused, UsageError
 from gitops_nb.model import Json, Mode, Status, digest, to_json
 from gitops_nb.policy import Requester
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import (
+    Lock,
     create_run,
-    is_held,
+    engine_lock,
+    is_run_held,
     new_run_id,
-    read_run,
     run_directories,
+    scan_run,
     seal,
     try_lock,
 )
@@ -75,8 +77,12 @@ def create(
     *,
     mode: Mode,
     requester: Requester,
-) -> Path:
+) -> tuple[Path, Lock]:
     """Makes the run directory with its first journal record, after everything about the request was checked.
+
+    Returns:
+        The directory, and the engine's lock on it, taken before the directory appeared: no other command
+        ever sees a new run that nobody holds.
 
     Raises:
         UsageError: The parameters do not fit together.
@@ -93,7 +99,10 @@ def create(
     around = Surroundings(workspace.root, workspace.reports, now, None, workspace.time_zone)
     request = parts.request(catalog.fleet, parameters, around)
     run = new_run_id(runbook.name, request.environment, now)
-    return create_run(
+    lock = try_lock(workspace.reports, engine_lock(run), holder(requester.name))
+    if lock is None:
+        raise RecordError(f"somebody holds the new run {run}", hint="Run the command again.")
+    directory = create_run(
         workspace.reports,
         run,
         {
@@ -115,6 +124,7 @@ def create(
             "workspace": workspace.root.name,
         },
     )
+    return directory, lock
 
 
 def notebook_digest(path: Path) -> str:
@@ -181,8 +191,8 @@ def close_run(workspace: Workspace, directory: Path, journal: Journal) -> RunSta
     now, zone = datetime.now(UTC), workspace.time_zone
     write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
     seal(directory, journal)
-    runs = [read_run(path) for path in run_directories(workspace.reports)]
-    write_index(workspace.reports, [run for run in runs if run.run], now=now, zone=zone)
+    runs = [scan_run(path) for path in run_directories(workspace.reports)]
+    write_index(workspace.reports, [run for run in runs if run.opened], now=now, zone=zone)
     return fold(journal.records)
 
 
@@ -257,11 +267,11 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
     """
     recovered: list[str] = []
     for directory in run_directories(workspace.reports):
-        state = read_run(directory)
+        state = scan_run(directory)
         open_ended = state.status in (Status.RUNNING, Status.PENDING) or (
             state.ended and not state.files
         )
-        if not open_ended or is_held(workspace.reports, directory.name):
+        if not open_ended or is_run_held(workspace.reports, directory.name):
             continue
         lock = try_lock(workspace.reports, directory.name, holder("gitops-nb, closing a dead run"))
         if lock is None:

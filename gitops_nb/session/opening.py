@@ -11,8 +11,8 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.errors import ConfigurationError, ConflictError
-from gitops_nb.model import Decision, Mode
+from gitops_nb.errors import ConfigurationError, ConflictError, Refused
+from gitops_nb.model import Decision, Mode, Status
 from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, lock_holder, try_lock
@@ -67,20 +67,17 @@ def open_session(
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
     named = os.environ.get("GITOPS_NB_RUN")
+    shown = front or Headless()
     if named:
         directory = find_run(where.reports, named)
-    else:
-        directory = create(
-            where,
-            _of(platform, catalog),
-            declared,
-            checked,
-            mode=chosen,
-            requester=platform.requester,
-        )
-    return _attach(
-        where, platform, declared, checked, directory=directory, front=front or Headless()
+        return _attach(where, platform, declared, checked, directory=directory, front=shown)
+    directory, lock = create(
+        where, _of(platform, catalog), declared, checked, mode=chosen, requester=platform.requester
     )
+    try:
+        return _attach(where, platform, declared, checked, directory=directory, front=shown)
+    finally:
+        lock.release()
 
 
 def choose_mode(workspace: Workspace, given: Mode | str | None) -> Mode:
@@ -125,6 +122,8 @@ def _attach(
     journal = Journal.open(directory)
     state = fold(journal.records)
     refuse_changed(workspace, runbook, parameters, state)
+    if state.ended and state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+        raise Refused(f"{state.run} has ended: {state.status}", hint="Start a new run.")
     parts = slice_of(runbook.name)
     around = Surroundings(
         workspace.root, directory, datetime.now(UTC), platform.incidents, workspace.time_zone

@@ -189,8 +189,9 @@ class Session:
         elif outcome.result is Result.IN_DOUBT:
             error = NeedsAttention(text, hint=hint)
         code = error.exit_code if error else ExitCode.SUCCEEDED
+        resume = f"gitops-nb resume {self.run}" if outcome.result is Result.IN_DOUBT else ""
         self._recorder.end(
-            code, reason=outcome.title, hint=outcome.next_step, command=outcome.command
+            code, reason=outcome.title, hint=outcome.next_step, command=outcome.command or resume
         )
         if error:
             raise error
