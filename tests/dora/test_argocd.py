@@ -191,7 +191,10 @@ def application(*history: tuple[str, str], health: str = "Healthy", phase: str =
     ]
     status = {
         "history": entries,
-        "health": {"status": health, "lastTransitionTime": entries[-1]["deployedAt"]},
+        "health": {
+            "status": health,
+            "lastTransitionTime": entries[-1]["deployedAt"].replace(":00Z", ":30Z"),
+        },
     }
     return Snapshot("x", {"status": status})
 
@@ -243,6 +246,19 @@ def test_what_a_watch_saw_stays_when_a_later_look_sees_less(tmp_path):
     assert tree(store.folder) == before
     table = store.read("deployment").sort_values("finished_s")
     assert table["outcome"].tolist() == ["succeeded", "degraded", "succeeded"]
+
+
+def test_a_rollback_in_the_second_of_the_crash_is_not_degraded_by_it(tmp_path):
+    """Seen on a real Argo CD: the health of the version before is still shown, with the same second."""
+    store = FactStore(tmp_path / "facts")
+    stale = application(("a", "00"), ("b", "10"), ("a", "20"), health="Degraded")
+    stale.application["status"]["health"]["lastTransitionTime"] = _minute("20")
+    well = application(("a", "00"), ("b", "10"), ("a", "20"))
+    collect_argocd(
+        {"c": Reader({"web": [stale, well]})}, store, {"web": PLACE}, watch_s=60, now_s=LONG_AFTER
+    )
+    table = store.read("deployment").sort_values("finished_s")
+    assert table["outcome"].tolist()[-1] == "succeeded"
 
 
 def test_a_deployment_whose_health_is_open_comes_later(tmp_path):

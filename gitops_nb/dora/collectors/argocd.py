@@ -170,8 +170,9 @@ class ApplicationLog:
             return
         health = at(application, "status", "health")
         changed_s = _seconds(health.get("lastTransitionTime"))
-        # A health that is older than the operation says nothing about it.
-        is_fresh = newest.started_s <= changed_s <= newest.finished_s + HEALTH_WINDOW_S
+        # A health that is older than the operation says nothing about it. Times are whole seconds, so one of the
+        # same second is the state before, which a quick rollback from a crash still shows.
+        is_fresh = newest.started_s < changed_s <= newest.finished_s + HEALTH_WINDOW_S
         if health.get("status") == "Degraded" and is_fresh:
             newest.is_degraded = True
         if health.get("status") == "Healthy":
