@@ -9,7 +9,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.show import show_plan
+from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
 from gitops_nb.policy import check_approval, rules_for
@@ -84,7 +84,7 @@ def answer(
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
         _close_rejected(where, directory, mine)
     else:
-        click.echo(f"  gitops-nb resume {state.run}")
+        click.echo(f"  gitops-nb resume {state.run}{options(workspace, reports)}")
 
 
 def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -> None:

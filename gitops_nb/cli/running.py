@@ -17,6 +17,7 @@ from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
+from gitops_nb.cli.show import options
 from gitops_nb.errors import ExitCode, Refused
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
@@ -51,7 +52,14 @@ def run_runbook(
             where, seen, runbook, parsed, mode=chosen, requester=platform.requester
         )
         try:
-            return _execute(where, directory, signals, as_json=as_json, plan_only=plan_only)
+            return _execute(
+                where,
+                directory,
+                signals,
+                as_json=as_json,
+                plan_only=plan_only,
+                extra=options(workspace, reports),
+            )
         finally:
             lock.release()
 
@@ -77,11 +85,24 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
             )
         runbook = runbook_of(load_catalog(where.runbooks), state.runbook)
         refuse_changed(where, runbook, state.opened["parameters"], state)
-        return _execute(where, directory, signals, as_json=as_json, plan_only=False)
+        return _execute(
+            where,
+            directory,
+            signals,
+            as_json=as_json,
+            plan_only=False,
+            extra=options(workspace, reports),
+        )
 
 
 def _execute(
-    where: Workspace, directory: Path, signals: engine.Signals, *, as_json: bool, plan_only: bool
+    where: Workspace,
+    directory: Path,
+    signals: engine.Signals,
+    *,
+    as_json: bool,
+    plan_only: bool,
+    extra: str,
 ) -> int:
     state = read_run(directory)
     catalog = load_catalog(where.runbooks)
@@ -104,7 +125,7 @@ def _execute(
         )
     tell_github(state, exit_code(state))
     try:
-        _print_end(state, directory, as_json=as_json, plan_only=plan_only)
+        _print_end(state, directory, as_json=as_json, plan_only=plan_only, extra=extra)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone; the exit code still comes from the journal.
@@ -112,7 +133,9 @@ def _execute(
     return exit_code(state)
 
 
-def _print_end(state: RunState, directory: Path, *, as_json: bool, plan_only: bool) -> None:
+def _print_end(
+    state: RunState, directory: Path, *, as_json: bool, plan_only: bool, extra: str
+) -> None:
     if as_json:
         from gitops_nb.report.document import summary
 
@@ -120,7 +143,7 @@ def _print_end(state: RunState, directory: Path, *, as_json: bool, plan_only: bo
     else:
         from gitops_nb.cli.show import show_end
 
-        show_end(state, directory, plan_only=plan_only)
+        show_end(state, directory, plan_only=plan_only, extra=extra)
 
 
 def exit_code(state: RunState) -> int:

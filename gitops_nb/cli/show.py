@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,25 @@ COLOURS = {
 }
 
 
-def show_end(state: RunState, directory: Path, *, plan_only: bool) -> None:
+_COMMAND = re.compile(r"gitops-nb (?:approve|reject|resume|verify|report) [^\s`]+")
+
+
+def options(workspace: Path | None, reports: Path | None) -> str:
+    """The options that a printed command needs to find the same run from the same folder."""
+    given = (("--workspace", workspace), ("--reports", reports))
+    return "".join(f" {name} {shlex.quote(str(path))}" for name, path in given if path)
+
+
+def in_place(text: str, extra: str) -> str:
+    """A text whose commands carry these options.
+
+    >>> in_place("then `gitops-nb resume R`.", " --workspace w")
+    'then `gitops-nb resume R --workspace w`.'
+    """
+    return _COMMAND.sub(lambda match: match[0] + extra, text)
+
+
+def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = "") -> None:
     """Status, reason, next command and the report's path."""
     if plan_only:
         show_plan(state)
@@ -31,9 +51,9 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool) -> None:
     )
     click.echo(f"  {terminal(state.reason)}")
     if state.hint:
-        click.echo(f"  {terminal(state.hint)}")
+        click.echo(f"  {in_place(terminal(state.hint), extra)}")
     if state.command and state.command not in state.hint:
-        click.echo(f"  {terminal(state.command)}")
+        click.echo(f"  {in_place(terminal(state.command), extra)}")
     click.echo(f"report  {directory / 'report.html'}")
 
 

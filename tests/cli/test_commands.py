@@ -339,6 +339,80 @@ def test_parameters_come_from_a_file(workspace):
     assert workspace.run("run", "promotion", "-f", "p.yaml").returncode == 64
 
 
+def test_an_unchanged_workspace_needs_no_update(workspace):
+    """`init --update` on what the package ships says so and ends with 0."""
+    team = workspace.root / "team"
+    assert workspace.run("init", str(team)).returncode == 0
+    done = workspace.run("init", str(team), "--update")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_damaged_record_stops_nobody_else(workspace):
+    """A journal that is garbage, or empty, is that run's trouble: others run, and list and verify name it."""
+    for name, content in (
+        ("20260101T000000Z-dora-production-aaaa", b"garbage\n"),
+        ("20260102T000000Z-dora-production-bbbb", b""),
+    ):
+        (workspace.reports / name).mkdir(parents=True)
+        (workspace.reports / name / "journal.jsonl").write_bytes(content)
+    done = workspace.run("run", "promotion", "-p", "application=checkout", "--plan")
+    assert done.returncode == 0, done.stderr
+    listed = {row["run"]: row for row in json.loads(workspace.run("list", "runs", "--json").stdout)}
+    assert len(listed) == 3
+    assert listed["20260101T000000Z-dora-production-aaaa"]["status"] == "needs_attention"
+    assert workspace.run("verify").returncode == 1
+
+
+def test_two_resumes_at_once_are_one(workspace):
+    """One goes on, the other is refused; the run ends once."""
+    assert workspace.run("run", "promotion", "-p", "application=checkout").returncode == 2
+    assert workspace.run("approve", "last", "--yes").returncode == 0
+    second = workspace.run("approve", "last", "--yes")
+    assert second.returncode == 3
+    assert "already" in second.stderr
+    both = [
+        subprocess.Popen((str(COMMAND), "resume", "last"), cwd=workspace.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in both:
+        process.communicate(timeout=120)
+    assert sorted(process.returncode for process in both) == [0, 3]
+    directory = next(workspace.reports.glob("2*"))
+    kinds = [
+        json.loads(line)["kind"] for line in (directory / "journal.jsonl").read_text().splitlines()
+    ]
+    assert kinds.count("ended") == 1
+    assert workspace.run("verify").returncode == 0
+
+
+def test_a_closed_pipe_does_not_change_the_exit_code(workspace):
+    """Who stops reading the output does not stop the run."""
+    line = f"{COMMAND} run promotion -p application=checkout | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ("bash", "-c", line),
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_printed_commands_find_the_run_again(workspace, tmp_path):
+    """A command that was given --workspace and --reports prints commands that have them."""
+    places = ("--workspace", str(workspace.root), "--reports", str(tmp_path / "elsewhere"))
+    done = subprocess.run(
+        (str(COMMAND), "run", "promotion", "-p", "application=checkout", *places), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    command = re.search(r"`(gitops-nb approve [^`]+)`", done.stdout)[1]
+    answered = subprocess.run(
+        (str(COMMAND), *command.split()[1:], "--yes"), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+    assert answered.returncode == 0, answered.stderr
+
+
 def test_doctor_gives_a_fix(workspace):
     """A wrong file is answered with what to do."""
     workspace.replace("runbooks/fleet.yaml", "kind: Fleet", "kind: Flet")

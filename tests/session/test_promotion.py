@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gitops_nb.edits import read_part
-from gitops_nb.errors import Failed, Refused, WaitingForApproval
+from gitops_nb.errors import Failed, Refused, UsageError, WaitingForApproval
 from gitops_nb.model import Status
 from gitops_nb.record.runs import run_directories
 from gitops_nb.record.verify import verify_run
@@ -206,6 +206,53 @@ def test_the_way_back_works(runner):
     back = approve_and_finish(runner, {"revision": old})
     assert back.outcome["result"] == "deployed"
     assert version(runner, "production") == old
+
+
+def test_several_keys_go_back_together(runner):
+    """The way back of an application with two keys restores both, as they were when the version last ran."""
+    one = 'promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag}]'
+    two = f"{one[:-1]}, {{file: deployment.yaml, key: metadata.labels.release}}]"
+    runner.workspace.replace("runbooks/fleet.yaml", one, two)
+    for environment, release in (("development", "r2"), ("staging", "r2"), ("production", "r1")):
+        path = f"apps/checkout/{environment}/deployment.yaml"
+        platform = runner.platform()
+        content = platform.git.read("platform-config", runner.tip(), path).content
+        labelled = content.replace(
+            b"  labels:\n", f"  labels:\n    release: {release}\n".encode(), 1
+        )
+        assert labelled != content
+        platform.git.commit(
+            "platform-config",
+            branch="main",
+            parent=runner.tip(),
+            files={path: labelled},
+            message="Label",
+        )
+    for environment in ("staging", "production"):
+        runner.platform().open_writers().argo[environment].refresh(f"checkout-{environment}")
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    runner.workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
+    )
+    old = version(runner, "production")
+    approve_and_finish(runner, {})
+    assert release_of(runner) == "r2"
+    back = approve_and_finish(runner, {"revision": old})
+    assert back.outcome["result"] == "deployed"
+    assert (version(runner, "production"), release_of(runner)) == (old, "r1")
+    state, stop = runner.promote(revision="v99.0.0")
+    assert isinstance(stop, UsageError)
+    assert state.effects == ()
+
+
+def release_of(runner):
+    """The second key in production."""
+    blob = runner.platform().git.read(
+        "platform-config", runner.tip(), "apps/checkout/production/deployment.yaml"
+    )
+    return read_part(blob.content, "metadata.labels.release", "value")
 
 
 def test_a_version_that_never_ran_is_refused(runner):
