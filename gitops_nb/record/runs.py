@@ -152,10 +152,15 @@ def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | Non
 
     ``holder`` is written into the file, for people: who, why, since when.
     """
-    folder = reports / LOCKS
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    file = path.open("a+", encoding="utf-8")
+    path = reports / LOCKS / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {path.parent}: {error.strerror}",
+            hint="Name a writable folder with --reports; nothing was run.",
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
