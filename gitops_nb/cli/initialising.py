@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import click
 
 import gitops_nb
 from gitops_nb import __version__
+from gitops_nb.catalog import strict_yaml
+from gitops_nb.catalog.workspace import FILE, find_workspace
 from gitops_nb.errors import RecordError, UsageError
 from gitops_nb.record.files import create_file
 
@@ -25,13 +27,43 @@ def shipped() -> Path:
     return packed if packed.is_dir() else _PACKAGE.parent
 
 
-def workspace_files() -> dict[str, bytes]:
-    """Every file of a new workspace, by its path."""
+def named_directory(directory: Path | None, workspace: Path | None, *, update: bool) -> Path:
+    """The directory that ``init`` is about.
+
+    Raises:
+        UsageError: None is named, or two are.
+        ConfigurationError: An update names none and no workspace lies upwards.
+    """
+    if directory and workspace:
+        raise UsageError(
+            "init got DIRECTORY and --workspace", hint="Give one: they name the same thing."
+        )
+    named = directory or workspace
+    if named is None and not update:
+        raise UsageError("init needs a directory", hint="Write `gitops-nb init platform-runbooks`.")
+    return named or find_workspace().root
+
+
+def workspace_files(reports: str | None = None) -> dict[str, bytes]:
+    """Every file of a new workspace, by its path.
+
+    ``reports`` is where its run records go, as gitops-nb.yaml says it; None is the folder ``reports``.
+    """
+    folder = _reports_folder(reports)
+    described = (_OWN / "gitops-nb.yaml").read_bytes()
+    if reports is not None:
+        described += f"reports: {json.dumps(reports)}\n".encode()
     files = {
-        "gitops-nb.yaml": (_OWN / "gitops-nb.yaml").read_bytes(),
+        "gitops-nb.yaml": described,
         ".gitignore": (_OWN / "gitignore").read_bytes(),
-        "reports/README.md": (_OWN / "reports-README.md").read_bytes(),
-        "reports/.gitignore": (_OWN / "reports-gitignore").read_bytes(),
+        **(
+            {
+                f"{folder}/README.md": (_OWN / "reports-README.md").read_bytes(),
+                f"{folder}/.gitignore": (_OWN / "reports-gitignore").read_bytes(),
+            }
+            if folder
+            else {}
+        ),
         **{
             f".github/workflows/{name}": (_OWN / name)
             .read_bytes()
@@ -48,6 +80,15 @@ def workspace_files() -> dict[str, bytes]:
     return {**files, **schemas()}
 
 
+def _reports_folder(reports: str | None) -> str:
+    """The folder of the records inside the workspace; empty when they go elsewhere."""
+    if reports is None:
+        return "reports"
+    folder = PurePosixPath(reports)
+    inside = not folder.is_absolute() and ".." not in folder.parts and "://" not in reports
+    return str(folder) if inside and folder.parts else ""
+
+
 def schemas() -> dict[str, bytes]:
     """JSON Schemas for editors, generated from the models that check the files."""
     from gitops_nb.catalog.load import KINDS
@@ -60,14 +101,14 @@ def schemas() -> dict[str, bytes]:
     }
 
 
-def create_workspace(directory: Path) -> None:
-    """Writes a new workspace.
+def create_workspace(directory: Path, reports: str | None = None) -> None:
+    """Writes a new workspace; see ``workspace_files`` for ``reports``.
 
     Raises:
         UsageError: A file of it exists already; nothing was written.
         RecordError: The directory cannot be written.
     """
-    files = workspace_files()
+    files = workspace_files(reports)
     existing = [name for name in files if (directory / name).exists()]
     if existing:
         raise UsageError(
@@ -86,17 +127,15 @@ def create_workspace(directory: Path) -> None:
     click.echo(f"  in {directory}. It is the sandbox until gitops-nb.yaml says `mode: live`.")
 
 
-def show_update(directory: Path) -> int:
+def show_update(directory: Path, reports: str | None = None) -> int:
     """Prints a diff from the workspace to what this package would write; returns 1 when they differ.
 
-    Values of the team's own files are left out; so are files that only the team has.
+    The records' folder is the one that the workspace names, or ``reports``. Values of the team's own files are left out; so are files that only the team has.
     """
-    if not (directory / "gitops-nb.yaml").is_file():
-        raise UsageError(
-            f"no gitops-nb.yaml in {directory}", hint=f"Run `gitops-nb init {directory}`."
-        )
+    if not (directory / FILE).is_file():
+        raise UsageError(f"no {FILE} in {directory}", hint=f"Run `gitops-nb init {directory}`.")
     differs = False
-    for name, content in workspace_files().items():
+    for name, content in workspace_files(reports or _reports_of(directory)).items():
         if name in _TEAM_FILES:
             continue
         path = directory / name
@@ -112,6 +151,14 @@ def show_update(directory: Path) -> int:
     if not differs:
         click.echo(f"{directory} is what gitops_nb {__version__} ships")
     return int(differs)
+
+
+def _reports_of(directory: Path) -> str | None:
+    """What the workspace's own file says about the place of its records."""
+    find_workspace(directory)
+    value = strict_yaml.load(directory / FILE, name=FILE).value
+    named = value.get("reports") if isinstance(value, dict) else None
+    return str(named) if named is not None else None
 
 
 def _schema_line(stem: str) -> bytes:

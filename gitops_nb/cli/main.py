@@ -264,22 +264,40 @@ def doctor(mode: str | None, as_json: bool, workspace: Path | None, reports: Pat
 
 
 @group.command(
-    epilog="\b\nExamples:\n  gitops-nb init platform-runbooks\n  gitops-nb init . --update"
+    epilog="""\b
+Examples:
+  gitops-nb init platform-runbooks
+  gitops-nb init platform-runbooks --reports records
+  gitops-nb init --update
+"""
 )
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.argument(
+    "directory", type=click.Path(path_type=Path, file_okay=False), required=False, default=None
+)
 @click.option(
     "--update",
     is_flag=True,
     help="Show what this version of the package would change; writes nothing.",
 )
-def init(directory: Path, update: bool) -> None:
-    """Writes a workspace that a team commits: fleet, policy, runbooks, notebooks, CI workflow, reports."""
-    from gitops_nb.cli.initialising import create_workspace, show_update
+@click.option(
+    "--workspace", type=click.Path(path_type=Path, file_okay=False), help="The same as DIRECTORY."
+)
+@click.option(
+    "--reports",
+    help="Where the new workspace keeps its run records; written into its gitops-nb.yaml.",
+)
+def init(directory: Path | None, update: bool, workspace: Path | None, reports: str | None) -> None:
+    """Writes a workspace that a team commits: fleet, policy, runbooks, notebooks, CI workflow, reports.
 
+    With --update DIRECTORY is by default the workspace that you stand in.
+    """
+    from gitops_nb.cli.initialising import create_workspace, named_directory, show_update
+
+    place = named_directory(directory, workspace, update=update)
     if update:
-        _exit(show_update(directory))
+        _exit(show_update(place, reports))
     else:
-        create_workspace(directory)
+        create_workspace(place, reports)
 
 
 group.add_command(dora)

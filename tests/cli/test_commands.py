@@ -301,7 +301,7 @@ def test_every_command_has_examples_and_the_readme_names_it():
         assert "Examples:" in (command.epilog or ""), name
         assert f"gitops-nb {name}" in readme, name
         options = {option for parameter in command.params for option in parameter.opts}
-        assert "--workspace" in options or name == "init"
+        assert {"--workspace", "--reports"} <= options, name
     for code in ExitCode:
         assert re.search(rf"^\| {code.value} \|", readme, re.MULTILINE), code
 
@@ -429,11 +429,30 @@ def test_init_refuses_to_overwrite(workspace):
     assert {p: p.read_bytes() for p in workspace.root.rglob("*.yaml")} == before
 
 
+def test_init_writes_where_the_records_go(workspace):
+    """`--reports` of a new workspace stands in its file, gets its folder, and an update agrees with it."""
+    team = workspace.root / "team"
+    assert workspace.run("init", "--workspace", "team", "--reports", "records").returncode == 0
+    assert 'reports: "records"' in (team / "gitops-nb.yaml").read_text()
+    assert (team / "records" / "README.md").is_file()
+    assert not (team / "reports").exists()
+    assert workspace.run("init", "--workspace", "team", "--update").returncode == 0
+    assert str(team / "records") in workspace.run("list", "runs", "--workspace", "team").stdout
+
+
+def test_init_needs_one_directory(workspace):
+    """No directory, or two of them, is wrong usage; nothing is written."""
+    before = {p for p in workspace.root.rglob("*") if ".gitops-nb" not in p.parts}
+    assert workspace.run("init").returncode == 64
+    assert workspace.run("init", "a", "--workspace", "b").returncode == 64
+    assert {p for p in workspace.root.rglob("*") if ".gitops-nb" not in p.parts} == before
+
+
 def test_init_update_shows_what_differs(workspace):
     """A changed notebook or runbook shows as a diff, the team's own fleet does not; nothing is written."""
     workspace.replace("runbooks/promotion.yaml", "title: Promote a release", "title: Promote")
     workspace.replace("runbooks/fleet.yaml", "kind: Fleet", "kind: Fleet # ours")
-    done = workspace.run("init", ".", "--update")
+    done = workspace.run("init", "--update")
     assert done.returncode == 1
     assert "+title: Promote a release" in done.stdout
     assert "# ours" not in done.stdout
