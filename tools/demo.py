@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,12 @@ def call(*arguments: str, expected: int = 0) -> str:
 
 
 def main() -> None:
-    """Starts from a new sandbox, so that there is always something to promote."""
+    """Starts from a new sandbox, so that there is always something to promote.
+
+    The demo plays a person, also where it runs in CI: automation may not start a promotion to production.
+    """
+    for name in ("CI", "GITHUB_ACTIONS"):
+        os.environ.pop(name, None)
     shutil.rmtree(ROOT / ".gitops-nb" / "sandbox", ignore_errors=True)
     reports = [call("run", "bootstrap", "-p", "cluster=newcomer")]
     call("run", "promotion", "-p", "application=checkout", expected=2)

@@ -91,6 +91,8 @@ def open_sandbox(
     folders = {name: directory / "git" / f"{name}.git" for name in fleet.repositories}
     local = _localized(fleet, folders)
     described = local.model_dump(mode="json", include=_BUILT_FROM, exclude_defaults=True)
+    # The past stays as it was when somebody changes who starts or approves: the names count.
+    described["environments"] = list(local.environments)
     origin = digest([described, str(directory)])
     descriptor = os.open(
         directory.parent / f".{directory.name}.lock", os.O_RDWR | os.O_CREAT, 0o600
@@ -131,7 +133,6 @@ def open_sandbox(
 
 
 _BUILT_FROM: dict[str, Any] = {
-    "environments": {"__all__": {"auto_deploy"}},
     "promotes_to": True,
     "clusters": True,
     "repositories": True,

@@ -19,7 +19,7 @@ from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Mode
 from gitops_nb.policy import Requester, RequesterKind
 from gitops_nb.ports import ArgoReader, ArgoWriter, ClusterReader, ClusterWriter, Processes, View
-from gitops_nb.session.requester import default_key, find_requester
+from gitops_nb.session.requester import ci_identity, default_key, find_requester
 
 MAIL = "gitops-nb@localhost"
 
@@ -209,12 +209,20 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
         view=View(git, dict(sandbox.clusters), dict(sandbox.argo), sandbox.clock, sandbox),
         git=git,
         processes=processes,
-        requester=Requester(asks.name, RequesterKind.PERSON, "first person of the sandbox"),
+        requester=_sandbox_requester(asks.name),
         open_writers=lambda: Writers(clusters=dict(sandbox.clusters), argo=dict(sandbox.argo)),
         signing_key=answers.private_key,
         second_person=answers.name,
         incidents=sandbox.incidents,
     )
+
+
+def _sandbox_requester(first_person: str) -> Requester:
+    """Automation in CI is automation here too; a person is the sandbox's first one."""
+    ci = ci_identity()
+    if ci is not None and ci.kind is RequesterKind.AUTOMATION:
+        return ci
+    return Requester(first_person, RequesterKind.PERSON, "first person of the sandbox")
 
 
 def _git(fleet: Fleet, cache: Path, processes: Processes, author: str) -> GitHistory:

@@ -18,17 +18,9 @@ _BY_PERSON = ("workflow_dispatch",)
 
 def find_requester(processes: Processes, policy: Policy) -> Requester:
     """The person or automation that this process acts for, outside the sandbox."""
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        event = os.environ.get("GITHUB_EVENT_NAME", "unknown event")
-        kind = RequesterKind.PERSON if event in _BY_PERSON else RequesterKind.AUTOMATION
-        actor = os.environ.get("GITHUB_TRIGGERING_ACTOR") or os.environ.get(
-            "GITHUB_ACTOR", "unknown"
-        )
-        return Requester(actor, kind, f"GitHub Actions, {event}")
-    if os.environ.get("CI"):
-        return Requester(
-            os.environ.get("USER", "ci"), RequesterKind.AUTOMATION, "environment variable CI"
-        )
+    ci = ci_identity()
+    if ci is not None:
+        return ci
     key = default_key(processes)
     if key is not None:
         person = person_of(public_key(key, processes), policy.approvers)
@@ -40,6 +32,22 @@ def find_requester(processes: Processes, policy: Policy) -> Requester:
     if email:
         return Requester(email, RequesterKind.PERSON, "Git user.email, not proven")
     return Requester(getpass.getuser(), RequesterKind.PERSON, "login name, not proven")
+
+
+def ci_identity() -> Requester | None:
+    """Who CI says that it acts for; None outside CI."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        event = os.environ.get("GITHUB_EVENT_NAME", "unknown event")
+        kind = RequesterKind.PERSON if event in _BY_PERSON else RequesterKind.AUTOMATION
+        actor = os.environ.get("GITHUB_TRIGGERING_ACTOR") or os.environ.get(
+            "GITHUB_ACTOR", "unknown"
+        )
+        return Requester(actor, kind, f"GitHub Actions, {event}")
+    if os.environ.get("CI"):
+        return Requester(
+            os.environ.get("USER", "ci"), RequesterKind.AUTOMATION, "environment variable CI"
+        )
+    return None
 
 
 def default_key(processes: Processes) -> Path | None:

@@ -457,3 +457,31 @@ def test_init_update_shows_what_differs(workspace):
     assert "+title: Promote a release" in done.stdout
     assert "# ours" not in done.stdout
     assert "title: Promote\n" in (workspace.root / "runbooks/promotion.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("auto_deploy", "approval_required", "code"),
+    [("true", "true", 2), ("true", "false", 0), ("false", "true", 3), ("false", "false", 3)],
+)
+def test_automation_starts_only_what_deploys_by_itself(
+    workspace, auto_deploy, approval_required, code
+):
+    """All four combinations with CI as the requester: proposed and waiting, done, and refused twice."""
+    flags = "production: {auto_deploy: %s, approval_required: %s,"
+    workspace.replace(
+        "runbooks/fleet.yaml", flags % ("false", "true"), flags % (auto_deploy, approval_required)
+    )
+    history = ("git", "rev-list", "--all", "--count")
+    [repository] = workspace.root.glob(".gitops-nb/sandbox/**/platform-config.git")
+
+    def commits() -> str:
+        return subprocess.run(
+            history, cwd=repository, capture_output=True, text=True, check=True
+        ).stdout
+
+    before = commits()
+    done = workspace.run("run", "promotion", "-p", "application=checkout", "--json", CI="true")
+    assert done.returncode == code, done.stderr
+    assert (commits() != before) is (code == 0)
+    if code == 3:
+        assert "is started by a person" in json.loads(done.stdout)["reason"]
