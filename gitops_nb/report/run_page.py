@@ -142,7 +142,11 @@ def _what(run: RunState, known: story.Parts) -> Fact:
 
 
 def _where(run: RunState) -> str:
-    return ", ".join(str(target.get("address", "")) for target in run.targets[:2])
+    """What in the environment, by its parameter's name ("cluster newcomer"), and the systems it acted on."""
+    name = run.opened.get("subject")
+    given = run.opened.get("parameters") or {}
+    whats = [f"{parameter} {name}" for parameter, value in given.items() if name and value == name]
+    return ", ".join([*whats[:1], *(str(target.get("address", "")) for target in run.targets[:2])])
 
 
 def _approved(run: RunState, known: story.Parts, times: Times) -> Fact:

@@ -261,10 +261,15 @@ def _undo(run: RunState, known: Parts) -> tuple[str, str]:
 def sentence(message: str) -> str:
     """A message as a sentence of its own; messages come in lower case and without a full stop.
 
+    A name that it begins with stays as it is written.
+
     >>> sentence("the soak is too short")
     'The soak is too short.'
+    >>> sentence("tomasz.zielinski rejected it")
+    'tomasz.zielinski rejected it.'
     """
     if not message:
         return ""
-    first = message[0].upper() + message[1:]
+    is_word = message.split(maxsplit=1)[0].rstrip(",:;").isalpha()
+    first = message[0].upper() + message[1:] if is_word else message
     return first if first[-1] in ".!?”" else f"{first}."

@@ -56,15 +56,17 @@ def rail(run: RunState, known: story.Parts) -> list[Stop]:
 
 
 def rows(run: RunState, known: story.Parts, times: Times) -> list[Row]:
-    """Steps as they were last begun, the wait for a person among them, effects below their step."""
-    begun = [step for step in run.steps if step.started]
-    found = [(step.started, [_step_row(step), *_effect_rows(run, step)]) for step in begun]
+    """Steps in their order, the wait for a person after decide, effects below their step.
+
+    After a resume the bars show when a step last ran, which is after the approval that it waited for.
+    """
+    found = []
     wait = _wait_row(run, known, times)
-    if wait is not None:
-        found.append((wait.started, [wait]))
-    ordered = [row for _, group in sorted(found, key=lambda item: item[0]) for row in group]
-    ordered += [_step_row(step) for step in run.steps if not step.started]
-    return [_placed(row, run) for row in ordered]
+    for step in run.steps:
+        found += [_step_row(step), *_effect_rows(run, step)]
+        if step.name == "decide" and wait is not None:
+            found.append(wait)
+    return [_placed(row, run) for row in found]
 
 
 def _approval_stop(run: RunState, known: story.Parts) -> Stop:
