@@ -305,6 +305,7 @@ group.add_command(dora)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``gitops-nb``; always ends by SystemExit with a documented exit code."""
+    wants_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         # Without standalone mode click returns the code of `ctx.exit` instead of ending the process.
         code = group.main(args=arguments, prog_name="gitops-nb", standalone_mode=False)
@@ -313,9 +314,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(ExitCode.INTERRUPTED)
     except click.ClickException as error:
         error.show()
+        if wants_json:
+            _tell_json(error.format_message(), "", ExitCode.USAGE)
         sys.exit(ExitCode.USAGE)
     except GitOpsError as error:
         _complain(error)
+        if wants_json:
+            _tell_json(error.message, error.hint, error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
@@ -326,7 +331,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         import traceback
 
         traceback.print_exc()
-        click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
+        text = f"internal error: {type(error).__name__}: {error}"
+        click.echo(text, err=True)
+        if wants_json:
+            _tell_json(text, "", ExitCode.INTERNAL)
         sys.exit(ExitCode.INTERNAL)
     sys.exit(code or ExitCode.SUCCEEDED)
 
@@ -338,6 +346,13 @@ def _complain(error: GitOpsError) -> None:
         click.echo(terminal(line), err=True)
     if error.hint:
         click.echo(f"  {terminal(error.hint)}", err=True)
+
+
+def _tell_json(error: str, hint: str, code: int) -> None:
+    """The one document of a command that has nothing else to say on stdout."""
+    import json
+
+    click.echo(json.dumps({"error": error, "hint": hint, "exit_code": int(code)}, indent=2))
 
 
 def _exit(code: int) -> None:

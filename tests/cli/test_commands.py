@@ -421,6 +421,23 @@ def test_doctor_gives_a_fix(workspace):
     assert "Mend" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("run", "promotion", "-p", "application=moon", "--json"), 64),
+        (("run", "promotion", "--nonsense", "--json"), 64),
+        (("verify", "nothing-like-that", "--json"), 64),
+        (("list", "--json", "--workspace", "/nowhere"), 78),
+    ],
+)
+def test_json_tells_errors_too(workspace, arguments, code):
+    """A command that is refused before it has a result prints one document: error, hint, exit code."""
+    done = workspace.run(*arguments)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["exit_code"]) == (code, code)
+    assert told["error"].splitlines()[0] in done.stderr
+
+
 def test_init_refuses_to_overwrite(workspace):
     """A folder with a workspace in it is left as it is."""
     before = {p: p.read_bytes() for p in workspace.root.rglob("*.yaml")}
