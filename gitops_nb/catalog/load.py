@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -36,9 +37,11 @@ def load_catalog(folder: Path) -> Catalog:
     problems: list[str] = []
     fleet = _load(folder / "fleet.yaml", Fleet, problems)
     policy = _load(folder / "policy.yaml", Policy, problems)
-    if fleet and policy:
+    if fleet and fleet.environments and policy:
         document = strict_yaml.load(folder / "policy.yaml", name=_name(folder / "policy.yaml"))
-        found = policy.problems(tuple(fleet.environments))
+        # An environment that is declared wrongly is declared.
+        declared = strict_yaml.load(folder / "fleet.yaml", name="fleet.yaml").value["environments"]
+        found = policy.problems(tuple(declared))
         problems += [document.problem(where, text) for where, text in found]
     runbooks: dict[str, Runbook] = {}
     for path in sorted(folder.glob("*.yaml")):
@@ -85,16 +88,55 @@ def _load(path: Path, model: type[M], problems: list[str]) -> M | None:
     if kind != model.__name__:
         problems.append(document.problem(("kind",), f"{kind!r} where {model.__name__!r} is due"))
         return None
-    try:
-        value = model.model_validate(document.value)
-    except ValidationError as error:
-        for item in error.errors(include_url=False):
-            where = tuple(part for part in item["loc"] if part != "[key]")
-            problems.append(document.problem(where, _word(item)))
-        return None
+    value, dropped = _validate(document, model, problems)
     if isinstance(value, Fleet | Runbook):
-        problems += [document.problem(where, text) for where, text in value.problems()]
+        for where, text in value.problems():
+            if any(repr(name) in text for name in dropped):
+                continue
+            # What there is would leave out what was dropped.
+            said = text.partition("; there are ")[0] if dropped else text
+            problems.append(document.problem(where, said))
     return value
+
+
+def _validate(
+    document: strict_yaml.Document, model: type[M], problems: list[str]
+) -> tuple[M | None, frozenset[str]]:
+    """The model of a document, without the parts that are wrong, and the names that went with them.
+
+    What is left still shows which of its references lead nowhere, so that a person mends a file once, not twice.
+    """
+    content = copy.deepcopy(document.value)
+    dropped: set[str] = set()
+    for attempt in range(_ROUNDS):
+        try:
+            return model.model_validate(content), frozenset(dropped)
+        except ValidationError as error:
+            for item in error.errors(include_url=False):
+                where = tuple(part for part in item["loc"] if part != "[key]")
+                if attempt == 0:
+                    problems.append(document.problem(where, _word(item)))
+                dropped |= _drop(content, where)
+    return None, frozenset(dropped)
+
+
+_ROUNDS = 8
+"""A part that is wrong can hide one around it; deeper than this a file is only wrong."""
+
+
+def _drop(content: Any, where: tuple[str | int, ...]) -> set[str]:
+    """Takes the smallest named part at or around a place out of a document; returns its name."""
+    path = [content]
+    for part in where:
+        known = path[-1]
+        if not isinstance(known, dict) or part not in known:
+            break
+        path.append(known[part])
+    # A part that is missing makes what it is missing from wrong.
+    depth = len(path) - 1
+    if depth == 0:
+        return set()
+    return {str(name) for name in [where[depth - 1]] if path[depth - 1].pop(name, None) is not None}
 
 
 def _word(item: object) -> str:

@@ -248,3 +248,27 @@ def test_the_quick_look_leaves_broken_files_to_the_catalog(runbooks):
     """It refuses only what it can read without doubt."""
     edit(runbooks, "fleet.yaml", "kind: Fleet", "kind: Fleet\nkind: Fleet")
     check_early(runbooks, "promotion", {}, {"application": "nope"})
+
+
+def test_wrong_shapes_do_not_hide_wrong_references(tmp_path):
+    """One file with a wrong type, a missing key, an unknown key and a reference to nowhere names all four at once."""
+    runbooks = tmp_path / "runbooks"
+    shutil.copytree(REPOSITORY / "runbooks", runbooks)
+    fleet = (runbooks / "fleet.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        ("staging: [production]", "staging: [moon]"),
+        ("development: {auto_deploy: true,", "development: {auto_deploy: 7, colour: red,"),
+        ("newcomer: {environment: development,", "newcomer: {"),
+    ):
+        assert old in fleet
+        fleet = fleet.replace(old, new)
+    (runbooks / "fleet.yaml").write_text(fleet, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        load_catalog(runbooks)
+    lines = caught.value.message.splitlines()
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "environments.development.auto_deploy: input should be a valid boolean, not 7",
+        "environments.development.colour: unknown key",
+        "clusters.newcomer.environment: missing",
+        "promotes_to.staging[0]: unknown environment 'moon'",
+    ]
