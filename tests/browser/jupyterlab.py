@@ -78,7 +78,9 @@ def running_lab(root: Path) -> Iterator[Lab]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), root)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GITOPS_NB_")}
+    # The person in front of it is no automation, wherever the test itself runs.
+    left_out = ("GITOPS_NB_", "GITHUB_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out) and k != "CI"}
     environment |= {name: str(path) for name, path in folders.items()}
     environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"
     with (private / "lab.log").open("wb") as log:
