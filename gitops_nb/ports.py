@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from gitops_nb.model import Blob, Commit, Json, ObjectRef, StepKind
+from gitops_nb.model import Blob, Commit, Json, ObjectRef, SecretRef, StepKind
 
 
 class Clock(Protocol):
@@ -257,12 +257,25 @@ class Processes(Protocol):
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
+        grace_s: float = 5.0,
     ) -> Completed:
         """Runs to the end and returns the exit code, whatever it is.
 
+        Args:
+            argv: Program and arguments.
+            timeout_s: After that the command is stopped.
+            cwd: Its working directory.
+            environment: Variables beside the few that are inherited.
+            stdin: Its standard input.
+            grace_s: How long it may take to end after its one SIGINT, before TERM and KILL.
+
         Raises:
-            UnavailableError: The program is missing, or did not end within ``timeout_s`` (it was killed).
+            UnavailableError: The program is missing.
+            TimedOut: It did not end within ``timeout_s``; it was stopped.
         """
+
+    def keep_open(self, descriptor: int) -> None:
+        """Every later command inherits this file descriptor: a lock on it is held until the last command is gone."""
 
 
 class Artifacts(Protocol):
@@ -274,6 +287,18 @@ class Artifacts(Protocol):
         Raises:
             ConfigurationError: What is there has another digest, or nothing is there.
             UnavailableError: The server does not answer.
+        """
+
+
+class Secrets(Protocol):
+    """Resolves references to secrets."""
+
+    def read(self, ref: SecretRef) -> str:
+        """The value behind a reference.
+
+        Raises:
+            UsageError: Nothing is there, or this identity may not read it.
+            UnavailableError: The store does not answer.
         """
 
 
@@ -298,6 +323,40 @@ class ApiReader(Protocol):
         Raises:
             UnavailableError: The API refuses, does not answer, or would keep us waiting past the deadline.
         """
+
+
+class Store(Protocol):
+    """Keeps objects by key, ``ledger/production/000000000042.json``: a folder, or a bucket below a prefix.
+
+    Every call has a total deadline; an ambiguous answer is read back.
+    """
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Writes an object that must not exist yet.
+
+        Returns:
+            True when the object now holds exactly this content (also when an earlier try had written it and its
+            answer was lost), False when somebody else's content is there; nothing was changed then.
+
+        Raises:
+            UnavailableError: The store does not answer.
+            RecordError: It cannot be written.
+        """
+
+    def read(self, key: str) -> bytes | None:
+        """The object's content, or None when there is none."""
+
+    def list(self, prefix: str, *, after: str = "") -> tuple[str, ...]:
+        """Keys that begin with ``prefix`` and sort behind ``after``, sorted."""
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Names directly below a prefix that ends in "/" (or is empty) that hold further objects, sorted."""
+
+    def replace(self, key: str, content: bytes) -> None:
+        """Writes an object in place of an older one; only for what is rewritten by its nature, as an index is."""
+
+    def remove(self, key: str) -> None:
+        """Removes an object; one that is not there is removed already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from gitops_nb.catalog.durations import parse_duration
 from gitops_nb.errors import UsageError
+from gitops_nb.redaction.patterns import pattern_in
 
 Value = str | int | bool | tuple[str, ...] | None
 
@@ -51,6 +52,11 @@ class Fleet(Protocol):
     @property
     def clusters(self) -> Mapping[str, Any]: ...
 
+
+SECRET_REFERENCE = re.compile(
+    r"sm://[a-z0-9:.-]+/[A-Za-z0-9_-]+(@[0-9a-z-]+)?|env://[A-Za-z_][A-Za-z0-9_]*|file:///[^@\s]+"
+)
+"""What a parameter of type secret may say: where a value is kept, never the value."""
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
@@ -138,6 +144,8 @@ def _problem(parameter: Parameter, given: Any, fleet: Fleet) -> str:
     """What is wrong with a typed value, or the empty text."""
     expected = _expected(parameter, fleet)
     match parameter.type:
+        case "secret" if not isinstance(given, str):
+            return f"it is {_article(type(given).__name__)}; {expected}"
         case "integer":
             fits = isinstance(given, int) and not isinstance(given, bool)
         case "boolean":
@@ -149,8 +157,15 @@ def _problem(parameter: Parameter, given: Any, fleet: Fleet) -> str:
     if not fits:
         return f"{given!r} is {_article(type(given).__name__)}; {expected}"
     for item in given if isinstance(given, list | tuple) else (given,):
-        if isinstance(item, str) and not _fits_text(parameter, item, fleet):
-            return f"{item!r} is not allowed; {expected}"
+        if not isinstance(item, str):
+            continue
+        rule = pattern_in(item)
+        if rule is not None:
+            return f"it looks like a secret ({rule}); give a reference to where it is kept"
+        if not _fits_text(parameter, item, fleet):
+            # What was meant as a reference may be the secret itself.
+            shown = "the value" if parameter.type == "secret" else repr(item)
+            return f"{shown} is not allowed; {expected}"
     return ""
 
 
@@ -167,6 +182,8 @@ def _fits_text(parameter: Parameter, text: str, fleet: Fleet) -> bool:
             parse_duration(text)
         if parameter.type == "date":
             date.fromisoformat(text)
+        if parameter.type == "secret":
+            return SECRET_REFERENCE.fullmatch(text) is not None
     except ValueError:
         return False
     return True
@@ -198,6 +215,8 @@ def _expected(parameter: Parameter, fleet: Fleet) -> str:
             return "a date such as 2026-11-23"
         case "list":
             return "a list of texts"
+        case "secret":
+            return "a reference such as sm://project/name@version, env://NAME or file:///path"
     shape = f" like {parameter.pattern}" if parameter.pattern else ""
     return f"{_article(parameter.type)}{shape}"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import keyword
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
-from gitops_nb.catalog.fields import Name, RelativePath, Strict
+from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict
 from gitops_nb.model import Risk
 
 Scalar = str | int | bool | None
@@ -16,8 +17,9 @@ Scalar = str | int | bool | None
 class Parameter(Strict):
     """One parameter. Its value is checked before a kernel starts, and again in the notebook's first cell."""
 
-    type: Literal["string", "integer", "boolean", "duration", "date", "list"] = Field(
-        description="string, integer, boolean, duration (24h), date (2026-11-23) or list (of strings)."
+    type: Literal["string", "integer", "boolean", "duration", "date", "list", "secret"] = Field(
+        description="string, integer, boolean, duration (24h), date (2026-11-23), list (of strings) or secret "
+        "(a reference such as sm://project/name, never a value)."
     )
     description: str = Field(min_length=1, description="What it is for, in one sentence.")
     default: Scalar | tuple[str, ...] = Field(default=None, description="Value when none is given.")
@@ -33,6 +35,18 @@ class Parameter(Strict):
         if self.required and self.default is not None:
             raise ValueError("a required parameter has no default")
         return self
+
+
+class Timeouts(Strict):
+    """How long a supervised run may take; commands have timeouts of their own, declared where they are called."""
+
+    step: Duration = Field(
+        default=timedelta(hours=1),
+        description="One step, or one cell between two steps; waiting for approval does not count.",
+    )
+    run: Duration = Field(
+        default=timedelta(hours=4), description="The whole run, from its start to its last cell."
+    )
 
 
 class Runbook(Strict):
@@ -53,6 +67,9 @@ class Runbook(Strict):
     gates: tuple[Literal["source_healthy", "soak", "freeze", "destructive_change"], ...] = Field(
         default=(),
         description="Gates it asks, as policy.yaml sets them per environment.",
+    )
+    timeouts: Timeouts = Field(
+        default=Timeouts(), description="When a step or the run is stopped, as 30s, 15m or 2h."
     )
     rollback: str = Field(min_length=1, description="How to take the change back.")
     requires: str = Field(

@@ -11,12 +11,14 @@ from typing import Any
 
 from gitops_nb.model import Decision, parse_time
 from gitops_nb.notebook.cards import register_formatters
+from gitops_nb.notebook.guard import guard_kernel
 from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
 from gitops_nb.notebook.place import is_interactive, running_shell
 from gitops_nb.notebook.progress import Progress
 from gitops_nb.record.approvals import sign_answer
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
+from gitops_nb.redaction import process_redactor
 from gitops_nb.session import Session
 from gitops_nb.session import open_session as open_session_in
 
@@ -61,6 +63,7 @@ def open_session(runbook: str, **parameters: Any) -> Session:
     """
     front = NotebookFront()
     unknown = {name: None for name in injected_names() if name not in parameters}
+    guard_kernel(running_shell(), process_redactor())
     session = open_session_in(runbook, front=front, **parameters, **unknown)
     front.follow(session)
     show_values(session)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import ahocorasick
@@ -92,14 +93,14 @@ class Redactor:
             self._trip(found)
             return b""
 
-    def find(self, value: Any) -> str | None:
-        """Name of a secret or of a pattern that a JSON value holds; None when it is clean."""
+    def find_known(self, value: Any) -> str | None:
+        """Name of a registered secret that a JSON value holds in any form; None when it holds none."""
         with self._lock:
-            for text in _texts(value):
-                found = self._hidden_in(text) or pattern_in(text)
-                if found is not None:
-                    return found
-        return None
+            return next(filter(None, map(self._hidden_in, _texts(value))), None)
+
+    def find(self, value: Any) -> str | None:
+        """As ``find_known``, or the name of a pattern that a text of it fits."""
+        return self.find_known(value) or next(filter(None, map(pattern_in, _texts(value))), None)
 
     def unfinished(self, text: str) -> int:
         """Where the end of a text begins that could be the beginning of a known form; its length when there is none."""
@@ -197,6 +198,12 @@ class StreamRedactor:
         """What was held back, when nothing follows any more."""
         text, self._held = self._held, ""
         return self._redactor.text(text)
+
+
+@cache
+def process_redactor() -> Redactor:
+    """The one redactor of this process. What one run of a kernel made known, no later run of it may show."""
+    return Redactor()
 
 
 def _withheld(name: str) -> str:

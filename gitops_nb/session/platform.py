@@ -11,6 +11,7 @@ from gitops_nb.adapters.clock import WallClock
 from gitops_nb.adapters.git import Remote
 from gitops_nb.adapters.git_history import GitHistory
 from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.adapters.secrets import LocalSecrets, PlatformSecrets, google_session
 from gitops_nb.catalog.fleet import Cluster, Fleet
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.policies import Approver, Policy
@@ -18,7 +19,15 @@ from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Mode
 from gitops_nb.policy import Requester, RequesterKind
-from gitops_nb.ports import ArgoReader, ArgoWriter, ClusterReader, ClusterWriter, Processes, View
+from gitops_nb.ports import (
+    ArgoReader,
+    ArgoWriter,
+    ClusterReader,
+    ClusterWriter,
+    Processes,
+    Secrets,
+    View,
+)
 from gitops_nb.session.requester import ci_identity, default_key, find_requester
 
 MAIL = "gitops-nb@localhost"
@@ -50,6 +59,7 @@ class Target:
 class Platform:
     """All handles of a run. ``open_writers`` opens operator credentials; call it once a decision allows it.
 
+    ``secrets`` resolves references; what it reads goes to the redactor before it goes anywhere else.
     ``signing_key`` is the key that `gitops-nb approve` uses by default; ``second_person`` is the sandbox's approver.
     """
 
@@ -62,6 +72,7 @@ class Platform:
     requester: Requester
     open_writers: Callable[[], Writers]
     signing_key: Path | None
+    secrets: Secrets
     second_person: str = ""
     incidents: Path | None = None
 
@@ -185,6 +196,7 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         requester=requester,
         open_writers=writers,
         signing_key=default_key(processes),
+        secrets=PlatformSecrets(google_session),
     )
 
 
@@ -212,6 +224,7 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
         requester=_sandbox_requester(asks.name),
         open_writers=lambda: Writers(clusters=dict(sandbox.clusters), argo=dict(sandbox.argo)),
         signing_key=answers.private_key,
+        secrets=LocalSecrets(),
         second_person=answers.name,
         incidents=sandbox.incidents,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConflictError, ExitCode, GitOpsError
-from gitops_nb.model import Status, StepKind, to_json
+from gitops_nb.errors import ConflictError, ExitCode, GitOpsError, Refused
+from gitops_nb.model import Plan, Status, StepKind, to_json
 from gitops_nb.record.effects import JournalEffects
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import Lock, lock_holder, try_lock
+from gitops_nb.redaction import process_redactor
 from gitops_nb.session.lifecycle import STATUS_OF, close_run, holder
 
 
@@ -53,6 +55,8 @@ class Recorder:
         self._who = who
         self._target_lock: Lock | None = None
         self._is_closed = False
+        self._redactor = process_redactor()
+        self._leaks_before = len(self._redactor.tripped)
 
     @property
     def run(self) -> str:
@@ -66,7 +70,8 @@ class Recorder:
 
     def append(self, kind: str, /, **body: Any) -> Record:
         """Appends to the journal and tells whoever watches."""
-        record = self._journal.append(kind, **body)
+        # Before the chain's hash: what is hashed is what is kept.
+        record = self._journal.append(kind, **self._redactor.json(to_json(body)))
         self._on_record(record)
         return record
 
@@ -96,8 +101,43 @@ class Recorder:
         """Writes a step's value beside the journal, for people and programs that read files."""
         folder = self.directory / "evidence"
         folder.mkdir(exist_ok=True)
-        text = json.dumps(to_json(value), indent=2, ensure_ascii=False, sort_keys=True)
+        shown = self._redactor.json(to_json(value))
+        text = json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True)
         replace_file(folder / f"{name}.json", f"{text}\n".encode("utf-8", "backslashreplace"))
+
+    def refuse_secrets(self, name: str, value: Any) -> None:
+        """Refuses a step whose value holds a secret: values are recorded, and a masked one could not be used again.
+
+        A plan is refused also for what only looks like a secret; elsewhere that is masked.
+
+        Raises:
+            Refused: It does; the value was written nowhere.
+        """
+        plain = to_json(value)
+        found = self._redactor.find_known(plain)
+        if found is None and isinstance(value, Plan):
+            found = self._redactor.find(plain)
+        if found is not None:
+            raise Refused(
+                f"what {name} found holds a secret: {found}",
+                hint="Keep its value in the secret store and only its reference in Git.",
+            )
+        self.refuse_leak()
+
+    def refuse_leak(self) -> None:
+        """Stops a run in which a secret showed up in a form that could only be withheld.
+
+        Raises:
+            Refused: One did.
+        """
+        sys.stdout.flush()
+        sys.stderr.flush()
+        leaked = self._redactor.tripped[self._leaks_before :]
+        if leaked:
+            raise Refused(
+                f"an output held {', '.join(leaked)} in a form that cannot be masked; it was withheld",
+                hint="Find out which cell or command shows it, then start a new run.",
+            )
 
     def hold_target(self, name: str) -> str:
         """Takes the lock of what an apply changes; returns who holds it instead, or the empty text."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from gitops_nb.catalog.parameters import SECRET_REFERENCE
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ExitCode, Failed, GitOpsError, NeedsAttention, Refused, UsageError
 from gitops_nb.model import (
@@ -18,6 +19,7 @@ from gitops_nb.model import (
     Outcome,
     Plan,
     Result,
+    SecretRef,
     Status,
     StepKind,
     Verdict,
@@ -26,6 +28,7 @@ from gitops_nb.model import (
 from gitops_nb.policy import Rules, rules_for
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
+from gitops_nb.redaction import Secret, process_redactor
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
@@ -188,6 +191,7 @@ class Session:
             error = Failed(text, hint=hint)
         elif outcome.result is Result.IN_DOUBT:
             error = NeedsAttention(text, hint=hint)
+        self._recorder.refuse_leak()
         code = error.exit_code if error else ExitCode.SUCCEEDED
         resume = f"gitops-nb resume {self.run}" if outcome.result is Result.IN_DOUBT else ""
         self._recorder.end(
@@ -196,6 +200,22 @@ class Session:
         if error:
             raise error
         return self.state
+
+    def secret(self, parameter: str) -> Secret:
+        """The value behind a parameter of type ``secret``, known to the redactor from this moment on.
+
+        A verb gets this method when it asks for ``secrets`` by parameter name.
+
+        Raises:
+            UsageError: The run has no such parameter, nothing is there, or the value is too short to be masked.
+            UnavailableError: The store does not answer.
+        """
+        given = (self.state.opened.get("parameters") or {}).get(parameter)
+        if not isinstance(given, str) or not SECRET_REFERENCE.fullmatch(given):
+            raise UsageError(f"the run has no secret {parameter!r}", hint="Give it with -p.")
+        value = self.platform.secrets.read(SecretRef(given))
+        process_redactor().register(given, value)
+        return Secret(given, value)
 
     def close(self) -> None:
         """Lets go of the run without ending it; another process may go on with it."""
@@ -208,6 +228,7 @@ class Session:
             if "writers" in inspect.signature(verb).parameters:
                 arguments["writers"] = self._open_writers(name)
             value = verb(**arguments)
+            self._recorder.refuse_secrets(name, value)
             self._recorder.save_evidence(name, value)
             self._recorder.append(
                 "step",
@@ -230,6 +251,7 @@ class Session:
             "view": self.platform.view,
             "request": self.request,
             "rules": self.rules,
+            "secrets": self.secret,
         }
         wanted = [p for p in inspect.signature(verb).parameters if p != "writers"]
         missing = [p for p in wanted if p not in known]
