@@ -4,6 +4,7 @@
     ├── UsageError              64  wrong usage or parameters
     ├── ConfigurationError      78  fleet, policy, runbook or workspace file is wrong
     ├── UnavailableError        69  an outside system does not answer, or refuses to
+    │   └── TimedOut            69  an external command did not end in its time
     ├── RecordError             74  the run's record cannot be written or read
     ├── ConflictError            3  the world moved: a lost race, a stale plan, a twin run
     └── Stop                        a run stops here; not a fault
@@ -74,6 +75,10 @@ class UnavailableError(GitOpsError):
     """An outside system did not answer within its deadline, or refused the call."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+class TimedOut(UnavailableError):
+    """An external command did not end within the time its adapter gives it; it was stopped."""
 
 
 class RecordError(GitOpsError):

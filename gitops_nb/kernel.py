@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
+from gitops_nb.adapters.process import die_with_parent
 from gitops_nb.imports import skip_slow_imports
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Serves the connection file of the command line until the engine ends it, and never longer than the engine lives."""
+    die_with_parent(signal.SIGKILL)
     skip_slow_imports()
     from ipykernel import kernelapp
 
-    kernelapp.launch_new_instance()
+    # IPython's history would be one more file in the person's home.
+    kernelapp.launch_new_instance(["--HistoryManager.hist_file=:memory:", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

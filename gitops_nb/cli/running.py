@@ -116,12 +116,15 @@ def _execute(
         state = engine.execute(
             where,
             directory,
-            notebook=where.notebooks / runbook.notebook,
-            parameters=parameters,
-            mode=state.opened["mode"],
-            requester=state.opened["requester"]["name"],
+            engine.Order(
+                notebook=where.notebooks / runbook.notebook,
+                parameters=parameters,
+                timeouts=runbook.timeouts,
+                mode=state.opened["mode"],
+                requester=state.opened["requester"]["name"],
+                plan_only=plan_only,
+            ),
             signals=signals,
-            plan_only=plan_only,
         )
     tell_github(state, exit_code(state))
     try:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import platform as machine
+import signal
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gitops_nb import __version__
+from gitops_nb import __version__, errors
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, ExitCode, RecordError, Refused, UsageError
 from gitops_nb.model import Json, Mode, Status, digest, to_json
 from gitops_nb.policy import Requester
+from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import (
@@ -216,47 +219,116 @@ def _own_page(state: RunState, directory: Path, now: datetime, zone: str) -> str
 
 
 def stamp_notebook(path: Path, state: RunState) -> None:
-    """Writes the journal's verdict into the notebook's metadata, where papermill's own may be untrue."""
+    """Stamps a saved notebook whose engine died; one that the engine saved says it already."""
     if not path.is_file():
         return
-    from gitops_nb.record.files import replace_file
-
-    notebook = json.loads(path.read_bytes())
-    notebook["metadata"]["gitops_nb"] = {
-        "run": state.run,
-        "status": state.status,
-        "steps": {step.name: step.status for step in state.steps},
-        "journal": state.head,
-    }
+    try:
+        notebook = json.loads(path.read_bytes())
+    except ValueError:
+        return  # a person put something else there; the journal stands without it
+    if notebook.get("metadata", {}).get("gitops_nb", {}).get("journal") == state.head:
+        return
+    for cell in notebook["cells"]:
+        mark = cell["metadata"].get("gitops_nb", {})
+        if mark.get("status") == "running":
+            mark["status"] = "failed"
+    stamp(notebook, state)
     replace_file(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def end_of(
-    state: RunState, *, interrupted: ExitCode | None = None
-) -> tuple[Status, ExitCode, str, str]:
-    """Status, exit code, reason and hint of a run whose kernel stopped without saying how it ended."""
-    running = next((step.name for step in state.steps if step.status is Status.RUNNING), "")
-    where = f"during {running}" if running else "between two steps"
+def stamp(notebook: Any, state: RunState) -> None:
+    """Writes the journal's verdict into a notebook's metadata, where papermill's own may be untrue."""
+    notebook["metadata"]["gitops_nb"] = {
+        "run": state.run,
+        "status": str(state.status),
+        "steps": {step.name: str(step.status) for step in state.steps},
+        "journal": state.head,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why the engine stopped a run: a signal or a timeout."""
+
+    code: ExitCode
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How the cells of a run came to their end, where its journal does not say it."""
+
+    sentence: str
+    code: ExitCode = ExitCode.INTERNAL
+    hint: str = ""
+
+    @classmethod
+    def of_exception(cls, name: str, text: str) -> Death:
+        """A cell raised something outside of a step, or could not record it."""
+        kind = getattr(errors, name, None)
+        code = ExitCode.INTERNAL
+        if isinstance(kind, type) and issubclass(kind, errors.GitOpsError):
+            code = kind.exit_code
+        message, _, hint = text.partition("\n")
+        said = message if code is not ExitCode.INTERNAL else f"{name}: {message}"
+        return cls(said, code, hint.strip())
+
+    @classmethod
+    def of_process(cls, exit_code: int | None, last_words: str = "") -> Death:
+        """The kernel ended, or all cells ran and none of them finished the run."""
+        if exit_code is None:
+            return cls(
+                "all cells ended and none of them finished the run",
+                hint="The notebook's last cell has to call session.finish().",
+            )
+        number = -exit_code
+        how = (
+            f"was killed by {signal.Signals(number).name}"
+            if number > 0
+            else f"exited with {exit_code}"
+        )
+        return cls(f"the kernel {how}" + (f": {last_words}" if last_words else ""))
+
+
+def is_cut_short(state: RunState, cause: Cause | None) -> bool:
+    """Whether a run has no end yet, or only the one that its notebook saw when the engine interrupted it."""
+    if not state.ended:
+        return True
+    interrupted = state.status in (Status.CANCELLED, Status.NEEDS_ATTENTION)
+    return cause is not None and interrupted and state.outcome is None
+
+
+def append_end(journal: Journal, *, cause: Cause | None = None, death: Death | None = None) -> None:
+    """Records the end of a run that could not do it itself: its running step, then why, and what to do.
+
+    Without cause or death the runner itself was killed.
+    """
+    state = fold(journal.records)
+    step = next((s for s in state.steps if s.status is Status.RUNNING), None)
+    stopped = step or next((s for s in state.steps if s.status is Status.CANCELLED), None)
+    where = f"during {stopped.name}" if stopped else "between two steps"
+    resume = f"gitops-nb resume {state.run}"
+    hint = f"Continue with `{resume}`."
+    if cause is not None:
+        code, sentence = cause.code, cause.sentence
+    elif death is not None:
+        code, sentence = death.code, death.sentence
+        hint = death.hint or f"Read the notebook in the run directory, then `{resume}`."
+    else:
+        code, sentence = ExitCode.INTERNAL, "the runner was killed"
+    status = STATUS_OF.get(code, Status.FAILED)
+    if status is Status.SUCCEEDED:
+        code, status = ExitCode.INTERNAL, Status.FAILED
+    reason = sentence if where in sentence or "timeout" in sentence else f"{sentence} {where}"
     if state.in_doubt:
         keys = ", ".join(effect.key for effect in state.in_doubt)
-        return (
-            Status.NEEDS_ATTENTION,
-            ExitCode.NEEDS_ATTENTION,
-            f"the run stopped {where}; whether this happened is not known: {keys}",
-            f"Run `gitops-nb resume {state.run}`: it finds out, and does nothing twice.",
-        )
-    if interrupted is not None:
-        return (
-            Status.CANCELLED,
-            interrupted,
-            f"cancelled {where}",
-            f"Continue with `gitops-nb resume {state.run}`.",
-        )
-    return (
-        Status.FAILED,
-        ExitCode.INTERNAL,
-        f"the kernel stopped {where} without a word",
-        f"Read the notebook in the run directory, then `gitops-nb resume {state.run}`.",
+        code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
+        reason = f"{reason}; whether this happened is not known: {keys}"
+        hint = f"Run `{resume}`: it finds out, and does nothing twice."
+    if step is not None:
+        journal.append("step", step=step.name, status=status, sentence=sentence)
+    journal.append(
+        "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume
     )
 
 
@@ -289,8 +361,7 @@ def _close_dead(workspace: Workspace, directory: Path) -> None:
     try:
         state = fold(journal.records)
         if not state.ended:
-            status, code, reason, hint = end_of(state)
-            journal.append("ended", status=status, exit_code=int(code), reason=reason, hint=hint)
+            append_end(journal)
         close_run(workspace, directory, journal)
     finally:
         journal.close()

@@ -1,0 +1,129 @@
+"""The notebook of a headless run: parameters injected, statuses of cells, saved whole and not too often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from gitops_nb.record.files import replace_file
+from gitops_nb.record.fold import RunState
+from gitops_nb.session.lifecycle import stamp
+
+INJECTED = "injected-parameters"
+SAVED_EVERY_S = 1.0
+
+
+class CellStatus(StrEnum):
+    """What became of a code cell; ``stopped`` ended the run on purpose, as waiting for an approval does."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Document:
+    """A notebook that is being executed into a file.
+
+    Args:
+        source: The notebook to execute; it is not changed.
+        output: Where the executed one goes.
+        parameters: Values that a cell after the one tagged ``parameters`` binds.
+    """
+
+    def __init__(self, source: Path, output: Path, parameters: Mapping[str, Any]) -> None:
+        import nbformat
+
+        self.notebook: Any = nbformat.read(source, as_version=4)
+        self.has_changed = True
+        self._output = output
+        self._saved = time.monotonic()
+        self._written_bytes = 0
+        for cell in self._code_cells():
+            # What a cell shows after this run was shown by this run.
+            cell.outputs = []
+            cell.execution_count = None
+        inject_parameters(self.notebook, parameters)
+        for cell in self._code_cells():
+            self.mark(cell, CellStatus.PENDING)
+
+    def mark(self, cell: Any, status: CellStatus) -> None:
+        """Writes the status of a code cell into its metadata."""
+        if cell.cell_type == "code":
+            cell.metadata["gitops_nb"] = {"status": str(status)}
+            self.has_changed = True
+
+    def status(self, cell: Any) -> CellStatus | None:
+        """The status of a code cell; None for Markdown."""
+        stamped = cell.metadata.get("gitops_nb", {}).get("status")
+        return CellStatus(stamped) if stamped else None
+
+    def end_running(self) -> None:
+        """A cell that was still running when the kernel ended did not complete."""
+        for cell in self._code_cells():
+            if self.status(cell) is CellStatus.RUNNING:
+                self.mark(cell, CellStatus.FAILED)
+
+    def save_if_due(self) -> None:
+        """Saves what changed, at most once a second and never more than the document's own size in all.
+
+        A document that grows cell by cell would otherwise be written again and again: quadratic in its length.
+
+        Raises:
+            RecordError: It cannot be written; the older one is untouched.
+        """
+        if not self.has_changed or time.monotonic() - self._saved < SAVED_EVERY_S:
+            return
+        content = self._content()
+        self._saved = time.monotonic()
+        if self._written_bytes <= len(content):
+            self._write(content)
+
+    def save(self, state: RunState | None = None) -> None:
+        """Saves the final document, stamped with what the journal says.
+
+        Raises:
+            RecordError: It cannot be written; the older one is untouched.
+        """
+        if state is not None:
+            stamp(self.notebook, state)
+        self._write(self._content())
+
+    def _write(self, content: bytes) -> None:
+        replace_file(self._output, content)
+        self._written_bytes += len(content)
+        self.has_changed = False
+
+    def _content(self) -> bytes:
+        from nbformat.v4 import writes_json
+
+        # Without validation: it costs more than everything else here, and the kernel's messages were typed already.
+        text: str = writes_json(self.notebook)
+        return (text + "\n").encode("utf-8", "backslashreplace")
+
+    def _code_cells(self) -> list[Any]:
+        return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+
+
+def inject_parameters(notebook: Any, parameters: Mapping[str, Any]) -> None:
+    """Puts a cell that binds the parameters after the cell tagged ``parameters``, or first, as papermill does.
+
+    Values are text, whole numbers, booleans, None, and tuples of text; their ``repr`` is Python.
+    """
+    from nbformat.v4 import new_code_cell
+
+    lines = [f"{name} = {value!r}" for name, value in parameters.items()]
+    cell = new_code_cell(
+        "# Parameters of this run\n" + "\n".join(lines), metadata={"tags": [INJECTED]}
+    )
+    tagged = (
+        i
+        for i, c in enumerate(notebook.cells)
+        if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])
+    )
+    position = next(tagged, -1)
+    notebook.cells.insert(position + 1, cell)

@@ -1,0 +1,131 @@
+"""The kernel process of one run: started, interrupted once, and gone in the end, with everything it started.
+
+It talks over IPC; connection file and sockets lie in the run's private folder. It is a session and process group of its
+own and dies with the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+KILLED_S = 5.0
+"""How long the end of a killed process is waited for."""
+_CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
+
+
+class Child(Protocol):
+    """A child process of ours."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, also that of its group."""
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it lives."""
+
+
+class Kernel:
+    """A kernel and its connection.
+
+    Args:
+        child: Its process.
+        connection: The connection file that it was started with.
+        log: What it wrote to its own standard error, mostly nothing.
+    """
+
+    def __init__(self, child: Child, connection: Path, log: Path) -> None:
+        self._child = child
+        self.connection = connection
+        self._log = log
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it lives."""
+        return self._child.poll()
+
+    def last_words(self) -> str:
+        """The last line that it wrote to its own standard error."""
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return ""
+
+    def interrupt(self) -> None:
+        """Sends SIGINT to the kernel alone: a command that it runs hears of it from its adapter, once."""
+        if self.exit_code is None:
+            os.kill(self._child.pid, signal.SIGINT)
+
+    def runs_commands(self) -> bool:
+        """Whether external commands of it still live; False where the system cannot tell."""
+        try:
+            tasks = list(Path(f"/proc/{self._child.pid}/task").iterdir())
+            children = " ".join((task / "children").read_text() for task in tasks).split()
+        except OSError:
+            return False
+        return any(not _is_warden(pid) for pid in children)
+
+    def kill(self) -> None:
+        """Ends the kernel and what shares its process group, and waits for it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        deadline = time.monotonic() + KILLED_S
+        while self.exit_code is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def _is_warden(pid: str) -> bool:
+    """The warden of external commands waits for the kernel's end; nobody waits for it."""
+    try:
+        return b"warden.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
+
+
+def write_connection(private: Path) -> Path:
+    """Writes the connection file of a new kernel; only this user can read it."""
+    path = private / "kernel.json"
+    ports = {f"{name}_port": number for number, name in enumerate(_CHANNELS, start=1)}
+    content = {
+        **ports,
+        "transport": "ipc",
+        "ip": str(private / "k"),
+        "key": secrets.token_hex(32),
+        "signature_scheme": "hmac-sha256",
+        "kernel_name": "gitops_nb",
+    }
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor with its mode
+        json.dump(content, file)
+    return path
+
+
+def spawn(private: Path, environment: Mapping[str, str], *, cwd: Path) -> Kernel:
+    """Starts a kernel as a new process.
+
+    Args:
+        private: An empty folder of mode 0700, shorter than a socket's path may be.
+        environment: All its variables.
+        cwd: Its working directory; nobody else's changes.
+    """
+    connection, log = write_connection(private), private / "kernel.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            (sys.executable, "-m", "gitops_nb.kernel", "-f", str(connection)),
+            env={**environment, "JPY_PARENT_PID": str(os.getpid())},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return Kernel(child, connection, log)

@@ -1,0 +1,286 @@
+"""One supervised run, from its kernel's start to its record's end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gitops_nb.catalog.runbooks import Timeouts
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.engine import kernels
+from gitops_nb.engine.document import CellStatus, Document
+from gitops_nb.engine.kernels import Kernel
+from gitops_nb.engine.limits import Limits
+from gitops_nb.engine.signals import Signals
+from gitops_nb.errors import ConflictError, RecordError, Stop
+from gitops_nb.imports import skip_slow_imports
+from gitops_nb.model import Status
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Journal
+from gitops_nb.record.runs import is_held, lock_holder, try_lock
+from gitops_nb.session.lifecycle import (
+    Cause,
+    Death,
+    append_end,
+    close_run,
+    holder,
+    is_cut_short,
+)
+
+GRACE_S = 10.0
+"""How long a kernel may take to end its cell after an interrupt, beside the grace of commands that it runs."""
+LONGEST_GRACE_S = 900.0
+WATCHED_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to execute.
+
+    Args:
+        notebook: The notebook; it is not changed.
+        parameters: Checked parameters, injected after the cell tagged ``parameters``.
+        timeouts: Of the runbook.
+        mode: sandbox or live, handed to the kernel.
+        requester: Shown as holder of the lock while the record is closed.
+        plan_only: Stop after decide.
+        again: Do again what an earlier run did.
+    """
+
+    notebook: Path
+    parameters: Mapping[str, Any]
+    timeouts: Timeouts
+    mode: str
+    requester: str
+    plan_only: bool = False
+    again: bool = False
+
+
+def execute(
+    workspace: Workspace,
+    directory: Path,
+    order: Order,
+    *,
+    signals: Signals,
+    start: Callable[..., Kernel] = kernels.spawn,
+) -> RunState:
+    """Runs a notebook to its end in the run directory and closes the run's record.
+
+    Args:
+        workspace: The workspace of the run.
+        directory: Its run directory, made before.
+        order: What to execute.
+        signals: Entered before the run directory was made.
+        start: Starts the kernel.
+
+    Raises:
+        ConflictError: The run is open in another process.
+        RecordError: The record cannot be written; the next command closes it.
+    """
+    skip_slow_imports()
+    if is_held(workspace.reports, directory.name):
+        other = lock_holder(workspace.reports, directory.name)
+        raise ConflictError(
+            f"{directory.name} is open in process {other.get('pid', '?')} since {other.get('since', '?')}",
+            hint="It goes on by itself when the approval arrives; or close that notebook first.",
+        )
+    if signals.received is not None:
+        return _close(workspace, directory, order, cause=signals.received)
+    # An IPC socket's path has to be short, whatever TMPDIR says.
+    with tempfile.TemporaryDirectory(prefix="gitops-nb-", dir=_short_folder()) as private:
+        kernel = start(Path(private), _environment(workspace, directory, order), cwd=directory)
+        problem: RecordError | None = None
+        try:
+            # The kernel starts while we import what talks to it.
+            document = Document(order.notebook, directory / "notebook.ipynb", order.parameters)
+            supervision = _Supervision(kernel, document, Limits(order.timeouts, directory), signals)
+            try:
+                asyncio.run(supervision.run())
+            except RecordError as error:
+                problem = error
+            death = supervision.death(kernel.exit_code)
+        finally:
+            signals.when_received(None)
+            kernel.kill()
+    if problem is not None:
+        death = Death(problem.message, problem.exit_code, problem.hint)
+    return _close(
+        workspace, directory, order, cause=supervision.cause, death=death, document=document
+    )
+
+
+def _short_folder() -> str | None:
+    folder = tempfile.gettempdir()
+    return folder if len(folder) < 60 else "/tmp"  # noqa: S108  the folder made in it is private
+
+
+def _environment(workspace: Workspace, directory: Path, order: Order) -> dict[str, str]:
+    return {
+        **os.environ,
+        "GITOPS_NB_RUN": directory.name,
+        "GITOPS_NB_WORKSPACE": str(workspace.root),
+        "GITOPS_NB_REPORTS": str(workspace.reports),
+        "GITOPS_NB_MODE": order.mode,
+        "GITOPS_NB_SUPERVISED": "1",
+        "GITOPS_NB_STOP_AFTER": "decide" if order.plan_only else "",
+        "GITOPS_NB_AGAIN": "1" if order.again else "",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+class _Stopped(Exception):
+    """No further cell begins."""
+
+
+class _Supervision:
+    """Executes all cells, or as many as come before a failure, a timeout or a signal."""
+
+    def __init__(
+        self, kernel: Kernel, document: Document, limits: Limits, signals: Signals
+    ) -> None:
+        self.cause: Cause | None = None
+        self._kernel = kernel
+        self._document = document
+        self._limits = limits
+        self._signals = signals
+        self._error: Mapping[str, Any] = {}
+
+    async def run(self) -> None:
+        """Returns when no cell runs any more, or none will."""
+        from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+        from gitops_nb.engine.client import Client
+
+        client = Client(
+            self._document,
+            self._kernel,
+            on_cell_start=self._before,
+            on_cell_execute=self._begins,
+            on_cell_executed=self._ends,
+        )
+        loop = asyncio.get_running_loop()
+        cells = loop.create_task(client.async_execute())
+
+        def from_handler(cause: Cause) -> None:
+            loop.call_soon_threadsafe(self._stop, cause)
+
+        self._signals.when_received(from_handler)
+        watch = loop.create_task(self._watch(cells))
+        try:
+            # A failing cell, a dead kernel and one that never became ready (RuntimeError) all end here; what
+            # they mean stands in the journal.
+            with contextlib.suppress(
+                CellExecutionError,
+                DeadKernelError,
+                RuntimeError,
+                asyncio.CancelledError,
+                _Stopped,
+            ):
+                await cells
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+    def death(self, exit_code: int | None) -> Death:
+        """What is known about the end of the cells, for a journal that does not say it."""
+        if self._error:
+            return Death.of_exception(self._error["ename"], self._error["evalue"])
+        return Death.of_process(exit_code, self._kernel.last_words())
+
+    def _before(self, **_: Any) -> None:
+        """An idle kernel takes no notice of an interrupt, so the next cell is not sent."""
+        if self.cause is not None:
+            raise _Stopped
+
+    def _begins(self, cell: Any, **_: Any) -> None:
+        self._document.mark(cell, CellStatus.RUNNING)
+        self._limits.cell_begins()
+
+    def _ends(self, cell: Any, execute_reply: Any, **_: Any) -> None:
+        self._limits.cell_ends()
+        content = execute_reply["content"]
+        if content["status"] == "ok":
+            self._document.mark(cell, CellStatus.COMPLETED)
+        else:
+            self._error = content
+            self._document.mark(cell, _status_of(content.get("ename", "")))
+        self._document.save_if_due()
+
+    async def _watch(self, cells: asyncio.Task[Any]) -> None:
+        """Looks at the clock; after an interrupt ends the cells when that does not help in time."""
+        try:
+            while self.cause is None:
+                await asyncio.sleep(WATCHED_EVERY_S)
+                self._document.save_if_due()
+                over = self._limits.over()
+                if over is not None:
+                    self._stop(over)
+        except RecordError:
+            # Nothing more can be saved, so nothing more may be done.
+            cells.cancel()
+            raise
+        begun = time.monotonic()
+        patience = GRACE_S
+        while time.monotonic() - begun < patience:
+            await asyncio.sleep(WATCHED_EVERY_S)
+            if self._kernel.runs_commands():
+                # Its adapter ends a command after the grace it declared; the kernel's own grace begins then.
+                patience = min(time.monotonic() - begun + GRACE_S, LONGEST_GRACE_S)
+        cells.cancel()
+
+    def _stop(self, cause: Cause) -> None:
+        """Interrupts the kernel, once, whatever else comes."""
+        if self.cause is None:
+            self.cause = cause
+            self._kernel.interrupt()
+
+
+def _status_of(exception: str) -> CellStatus:
+    from gitops_nb import errors
+
+    kind = getattr(errors, exception, None)
+    is_stop = isinstance(kind, type) and issubclass(kind, Stop)
+    stopped = is_stop and kind not in (errors.Failed, errors.NeedsAttention)
+    return CellStatus.STOPPED if stopped else CellStatus.FAILED
+
+
+def _close(
+    workspace: Workspace,
+    directory: Path,
+    order: Order,
+    *,
+    cause: Cause | None = None,
+    death: Death | None = None,
+    document: Document | None = None,
+) -> RunState:
+    """Closes the record after the kernel is gone."""
+    deadline = time.monotonic() + GRACE_S
+    while (lock := try_lock(workspace.reports, directory.name, holder(order.requester))) is None:
+        if time.monotonic() > deadline:
+            raise ConflictError(
+                f"{directory.name} is still held", hint="Run any gitops-nb command later."
+            )
+        time.sleep(0.05)
+    try:
+        journal = Journal.open(directory)
+        try:
+            if document is not None:
+                document.end_running()
+            state = fold(journal.records)
+            if is_cut_short(state, cause) and state.status is not Status.WAITING:
+                append_end(journal, cause=cause, death=death)
+            if document is not None:
+                document.save(fold(journal.records))
+            return close_run(workspace, directory, journal)
+        finally:
+            journal.close()
+    finally:
+        lock.release()
