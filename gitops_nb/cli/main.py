@@ -134,6 +134,9 @@ Examples:
     help="Stop after decide; shows diff and gates, changes nothing.",
 )
 @click.option(
+    "--again", is_flag=True, help="Do it although an earlier run did exactly this already."
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."
 )
 @_common
@@ -143,6 +146,7 @@ def run(
     file: Path | None,
     mode: str | None,
     plan_only: bool,
+    again: bool,
     as_json: bool,
     workspace: Path | None,
     reports: Path | None,
@@ -165,6 +169,7 @@ def run(
             texts=texts,
             mode=mode,
             plan_only=plan_only,
+            again=again,
             as_json=as_json,
             workspace=workspace,
             reports=reports,

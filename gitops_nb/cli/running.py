@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import click
 from gitops_nb import engine
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import merge
+from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
@@ -34,6 +37,7 @@ def run_runbook(
     texts: Mapping[str, str],
     mode: str | None,
     plan_only: bool,
+    again: bool,
     as_json: bool,
     workspace: Path | None,
     reports: Path | None,
@@ -43,25 +47,66 @@ def run_runbook(
     catalog = load_catalog(where.runbooks)
     runbook = runbook_of(catalog, name)
     parsed = merge(runbook, catalog.fleet, typed, texts)
-    chosen = choose_mode(where, mode)
     recover(where)
-    platform = open_platform(where, catalog, chosen)
-    seen = Catalog(platform.fleet, platform.policy, catalog.runbooks)
-    with engine.Signals() as signals:
-        directory, lock = create(
-            where, seen, runbook, parsed, mode=chosen, requester=platform.requester
+    with (
+        engine.Signals() as signals,
+        begun_run(where, catalog, runbook, parsed, mode=mode) as directory,
+    ):
+        return _execute(
+            where,
+            directory,
+            order_of(where, runbook, directory, plan_only=plan_only, again=again),
+            signals,
+            as_json=as_json,
+            extra=options(workspace, reports),
         )
-        try:
-            return _execute(
-                where,
-                directory,
-                signals,
-                as_json=as_json,
-                plan_only=plan_only,
-                extra=options(workspace, reports),
-            )
-        finally:
-            lock.release()
+
+
+@contextmanager
+def begun_run(
+    where: Workspace,
+    catalog: Catalog,
+    runbook: Runbook,
+    parameters: Mapping[str, Any],
+    *,
+    mode: str | None,
+) -> Iterator[Path]:
+    """The directory of a new run, held for as long as the block lasts."""
+    chosen = choose_mode(where, mode)
+    platform = open_platform(where, catalog, chosen)
+    seen = replace(catalog, fleet=platform.fleet, policy=platform.policy)
+    directory, lock = create(
+        where, seen, runbook, parameters, mode=chosen, requester=platform.requester
+    )
+    try:
+        yield directory
+    finally:
+        lock.release()
+
+
+def order_of(
+    where: Workspace,
+    runbook: Runbook,
+    directory: Path,
+    *,
+    plan_only: bool = False,
+    again: bool = False,
+) -> engine.Order:
+    """What the engine has to execute for a run, as its record says."""
+    opened = read_run(directory).opened
+    parameters = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in opened["parameters"].items()
+    }
+    return engine.Order(
+        notebook=where.notebooks / runbook.notebook,
+        parameters=parameters,
+        timeouts=runbook.timeouts,
+        mode=opened["mode"],
+        requester=opened["requester"]["name"],
+        plan_only=plan_only,
+        again=again,
+    )
 
 
 def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Path | None) -> int:
@@ -88,9 +133,9 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
         return _execute(
             where,
             directory,
+            order_of(where, runbook, directory),
             signals,
             as_json=as_json,
-            plan_only=False,
             extra=options(workspace, reports),
         )
 
@@ -98,37 +143,18 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
 def _execute(
     where: Workspace,
     directory: Path,
+    order: engine.Order,
     signals: engine.Signals,
     *,
     as_json: bool,
-    plan_only: bool,
     extra: str,
 ) -> int:
-    state = read_run(directory)
-    catalog = load_catalog(where.runbooks)
-    runbook = runbook_of(catalog, state.runbook)
-    parameters = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in state.opened["parameters"].items()
-    }
     with Progress(directory, quiet=as_json) as progress:
-        progress.heading(state)
-        state = engine.execute(
-            where,
-            directory,
-            engine.Order(
-                notebook=where.notebooks / runbook.notebook,
-                parameters=parameters,
-                timeouts=runbook.timeouts,
-                mode=state.opened["mode"],
-                requester=state.opened["requester"]["name"],
-                plan_only=plan_only,
-            ),
-            signals=signals,
-        )
+        progress.heading(read_run(directory))
+        state = engine.execute(where, directory, order, signals=signals)
     tell_github(state, exit_code(state))
     try:
-        _print_end(state, directory, as_json=as_json, plan_only=plan_only, extra=extra)
+        _print_end(state, directory, as_json=as_json, plan_only=order.plan_only, extra=extra)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone; the exit code still comes from the journal.

@@ -7,7 +7,7 @@ import os
 import platform as machine
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,12 +135,17 @@ def notebook_digest(path: Path) -> str:
 
     Only code cells count, without the one tagged ``parameters``: JupyterLab saves outputs, and people set parameters there.
     """
-    cells = json.loads(path.read_bytes())["cells"]
+    return code_digest(json.loads(path.read_bytes())["cells"])
+
+
+def code_digest(cells: Sequence[Mapping[str, Any]]) -> str:
+    """The same for the cells of an open notebook; a cell that papermill or the engine injected does not count."""
     return digest(
         [
             "".join(cell["source"])
             for cell in cells
-            if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ())
+            if cell["cell_type"] == "code"
+            and not {"parameters", "injected-parameters"} & set(cell["metadata"].get("tags", ()))
         ]
     )
 
