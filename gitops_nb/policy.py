@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import Approver, EnvironmentPolicy, FreezeWindow, Gates, Policy
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.model import Answer, Approval, Decision, Plan, Verdict
 
 CLOCK_SKEW = timedelta(seconds=120)
@@ -47,9 +48,10 @@ class Rules:
     gates: Gates
     freeze_windows: tuple[FreezeWindow, ...]
     approvers: tuple[Approver, ...]
+    trust: Trust
 
 
-def rules_for(fleet: Fleet, policy: Policy, environment: str) -> Rules:
+def rules_for(fleet: Fleet, policy: Policy, trust: Trust, environment: str) -> Rules:
     """The rules of one environment of the fleet."""
     declared = fleet.environments[environment]
     own = policy.environments.get(environment, EnvironmentPolicy())
@@ -62,6 +64,7 @@ def rules_for(fleet: Fleet, policy: Policy, environment: str) -> Rules:
         gates=own.gates,
         freeze_windows=tuple(w for w in policy.freeze_windows if environment in w.environments),
         approvers=tuple(a for a in policy.approvers if environment in a.environments),
+        trust=trust,
     )
 
 
@@ -165,9 +168,10 @@ def decide(
     return answer(Answer.ALLOWED, f"approved by {', '.join(sorted(persons))}")
 
 
-def _names_of(person: str, rules: Rules) -> set[str]:
-    """Every name of a person that policy.yaml knows: a second name is no second person."""
-    return {person}.union(*(a.aliases for a in rules.approvers if a.person == person))
+def is_same_person(one: str, other: str, trust: Trust) -> bool:
+    """Whether two names are one person's, as far as trust.yaml knows; a second name is no second person."""
+    known = trust.person(one)
+    return one == other or (known is not None and other in known.names)
 
 
 def check_approval(
@@ -206,7 +210,7 @@ def check_approval(
         problem = "it claims to last longer than the request"
     elif now >= approval.expires:
         problem = f"it expired at {approval.expires.isoformat()}"
-    elif requester in _names_of(approval.person, rules):
+    elif is_same_person(approval.person, requester, rules.trust):
         problem = f"{requester} asked for this change and cannot answer it"
     elif approval.person not in {a.person for a in rules.approvers}:
         problem = f"{approval.person} may not approve in {rules.environment}"

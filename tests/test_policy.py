@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import Policy
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.model import Action, Answer, Approval, Plan, ResourceChange, Verdict
 from gitops_nb.policy import (
     Requester,
@@ -37,10 +38,11 @@ def rules(*, auto=False, approval=True, count=1, **policy):
         Policy.model_validate(
             {
                 "environments": {"production": {"approvals": count}},
-                "approvers": [{"person": "tomas", "keys": [KEY], "environments": ["production"]}],
+                "approvers": [{"person": "tomas", "environments": ["production"]}],
                 **policy,
             }
         ),
+        Trust.model_validate({"persons": [{"person": "tomas", "keys": [{"key": KEY}]}]}),
         "production",
     )
 

@@ -13,23 +13,31 @@ from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.runbooks import Runbook
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import ConfigurationError
 
 M = TypeVar("M", bound=BaseModel)
-KINDS: dict[str, type[BaseModel]] = {"Fleet": Fleet, "Policy": Policy, "Runbook": Runbook}
+KINDS: dict[str, type[BaseModel]] = {
+    "Fleet": Fleet,
+    "Policy": Policy,
+    "Trust": Trust,
+    "Runbook": Runbook,
+}
+CONFIGURATION_FILES = ("fleet.yaml", "policy.yaml", "trust.yaml")
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything that a workspace declares. ``digests`` maps a file's name to the SHA-256 of its bytes."""
+    """Everything that a workspace declares."""
 
     fleet: Fleet
     policy: Policy
     runbooks: dict[str, Runbook]
+    trust: Trust = Trust()
 
 
 def load_catalog(folder: Path) -> Catalog:
-    """Reads fleet.yaml, policy.yaml and all runbooks below ``folder``.
+    """Reads fleet.yaml, policy.yaml, trust.yaml and all runbooks below ``folder``.
 
     Raises:
         ConfigurationError: With one line for each problem in any of the files.
@@ -37,15 +45,18 @@ def load_catalog(folder: Path) -> Catalog:
     problems: list[str] = []
     fleet = _load(folder / "fleet.yaml", Fleet, problems)
     policy = _load(folder / "policy.yaml", Policy, problems)
-    if fleet and fleet.environments and policy:
+    # Without the file nobody's signature counts: that refuses, and is no error.
+    listed = folder / "trust.yaml"
+    trust = _load(listed, Trust, problems) if listed.exists() else Trust()
+    if fleet and fleet.environments and policy and trust:
         document = strict_yaml.load(folder / "policy.yaml", name=_name(folder / "policy.yaml"))
         # An environment that is declared wrongly is declared.
         declared = strict_yaml.load(folder / "fleet.yaml", name="fleet.yaml").value["environments"]
-        found = policy.problems(tuple(declared))
+        found = policy.problems(tuple(declared), {p.person for p in trust.persons})
         problems += [document.problem(where, text) for where, text in found]
     runbooks: dict[str, Runbook] = {}
     for path in sorted(folder.glob("*.yaml")):
-        if path.name in ("fleet.yaml", "policy.yaml"):
+        if path.name in CONFIGURATION_FILES:
             continue
         runbook = _load(path, Runbook, problems)
         if runbook is None:
@@ -53,12 +64,12 @@ def load_catalog(folder: Path) -> Catalog:
         if runbook.name != path.stem:
             problems.append(f"{_name(path)}:1: name: {runbook.name!r} in a file called {path.name}")
         runbooks[runbook.name] = runbook
-    if problems or fleet is None or policy is None:
+    if problems or fleet is None or policy is None or trust is None:
         raise ConfigurationError(
             "\n".join(problems),
             hint=f"Mend {'it' if len(problems) == 1 else 'them'}; nothing was run.",
         )
-    return Catalog(fleet, policy, runbooks)
+    return Catalog(fleet, policy, runbooks, trust)
 
 
 def read_model(path: Path, model: type[M]) -> M:
@@ -89,7 +100,7 @@ def _load(path: Path, model: type[M], problems: list[str]) -> M | None:
         problems.append(document.problem(("kind",), f"{kind!r} where {model.__name__!r} is due"))
         return None
     value, dropped = _validate(document, model, problems)
-    if isinstance(value, Fleet | Runbook):
+    if isinstance(value, Fleet | Runbook | Trust):
         for where, text in value.problems():
             if any(repr(name) in text for name in dropped):
                 continue

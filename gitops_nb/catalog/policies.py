@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, StrictBool, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StrictBool, model_validator
 
 from gitops_nb.catalog.fields import Duration, Name, Strict
-
-Person = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")]
-PublicKey = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|"
-        r"sk-ecdsa-sha2-nistp256@openssh\.com|ssh-rsa) [A-Za-z0-9+/]+=*( [^\n\r]*)?\Z"
-    ),
-]
+from gitops_nb.catalog.trust import PersonName
 
 
 class SoakGate(Strict):
@@ -74,18 +67,15 @@ class FreezeWindow(Strict):
 
 
 class Approver(Strict):
-    """A person who may approve, with the SSH keys that prove it."""
+    """A person of trust.yaml who may approve."""
 
-    person: Person = Field(description="Login of the person; no wildcards.")
-    aliases: tuple[Person, ...] = Field(
-        default=(),
-        description="Other names of the same person: Git e-mail addresses, CI logins.",
-    )
-    keys: tuple[PublicKey, ...] = Field(
-        min_length=1, description="Public keys, as in an allowed_signers file."
-    )
+    person: PersonName = Field(description="Login of the person, as in trust.yaml; no wildcards.")
     environments: tuple[Name, ...] = Field(
         min_length=1, description="Where this person may approve."
+    )
+    break_glass: StrictBool = Field(
+        default=False,
+        description="True for those who may change something without approval, to be reviewed afterwards.",
     )
 
 
@@ -111,8 +101,10 @@ class Policy(Strict):
             raise ValueError("approval_lifetime is between 1s and 4h")
         return self
 
-    def problems(self, environments: tuple[str, ...]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Names that the fleet does not have, and persons or keys that stand in the file twice."""
+    def problems(
+        self, environments: tuple[str, ...], persons: Container[str]
+    ) -> list[tuple[tuple[str | int, ...], str]]:
+        """Names that fleet or trust file do not have, and persons that stand in the file twice."""
         found: list[tuple[tuple[str | int, ...], str]] = []
         known = ", ".join(environments)
         named: list[tuple[tuple[str | int, ...], str]] = [
@@ -123,31 +115,18 @@ class Policy(Strict):
                 (("freeze_windows", index, "environments", i), n)
                 for i, n in enumerate(window.environments)
             ]
-        keys: dict[str, str] = {}
-        persons: set[str] = set()
+        listed: set[str] = set()
         for index, approver in enumerate(self.approvers):
             named += [
                 (("approvers", index, "environments", i), n)
                 for i, n in enumerate(approver.environments)
             ]
-            if approver.person in persons:
-                found.append(
-                    (
-                        ("approvers", index, "person"),
-                        f"{approver.person} stands here twice",
-                    )
-                )
-            persons.add(approver.person)
-            for position, key in enumerate(approver.keys):
-                body = key.split(" ")[1]
-                if body in keys:
-                    found.append(
-                        (
-                            ("approvers", index, "keys", position),
-                            f"the same key as one of {keys[body]}",
-                        )
-                    )
-                keys[body] = approver.person
+            where = ("approvers", index, "person")
+            if approver.person in listed:
+                found.append((where, f"{approver.person} stands here twice"))
+            elif approver.person not in persons:
+                found.append((where, f"{approver.person} has no entry in trust.yaml"))
+            listed.add(approver.person)
         found += [
             (where, f"unknown environment {name!r}; there are {known}")
             for where, name in named

@@ -53,7 +53,7 @@ def answer(
     ).expanduser()
     if signing_key is None:
         raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
-    person = find_signer(signing_key, platform.processes, platform.policy)
+    person = find_signer(signing_key, platform.processes, platform.trust)
     _refuse_unfit(state, platform, person, kind)
     _refuse_second(state, platform, directory, person)
     _show_request(state, person)
@@ -79,7 +79,7 @@ def answer(
     )
     if kind == "reject":
         signed = read_answers(
-            directory, processes=platform.processes, approvers=platform.policy.approvers
+            directory, processes=platform.processes, persons=platform.trust.persons
         )
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
         _close_rejected(where, directory, mine)
@@ -107,7 +107,7 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
         run=state.run,
         created=parse_time(request["created"]),
         expires=parse_time(request["expires"]),
-        rules=rules_for(platform.fleet, platform.policy, state.environment),
+        rules=rules_for(platform.fleet, platform.policy, platform.trust, state.environment),
         requester=requester,
         now=now,
     )
@@ -120,9 +120,7 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
 
 def _refuse_second(state: RunState, platform: Platform, directory: Path, person: str) -> None:
     """One person counts once; a second answer would only look like progress."""
-    answers = read_answers(
-        directory, processes=platform.processes, approvers=platform.policy.approvers
-    )
+    answers = read_answers(directory, processes=platform.processes, persons=platform.trust.persons)
     for answered in answers:
         given = answered.approval
         if given and given.person == person and given.subject == state.request_digest:

@@ -201,14 +201,14 @@ def _key(platform: Platform) -> Examined:
             is_required=False,
         )
     try:
-        person = person_of(public_key(key, platform.processes), platform.policy.approvers)
+        person = person_of(public_key(key, platform.processes), platform.trust.persons)
     except GitOpsError as error:
         return Examined("signing key", False, error.message, error.hint, is_required=False)
     if person is None:
         return Examined(
             "approver entry",
             False,
-            f"{key.name} is nobody's in policy.yaml",
+            f"{key.name} is nobody's in trust.yaml",
             "Only approvers need one.",
             is_required=False,
         )

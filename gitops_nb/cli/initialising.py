@@ -17,7 +17,9 @@ from gitops_nb.record.files import create_file
 
 _PACKAGE = Path(gitops_nb.__file__).parent
 _OWN = Path(__file__).with_name("workspace")
-_TEAM_FILES = frozenset({"runbooks/fleet.yaml", "runbooks/policy.yaml", "gitops-nb.yaml"})
+_TEAM_FILES = frozenset(
+    {"runbooks/fleet.yaml", "runbooks/policy.yaml", "runbooks/trust.yaml", "gitops-nb.yaml"}
+)
 """Files that describe the team's own platform; an update shows their schema, never other values."""
 
 
@@ -162,5 +164,5 @@ def _reports_of(directory: Path) -> str | None:
 
 
 def _schema_line(stem: str) -> bytes:
-    kind = stem if stem in ("fleet", "policy") else "runbook"
+    kind = stem if stem in ("fleet", "policy", "trust") else "runbook"
     return f"# yaml-language-server: $schema=schemas/{kind}.schema.json\n".encode()

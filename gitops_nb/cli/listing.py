@@ -17,7 +17,7 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import has_answers, run_directories, scan_run, status_now
 from gitops_nb.report.text import terminal
 
-CONFIGURATION_FILES = ("fleet.yaml", "policy.yaml")
+CONFIGURATION_FILES = ("fleet.yaml", "policy.yaml", "trust.yaml")
 
 
 def runbook_files(folder: Path) -> list[Path]:

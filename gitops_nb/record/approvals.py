@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gitops_nb.catalog.policies import Approver
+from gitops_nb.catalog.trust import PersonKey, TrustedPerson
 from gitops_nb.errors import RecordError, UnavailableError, UsageError
 from gitops_nb.model import Approval, Json, canonical, digest, format_time, parse_time, to_json
 from gitops_nb.ports import Processes
@@ -138,23 +138,40 @@ def public_key(key: Path, processes: Processes) -> str:
     return " ".join(text.split()[:2])
 
 
-def person_of(key: str, approvers: Iterable[Approver]) -> str | None:
+def person_of(key: str, persons: Iterable[TrustedPerson]) -> str | None:
     """Whose key this is, or None."""
+    found = key_of(key, persons)
+    return found[0].person if found else None
+
+
+def key_of(key: str, persons: Iterable[TrustedPerson]) -> tuple[TrustedPerson, PersonKey] | None:
+    """The person whose key this is, with the key's entry, or None."""
     body = key.split(" ")[1] if " " in key else key
-    return next((a.person for a in approvers if any(k.split(" ")[1] == body for k in a.keys)), None)
+    return next(((p, k) for p in persons for k in p.keys if k.key.split(" ")[1] == body), None)
 
 
 def read_answers(
-    directory: Path, *, processes: Processes, approvers: Sequence[Approver]
+    directory: Path,
+    *,
+    processes: Processes,
+    persons: Sequence[TrustedPerson],
+    now: datetime | None = None,
 ) -> tuple[Answered, ...]:
-    """Every answer of a run with its signature checked; order of the file names."""
+    """Every answer of a run with its signature checked; order of the file names.
+
+    A key has to count when the answer was given; with ``now`` also at that moment.
+    """
     folder = directory / FOLDER
     if not folder.is_dir():
         return ()
-    return tuple(_read_answer(path, processes, approvers) for path in sorted(folder.glob("*.json")))
+    return tuple(
+        _read_answer(path, processes, persons, now) for path in sorted(folder.glob("*.json"))
+    )
 
 
-def _read_answer(path: Path, processes: Processes, approvers: Sequence[Approver]) -> Answered:
+def _read_answer(
+    path: Path, processes: Processes, persons: Sequence[TrustedPerson], now: datetime | None
+) -> Answered:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return Answered(path.name, None, "it is too large")
@@ -169,9 +186,13 @@ def _read_answer(path: Path, processes: Processes, approvers: Sequence[Approver]
             return Answered(path.name, None, f"its answer is {inner['answer']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Answered(path.name, None, f"it cannot be read ({type(error).__name__})")
-    fingerprint = _check_signature(statement.encode(), signature, person, processes, approvers)
+    known = next((p for p in persons if p.person == person), None)
+    keys = tuple(k for k in keys_at(times[0], known) if now is None or k in keys_at(now, known))
+    fingerprint = check_signature(
+        statement.encode(), signature, person, NAMESPACE, keys=keys, processes=processes
+    )
     if fingerprint is None:
-        return Answered(path.name, None, f"no key of {person} in the policy signed it")
+        return Answered(path.name, None, f"no valid key of {person} in trust.yaml signed it")
     approval = Approval(
         run=str(inner["run"]),
         subject=str(inner["subject"]),
@@ -185,18 +206,28 @@ def _read_answer(path: Path, processes: Processes, approvers: Sequence[Approver]
     return Answered(path.name, approval)
 
 
-def _check_signature(
-    message: bytes, signature: str, person: str, processes: Processes, approvers: Sequence[Approver]
+def keys_at(moment: datetime, person: TrustedPerson | None) -> tuple[str, ...]:
+    """A person's keys that count at a moment."""
+    return tuple(k.key for k in person.keys if k.counts_at(moment)) if person else ()
+
+
+def check_signature(
+    message: bytes,
+    signature: str,
+    person: str,
+    namespace: str,
+    *,
+    keys: Sequence[str],
+    processes: Processes,
 ) -> str | None:
-    """Fingerprint of the person's key that signed, or None."""
-    keys = next((a.keys for a in approvers if a.person == person), ())
+    """Fingerprint of the key out of ``keys`` that signed in this namespace, or None."""
     if not keys or not isinstance(signature, str):
         return None
     with tempfile.TemporaryDirectory(prefix="gitops-nb-") as folder:
         allowed = Path(folder, "allowed_signers")
         allowed.write_text(
             "".join(
-                f'{person} namespaces="{NAMESPACE}" {" ".join(key.split()[:2])}\n' for key in keys
+                f'{person} namespaces="{namespace}" {" ".join(key.split()[:2])}\n' for key in keys
             ),
             encoding="utf-8",
         )
@@ -213,7 +244,7 @@ def _check_signature(
                     "-I",
                     person,
                     "-n",
-                    NAMESPACE,
+                    namespace,
                     "-s",
                     str(file),
                 ),

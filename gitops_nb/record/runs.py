@@ -223,16 +223,21 @@ def locked(reports: Path, name: str, holder: Mapping[str, Json]) -> Iterator[Loc
         lock.release()
 
 
-def seal(directory: Path, open_journal: Journal) -> None:
-    """Writes the digest of every file of the run into the journal; from here on ``verify`` knows them all."""
-    files = {
-        str(path.relative_to(directory)): sha256_file(path)
+def files_of(directory: Path) -> tuple[str, ...]:
+    """Every file of a run beside its journal, as paths relative to it; links and JupyterLab's checkpoints do not count."""
+    return tuple(
+        path.relative_to(directory).as_posix()
         for path in sorted(directory.rglob("*"))
         if path.is_file()
         and path.name != journal.FILE
         and not path.is_symlink()
         and CHECKPOINTS not in path.parts
-    }
+    )
+
+
+def seal(directory: Path, open_journal: Journal) -> None:
+    """Writes the digest of every file of the run into the journal; from here on ``verify`` knows them all."""
+    files = {name: sha256_file(directory / name) for name in files_of(directory)}
     open_journal.append("sealed", files=files)
 
 

@@ -70,7 +70,10 @@ class Consent:
             return []
         found: list[tuple[Answered, str]] = []
         for answered in read_answers(
-            self._directory, processes=self._platform.processes, approvers=rules.approvers
+            self._directory,
+            processes=self._platform.processes,
+            persons=rules.trust.persons,
+            now=now,
         ):
             problem = answered.problem
             if answered.approval is not None:

@@ -100,7 +100,7 @@ def choose_mode(workspace: Workspace, given: Mode | str | None) -> Mode:
 
 def _of(platform: Platform, catalog: Catalog) -> Catalog:
     """The catalog as the platform sees it; the sandbox puts its own addresses in place of the fleet's."""
-    return Catalog(platform.fleet, platform.policy, catalog.runbooks)
+    return Catalog(platform.fleet, platform.policy, catalog.runbooks, platform.trust)
 
 
 def _attach(

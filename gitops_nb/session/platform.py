@@ -15,6 +15,7 @@ from gitops_nb.adapters.secrets import LocalSecrets, PlatformSecrets, google_ses
 from gitops_nb.catalog.fleet import Cluster, Fleet
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.policies import Approver, Policy
+from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Mode
@@ -66,6 +67,7 @@ class Platform:
     mode: Mode
     fleet: Fleet
     policy: Policy
+    trust: Trust
     view: View
     git: GitHistory
     processes: Processes
@@ -149,7 +151,7 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
 
     fleet, policy = catalog.fleet, catalog.policy
     processes = LocalProcesses()
-    requester = find_requester(processes, policy)
+    requester = find_requester(processes, catalog.trust)
     clock = WallClock()
     readers: dict[str, KubernetesCluster] = {
         name: connect(cluster.context or name) for name, cluster in fleet.clusters.items()
@@ -190,6 +192,7 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         mode=Mode.LIVE,
         fleet=fleet,
         policy=policy,
+        trust=catalog.trust,
         view=View(git, clusters, argo, clock, WorkspaceArtifacts(workspace.root)),
         git=git,
         processes=processes,
@@ -208,9 +211,7 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
     processes = LocalProcesses()
     asks, answers = sandbox.persons[0], sandbox.persons[1]
     approvers = tuple(
-        Approver(
-            person=person.name, keys=(person.public_key,), environments=tuple(fleet.environments)
-        )
+        Approver(person=person.name, environments=tuple(fleet.environments))
         for person in sandbox.persons
     )
     git = _git(fleet, workspace.sandbox / "git-cache", processes, asks.name)
@@ -218,6 +219,12 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
         mode=Mode.SANDBOX,
         fleet=fleet,
         policy=catalog.policy.model_copy(update={"approvers": approvers}),
+        trust=Trust(
+            persons=tuple(
+                TrustedPerson(person=person.name, keys=(PersonKey(key=person.public_key),))
+                for person in sandbox.persons
+            )
+        ),
         view=View(git, dict(sandbox.clusters), dict(sandbox.argo), sandbox.clock, sandbox),
         git=git,
         processes=processes,

@@ -6,7 +6,7 @@ import getpass
 import os
 from pathlib import Path
 
-from gitops_nb.catalog.policies import Policy
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import UsageError
 from gitops_nb.policy import Requester, RequesterKind
 from gitops_nb.ports import Processes
@@ -16,17 +16,17 @@ _BY_PERSON = ("workflow_dispatch",)
 """GitHub events that a person starts; every other event counts as automation."""
 
 
-def find_requester(processes: Processes, policy: Policy) -> Requester:
+def find_requester(processes: Processes, trust: Trust) -> Requester:
     """The person or automation that this process acts for, outside the sandbox."""
     ci = ci_identity()
     if ci is not None:
         return ci
     key = default_key(processes)
     if key is not None:
-        person = person_of(public_key(key, processes), policy.approvers)
+        person = person_of(public_key(key, processes), trust.persons)
         if person:
             return Requester(
-                person, RequesterKind.PERSON, f"SSH key {key.name}, listed in policy.yaml"
+                person, RequesterKind.PERSON, f"SSH key {key.name}, listed in trust.yaml"
             )
     email = git_setting(processes, "user.email")
     if email:
@@ -61,17 +61,17 @@ def default_key(processes: Processes) -> Path | None:
     return None
 
 
-def find_signer(key: Path, processes: Processes, policy: Policy) -> str:
-    """The approver whose key this is.
+def find_signer(key: Path, processes: Processes, trust: Trust) -> str:
+    """The person whose key this is.
 
     Raises:
-        UsageError: Nobody in policy.yaml has it.
+        UsageError: Nobody in trust.yaml has it.
     """
-    person = person_of(public_key(key, processes), policy.approvers)
+    person = person_of(public_key(key, processes), trust.persons)
     if person is None:
         raise UsageError(
-            f"{key} belongs to no approver in policy.yaml",
-            hint="Name another key with --key, or ask the policy's owners to add yours.",
+            f"{key} is nobody's in trust.yaml",
+            hint="Name another key with --key, or ask the owners of trust.yaml to add yours.",
         )
     return person
 

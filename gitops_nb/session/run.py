@@ -122,7 +122,12 @@ class Session:
     @property
     def rules(self) -> Rules:
         """Fleet and policy for the environment of this run."""
-        return rules_for(self.platform.fleet, self.platform.policy, self.request.environment)
+        return rules_for(
+            self.platform.fleet,
+            self.platform.policy,
+            self.platform.trust,
+            self.request.environment,
+        )
 
     def step(self, verb: Callable[..., T]) -> T:
         """Calls one verb with what it asks for by parameter name, and records it as one step.

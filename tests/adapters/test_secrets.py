@@ -18,7 +18,7 @@ VALUE = "corréct horse"
 
 
 class _SecretManager(BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: N802  the name that http.server calls
+    def do_GET(self):
         names = {"latest": VALUE, "3": "older"}
         path, _, verb = self.path.partition(":")
         known = path.startswith("/v1/projects/shop/secrets/db/versions/") and verb == "access"

@@ -108,7 +108,7 @@ def test_every_problem_of_every_file_at_once(runbooks):
         ("policy.yaml", "approval_lifetime: 4h", "approval_lifetime: 5h", "between 1s and 4h"),
         ("policy.yaml", "end: 2027-01-04T08:00:00+01:00", "end: 2026-01-04T08:00:00+01:00", "end is not after start"),
         ("policy.yaml", "start: 2026-12-23T12:00:00+01:00", "start: 2026-12-23T12:00:00", "timezone"),
-        ("policy.yaml", "approvers: []", "approvers: [{person: '*', keys: [x], environments: [production]}]", "person"),
+        ("policy.yaml", "approvers: []", "approvers: [{person: '*', environments: [production]}]", "person"),
         ("dora.yaml", "name: dora", "name: other", "in a file called dora.yaml"),
         ("promotion.yaml", "requires: gitops_nb>=0.1", "requires: other>=0.1", "pattern"),
         ("promotion.yaml", "  timeout:", "  class:", "not an identifier"),
@@ -123,10 +123,8 @@ def test_a_wrong_value_is_named(runbooks, name, old, new, problem):
 def test_the_same_key_for_two_persons_is_refused(runbooks):
     """Four eyes need two keys."""
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmQ0Yx1yTqvbSlKkPVQ8n0mJ0Jm0yQv7C6dD0wq0u1a"
-    persons = "".join(
-        f"\n  - {{person: {p}, keys: ['{key} {p}'], environments: [production]}}" for p in "ab"
-    )
-    edit(runbooks, "policy.yaml", "approvers: []", f"approvers:{persons}")
+    persons = "".join(f"\n  - {{person: {p}, keys: [{{key: '{key} {p}'}}]}}" for p in "ab")
+    edit(runbooks, "trust.yaml", "persons: []", f"persons:{persons}")
     assert "the same key as one of a" in problems(runbooks)[0]
 
 

@@ -214,11 +214,11 @@ class Live:
         policy = {
             "kind": "Policy",
             "environments": {"production": {"gates": {"soak": {"at_least": "1s"}}}},
-            "approvers": [
-                {"person": "tomas", "keys": [public], "environments": ["staging", "production"]}
-            ],
+            "approvers": [{"person": "tomas", "environments": ["staging", "production"]}],
         }
         self.workspace.write("runbooks/policy.yaml", json.dumps(policy, indent=1))
+        trust = {"kind": "Trust", "persons": [{"person": "tomas", "keys": [{"key": public}]}]}
+        self.workspace.write("runbooks/trust.yaml", json.dumps(trust, indent=1))
         self.workspace.replace("gitops-nb.yaml", "mode: sandbox", "mode: live")
 
 

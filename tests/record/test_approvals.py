@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.catalog.policies import Approver
+from gitops_nb.catalog.trust import PersonKey, TrustedPerson
 from gitops_nb.errors import UsageError
 from gitops_nb.model import canonical
 from gitops_nb.record.approvals import (
@@ -39,7 +39,7 @@ def keys(tmp_path_factory):
 def approvers(keys):
     """Tomas may approve."""
     key = public_key(keys / "tomas", LocalProcesses())
-    return (Approver(person="tomas", keys=(key,), environments=("production",)),)
+    return (TrustedPerson(person="tomas", keys=(PersonKey(key=key),)),)
 
 
 def sign(directory, keys, **changes):
@@ -60,7 +60,7 @@ def sign(directory, keys, **changes):
 
 def read(directory, approvers):
     """All answers with their signatures checked."""
-    return read_answers(directory, processes=LocalProcesses(), approvers=approvers)
+    return read_answers(directory, processes=LocalProcesses(), persons=approvers)
 
 
 def test_a_signed_answer_is_read_back(tmp_path, keys, approvers):
@@ -78,7 +78,7 @@ def test_a_key_that_is_not_the_persons_does_not_count(tmp_path, keys, approvers)
     sign(tmp_path, keys, key=keys / "stranger")
     (answer,) = read(tmp_path, approvers)
     assert answer.approval is None
-    assert "no key of tomas" in answer.problem
+    assert "no valid key of tomas" in answer.problem
 
 
 def test_every_changed_byte_of_the_statement_is_found(tmp_path, keys, approvers):

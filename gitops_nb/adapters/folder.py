@@ -1,0 +1,122 @@
+"""Objects in a local folder; implements ``ports.Store``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from gitops_nb.errors import RecordError, UsageError
+from gitops_nb.record.files import create_file, replace_file
+
+_KEY = re.compile(r"[A-Za-z0-9_@+=,-][A-Za-z0-9._@+=, -]*(/[A-Za-z0-9._@+=, -]+)*")
+
+
+class Folder:
+    """A folder as a store. A key is a relative path; names that begin with a dot are not objects.
+
+    Args:
+        root: The folder; it is made when the first object is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, key: str, content: bytes) -> bool:
+        """See ``ports.Store.create``: a hard link takes the name only when it is free."""
+        path = self._path(key)
+        _make(path.parent)
+        try:
+            create_file(path, content)
+        except RecordError as error:
+            if not isinstance(error.__cause__, FileExistsError):
+                raise
+            return self.read(key) == content
+        return True
+
+    def read(self, key: str) -> bytes | None:
+        """See ``ports.Store.read``."""
+        path = self._path(key)
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise RecordError(f"cannot read {path}: {error.strerror}") from error
+
+    def list(self, prefix: str, *, after: str = "") -> tuple[str, ...]:
+        """See ``ports.Store.list``."""
+        folder = self._root / prefix.rpartition("/")[0]
+        found: list[str] = []
+        stack = [folder]
+        while stack:
+            here = stack.pop()
+            for entry in _entries(here):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(Path(entry.path))
+                    continue
+                key = Path(entry.path).relative_to(self._root).as_posix()
+                if key.startswith(prefix) and key > after:
+                    found.append(key)
+        return tuple(sorted(found))
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """See ``ports.Store.folders``."""
+        return tuple(
+            sorted(
+                entry.name
+                for entry in _entries(self._root / prefix)
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+            )
+        )
+
+    def replace(self, key: str, content: bytes) -> None:
+        """See ``ports.Store.replace``."""
+        path = self._path(key)
+        _make(path.parent)
+        replace_file(path, content)
+
+    def remove(self, key: str) -> None:
+        """See ``ports.Store.remove``."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RecordError(f"cannot remove {path}: {error.strerror}") from error
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        return self._root / key
+
+
+def check_key(key: str) -> None:
+    """Refuses keys that would leave their folder or bucket prefix.
+
+    Raises:
+        UsageError: The key is none.
+
+    >>> check_key("ledger/production/000000000042.json")
+    """
+    if not _KEY.fullmatch(key) or ".." in key.split("/") or "." in key.split("/"):
+        raise UsageError(f"{key!r} is not a key of an object", hint="Use letters, digits and “/”.")
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RecordError(f"cannot read {folder}: {error.strerror}") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {folder}: {error.strerror}", hint="Free disk space or fix permissions."
+        ) from error

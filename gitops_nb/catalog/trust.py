@@ -1,0 +1,125 @@
+"""runbooks/trust.yaml: the one list of keys: people's, and those of the runners that sign the ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field, StrictBool, StringConstraints, model_validator
+
+from gitops_nb.catalog.fields import Name, Strict
+
+PersonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")]
+PublicKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|"
+        r"sk-ecdsa-sha2-nistp256@openssh\.com|ssh-rsa) [A-Za-z0-9+/]+=*( [^\n\r]*)?\Z"
+    ),
+]
+RunnerPublicKey = Annotated[
+    str, StringConstraints(pattern=r"^ssh-ed25519 [A-Za-z0-9+/]+=*( [^\n\r]*)?\Z")
+]
+
+
+class _Valid(Strict):
+    """A key with the time in which it counts."""
+
+    valid_from: AwareDatetime | None = Field(
+        default=None, description="First moment in which the key counts; open when left out."
+    )
+    valid_until: AwareDatetime | None = Field(
+        default=None, description="First moment in which it no longer counts."
+    )
+    revoked_since: AwareDatetime | None = Field(
+        default=None,
+        description="When somebody else may have got the key; from then on nothing counts that it signed.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.valid_from and self.valid_until and self.valid_until <= self.valid_from:
+            raise ValueError("valid_until is not after valid_from")
+        return self
+
+    def counts_at(self, moment: datetime) -> bool:
+        """Whether something signed at this moment counts."""
+        return not (
+            (self.valid_from is not None and moment < self.valid_from)
+            or (self.valid_until is not None and moment >= self.valid_until)
+            or (self.revoked_since is not None and moment >= self.revoked_since)
+        )
+
+
+class PersonKey(_Valid):
+    """A person's SSH key."""
+
+    key: PublicKey = Field(description="Public key, as in an allowed_signers file.")
+    confirm: StrictBool = Field(
+        default=False,
+        description="True when the agent asks for each use (ssh-add -c); keys on hardware (sk-) always do.",
+    )
+
+    @property
+    def asks_each_time(self) -> bool:
+        """Whether a signature needs the person's hand, so that no program can make one unseen."""
+        return self.confirm or self.key.startswith("sk-")
+
+
+class TrustedPerson(Strict):
+    """A person, under every name that systems know them by."""
+
+    person: PersonName = Field(description="Login of the person; no wildcards.")
+    aliases: tuple[PersonName, ...] = Field(
+        default=(), description="Other names of the same person: Git e-mail addresses, CI logins."
+    )
+    keys: tuple[PersonKey, ...] = Field(default=(), description="Keys that prove the person.")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name of the person."""
+        return frozenset((self.person, *self.aliases))
+
+
+class RunnerKey(_Valid):
+    """The key of a machine that runs runbooks; it never stands for a person."""
+
+    name: Name = Field(description="What people call the runner.")
+    key: RunnerPublicKey = Field(description="Its public Ed25519 key.")
+
+
+class Trust(Strict):
+    """Whose signatures count."""
+
+    kind: Literal["Trust"] = Field(default="Trust", description="What this file is.")
+    persons: tuple[TrustedPerson, ...] = Field(default=(), description="People and their keys.")
+    runners: tuple[RunnerKey, ...] = Field(
+        default=(), description="Keys that sign the ledger, one per runner."
+    )
+
+    def person(self, name: str) -> TrustedPerson | None:
+        """The person of this name or alias."""
+        return next((p for p in self.persons if name in p.names), None)
+
+    def problems(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Names and keys that stand in the file twice: nobody could tell whose they are."""
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        names: dict[str, str] = {}
+        keys: dict[str, str] = {}
+        for index, one in enumerate(self.persons):
+            for name in dict.fromkeys((one.person, *one.aliases)):
+                if name in names:
+                    found.append((("persons", index, "person"), f"{name} stands here twice"))
+                names[name] = one.person
+            for position, key in enumerate(one.keys):
+                body = key.key.split(" ")[1]
+                if body in keys:
+                    where = ("persons", index, "keys", position, "key")
+                    found.append((where, f"the same key as one of {keys[body]}"))
+                keys[body] = one.person
+        for index, runner in enumerate(self.runners):
+            body = runner.key.split(" ")[1]
+            if body in keys:
+                found.append((("runners", index, "key"), f"the same key as one of {keys[body]}"))
+            keys[body] = f"runner {runner.name}"
+        return found
