@@ -172,14 +172,18 @@ def _maybe(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
+def _cell(text: str) -> str:
+    # The writer does not quote a lone carriage return, and a reader ends the row there.
+    shown = text.replace("\r", "\\r")
+    return f"'{shown}" if shown.lstrip(" ").startswith(_FORMULA) else shown
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> str:
     """CSV that no spreadsheet runs: text that begins like a formula gets an apostrophe."""
     safe = frame.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = [
-                f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text for text in safe[name]
-            ]
+            safe[name] = [_cell(text) for text in safe[name]]
     part = path.with_suffix(".part")
     safe.to_csv(part, index=False)
     digest = facts.sha256(part)

@@ -16,7 +16,7 @@ INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 LIMIT = 2_000
 """Longest value, in characters, that a page shows before it is cut."""
 
-_CI_COMMAND = re.compile(r":(?=:)|#(?=#\[)")
+_CI_COMMAND = re.compile(r":(?=:)|#(?=#[A-Za-z]*\[)")
 
 
 def plain(text: str) -> str:
@@ -51,8 +51,8 @@ def terminal(text: str) -> str:
 def ci_log(text: str) -> str:
     """One value, safe in a CI log: as ``terminal``, and no workflow command of GitHub or Azure in it.
 
-    >>> ci_log("::add-mask::a ##[error]x")
-    ': :add-mask: :a # #[error]x'
+    >>> ci_log("::add-mask::a ##[error]x ##vso[task.complete]")
+    ': :add-mask: :a # #[error]x # #vso[task.complete]'
     """
     return _CI_COMMAND.sub(lambda match: f"{match[0]} ", terminal(text))
 
