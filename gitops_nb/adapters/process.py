@@ -32,11 +32,11 @@ class LocalProcesses:
     """Runs programs on this machine; implements ``ports.Processes``."""
 
     def __init__(self) -> None:
-        self._kept_open: list[int] = []
+        self._kept_open: tuple[int, ...] = ()
 
-    def keep_open(self, descriptor: int) -> None:
+    def keep_open(self, *descriptors: int) -> None:
         """See ``ports.Processes.keep_open``."""
-        self._kept_open.append(descriptor)
+        self._kept_open = descriptors
 
     def run(
         self,

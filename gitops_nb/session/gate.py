@@ -10,6 +10,7 @@ from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
 from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, from_json, to_json
 from gitops_nb.policy import Requester, Rules, decide
 from gitops_nb.session.consent import Consent
+from gitops_nb.session.earlier import earlier_success, refuse_same_key
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
 
@@ -27,14 +28,22 @@ class Gate:
         platform: Its handles.
         names: Gates that have to be answered.
         plan_only: Stop after the decision, whatever it is.
+        again: Do again what an earlier run did.
     """
 
     def __init__(
-        self, recorder: Recorder, platform: Platform, *, names: Sequence[str], plan_only: bool
+        self,
+        recorder: Recorder,
+        platform: Platform,
+        *,
+        names: Sequence[str],
+        plan_only: bool,
+        again: bool,
     ) -> None:
         self._recorder = recorder
         self._names = names
         self._plan_only = plan_only
+        self._again = again
         self._consent = Consent(platform, recorder.directory, recorder.append)
 
     def decide(self, plan: Plan, rules: Rules, ask: Callable[[], tuple[Verdict, ...]]) -> Decision:
@@ -49,7 +58,7 @@ class Gate:
         """
         with self._recorder.step("decide", StepKind.READ) as took_ms:
             verdicts = ask() if not plan.is_empty else ()
-            decision = self._decision(plan, rules, verdicts)
+            decision = self._unless_done(plan, self._decision(plan, rules, verdicts))
             hint = _when(decision)
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
@@ -127,11 +136,27 @@ class Gate:
             rejections=rejections,
         )
 
+    def _unless_done(self, plan: Plan, decision: Decision) -> Decision:
+        """The decision; or that there is nothing to do, with the name of the run that did it."""
+        state = self._recorder.state
+        if decision.answer is Answer.REFUSED or state.request is not None:
+            return decision
+        earlier = earlier_success(self._recorder.workspace.reports, state, plan)
+        if earlier is None:
+            return decision
+        if plan.is_empty:
+            return replace(decision, reasons=(*decision.reasons, f"{earlier.run} brought it"))
+        if self._again or self._plan_only:
+            return decision
+        reason = f"{earlier.run} did exactly this at {earlier.ended}; --again does it once more"
+        return replace(decision, answer=Answer.NOTHING, reasons=(reason,))
+
     def _refuse_by_record(self, plan: Plan) -> None:
         """Refuses what the record speaks against: another plan was approved, or a twin is active."""
         recorder = self._recorder
         self._consent.refuse_stale(recorder.state, plan, now=datetime.now(UTC))
         self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)
+        refuse_same_key(recorder.workspace.reports, recorder.state, plan)
 
     def _record(self, decision: Decision, *, hint: str, took_ms: int = 0) -> None:
         """Records a decision with what it rests on; a refusal ends the run."""

@@ -139,12 +139,13 @@ def _attach(
         who=platform.requester.name,
     )
     plan_only = os.environ.get("GITOPS_NB_STOP_AFTER") == "decide"
+    again = os.environ.get("GITOPS_NB_AGAIN") == "1"
     session = Session(
         recorder,
         platform,
         parts=parts,
         request=parts.request(platform.fleet, parameters, around),
-        gate=Gate(recorder, platform, names=runbook.gates, plan_only=plan_only),
+        gate=Gate(recorder, platform, names=runbook.gates, plan_only=plan_only, again=again),
         front=front,
     )
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"

@@ -10,6 +10,7 @@ from typing import Any
 
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.errors import ConfigurationError
+from gitops_nb.model import StepKind
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitWriter, View
 
 CHANGE_STEPS = ("observe", "plan", "decide", "apply", "verify")
@@ -41,11 +42,15 @@ class AllWriters:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One runbook's part of the package. ``writers`` is None for a runbook that changes nothing."""
+    """One runbook's part of the package. ``writers`` is None for a runbook that changes nothing.
+
+    ``applies`` says whether its apply step may be repeated without asking.
+    """
 
     steps: tuple[str, ...]
     request: Callable[[Fleet, Mapping[str, Any], Surroundings], Any]
     writers: Callable[[AllWriters, Any], Any] | None = None
+    applies: StepKind = StepKind.EFFECT
 
 
 def slice_of(runbook: str) -> Slice:
@@ -81,6 +86,7 @@ def slice_of(runbook: str) -> Slice:
                     argo=all_writers.argo[request.cluster],
                     effects=all_writers.effects,
                 ),
+                StepKind.IDEMPOTENT,
             )
         case "dora":
             from gitops_nb import dora

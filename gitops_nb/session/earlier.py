@@ -1,0 +1,67 @@
+"""Other runs with the same run key: one that is active forbids a twin, one that succeeded leaves nothing to do.
+
+The run key is runbook, parameters, environment, mode and plan digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gitops_nb.errors import Refused
+from gitops_nb.model import Plan, Status, digest
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.runs import is_run_held, run_directories, scan_run
+
+
+def run_key(state: RunState, plan_digest: str) -> str:
+    """What makes two runs the same undertaking."""
+    opened = {
+        name: state.opened.get(name) for name in ("runbook", "parameters", "environment", "mode")
+    }
+    return digest({**opened, "plan": plan_digest})
+
+
+def earlier_success(reports: Path, state: RunState, plan: Plan) -> RunState | None:
+    """The run that did exactly this, if it was the last one that changed this subject in this environment.
+
+    A run in between, a promotion back for instance, makes the same plan a new undertaking. An empty plan has its own key
+    only by chance: there the last run that changed the subject is the one that left nothing to do.
+    """
+    for other in _others(reports, state):
+        if other.opened.get("subject") != state.opened.get("subject"):
+            continue
+        if not any(not effect.failed for effect in other.effects):
+            continue
+        is_same = run_key(other, other.plan_digest) == run_key(state, plan.digest)
+        did_it = other.status is Status.SUCCEEDED and (plan.is_empty or is_same)
+        return other if did_it else None
+    return None
+
+
+def refuse_same_key(reports: Path, state: RunState, plan: Plan) -> None:
+    """Refuses while a run of the same key, begun before this one, still runs; it may not have planned yet.
+
+    Raises:
+        Refused: It names that run.
+    """
+    for other in _others(reports, state):
+        key = run_key(other, other.plan_digest or plan.digest)
+        if (
+            other.run < state.run
+            and other.status is Status.RUNNING
+            and key == run_key(state, plan.digest)
+            and is_run_held(reports, other.run)
+        ):
+            raise Refused(
+                f"{other.run} runs and is about to do exactly this",
+                hint=f"Wait for it; `gitops-nb report {other.run}` says how it ended.",
+            )
+
+
+def _others(reports: Path, state: RunState) -> Iterator[RunState]:
+    """Other runs of the runbook in the environment, newest first; their names tell which to read."""
+    part = f"-{state.runbook}-{state.environment}-"
+    for directory in run_directories(reports):
+        if part in f"{directory.name}-" and directory.name != state.run:
+            yield scan_run(directory)

@@ -1,0 +1,98 @@
+"""Stops a kernel at a chosen step, for tests: Python imports this file where PYTHONPATH names its folder.
+
+STOP is ``step:mode``. Nothing of this is in the package; the kernel is the real one, and so is the way it ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+
+def install(wanted: str, mode: str) -> None:
+    """Puts the stop behind the step's first record, or, for ``effect``, behind the first effect and before its result."""
+    from gitops_nb.record import effects
+    from gitops_nb.session import recorder
+
+    if wanted == "effect":
+        perform = effects.JournalEffects.perform
+
+        def cut(self, key, *, act, **rest):
+            def act_and_stop():
+                result = act()
+                stop(mode)
+                return result
+
+            return perform(self, key, act=act_and_stop, **rest)
+
+        effects.JournalEffects.perform = cut
+        return
+    real = recorder.Recorder.step
+
+    @contextmanager
+    def step(self, name, kind):
+        if name == wanted and mode == "cell timeout":
+            time.sleep(120)
+        with real(self, name, kind) as took:
+            if name == wanted:
+                stop(mode)
+            yield took
+
+    recorder.Recorder.step = step
+
+
+def stop(mode) -> None:
+    """The ways to go."""
+    runner = os.getppid()
+    match mode:
+        case "exception":
+            raise RuntimeError("the lights went out")
+        case "SystemExit 0":
+            sys.exit(0)
+        case "SystemExit 1":
+            sys.exit(1)
+        case "os._exit":
+            os._exit(0)
+        case "kernel SIGKILL":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "SIGINT" | "SIGTERM" | "runner SIGKILL":
+            os.kill(runner, getattr(signal, mode.removeprefix("runner ")))
+            time.sleep(120)
+        case "cell timeout" | "step timeout" | "run timeout":
+            time.sleep(120)
+        case "disk full" | "record store unavailable":
+            break_disk(errno.ENOSPC if mode == "disk full" else errno.EIO)
+
+
+def break_disk(number) -> None:
+    """From here on nothing of the record can be written; the runner finds the same (the flag)."""
+    with open(os.environ["STOP_FLAG"], "w") as flag:
+        flag.write(str(number))
+    install_broken_disk()
+
+
+def install_broken_disk() -> None:
+    """Every durable write of the record fails while the flag is there."""
+    real = os.fsync
+
+    def fsync(descriptor):
+        try:
+            with open(os.environ["STOP_FLAG"]) as flag:
+                number = int(flag.read())
+        except FileNotFoundError:
+            return real(descriptor)
+        raise OSError(number, os.strerror(number))
+
+    os.fsync = fsync
+
+
+if "STOP" in os.environ:
+    command = " ".join(sys.orig_argv)
+    if "gitops_nb.kernel" in command:
+        install(*os.environ["STOP"].split(":"))
+    elif "gitops-nb" in command:
+        install_broken_disk()
