@@ -274,8 +274,8 @@ class Processes(Protocol):
             TimedOut: It did not end within ``timeout_s``; it was stopped.
         """
 
-    def keep_open(self, descriptor: int) -> None:
-        """Every later command inherits this file descriptor: a lock on it is held until the last command is gone."""
+    def keep_open(self, *descriptors: int) -> None:
+        """From now on commands inherit these file descriptors: locks on them are held until the last command is gone."""
 
 
 class Artifacts(Protocol):
@@ -394,6 +394,10 @@ class Effects(Protocol):
     @property
     def head(self) -> str:
         """Hash of the journal's newest record, to be anchored where the effect lands."""
+
+    @property
+    def anchor(self) -> str:
+        """``SIZE:HASH`` of the ledger that holds this run's start, to be anchored likewise; "" without one."""
 
     def perform(
         self,

@@ -33,7 +33,7 @@ class Catalog:
     fleet: Fleet
     policy: Policy
     runbooks: dict[str, Runbook]
-    trust: Trust = Trust()
+    trust: Trust
 
 
 def load_catalog(folder: Path) -> Catalog:

@@ -22,6 +22,7 @@ from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ConflictError, RecordError, Stop
 from gitops_nb.imports import skip_slow_imports
 from gitops_nb.model import Status
+from gitops_nb.record import keys
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import is_held, lock_holder, try_lock
@@ -33,6 +34,8 @@ from gitops_nb.session.lifecycle import (
     holder,
     is_cut_short,
 )
+from gitops_nb.session.notary import VARIABLE as NOTARY
+from gitops_nb.session.notary import notary
 
 GRACE_S = 10.0
 """How long a kernel may take to end its cell after an interrupt, beside the grace of commands that it runs."""
@@ -94,8 +97,12 @@ def execute(
     if signals.received is not None:
         return _close(workspace, directory, order, cause=signals.received)
     # An IPC socket's path has to be short, whatever TMPDIR says.
-    with tempfile.TemporaryDirectory(prefix="gitops-nb-", dir=_short_folder()) as private:
-        kernel = start(Path(private), _environment(workspace, directory, order), cwd=directory)
+    with (
+        tempfile.TemporaryDirectory(prefix="gitops-nb-", dir=_short_folder()) as private,
+        notary(workspace, directory, Path(private)) as address,
+    ):
+        environment = _environment(workspace, directory, order, address)
+        kernel = start(Path(private), environment, cwd=directory)
         problem: RecordError | None = None
         try:
             # The kernel starts while we import what talks to it.
@@ -121,9 +128,13 @@ def _short_folder() -> str | None:
     return folder if len(folder) < 60 else "/tmp"  # noqa: S108  the folder made in it is private
 
 
-def _environment(workspace: Workspace, directory: Path, order: Order) -> dict[str, str]:
+def _environment(
+    workspace: Workspace, directory: Path, order: Order, address: Path
+) -> dict[str, str]:
     return {
-        **os.environ,
+        # The notebook has no part in signing: the engine does it.
+        **{name: value for name, value in os.environ.items() if name != keys.VARIABLE},
+        NOTARY: str(address),
         "GITOPS_NB_RUN": directory.name,
         "GITOPS_NB_WORKSPACE": str(workspace.root),
         "GITOPS_NB_REPORTS": str(workspace.reports),

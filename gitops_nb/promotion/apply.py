@@ -17,6 +17,7 @@ from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
 TRAILER_RUN = "Gitops-Nb-Run"
 TRAILER_PLAN = "Gitops-Nb-Plan"
 TRAILER_JOURNAL = "Gitops-Nb-Journal"
+TRAILER_LEDGER = "Gitops-Nb-Ledger"
 ATTEMPTS = 30
 SEARCHED_COMMITS = 200
 
@@ -147,6 +148,7 @@ def _message(writers: PromotionWriters, plan: Plan) -> str:
         f"{TRAILER_RUN}: {writers.effects.run}\n"
         f"{TRAILER_PLAN}: {plan.digest}\n"
         f"{TRAILER_JOURNAL}: {writers.effects.head}\n"
+        + (f"{TRAILER_LEDGER}: {anchor}\n" if (anchor := writers.effects.anchor) else "")
     )
 
 

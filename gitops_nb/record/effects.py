@@ -38,6 +38,12 @@ class JournalEffects:
         """Hash of the newest record."""
         return self._journal.head
 
+    @property
+    def anchor(self) -> str:
+        """See ``ports.Effects.anchor``."""
+        signed = [record for record in self._journal.records if record.kind == "ledger"]
+        return f"{signed[-1].body['size']}:{signed[-1].body['head']}" if signed else ""
+
     def perform(
         self,
         key: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform as machine
@@ -17,7 +18,14 @@ from gitops_nb import __version__, errors
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConfigurationError, ExitCode, RecordError, Refused, UsageError
+from gitops_nb.errors import (
+    ConfigurationError,
+    ExitCode,
+    RecordError,
+    Refused,
+    UnavailableError,
+    UsageError,
+)
 from gitops_nb.model import Json, Mode, Status, digest, to_json
 from gitops_nb.policy import Requester
 from gitops_nb.record.files import replace_file
@@ -34,6 +42,7 @@ from gitops_nb.record.runs import (
     seal,
     try_lock,
 )
+from gitops_nb.session.notary import mark_pending, pending, settle
 from gitops_nb.session.slices import Surroundings, slice_of
 
 STATUS_OF = {
@@ -187,8 +196,10 @@ def holder(requester: str) -> Mapping[str, Json]:
     }
 
 
-def close_run(workspace: Workspace, directory: Path, journal: Journal) -> RunState:
-    """Stamps the notebook, writes report.json, report.html and the index, and seals the run's files.
+def close_run(
+    workspace: Workspace, directory: Path, journal: Journal, *, signer: str = "engine"
+) -> RunState:
+    """Stamps the notebook, writes reports and index, seals the run's files, and signs that into the ledger.
 
     The journal's last status record has to be there already ("ended" or "waiting").
     """
@@ -198,9 +209,11 @@ def close_run(workspace: Workspace, directory: Path, journal: Journal) -> RunSta
     stamp_notebook(directory / "notebook.ipynb", state)
     now, zone = datetime.now(UTC), workspace.time_zone
     write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
+    mark_pending(workspace, directory.name)
     seal(directory, journal)
     runs = [scan_run(path) for path in run_directories(workspace.reports)]
     write_index(workspace.reports, [run for run in runs if run.opened], now=now, zone=zone)
+    settle(workspace, directory, state, signer=signer)
     return fold(journal.records)
 
 
@@ -358,6 +371,15 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
             recovered.append(directory.name)
         finally:
             lock.release()
+    for run in pending(workspace):
+        # What cannot be signed now stays noted, and `verify` says that it is missing.
+        with contextlib.suppress(RecordError, UnavailableError):
+            settle(
+                workspace,
+                workspace.reports / run,
+                scan_run(workspace.reports / run),
+                signer="engine",
+            )
     return tuple(recovered)
 
 

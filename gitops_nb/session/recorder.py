@@ -20,6 +20,7 @@ from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import Lock, lock_holder, try_lock
 from gitops_nb.redaction import process_redactor
 from gitops_nb.session.lifecycle import STATUS_OF, close_run, holder
+from gitops_nb.session.notary import ask
 
 
 class Recorder:
@@ -139,6 +140,12 @@ class Recorder:
                 hint="Find out which cell or command shows it, then start a new run.",
             )
 
+    @property
+    def lock_descriptors(self) -> tuple[int, ...]:
+        """Of the locks that this run holds; a command that outlives us keeps them held."""
+        locks = (self._lock, self._target_lock)
+        return tuple(lock.descriptor for lock in locks if lock is not None)
+
     def hold_target(self, name: str) -> str:
         """Takes the lock of what an apply changes; returns who holds it instead, or the empty text."""
         if self._target_lock is None:
@@ -146,6 +153,15 @@ class Recorder:
         if self._target_lock is not None:
             return ""
         return str(lock_holder(self.workspace.reports, name).get("who", "another run"))
+
+    def sign_start(self) -> None:
+        """Has the ledger say that effects begin, before the first one does.
+
+        Raises:
+            RecordError: The ledger cannot be written; nothing was begun.
+            UnavailableError: Its store does not answer; nothing was begun.
+        """
+        self.append("ledger", phase="start", **ask(self.workspace, self.directory))
 
     def stop(self, stop: GitOpsError) -> NoReturn:
         """Ends the run on purpose and raises what says so."""
@@ -164,7 +180,7 @@ class Recorder:
     def pause(self) -> None:
         """Writes the reports and lets go of the run; a supervised run leaves that to the engine."""
         if not self._is_supervised:
-            close_run(self.workspace, self.directory, self._journal)
+            close_run(self.workspace, self.directory, self._journal, signer="session")
             self.close()
 
     def close(self) -> None:

@@ -145,6 +145,8 @@ class Session:
                 "step", step=name, status=Status.SKIPPED, sentence="nothing to do"
             )
             value = _returned(verb)()
+        elif name == "verify" and self._was_done_before():
+            value = self._call(name, self._find_nothing)
         elif self._is_replaying and name != "verify" and done and done.status is Status.SUCCEEDED:
             value = from_json(_returned(verb), done.value)
         else:
@@ -227,7 +229,7 @@ class Session:
         self._recorder.close()
 
     def _call(self, name: str, verb: Callable[..., T]) -> T:
-        kind = StepKind.EFFECT if name == "apply" else StepKind.READ
+        kind = self._parts.applies if name == "apply" else StepKind.READ
         with self._recorder.step(name, kind) as took_ms:
             arguments = self._arguments(verb)
             if "writers" in inspect.signature(verb).parameters:
@@ -309,6 +311,28 @@ class Session:
                 f"{other} is changing {self.request.subject} in {self.request.environment}",
                 hint="Wait for it to end, then resume.",
             )
+        self.platform.processes.keep_open(*self._recorder.lock_descriptors)
+        self._recorder.sign_start()
+
+    def _was_done_before(self) -> bool:
+        """Whether an earlier run did what the plan says, so that this one leaves it alone."""
+        plan, decision = self._values.get("plan"), self._values.get("decision")
+        return (
+            isinstance(plan, Plan)
+            and isinstance(decision, Decision)
+            and not plan.is_empty
+            and decision.answer is Answer.NOTHING
+        )
+
+    @staticmethod
+    def _find_nothing(plan: Plan, decision: Decision) -> Any:
+        """Stands in for verify where there was nothing to do."""
+        return Outcome(
+            result=Result.NOTHING,
+            title=f"{plan.summary}: nothing to do",
+            sentence=f"{'; '.join(decision.reasons)}.",
+            next_step="Nothing to do.",
+        )
 
     def _decision(self) -> Decision:
         decision = self._values.get("decision")

@@ -1,0 +1,173 @@
+"""Signs what a run did into its environment's ledger.
+
+In a headless run the engine's process signs: the notebook's process asks it over a socket, and what is signed is what
+the engine reads from the run's journal itself. In JupyterLab and behind plain papermill nobody stands behind the
+notebook: its own process signs, and the record says so (``signer``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gitops_nb import errors
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import GitOpsError, RecordError, Refused, UnavailableError
+from gitops_nb.model import Answer, Json, Status, parse_time
+from gitops_nb.record import journal
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name
+from gitops_nb.record.statement import body_of, subjects_of
+from gitops_nb.session.stores import reports_store
+
+VARIABLE = "GITOPS_NB_NOTARY"
+"""Path of the engine's socket, for the notebook's process."""
+ANSWER_S = 120.0
+_PENDING = ".pending"
+
+
+def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) -> Entry:
+    """Appends what a run's journal says to its ledger; a phase of an attempt that is there already is returned.
+
+    Raises:
+        Refused: A start was asked for, and the journal holds no decision that allows the plan.
+        RecordError: Journal or ledger cannot be read or written.
+        UnavailableError: The store of the ledger does not answer.
+    """
+    records, problems = journal.read(directory / journal.FILE)
+    if problems:
+        raise RecordError(f"{directory.name}: {problems[0]}", hint="Run `gitops-nb verify` on it.")
+    state = fold(records)
+    if phase is Phase.START:
+        _refuse_unallowed(state)
+    ledger = open_ledger(workspace, ledger_name(state.environment, is_sandbox=state.is_sandbox))
+    attempt = len(state.attempts)
+    since = parse_time(state.started) if state.started else datetime.now(UTC)
+    for entry in ledger.find(state.run, since=since):
+        if (entry.phase, entry.attempt) == (phase, attempt):
+            return entry
+    return ledger.append(
+        phase,
+        run=state.run,
+        attempt=attempt,
+        subjects=subjects_of(phase, state, directory),
+        body=body_of(phase, state, signer=signer),
+    )
+
+
+def open_ledger(workspace: Workspace, name: str) -> Ledger:
+    """A ledger of the workspace, with this runner's key."""
+    return Ledger(reports_store(workspace), name, open_runner_key(workspace.root))
+
+
+def _refuse_unallowed(state: RunState) -> None:
+    decision = state.decision or {}
+    if decision.get("answer") != Answer.ALLOWED or decision["plan_digest"] != state.plan_digest:
+        raise Refused("the journal holds no decision that allows the plan; nothing was begun")
+
+
+def mark_pending(workspace: Workspace, run: str) -> None:
+    """Notes that a run's end has still to be signed; the next command does it if this one cannot."""
+    folder = workspace.reports / _PENDING
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / run).touch()
+    except OSError as error:
+        raise RecordError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def pending(workspace: Workspace) -> tuple[str, ...]:
+    """Runs whose end has still to be signed."""
+    folder = workspace.reports / _PENDING
+    return tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
+
+
+def settle(workspace: Workspace, directory: Path, state: RunState, *, signer: str) -> None:
+    """Signs the end of a closed run, or that it waits.
+
+    Raises:
+        RecordError: The ledger cannot be written; the next command tries again.
+        UnavailableError: Its store does not answer; the same.
+    """
+    if state.status is Status.WAITING:
+        attest(workspace, directory, Phase.REQUESTED, signer=signer)
+    elif state.ended:
+        attest(workspace, directory, Phase.END, signer=signer)
+    (workspace.reports / _PENDING / state.run).unlink(missing_ok=True)
+
+
+def ask(workspace: Workspace, directory: Path) -> Mapping[str, Json]:
+    """Has the start of a run's effects signed, by the engine where there is one; returns size and head of the ledger."""
+    address = os.environ.get(VARIABLE)
+    if not address:
+        return _said(attest(workspace, directory, Phase.START, signer="session"))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_S)
+            connection.connect(address)
+            connection.sendall(b"start\n")
+            answer: Mapping[str, Any] = json.loads(connection.makefile("rb").readline())
+    except (OSError, ValueError) as error:
+        raise RecordError(
+            "the engine does not sign the start of the effects; nothing was begun",
+            hint="Resume the run.",
+        ) from error
+    if "error" in answer:
+        kind: type[GitOpsError] = getattr(errors, answer["error"])
+        raise kind(answer["message"], hint=answer["hint"])
+    return answer
+
+
+@contextmanager
+def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Path]:
+    """Serves the run's notebook for the block; yields the socket's path.
+
+    Args:
+        workspace: Of the run.
+        directory: Its run directory.
+        private: A folder of mode 0700 with a short path.
+    """
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline(16)
+            with contextlib.suppress(OSError):
+                self.wfile.write(json.dumps(_answer(workspace, directory)).encode() + b"\n")
+
+    address = private / "notary"
+    with socketserver.ThreadingUnixStreamServer(str(address), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        thread.start()
+        try:
+            yield address
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _answer(workspace: Workspace, directory: Path) -> Mapping[str, Json]:
+    try:
+        return _said(attest(workspace, directory, Phase.START, signer="engine"))
+    except (Refused, RecordError, UnavailableError, errors.ConfigurationError) as error:
+        return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def _said(entry: Entry) -> Mapping[str, Json]:
+    return {
+        "ledger": str(entry.predicate["ledger"]["name"]),
+        "size": entry.seq + 1,
+        "head": entry.hash,
+    }
