@@ -16,7 +16,7 @@ from gitops_nb.dora.metrics import Scope
 from gitops_nb.dora.results import Excluded, Service
 from gitops_nb.dora.statistics import Estimate
 
-_FORMULA = ("=", "+", "-", "@", "|", "\t")
+_FORMULA = ("=", "+", "-", "@", "|")
 
 
 def ledger(collected: Facts, history: History, scope: Scope) -> pd.DataFrame:
@@ -175,7 +175,7 @@ def _maybe(value: Any) -> float | None:
 def _cell(text: str) -> str:
     # The writer does not quote a lone carriage return, and a reader ends the row there.
     shown = text.replace("\r", "\\r")
-    return f"'{shown}" if shown.lstrip(" ").startswith(_FORMULA) else shown
+    return f"'{shown}" if shown.lstrip(" \n\t").startswith(_FORMULA) or shown[:1] == "\t" else shown
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> str:

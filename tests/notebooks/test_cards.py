@@ -44,14 +44,16 @@ CARDS = dict(every_card())
 
 @pytest.mark.parametrize("name", sorted(CARDS))
 def test_cards_are_inert(name):
-    """A card has no script, no handler, no class, no id, no load, and nothing invisible."""
+    """A card has no script, no handler, no id, no load, nothing invisible, and no formula that MathJax would read."""
     page = Page(CARDS[name])
     for tag, attrs in page.elements:
         assert tag not in ("script", "style", "link", "img", "iframe", "object", "form", "input")
         assert not [key for key in attrs if key.startswith(("on", "data-"))], (tag, attrs)
-        assert not {"class", "id", "src"} & set(attrs), (tag, attrs)
+        assert not {"id", "src"} & set(attrs), (tag, attrs)
+        assert attrs.get("class", "mathjax_ignore") == "mathjax_ignore"
         assert "url(" not in (attrs.get("style") or "")
         assert tag != "a" or attrs["href"] == "report.html"
+    assert page.elements[0][1]["class"] == "mathjax_ignore"
     assert "\x1b" not in CARDS[name]
     assert "\u202e" not in CARDS[name]
 
