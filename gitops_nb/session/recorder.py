@@ -230,10 +230,11 @@ class Recorder:
             hint = f"Continue with `gitops-nb resume {self.run}`."
         else:
             code, message = ExitCode.INTERNAL, f"{type(error).__name__}: {error}"
-            hint = "This is a defect of gitops_nb or of its surroundings."
+            hint = f"Read the notebook in the run directory, then `gitops-nb resume {self.run}`."
         status = STATUS_OF.get(code, Status.FAILED)
         self.append("step", step=name, status=status, sentence=message, took_ms=took_ms)
         if self.state.in_doubt:
             code = ExitCode.NEEDS_ATTENTION
             hint = f"Run `gitops-nb resume {self.run}`: it finds out, and does nothing twice."
-        self.end(code, reason=message, hint=hint)
+        command = "" if code is ExitCode.REFUSED else f"gitops-nb resume {self.run}"
+        self.end(code, reason=message, hint=hint, command=command)
