@@ -15,7 +15,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -167,13 +168,32 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """Ends a process and everything it started: SIGINT to it alone, TERM and KILL to its group."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGINT)
-    for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, TERM_S)):
-        # Its pipes are read on: a command that blocks on a full one could not end in good order.
+    _drain(process, grace_s, lambda: process.poll() is None)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not _tell_group(process.pid, number):
+            break
+        _drain(process, TERM_S, lambda: _tell_group(process.pid, 0))
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def _drain(
+    process: subprocess.Popen[bytes], patience_s: float, is_going_on: Callable[[], bool]
+) -> None:
+    """Waits, and reads the pipes meanwhile: a command that blocks on a full one could not end in good order."""
+    until = time.monotonic() + patience_s
+    while is_going_on() and time.monotonic() < until:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=patience_s)
-        try:
-            os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=TERM_S)
+            process.communicate(timeout=0.1)
+            process.wait()
+            time.sleep(0.02)
+
+
+def _tell_group(group: int, number: int) -> bool:
+    """Signals a process group; whether anything is left of it."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -87,8 +87,19 @@ def prepare(workspace: Workspace) -> None:
     )
 
 
-def stop_run(workspace: Workspace, runbook: str, step: str, mode: str) -> Stopped:
-    """Runs a runbook, stops it, lets the next command close it if the runner could not."""
+def stop_run(
+    workspace: Workspace, runbook: str, step: str, mode: str, *, command: str = "", shell: str = ""
+) -> Stopped:
+    """Runs a runbook, stops it, lets the next command close it if the runner could not.
+
+    Args:
+        workspace: Where.
+        runbook: What.
+        step: The step that it is stopped in.
+        mode: How.
+        command: The manner of an external command that runs meanwhile, if one does.
+        shell: What bash runs; it forwards no signal, as CI's does not.
+    """
     prepare(workspace)
     if mode in TIMEOUTS:
         path = workspace.root / f"runbooks/{runbook}.yaml"
@@ -97,14 +108,24 @@ def stop_run(workspace: Workspace, runbook: str, step: str, mode: str) -> Stoppe
     flag = workspace.root / "disk-is-full"
     environment = {
         **os.environ,
-        "PYTHONPATH": str(STOPPER),
+        "PYTHONPATH": os.pathsep.join((str(STOPPER), os.environ.get("PYTHONPATH", ""))).rstrip(":"),
         "STOP": f"{step}:{mode}",
         "STOP_FLAG": str(flag),
         "STOP_MARK": mark,
     }
-    # As CI does: a shell between, which forwards no signal.
+    if command:
+        environment["STOP_COMMAND"] = f"{command}:{workspace.root / f'signals-{mark}'}"
     process = subprocess.Popen(
-        ("bash", "-c", '"$@"; exit $?', "bash", str(COMMAND), "run", runbook, *ARGUMENTS[runbook]),
+        (
+            "bash",
+            "-c",
+            shell or '"$@"; exit $?',
+            "bash",
+            str(COMMAND),
+            "run",
+            runbook,
+            *ARGUMENTS[runbook],
+        ),
         cwd=workspace.root,
         env=environment,
         stdout=subprocess.PIPE,
@@ -135,8 +156,9 @@ def left_of(mark: str, *, within_s: float) -> list[str]:
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                if mark.encode() in (path / "environ").read_bytes():
-                    found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                command = (path / "cmdline").read_bytes()
+                if mark.encode() in (path / "environ").read_bytes() + command:
+                    found.append(command.replace(b"\0", b" ").decode())
             except OSError:
                 continue
         if not found or time.monotonic() > deadline:

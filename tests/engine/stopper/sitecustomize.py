@@ -9,8 +9,10 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def install(wanted: str, mode: str) -> None:
@@ -58,20 +60,47 @@ def stop(mode) -> None:
         case "os._exit":
             os._exit(0)
         case "kernel SIGKILL":
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill(os.getpid(), signal.SIGKILL)
+            linger()
         case "SIGINT" | "SIGTERM" | "runner SIGKILL":
-            os.kill(runner, getattr(signal, mode.removeprefix("runner ")))
-            time.sleep(120)
+            kill(runner, getattr(signal, mode.removeprefix("runner ")))
+            linger()
         case "cell timeout" | "step timeout" | "run timeout":
-            time.sleep(120)
+            linger()
         case "disk full" | "record store unavailable":
             break_disk(errno.ENOSPC if mode == "disk full" else errno.EIO)
 
 
+def kill(process, number) -> None:
+    """At once, or when the external command runs."""
+    if "STOP_COMMAND" not in os.environ:
+        os.kill(process, number)
+        return
+
+    def when_it_runs() -> None:
+        log = Path(os.environ["STOP_COMMAND"].split(":")[1])
+        while not log.exists():
+            time.sleep(0.02)
+        os.kill(process, number)
+
+    threading.Thread(target=when_it_runs, daemon=True).start()
+
+
+def linger() -> None:
+    """Sleeps, or runs an external command as a step does."""
+    if "STOP_COMMAND" not in os.environ:
+        time.sleep(120)
+        return
+    from gitops_nb.adapters.process import LocalProcesses
+
+    manner, log = os.environ["STOP_COMMAND"].split(":")
+    script = str(Path(__file__).with_name("command.py"))
+    LocalProcesses().run((sys.executable, script, manner, log), timeout_s=120, grace_s=2.0)
+
+
 def break_disk(number) -> None:
     """From here on nothing of the record can be written; the runner finds the same (the flag)."""
-    with open(os.environ["STOP_FLAG"], "w") as flag:
-        flag.write(str(number))
+    Path(os.environ["STOP_FLAG"]).write_text(str(number))
     install_broken_disk()
 
 
@@ -81,8 +110,7 @@ def install_broken_disk() -> None:
 
     def fsync(descriptor):
         try:
-            with open(os.environ["STOP_FLAG"]) as flag:
-                number = int(flag.read())
+            number = int(Path(os.environ["STOP_FLAG"]).read_text())
         except FileNotFoundError:
             return real(descriptor)
         raise OSError(number, os.strerror(number))

@@ -1,0 +1,93 @@
+"""External commands of a run that is stopped: one SIGINT, their grace, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.errors import TimedOut
+from gitops_nb.record.runs import is_held, try_lock
+from tests.engine.stops import CODES, STOPPER, left_of, stop_run
+
+MODES = ["kernel SIGKILL", "step timeout", "run timeout", "SIGINT", "SIGTERM", "runner SIGKILL"]
+PIPE = '"$@" | cat; exit ${PIPESTATUS[0]}'
+
+
+def signals(log) -> list[str]:
+    """What the command noted, its own lines and its child's."""
+    return sorted(line for line in log.read_text().splitlines() if "begins" not in line)
+
+
+def check_orphans(workspace, mode, manner, shell=""):
+    """Nothing is left within 10 s, and a polite command heard exactly one SIGINT, its child none of its own."""
+    stopped = stop_run(workspace, "promotion", "apply", mode, command=manner, shell=shell)
+    assert stopped.returncode == CODES[mode], stopped.printed
+    heard = signals(next(workspace.root.glob("signals-*")))
+    if manner == "polite":
+        assert heard.count("parent SIGINT") == 1, heard
+        assert "child SIGINT" not in heard
+        assert "parent SIGTERM" not in heard
+    else:
+        assert heard == ["child SIGTERM", "parent SIGINT", "parent SIGTERM"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "manner"), [("SIGTERM", "polite"), ("runner SIGKILL", "stubborn")]
+)
+def test_a_stopped_run_leaves_no_command_behind(workspace, mode, manner):
+    """Started through bash and behind a pipe, as CI does (a sample)."""
+    check_orphans(workspace, mode, manner, PIPE)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("shell", ["", PIPE], ids=["bash", "pipe"])
+@pytest.mark.parametrize("manner", ["polite", "stubborn"])
+@pytest.mark.parametrize("mode", MODES)
+def test_no_stop_leaves_a_command_behind(workspace, mode, manner, shell):
+    """The same for every way to stop, for a command that ends when asked and for one that does not."""
+    check_orphans(workspace, mode, manner, shell)
+
+
+def test_a_command_that_is_over_its_time_hears_one_interrupt(tmp_path):
+    """Only the process itself gets SIGINT, once; ending in its grace it is neither terminated nor killed."""
+    log = tmp_path / f"signals-{uuid.uuid4().hex}"
+    script = str(STOPPER / "command.py")
+    with pytest.raises(TimedOut, match=r"command timeout: .* did not end within 1 s"):
+        LocalProcesses().run((sys.executable, script, "polite", str(log)), timeout_s=1, grace_s=5)
+    assert [line for line in signals(log) if line.startswith("parent")] == ["parent SIGINT"]
+    assert left_of(log.name, within_s=5) == []
+
+
+def test_a_lock_is_held_as_long_as_the_command_that_a_killed_process_left(tmp_path):
+    """The command inherits the lock's descriptor: nobody else changes the same thing before it has ended."""
+    log = tmp_path / f"signals-{uuid.uuid4().hex}"
+    holder = f"""
+import sys
+from pathlib import Path
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.record.runs import try_lock
+lock = try_lock(Path({str(tmp_path)!r}), "production--checkout", {{}})
+processes = LocalProcesses()
+processes.keep_open(lock.descriptor)
+processes.run((sys.executable, {str(STOPPER / "command.py")!r}, "stubborn", {str(log)!r}), timeout_s=60, grace_s=1.0)
+"""
+    process = subprocess.Popen((sys.executable, "-c", holder), env={**os.environ})
+    deadline = time.monotonic() + 30
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)  # waits for another process, no test of time
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=10)
+    assert is_held(tmp_path, "production--checkout")
+    assert try_lock(tmp_path, "production--checkout", {}) is None
+    assert left_of(log.name, within_s=10) == []
+    lock = try_lock(tmp_path, "production--checkout", {})
+    assert lock is not None
+    lock.release()
+    assert signals(log) == ["child SIGTERM", "parent SIGINT", "parent SIGTERM"]

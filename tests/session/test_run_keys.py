@@ -1,0 +1,115 @@
+"""The same undertaking twice: refused while it runs, nothing to do after it succeeded."""
+
+from __future__ import annotations
+
+import pytest
+
+from gitops_nb.errors import Refused
+from gitops_nb.model import Status
+from gitops_nb.session import lifecycle
+from tests.engine.stops import prepare
+
+
+@pytest.fixture
+def free(runner):
+    """A workspace in which nobody has to approve."""
+    prepare(runner.workspace)
+    return runner
+
+
+def take_back(runner, run):
+    """Somebody reverts a run's commit by hand; the plan of the next promotion is the same again."""
+    platform = runner.platform()
+    path = "apps/checkout/production/deployment.yaml"
+    tip = runner.tip()
+    commit = platform.git.log("platform-config", tip, limit=1)[0]
+    assert commit.trailers["Gitops-Nb-Run"] == run
+    before = platform.git.read("platform-config", commit.parents[0], path)
+    platform.git.commit(
+        "platform-config", branch="main", parent=tip, files={path: before.content}, message="Revert"
+    )
+
+
+def test_a_second_time_is_nothing_to_do_and_names_the_first(free):
+    """After success the plan is empty; the decision says which run brought it."""
+    first, stop = free.promote()
+    assert stop is None
+    tip = free.tip()
+    again, stop = free.promote()
+    assert stop is None
+    assert again.status is Status.SUCCEEDED
+    assert again.outcome["result"] == "nothing to do"
+    assert first.run in " ".join(again.decision["reasons"])
+    assert free.tip() == tip
+
+
+def test_the_same_plan_again_waits_for_again(free, monkeypatch):
+    """The same key after success is a noop that names the earlier run; --again does it once more."""
+    first, _ = free.promote()
+    take_back(free, first.run)
+    tip = free.tip()
+    noop, stop = free.promote()
+    assert stop is None
+    assert noop.plan_digest == first.plan_digest
+    assert noop.status is Status.SUCCEEDED
+    assert noop.outcome["result"] == "nothing to do"
+    assert first.run in noop.outcome["sentence"]
+    assert "--again" in noop.outcome["sentence"]
+    assert noop.effects == ()
+    assert free.tip() == tip
+    monkeypatch.setenv("GITOPS_NB_AGAIN", "1")
+    done, stop = free.promote()
+    assert stop is None
+    assert done.outcome["result"] == "deployed"
+    assert free.tip() != tip
+
+
+def test_a_promotion_back_in_between_makes_it_a_new_undertaking(free):
+    """Forth, back and forth again: the third run is no repetition of the first."""
+    first, _ = free.promote()
+    before = first.plan["arguments"]["version_before"]
+    back, stop = free.promote(revision=before)
+    assert (stop, back.outcome["result"]) == (None, "deployed")
+    third, stop = free.promote()
+    assert (stop, third.outcome["result"]) == (None, "deployed")
+
+
+def test_an_earlier_run_of_the_same_key_that_still_runs_refuses_this_one(free):
+    """Two CI jobs for one change: the one that began first goes on, the other is refused and names it."""
+    first = free.open()
+    try:
+        tip = free.tip()
+        second, stop = free.promote()
+        assert isinstance(stop, Refused)
+        assert first.run in stop.message
+        assert second.status is Status.REFUSED
+        assert second.effects == ()
+        assert free.tip() == tip
+    finally:
+        first.close()
+
+
+def test_what_began_later_does_not_refuse_the_first(free, monkeypatch):
+    """Only the earlier of two equal runs is the one to wait for, or both would refuse each other."""
+    with monkeypatch.context() as patched:
+        name = "99991231T235959Z-promotion-production-0000"
+        patched.setattr(lifecycle, "new_run_id", lambda *_: name)
+        later = free.open()
+    try:
+        done, stop = free.promote()
+        assert later.run == name
+        assert (stop, done.outcome["result"]) == (None, "deployed")
+    finally:
+        later.close()
+
+
+def test_steps_say_what_kind_they_are(free):
+    """read, idempotent or effect stands in the record of each step."""
+    state, _ = free.promote()
+    assert {step.name: step.kind for step in state.steps} == {
+        "observe": "read",
+        "plan": "read",
+        "decide": "read",
+        "apply": "effect",
+        "verify": "read",
+    }
