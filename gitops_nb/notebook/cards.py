@@ -17,7 +17,7 @@ from typing import Any
 from gitops_nb.model import Answer, Applied, Decision, Json, Outcome, Plan, Result, Status, to_json
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import diff, story
-from gitops_nb.report.layout import environment
+from gitops_nb.report.layout import fragment
 from gitops_nb.report.text import clip, one_line, plain
 from gitops_nb.report.views import Pair, decision_gates
 from gitops_nb.report.words import Times, count, milliseconds
@@ -42,8 +42,7 @@ _RESULTS = {
 
 def macro(name: str, /, **values: Any) -> str:
     """Renders one macro of ``cards.html.j2``."""
-    module = environment().get_template("cards.html.j2").module
-    return str(getattr(module, name)(**values))
+    return fragment("cards.html.j2", name, **values)
 
 
 def plan_card(plan: Plan) -> str:

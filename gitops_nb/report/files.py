@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.report.document import summary
-from gitops_nb.report.index_page import index
+from gitops_nb.report.index_entries import current_entries
+from gitops_nb.report.index_page import index_of
 from gitops_nb.report.run_page import render
+from gitops_nb.report.words import Times
 
 HTML = "report.html"
 JSON = "report.json"
@@ -40,11 +41,14 @@ def write(
     return run_directory / HTML
 
 
-def write_index(reports: Path, runs: Sequence[RunState], *, now: datetime, zone: str) -> Path:
-    """Writes the index of a reports folder and returns its path.
+def write_index(reports: Path, *, now: datetime, zone: str) -> Path:
+    """Brings the index of a reports folder up to date and returns its path.
+
+    Only runs whose journal changed since the last time are read; what is known of the others is kept beside the page.
 
     Raises:
         RecordError: It cannot be written; the older one is untouched.
     """
-    replace_file(reports / INDEX, index(runs, now, zone).encode())
+    entries = current_entries(reports, Times(now, zone))
+    replace_file(reports / INDEX, index_of(entries, now, zone).encode())
     return reports / INDEX

@@ -2,42 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from gitops_nb import __version__
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import story
 from gitops_nb.report.document import spans
-from gitops_nb.report.layout import asset, page
+from gitops_nb.report.layout import asset, fragment, page
 from gitops_nb.report.words import Times, count, duration, listed
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _OPEN = (Status.NEEDS_ATTENTION, Status.WAITING, Status.RUNNING, Status.PENDING)
 _NOT_DONE = (Status.FAILED, Status.REFUSED, Status.CANCELLED)
 
 
+SHOWN = 300
+"""How many rows of ended runs the page holds as rows; the script finds the others in the page's data."""
+
+
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One run. ``group`` is open, not-done or done; ``classes`` are what the filters select by."""
+class Entry:
+    """What the index knows of one run; ``html`` is its row, ``group`` is open, not-done or done."""
 
     run: str
     status: str
-    word: str
     group: str
-    classes: str
-    title: str
-    note: str
-    command: str
-    runbook: str
     environment: str
-    asked: str
+    runbook: str
     started: str
-    clock: str
-    took: str
+    ended: str
+    day: str
     sandbox: bool
+    html: str
+
+    @property
+    def cells(self) -> Markup:
+        """The row's cells, as ``index_row.html.j2`` escaped them."""
+        from markupsafe import Markup
+
+        return Markup(self.html)  # noqa: S704  rendered by this package's template
+
+    @property
+    def classes(self) -> str:
+        """What the filters select by: keys of ours, not names."""
+        keys = (_key("e", self.environment), _key("r", self.runbook))
+        return " ".join((self.group, *filter(None, keys)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,40 +81,79 @@ class Day:
     """Rows under one heading."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[Entry, ...]
 
 
 def index(runs: Sequence[RunState], now: datetime, zone: str) -> str:
+    """The page for some runs, in any order; see ``index_of``."""
+    times = Times(now, zone)
+    return index_of([entry(run, times) for run in runs if run.run], now, zone)
+
+
+def entry(run: RunState, times: Times) -> Entry:
+    """The entry of one run. It holds no age, so that it stays true while the run stays as it is."""
+    told = story.tell(run)
+    total, waited = spans(run)
+    is_open = run.status in _OPEN
+    return Entry(
+        run=run.run,
+        status=run.status.value,
+        group=_group(run),
+        environment=run.environment,
+        runbook=run.runbook,
+        started=run.started,
+        ended=run.ended,
+        day=times.day(run.started) if run.started else "",
+        sandbox=run.is_sandbox,
+        html=fragment(
+            "index_row.html.j2",
+            "cells",
+            run=run,
+            word=told.word.removesuffix(" for approval"),
+            title=told.title,
+            note=told.sentence if run.status is not Status.SUCCEEDED else "",
+            command=told.command if is_open else "",
+            asked=story.requester(run),
+            iso=times.iso(run.started),
+            clock=times.near(run.started) if is_open else times.clock(run.started),
+            took=duration(total - waited) if run.ended else "",
+        ),
+    )
+
+
+def index_of(entries: Sequence[Entry], now: datetime, zone: str) -> str:
     """The page as one HTML document; links are relative to the folder of the run directories.
 
+    Open runs and the newest ended ones are rows; older ones are data of the page, which its script searches.
+
     Args:
-        runs: Folds of all runs, in any order.
+        entries: Of all runs, in any order.
         now: When the page is written; ages count to it.
         zone: IANA name of the reader's time zone.
     """
     times = Times(now, zone)
-    ordered = sorted(
-        (run for run in runs if run.run), key=lambda run: run.started or run.run, reverse=True
-    )
+    ordered = sorted(entries, key=lambda one: one.started or one.run, reverse=True)
     filters = _filters(ordered)
-    keys = {(item.key, choice.word): choice.key for item in filters for choice in item.choices[1:]}
     title, lede = headline(ordered, times)
+    ended = [one for one in ordered if one.group != "open"]
+    older = [{"d": e.day, "k": e.classes, "h": e.html} for e in ended[SHOWN:]]
     return page(
         "index.html.j2",
         rules=_rules(filters),
         scripts=(asset("search.js"),) if ordered else (),
         status=_worst(ordered),
-        sandbox=bool(ordered) and all(run.is_sandbox for run in ordered),
+        sandbox=bool(ordered) and all(one.sandbox for one in ordered),
         title=title,
         lede=lede,
-        days=_days([_row(run, times, keys) for run in ordered], times),
+        days=_days([one for one in ordered if one.group == "open"], ended[:SHOWN]),
+        older=older,
         filters=filters,
         times=times,
         version=__version__,
     )
 
 
-def headline(runs: Sequence[RunState], times: Times) -> tuple[str, str]:
+def headline(runs: Sequence[Entry], times: Times) -> tuple[str, str]:
     """What a reader has to know first, and the counts."""
     if not runs:
         return (
@@ -113,7 +170,7 @@ def headline(runs: Sequence[RunState], times: Times) -> tuple[str, str]:
     last = runs[0]
     title = (
         ", ".join(parts)
-        or f"Nothing is open; the last run {_past(last.status)} {times.age(last.ended or last.started)}"
+        or f"Nothing is open; the last run {_past(Status(last.status))} {times.age(last.ended or last.started)}"
     )
     tally = [
         f"{by[status]} {story.WORDS[status]}"
@@ -139,53 +196,20 @@ def _group(run: RunState) -> str:
     return "not-done" if run.status in _NOT_DONE else "done"
 
 
-def _worst(runs: Sequence[RunState]) -> str:
+def _worst(runs: Sequence[Entry]) -> str:
     present = {run.status for run in runs}
     return next((status.value for status in _OPEN if status in present), "")
 
 
-def _row(run: RunState, times: Times, keys: dict[tuple[str, str], str]) -> Row:
-    told = story.tell(run)
-    group = _group(run)
-    total, waited = spans(run)
-    is_open = run.status in _OPEN
-    classes = (
-        group,
-        keys.get(("e", run.environment), ""),
-        keys.get(("r", run.runbook), ""),
-    )
-    return Row(
-        run=run.run,
-        status=run.status.value,
-        word=told.word.removesuffix(" for approval"),
-        group=group,
-        classes=" ".join(name for name in classes if name),
-        title=told.title,
-        note=told.sentence if run.status is not Status.SUCCEEDED else "",
-        command=told.command if is_open else "",
-        runbook=run.runbook,
-        environment=run.environment,
-        asked=story.requester(run),
-        started=run.started,
-        clock=times.near(run.started) if is_open else times.clock(run.started),
-        took=duration(total - waited) if run.ended else "",
-        sandbox=run.is_sandbox,
-    )
-
-
-def _days(rows: list[Row], times: Times) -> list[Day]:
+def _days(open_: Sequence[Entry], ended: Sequence[Entry]) -> list[Day]:
     rank = {status.value: position for position, status in enumerate(_OPEN)}
-    open_ = sorted((row for row in rows if row.group == "open"), key=lambda row: rank[row.status])
-    found = [Day("Open now", tuple(open_))] if open_ else []
-    by_day: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.group != "open":
-            by_day.setdefault(times.day(row.started), []).append(row)
-    return found + [Day(title, tuple(group)) for title, group in by_day.items()]
+    found = [Day("Open now", tuple(sorted(open_, key=lambda one: rank[one.status])))]
+    found += [Day(day, tuple(rows)) for day, rows in groupby(ended, lambda one: one.day)]
+    return [day for day in found if day.rows]
 
 
-def _filters(runs: Sequence[RunState]) -> list[Filter]:
-    groups = Counter(_group(run) for run in runs)
+def _filters(runs: Sequence[Entry]) -> list[Filter]:
+    groups = Counter(run.group for run in runs)
     words = (("open", "Open"), ("not-done", "Not done"), ("done", "Succeeded"))
     status = [Choice(key, word, groups[key]) for key, word in words if groups[key]]
     found = [Filter("s", "Status", (Choice("s-all", "All", len(runs)), *status))]
@@ -194,12 +218,18 @@ def _filters(runs: Sequence[RunState]) -> list[Filter]:
         ("r", "Runbook", Counter(run.runbook for run in runs if run.runbook)),
     ):
         if len(names) > 1:
-            choices = (
-                Choice(f"{key}{n}", name, number)
-                for n, (name, number) in enumerate(names.most_common())
-            )
+            choices = (Choice(_key(key, name), name, n) for name, n in names.most_common())
             found.append(Filter(key, title, (Choice(f"{key}-all", "All", len(runs)), *choices)))
     return found
+
+
+def _key(kind: str, name: str) -> str:
+    """A class for a name, the same in every index that this run stands in."""
+    return (
+        f"{kind}{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
+        if name
+        else ""
+    )
 
 
 def _rules(filters: Sequence[Filter]) -> str:

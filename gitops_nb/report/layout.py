@@ -71,6 +71,11 @@ def page(
     )
 
 
+def fragment(template: str, macro: str, **values: Any) -> str:
+    """Renders one macro of a template; its values are made visible and escaped as a page's are."""
+    return str(getattr(environment().get_template(template).module, macro)(**values))
+
+
 def asset(name: str) -> str:
     """A text file from ``templates/``."""
     return resources.files("gitops_nb.report").joinpath("templates", name).read_text("utf-8")
@@ -105,9 +110,8 @@ def json_block(value: Any) -> Markup:
     from markupsafe import Markup
 
     source = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    for character in "<>&":
-        source = source.replace(character, f"\\u{ord(character):04x}")
-    return Markup(source)  # noqa: S704  the three characters that HTML could read are escapes now
+    # Inside of a script element nothing begins without this one.
+    return Markup(source.replace("<", "\\u003c"))  # noqa: S704
 
 
 def numeric_columns(table: Table) -> list[bool]:

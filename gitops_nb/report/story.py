@@ -162,6 +162,8 @@ def _finding(run: RunState, known: Parts) -> tuple[str, str]:
             return f"{name} {what}", "Nothing has changed yet."
         case Status.REFUSED:
             return _refusal(run, known)
+        case Status.NEEDS_ATTENTION if not run.in_doubt:
+            return f"{name} needs attention", sentence(run.reason)
         case Status.NEEDS_ATTENTION:
             return (
                 f"{name} needs attention: {count(len(run.in_doubt), 'effect')} in doubt",

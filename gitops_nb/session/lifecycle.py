@@ -211,8 +211,7 @@ def close_run(
     write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
     mark_pending(workspace, directory.name)
     seal(directory, journal)
-    runs = [scan_run(path) for path in run_directories(workspace.reports)]
-    write_index(workspace.reports, [run for run in runs if run.opened], now=now, zone=zone)
+    write_index(workspace.reports, now=now, zone=zone)
     settle(workspace, directory, state, signer=signer)
     return fold(journal.records)
 

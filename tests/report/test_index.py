@@ -1,15 +1,21 @@
-"""reports/index.html: empty, one run, all kinds, a thousand."""
+"""reports/index.html: empty, one run, all kinds, ten thousand."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
-import time
+import shutil
 from dataclasses import replace
+from datetime import timedelta
 
-from gitops_nb.model import Status
+import pytest
+
+from gitops_nb.model import Status, format_time
+from gitops_nb.record.fold import RunState
 from gitops_nb.report.files import write_index
-from gitops_nb.report.index_page import index
-from tests.report.run_factories import NOW, SCENARIOS, ZONE, hostile, succeeded, waiting
+from gitops_nb.report.index_page import SHOWN, index
+from tests.report.run_factories import NOW, SCENARIOS, ZONE, Script, hostile, succeeded, waiting
 from tests.report.test_run_report import Page
 
 
@@ -100,21 +106,66 @@ def test_killed_run_counts_as_open():
     assert SCENARIOS["killed"]().state().status is Status.RUNNING
 
 
-def test_a_thousand_runs():
-    """A thousand runs make a page under 1 MB in a few seconds, every run in it once."""
-    base = [script().state() for script in SCENARIOS.values() if script is not hostile]
-    runs = [replace(base[n % len(base)], run=f"run-{n}") for n in range(1_000)]
-    started = time.monotonic()
-    html = index(runs, NOW, ZONE)
-    assert time.monotonic() - started < 5
-    assert len(html.encode()) < 1_000_000
-    assert html.count("<tr data-g=") == 1_000
+def many(number: int) -> list[RunState]:
+    """Ended runs, newest first, one each fifty minutes; one in fifty of another kind."""
+    base = [SCENARIOS[name]().state() for name in ("succeeded", "failed", "bootstrap", "refused")]
+    runs = []
+    for n in range(number):
+        at = format_time(NOW - timedelta(minutes=50 * (n + 1)))
+        kind = base[n // 50 % 4 if n % 50 == 0 else 0]
+        runs.append(replace(kind, run=f"run-{n:05}", started=at, ended=at))
+    return runs
+
+
+def test_ten_thousand_runs():
+    """Each of them is in the page once: the newest as rows, the older ones as data that the script searches."""
+    html = index(many(10_000), NOW, ZONE)
+    rows = html.count("<tr data-g=")
+    [block] = re.findall(r'<script type="application/json" id="older">(.*?)</script>', html)
+    older = json.loads(block)
+    links = re.findall(r'href="./(run-\d+)/report.html"', html + "".join(o["h"] for o in older))
+    assert rows == SHOWN
+    assert sorted(set(links)) == [f"run-{n:05}" for n in range(10_000)]
+    assert len(links) == 10_000
+    assert len(html.encode()) < 8_000_000
 
 
 def test_write_index(tmp_path):
-    """The index is written whole."""
+    """The index is written whole; beside it only what is known of the runs."""
     reports = tmp_path / "reports"
     reports.mkdir()
-    path = write_index(reports, [], now=NOW, zone=ZONE)
+    path = write_index(reports, now=NOW, zone=ZONE)
     assert path.read_text("utf-8") == index([], NOW, ZONE)
-    assert [p.name for p in reports.iterdir()] == ["index.html"]
+    assert sorted(p.name for p in reports.iterdir()) == [".index.jsonl", "index.html"]
+
+
+def test_the_index_reads_only_what_changed(tmp_path):
+    """A run whose journal did not change is not read again; one that did is; one that is gone is gone."""
+    reports = tmp_path / "reports"
+    for n in range(6):
+        succeeded(Script(f"20261123T0914{n:02}Z-promotion-production-7c1e")).write(reports)
+    first = write_index(reports, now=NOW, zone=ZONE).read_text("utf-8")
+    untouched, changed, gone = (path for path in sorted(reports.glob("2*"))[:3])
+    before = (untouched / "journal.jsonl").stat()
+    (untouched / "journal.jsonl").write_bytes(b"x" * before.st_size)
+    os.utime(untouched / "journal.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert write_index(reports, now=NOW, zone=ZONE).read_text("utf-8") == first
+    (changed / "journal.jsonl").write_bytes(b"damaged")
+    shutil.rmtree(gone)
+    second = write_index(reports, now=NOW, zone=ZONE).read_text("utf-8")
+    assert second.count("<tr data-g=") == 5
+    assert gone.name not in second
+    assert "Its journal is damaged" in second
+    assert untouched.name in second
+
+
+@pytest.mark.parametrize("damage", ["", "no json", '{"package": "0.0.1"}\n', None])
+def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+    """What the cache says never replaces a journal: cut, edited or of another version, it is left aside."""
+    reports = tmp_path / "reports"
+    succeeded().write(reports)
+    first = write_index(reports, now=NOW, zone=ZONE).read_text("utf-8")
+    cache = reports / ".index.jsonl"
+    whole = cache.read_text("utf-8")
+    cache.write_text(whole[:-40] if damage is None else damage, "utf-8")
+    assert write_index(reports, now=NOW, zone=ZONE).read_text("utf-8") == first
