@@ -18,7 +18,11 @@ from zoneinfo import ZoneInfo
 
 import dora_facts
 
-from gitops_nb.dora import fast
+from gitops_nb.dora import numbers
+from gitops_nb.dora.definition import Arrival, DoraDefinition, Start
+from gitops_nb.dora.engine import DuckEngine, sql
+from gitops_nb.dora.expressions import Question, inside
+from gitops_nb.dora.leading import leads, link_by_time
 from gitops_nb.dora.windows import Window
 
 ROUNDS = 2
@@ -26,6 +30,12 @@ REPEATS = 3
 SERVICES = 500
 WINDOW = Window(dora_facts.START_S, dora_facts.START_S + dora_facts.YEARS_S)
 ZONE = ZoneInfo("Europe/Berlin")
+BY_TIME = Question(
+    "production",
+    WINDOW.end_s,
+    DoraDefinition(lead_time_start=Start.COMMITTED, lead_time_arrival=Arrival.NEXT_IN_TIME),
+    is_native=True,
+)
 GOALS = {
     "weekly_quantiles": ("scan_links", 2.0),
     "overall_median_with_interval": ("scan_links", 3.0),
@@ -37,30 +47,29 @@ GOALS = {
 
 def measure(name: str, folder: Path) -> dict[str, float]:
     """Runs one measurement in this process: wall and CPU seconds of the query, peak memory of the process."""
-    facts = fast.Facts.open(folder)
-    weekly = fast.weekly_lead_times(WINDOW, environment="production", zone=ZONE)
-    overall = fast.overall_lead_time(WINDOW, environment="production")
-    thin = fast.link_by_time(environment="production", columns="c.service, c.authored_s")
-    scans = {
+    question = Question("production", WINDOW.end_s, is_native=True)
+    queries = {
         "scan_links": "select min(service), sum(finished_s), sum(authored_s) from change_deployment "
         "where environment = 'production'",
-        "scan_changes": "select min(service), sum(committed_s), sum(authored_s) from change",
-        "scan_changes_with_sha": "select min(service), min(sha), sum(committed_s), sum(authored_s) from change",
+        "scan_changes": "select min(service), sum(committed_s) from change",
+        "scan_changes_with_sha": "select min(service), min(sha), sum(committed_s) from change",
         # Each quartile is used, or the optimizer would leave it out.
-        "weekly_quantiles": f"select sum(n), sum(quartiles[1] + quartiles[2] + quartiles[3]) from ({weekly})",
-        "rebuild_link_by_time": f"select count(*), sum(finished_s - authored_s) from ({thin})",
-        "rebuild_link_by_time_with_sha_to_parquet": f"copy ({fast.link_by_time(environment='production')}) "
+        "weekly_quantiles": "select sum(n), sum(q1_x4 + q2_x4 + q3_x4) from "
+        f"({sql(numbers.weekly_leads(leads(question), WINDOW, zone=ZONE, by=('service',), is_native=True))})",
+        "rebuild_link_by_time": "select count(*), sum(finished_s - start_s) from "
+        f"({sql(link_by_time(BY_TIME).drop('sha'))})",
+        "rebuild_link_by_time_with_sha_to_parquet": f"copy ({sql(link_by_time(BY_TIME))}) "
         f"to '{folder}/link.parquet' (compression zstd)",
     }
     times = []
-    for _ in range(REPEATS):
-        began, cpu = time.perf_counter(), time.process_time()
-        if name == "overall_median_with_interval":
-            n = int(str(facts.run(overall)[0][0]))
-            facts.run(fast.median_interval(WINDOW, environment="production", n=n))
-        else:
-            facts.run(scans[name])
-        times.append((time.perf_counter() - began, time.process_time() - cpu))
+    with DuckEngine.over(folder) as engine:
+        for _ in range(REPEATS):
+            began, cpu = time.perf_counter(), time.process_time()
+            if name == "overall_median_with_interval":
+                numbers.median_of(engine, inside(leads(question), WINDOW), "lead_s", is_native=True)
+            else:
+                engine.connection.execute(queries[name]).fetchall()
+            times.append((time.perf_counter() - began, time.process_time() - cpu))
     wall, cpu = min(times)
     # ru_maxrss would be that of the process that started this one; VmHWM begins anew.
     status = Path("/proc/self/status").read_text(encoding="ascii")

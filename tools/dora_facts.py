@@ -17,14 +17,19 @@ _DEPLOYMENT = """
     select printf('d%07d', i) as deployment_id,
            printf('service-%03d', floor({services} * pow(u(i, 1), 2))::int) as service,
            case when u(i, 2) < 0.5 then 'production' else 'staging' end as environment,
-           'v' || i as version, 'r' || i as revision,
+           'v' || (i // 2) as version, 'r' || i as revision, 0::bigint as position,
            {start} + floor(u(i, 3) * {span})::bigint - 60 as started_s,
            started_s + 60 as finished_s,
+           case when u(i, 6) < 0.5 then started_s + 40 end as synced_s,
+           case when u(i, 6) < 0.5 then started_s + 50 end as healthy_s,
+           case when u(i, 4) between 0.93 and 0.95 and u(i, 6) < 0.5 then started_s + floor(u(i, 7) * 3000)::bigint
+           end as degraded_s,
            case when u(i, 4) < 0.93 then 'succeeded' when u(i, 4) < 0.95 then 'degraded' else 'failed' end as outcome,
            case when u(i, 5) < 0.82 then 'promotion' when u(i, 5) < 0.86 then 'rollback'
                 when u(i, 5) < 0.97 then 'resync' else 'heal' end as trigger,
            'generated' as source,
-           row_number() over (partition by service, environment order by started_s, i) = 1 as is_seed
+           row_number() over (partition by service, environment order by started_s, i) = 1 as is_seed,
+           is_seed as is_censored, u(i, 8) < 0.9 as is_comparable
     from range({deployments}) t(i)
 """
 _CHANGE = """
@@ -33,8 +38,11 @@ _CHANGE = """
            {start} + floor(u(i, 12) * {span})::bigint
                - floor(-ln(1 - u(i, 13)) * 30000)::bigint as authored_s,
            {start} + floor(u(i, 12) * {span})::bigint as committed_s,
-           null::bigint as opened_s, null::bigint as merged_s, '' as patch_id,
-           u(i, 14) < 0.2 as is_bot, '' as is_revert_of
+           case when u(i, 15) < 0.5 then authored_s + 600 end as opened_s,
+           case when u(i, 15) < 0.4 then authored_s + 4000 end as merged_s, '' as patch_id,
+           u(i, 14) < 0.2 as is_bot,
+           case when u(i, 16) < 0.01 then md5((i - 1)::varchar) || '00000000' else '' end as is_revert_of,
+           case when u(i, 17) < 0.01 then 'hotfix/x' else '' end as branch, '' as labels
     from range({changes}) t(i)
 """
 _INCIDENT = """
@@ -45,6 +53,17 @@ _INCIDENT = """
            '2' as severity, 'generated' as source
     from (select *, row_number() over (order by deployment_id) as n from deployment
           where environment = 'production') where u(n, 25) < 0.04
+"""
+_OBSERVATION = """
+    select service, environment, 'cluster/' || service as application, finished_s as observed_s,
+           case when u(i, 31) < 0.9 then 'Synced' else 'OutOfSync' end as sync,
+           case when u(i, 32) < 0.95 then 'Healthy' else 'Degraded' end as health
+    from (select *, row_number() over (order by deployment_id) as i from deployment) where u(i, 33) < 0.05
+"""
+_EXCLUSION = """
+    select 'dry run' as reason, 'deployments' as left_out_of, service, environment, version, revision as sha,
+           finished_s, '' as detail
+    from (select *, row_number() over (order by deployment_id) as i from deployment) where u(i, 34) < 0.01
 """
 LINK = """
     select c.service, d.environment, c.repository, c.sha, d.deployment_id, c.authored_s, d.finished_s
@@ -59,7 +78,7 @@ LINK = """
 def write(
     folder: Path, *, changes: int, deployments: int, services: int, with_links: bool = True
 ) -> None:
-    """Writes the four tables into ``folder``, ordered by service and time as the store of facts is."""
+    """Writes the tables into ``folder``, ordered by service and time as the store of facts is."""
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {
         "changes": changes,
@@ -75,6 +94,8 @@ def write(
             ("deployment", _DEPLOYMENT.format(**sizes), "service, finished_s, deployment_id"),
             ("change", _CHANGE.format(**sizes), "service, committed_s, sha"),
             ("incident", _INCIDENT, "service, started_s, incident_id"),
+            ("observation", _OBSERVATION, "service, observed_s"),
+            ("exclusion", _EXCLUSION, "service, finished_s, sha"),
         ]
         if with_links:
             tables.append(("change_deployment", LINK, "service, finished_s, sha"))

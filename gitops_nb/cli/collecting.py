@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -151,16 +151,17 @@ def show_metrics(
             now=platform.view.clock.now(),
             base=where.root,
             time_zone=where.time_zone,
+            freezes=catalog.policy.freeze_windows,
+            facts=store.folder,
         )
-        state = stored.observe_store(store, request)
+        # No cluster is asked: the numbers are those of the facts.
+        state = dora.observe(replace(platform.view, argo={}), request)
         measured = dora.measure(request, state)
-        authored = stored.from_authoring(store, request, until_s=state.until_s)
     if as_json:
         document = _without_millionths(to_json(measured))
         document.pop("files", None)
         document["mode"] = str(chosen)
         document["known_until_s"] = state.until_s
-        document["from_writing_the_code"] = None if authored is None else asdict(authored)
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     click.secho(terminal(measured.title), bold=True)
@@ -169,11 +170,6 @@ def show_metrics(
             terminal(metric.missing) if metric.missing else _value(metric.now.value, metric.unit)
         )
         click.echo(f"  {metric.title:<34} {value:>16}  n={metric.now.n}")
-    if authored is not None:
-        value = authored.lead_time.missing or _value(authored.lead_time.value, "s")
-        click.echo(
-            f"  {'Lead time from writing the code':<34} {value:>16}  n={authored.lead_time.n}"
-        )
 
 
 def export_facts(
@@ -225,7 +221,6 @@ def _jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
                 store,
                 source,
                 environments=tuple(fleet.environments),
-                first_environments=fleet.first_environments,
                 now_s=now_s,
             ),
         )

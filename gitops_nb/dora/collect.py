@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 
 from gitops_nb.dora.collectors.version import read_version
-from gitops_nb.dora.facts import Event, Exclusion, Incident
+from gitops_nb.dora.facts import Event, Exclusion, Incident, event_frame
 from gitops_nb.errors import UsageError
 from gitops_nb.model import parse_time
 from gitops_nb.ports import FileChange
@@ -118,7 +119,7 @@ def from_history(
 
 def from_file(
     path: Path, *, environments: Sequence[str], now_s: int
-) -> tuple[list[Event], list[Exclusion]]:
+) -> tuple[pd.DataFrame, list[Exclusion]]:
     """Reads deployments from a Parquet or CSV file with the columns commit, committed_s, app, env, tag.
 
     ``committed_s`` is in UTC epoch seconds; rows may have any order.
@@ -126,10 +127,10 @@ def from_file(
     Raises:
         UsageError: The file cannot be read, lacks a column, or holds rows that cannot be right.
     """
-    rows = list(_read_rows(path))
+    rows = _read_rows(path)
     problems: list[str] = []
     known = frozenset(environments)
-    for where, (commit, committed_s, app, env, tag) in rows:
+    for where, commit, committed_s, app, env, tag in rows:
         if not app or not tag or not commit:
             problems.append(f"{where}: commit, app and tag have to have a value")
         elif env not in known:
@@ -142,14 +143,13 @@ def from_file(
                 problems.append(f"{where}: committed_s: {problem}")
     _raise(problems)
     # Equal times keep the order of the file, which is the only order that is known.
-    ordered = sorted((int(row[1]), index, row) for index, (_, row) in enumerate(rows))
-    events = [
-        Event(
-            service=app, environment=env, version=tag, sha=commit, finished_s=at, position=position
-        )
-        for position, (at, _, (commit, _, app, env, tag)) in enumerate(ordered)
-    ]
-    return events, []
+    ordered = sorted((int(row[2]), index) for index, row in enumerate(rows))
+    chosen = (rows[index] for _, index in ordered)
+    events = (
+        Event(app, env, tag, commit, int(at), position)
+        for position, (_, commit, at, app, env, tag) in enumerate(chosen)
+    )
+    return event_frame(events), []
 
 
 def incidents_from_file(path: Path, *, environments: Sequence[str], now_s: int) -> list[Incident]:
@@ -207,22 +207,22 @@ def _read_incident(
     return found, ""
 
 
-def _read_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    if path.suffix == ".parquet":
-        with duckdb.connect() as connection:
-            try:
-                table = connection.read_parquet(str(path))
-                _require(path.name, COLUMNS, table.columns)
-                rows = table.select(*COLUMNS).fetchall()
-            except duckdb.Error as error:
-                raise UsageError(
-                    f"{path.name}: cannot be read as Parquet", hint="Check the path and the file."
-                ) from error
-        for number, row in enumerate(rows, start=1):
-            yield f"{path.name}: row {number}", row
-        return
-    for where, named in _read_csv(path, COLUMNS):
-        yield where, tuple(named[name] for name in COLUMNS)
+def _read_rows(path: Path) -> list[tuple[Any, ...]]:
+    """Each row after the place in the file that it has."""
+    if path.suffix != ".parquet":
+        return [
+            (where, *(row[name] for name in COLUMNS)) for where, row in _read_csv(path, COLUMNS)
+        ]
+    with duckdb.connect() as connection:
+        try:
+            table = connection.read_parquet(str(path))
+            _require(path.name, COLUMNS, table.columns)
+            rows = table.select(*COLUMNS).fetchall()
+        except duckdb.Error as error:
+            raise UsageError(
+                f"{path.name}: cannot be read as Parquet", hint="Check the path and the file."
+            ) from error
+    return [(f"{path.name}: row {number}", *row) for number, row in enumerate(rows, start=1)]
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:

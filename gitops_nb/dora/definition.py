@@ -6,9 +6,13 @@ lead time gave medians from 0.3 h to 13.8 h on the same real data, so no number 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from enum import StrEnum
 
+from gitops_nb.catalog.durations import parse_duration
+from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
 
 HOUR_S = 3600
@@ -53,11 +57,20 @@ class Frequency(StrEnum):
 
 
 class Failure(StrEnum):
-    """What makes a deployment a failed one; several may hold."""
+    """What makes a deployment a failed one; several may hold, and the first here is the one that is named."""
 
-    ROLLBACK = "rolled back"
-    INCIDENT = "linked incident"
-    ATTEMPT = "attempt that did not succeed"
+    ATTEMPT = "attempt"
+    ROLLBACK = "rollback"
+    REVERT = "reverted"
+    INCIDENT = "incident"
+    DEGRADED = "degraded"
+
+
+class Included(StrEnum):
+    """Whether something counts."""
+
+    COUNTED = "counted"
+    LEFT_OUT = "left out"
 
 
 class Link(StrEnum):
@@ -89,33 +102,47 @@ class DoraDefinition:
     """Every choice that changes a number. All fields are text and integers, so that the hash is exact.
 
     ``lead_time_start`` is where the clock starts: ``first environment`` is the commit that brought the
-    version into the environment that nothing promotes to. ``attribution_window_s`` is how long after a
-    deployment an incident of the same service is linked to it, 0 without limit. ``seeds`` and ``resyncs``
-    say whether first recorded deployments and the same version again count. ``minimum_failures`` is how
-    many failed deployments a recovery time needs; ``minimum_weeks`` how many complete weeks a trend needs,
-    and each side of a changepoint. ``duration_step_s`` rounds each duration up to its multiple.
+    version into the environment that nothing promotes to, and what a report uses where no application's
+    commits are known. ``attribution_window_s`` is how long after a deployment an incident of the same
+    service is linked to it, 0 without limit; ``revert_window_s`` how long after it a revert of one of its
+    changes makes it a failed one; ``health_window_s`` how long after a sync an Application that gets Degraded
+    does; ``coalesce_s`` how soon after another a deployment of the same service is none of its own. ``seeds``,
+    ``resyncs``, ``bots`` (changes that an automation wrote) and ``freezes`` (deployments and time in freeze windows)
+    say whether these count. ``hotfix_words`` are looked for in versions, branches and labels.
+    ``minimum_failures`` is how many failed deployments a recovery time needs; ``minimum_weeks`` how many
+    complete weeks a trend needs, and each side of a changepoint. ``duration_step_s`` rounds each duration up
+    to its multiple.
 
-    A report's own numbers follow the defaults; definitions that differ in more than the ``minimum_`` fields
-    and ``attribution_window_s`` stand in its what-if table.
+    A report's own numbers follow definitions that differ from the default in ``OPTIONS`` only; others stand in
+    its what-if table.
     """
 
     frequency: Frequency = Frequency.PER_SERVICE_WEEK
-    lead_time_start: Start = Start.FIRST_ENVIRONMENT
+    lead_time_start: Start = Start.AUTHORED
     lead_time_arrival: Arrival = Arrival.CONTAINING
     lead_time_aggregate: Aggregate = Aggregate.MEDIAN
-    lead_time_unit: str = "version"
-    seeds: str = "left out"
-    resyncs: str = "left out"
+    lead_time_unit: str = "change"
+    seeds: Included = Included.LEFT_OUT
+    resyncs: Included = Included.LEFT_OUT
+    bots: Included = Included.COUNTED
+    freezes: Included = Included.COUNTED
+    coalesce_s: int = 0
     rollback: str = "returns below the newest version that ran, from that newest version"
-    failures: tuple[Failure, ...] = (Failure.ROLLBACK, Failure.INCIDENT)
+    failures: tuple[Failure, ...] = (
+        Failure.ROLLBACK,
+        Failure.REVERT,
+        Failure.INCIDENT,
+        Failure.DEGRADED,
+    )
+    revert_window_s: int = WEEK_S
+    health_window_s: int = 900
     fail_rate: Numerator = Numerator.DEPLOYMENTS
     incident_link: Link = Link.SERVICE
     attribution_window_s: int = DAY_S
     recovery: Recovery = Recovery.DEPLOYMENT_TO_REPAIR
     recovery_aggregate: Aggregate = Aggregate.KAPLAN_MEIER
-    rework: str = (
-        "rollback, hotfix in the version's name, or next deployment while an incident lasts"
-    )
+    rework: str = "rollback, hotfix, revert, or next deployment while an incident lasts"
+    hotfix_words: tuple[str, ...] = ("hotfix",)
     duration_step_s: int = 0
     minimum_failures: int = 5
     minimum_weeks: int = 8
@@ -130,115 +157,94 @@ class DoraDefinition:
 
     @property
     def is_for_reports(self) -> bool:
-        """True when a report's own numbers can follow it: only windows and minimums differ from the default."""
-        return self == DoraDefinition(
-            attribution_window_s=self.attribution_window_s,
-            minimum_failures=self.minimum_failures,
-            minimum_weeks=self.minimum_weeks,
-        )
+        """True when a report's own numbers can follow it: only ``OPTIONS`` differ from the default."""
+        chosen = {name: getattr(self, name) for name in OPTIONS.values()}
+        return self == replace(DoraDefinition(), **chosen) and not self.unusable
 
-    def texts(self, *, first: str, target: str) -> tuple[tuple[str, str], ...]:
-        """The definitions in sentences, for a reader who has never seen this tool."""
-        hours = self.attribution_window_s // HOUR_S
-        return (
-            (
-                "Deployment",
-                (
-                    f"a commit of the configuration repository that gives a service another version in {target}; "
-                    "its time is the commit's. The same version again is a resync and does not count. Whether "
-                    f"{target} reached the version is not in this history"
-                ),
-            ),
-            (
-                "Deployment frequency",
-                (
-                    "deployments per service and week, weeks without any included, from the service's first "
-                    "deployment on; the value is the median over services"
-                ),
-            ),
-            (
-                "Change lead time",
-                (
-                    f"from the commit that brought a version into {first} to the commit that first brought it "
-                    f"into {target}, one value per version, median. The time from writing the code until {first} "
-                    "is not in it. A version that a service had when its history begins is left out, because "
-                    "nobody knows when it arrived"
-                ),
-            ),
-            (
-                "Change fail rate",
-                (
-                    "failed deployments out of all deployments. Failed: rolled back, or an incident of the same "
-                    f"service began within {hours} h after it and before the next one. A deployment counts once. "
-                    "Without an incidents file this is no data, not 0 %"
-                ),
-            ),
-            (
-                "Rollback",
-                (
-                    "a deployment of a version below the newest that ran there, directly after that newest. "
-                    "Versions like v12 or 1.4.2 are ordered by number; others cannot be compared, and only a "
-                    "return to one that ran before is seen"
-                ),
-            ),
-            (
-                "Failed deployment recovery time",
-                (
-                    "from a failed deployment to the first later one that did not fail, or to the end of its "
-                    "incident, whichever is earlier; median by Kaplan-Meier, so failures that are still open "
-                    f"count for as long as they last. Under {self.minimum_failures} failures there is no value"
-                ),
-            ),
-            (
-                "Deployment rework rate",
-                (
-                    "deployments that nobody planned out of all: rollbacks, versions named hotfix, and the next "
-                    "deployment of a service while an incident of the one before it lasts. Without an incidents "
-                    "file this is no data"
-                ),
-            ),
-            (
-                "Promotion lead time",
-                (
-                    "from a version's first arrival in one environment to its first in the next, for versions "
-                    "that reached the next in the window; median. Medians of steps do not add up"
-                ),
-            ),
-            (
-                "Sync status",
-                (
-                    f"what Argo CD says about the applications of {target} at the moment of the run; it has no "
-                    "history and is not a DORA metric"
-                ),
-            ),
-            (
-                "Interval",
-                (
-                    f"{self.interval_percent} %. Rates: Wilson. Medians of the fleet: order statistics; of one "
-                    f"service: {self.bootstrap_samples} bootstrap samples of whole deployments. Differences: the "
-                    "square-and-add method of Newcombe. Frequency ratio: Poisson, widened by the scatter of "
-                    "the weeks"
-                ),
-            ),
-            (
-                "Level",
-                (
-                    "answer of DORA's Quick Check (1 slowest, 6 fastest; dora.dev, CC-BY-4.0); shown as one level "
-                    "only when the whole interval stays in it"
-                ),
-            ),
-            (
-                "Trend",
-                (
-                    f"an arrow needs {self.minimum_weeks} complete weeks in each window and an interval without "
-                    "'no change'; anything else is no clear change"
-                ),
-            ),
-            (
-                "Change of pace",
-                (
-                    "a week from which on the weekly deployments differ: PELT on their logarithms, with at least "
-                    f"{self.minimum_weeks} complete weeks before and after"
-                ),
-            ),
-        )
+    @property
+    def unusable(self) -> str:
+        """What no report can use about the chosen options, or ""."""
+        if Failure.ATTEMPT in self.failures:
+            return "failures: an attempt that did not succeed never was a deployment"
+        return ""
+
+
+OPTIONS = {
+    "lead_time_start": "lead_time_start",
+    "bots": "bots",
+    "freezes": "freezes",
+    "coalesce": "coalesce_s",
+    "failures": "failures",
+    "revert_window": "revert_window_s",
+    "health_window": "health_window_s",
+    "attribution_window": "attribution_window_s",
+    "hotfix_words": "hotfix_words",
+    "minimum_failures": "minimum_failures",
+    "minimum_weeks": "minimum_weeks",
+}
+"""The options of a report's own definition, by the name that people write."""
+
+
+def read_definition(pairs: Sequence[str]) -> DoraDefinition:
+    """A definition from ``option=value`` texts; options that are not named keep their defaults.
+
+    Durations are written like 24h, choices in the words of this module, several ones with + between.
+
+    Raises:
+        UsageError: An option or value that there is not.
+
+    >>> read_definition(["attribution_window=48h", "failures=rollback+incident"]).attribution_window_s
+    172800
+    """
+    chosen: dict[str, object] = {}
+    usual = DoraDefinition()
+    for pair in pairs:
+        option, sign, text = (part.strip() for part in pair.partition("="))
+        if not sign or option not in OPTIONS:
+            raise UsageError(
+                f"definition: {pair!r} is no option", hint=f"There are {', '.join(OPTIONS)}."
+            )
+        name = OPTIONS[option]
+        try:
+            chosen[name] = _read(getattr(usual, name), name, text)
+        except ValueError as error:
+            raise UsageError(f"definition: {option}: {error}") from error
+    found = replace(usual, **chosen)  # type: ignore[arg-type]  # each of the type of its default
+    if found.unusable:
+        raise UsageError(f"definition: {found.unusable}")
+    return found
+
+
+def _read(usual: object, name: str, text: str) -> object:
+    if isinstance(usual, StrEnum):
+        return _member(type(usual), text)
+    if isinstance(usual, tuple):
+        parts = [part.strip() for part in text.split("+") if part.strip()]
+        if name == "failures":
+            return tuple(
+                cause for cause in Failure if cause in {_member(Failure, p) for p in parts}
+            )
+        return tuple(part.lower() for part in parts)
+    if name.endswith("_s"):
+        found = timedelta(0) if text == "0" else parse_duration(text)
+        return int(found.total_seconds())
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _member(kind: type[StrEnum], text: str) -> StrEnum:
+    found = {member.value: member for member in kind}
+    if text not in found:
+        raise ValueError(f"{text!r} is none of {', '.join(found)}")
+    return found[text]
+
+
+def differences(definition: DoraDefinition) -> tuple[tuple[str, str], ...]:
+    """What differs from the default, as (option, value)."""
+    usual = DoraDefinition()
+    return tuple(
+        (field.name, str(getattr(definition, field.name)))
+        for field in fields(definition)
+        if getattr(definition, field.name) != getattr(usual, field.name)
+    )

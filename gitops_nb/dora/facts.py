@@ -1,38 +1,25 @@
-"""Facts: what happened, as tables of int64 UTC epoch seconds, in Parquet below the run directory.
-
-``events.parquet``, one row per (service, environment, commit) that named a version, in the order of history:
-
-    service, environment, version, sha    string; version is "" when the file was removed
-    finished_s     int64   commit time
-    position       int64   place in the history, from 0: decides between equal times
-    kind           string  deployment | resync | seed | removed
-    previous       string  version before it in that environment, "" when none is known
-    is_first       bool    the version was never in that environment before
-    is_censored    bool    nobody knows when it really arrived: the history begins with it
-    is_comparable  bool    the version has a number, so newer and older can be told
-    is_rollback    bool    goes back below the newest version, directly from it
-
-``incidents.parquet``: id, service, environment (string), started_s (int64), resolved_s (int64, null: open),
-severity (string). ``exclusions.parquet``: reason, left_out_of, service, environment, version, sha, detail
-(string), finished_s (int64): every row that was seen and does not count, with its one reason. No table
-holds a person's name.
-"""
+"""What collectors say, and the deployments that follow from it: resyncs, seeds, removals and rollbacks told apart."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 
-FOLDER = Path("evidence") / "dora"
-KINDS = ("deployment", "resync", "seed", "removed")
+from gitops_nb.dora.fact_tables import DEPLOYMENT, EXCLUSION, INCIDENT, complete, frame
 
+FOLDER = Path("evidence") / "dora"
+CONFIGURATION = "configuration history"
+"""Where deployments come from that a commit of a configuration repository made."""
+
+Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+Booleans = np.ndarray[tuple[int], np.dtype[np.bool_]]
 _NUMBERED = re.compile(r"v(\d{1,9})|v?(\d{1,9}(?:\.\d{1,9}){1,3})")
 
 
@@ -75,25 +62,6 @@ class Exclusion:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The three tables as frames; columns and types as in the module's docstring."""
-
-    events: pd.DataFrame
-    incidents: pd.DataFrame | None
-    exclusions: pd.DataFrame
-
-
-@dataclass(slots=True)
-class _Stage:
-    """What is known about one (service, environment) while its history is read."""
-
-    previous: str = ""
-    seen: dict[str, int] = field(default_factory=dict)
-    highest: tuple[int, ...] | None = None
-    has_history: bool = False
-
-
 def version_number(version: str) -> tuple[int, ...] | None:
     """The number of a version, for ordering; None when it has none (a commit id, a branch).
 
@@ -108,168 +76,162 @@ def version_number(version: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in (match[1] or match[2]).split("."))
 
 
-def classify(events: Iterable[Event], *, censor_first: bool) -> pd.DataFrame:
-    """Tells deployments from resyncs, seeds and removals, and marks rollbacks.
+def deployments_of(events: pd.DataFrame, *, censor_first: bool) -> pd.DataFrame:
+    """The deployments that events make, one row each, in the order of their positions.
+
+    A version below the newest that ran, directly after that newest, is a rollback; versions with a number are
+    ordered by it, of others only a return to one that ran before is seen.
 
     Args:
-        events: In the order of history.
+        events: Columns of ``Event``; ``position`` gives the order of history.
         censor_first: True when the source begins somewhere in time (an export): the first version of each
             service and environment may have been there before.
-
-    Returns:
-        The table of events.
     """
-    stages: dict[tuple[str, str], _Stage] = {}
-    table = []
-    for event in events:
-        stage = stages.setdefault((event.service, event.environment), _Stage())
-        kind = _kind(event, stage)
-        number = version_number(event.version)
-        is_first = kind != "removed" and event.version not in stage.seen
-        table.append(
-            (
-                event.service,
-                event.environment,
-                event.version,
-                event.sha,
-                event.finished_s,
-                event.position,
-                kind,
-                stage.previous,
-                is_first,
-                event.is_seed or (censor_first and not stage.has_history),
-                number is not None,
-                kind == "deployment" and _is_rollback(event.version, number, stage),
-            )
-        )
-        _remember(event, number, stage)
-    columns = (
-        "service environment version sha finished_s position kind previous is_first is_censored "
-        "is_comparable is_rollback"
+    if events.empty:
+        return frame(DEPLOYMENT, ())
+    places = _places(events)
+    order = np.lexsort((events["position"].to_numpy(), places))
+    place = places[order]
+    codes, versions = pd.factorize(events["version"])
+    version = codes[order]
+    is_removed = (events["version"] == "").to_numpy()[order]
+    is_seed = events["is_seed"].to_numpy(dtype=bool)[order]
+    begins = np.r_[True, place[1:] != place[:-1]]
+    before = np.where(begins, -1, np.r_[-1, version[:-1]])
+    # After a removal nothing ran.
+    before = np.where(np.r_[False, is_removed[:-1]], -1, before)
+    resync = (before == version) & ~is_removed & ~is_seed
+    numbers = _ranks(versions)
+    line = _Line(place, begins, version, before, is_removed)
+    returns = line.below_newest(numbers) | line.to_one_before(numbers)
+    is_rollback = returns & (before >= 0) & ~is_removed & ~is_seed & ~resync
+    trigger = np.select(
+        [is_removed, is_seed, resync, is_rollback],
+        ["removal", "promotion", "resync", "rollback"],
+        "promotion",
     )
-    frame = pd.DataFrame(table, columns=columns.split())
-    return frame.astype(
+    ordered = events.iloc[order]
+    ids = ordered["service"] + "/" + ordered["environment"] + "@" + ordered["sha"].str[:12]
+    table = pd.DataFrame(
         {
-            **dict.fromkeys(
-                ("service", "environment", "version", "sha", "kind", "previous"), "str"
-            ),
-            **dict.fromkeys(("finished_s", "position"), "int64"),
-            **dict.fromkeys(("is_first", "is_censored", "is_comparable", "is_rollback"), "bool"),
+            "deployment_id": _distinct(ids),
+            "service": ordered["service"],
+            "environment": ordered["environment"],
+            "version": ordered["version"],
+            "revision": ordered["sha"],
+            "position": ordered["position"],
+            "started_s": ordered["finished_s"],
+            "finished_s": ordered["finished_s"],
+            "outcome": "succeeded",
+            "trigger": trigger,
+            "source": CONFIGURATION,
+            "is_seed": is_seed & ~is_removed,
+            "is_censored": is_seed | (begins & censor_first),
+            "is_comparable": numbers[version] >= 0,
         }
     )
+    return complete(DEPLOYMENT, table).sort_values("position", kind="stable", ignore_index=True)
 
 
-def ledger(events: pd.DataFrame, exclusions: Iterable[Exclusion]) -> pd.DataFrame:
-    """All rows that do not count as deployments: those of the collectors, then resyncs, seeds, removals."""
-    reasons = {
-        "resync": "same version again (resync)",
-        "seed": "there when the history begins (seed)",
-        "removed": "service removed from the environment",
-    }
-    frame = exclusion_frame(exclusions)
-    rest = events[events["kind"] != "deployment"]
-    more = rest[["service", "environment", "version", "sha", "finished_s"]].assign(
-        reason=rest["kind"].map(reasons).astype("str"), left_out_of="deployments", detail=""
-    )
-    joined = pd.concat([frame, more[list(frame.columns)]], ignore_index=True)
-    return joined.astype(frame.dtypes.to_dict())
+def _places(events: pd.DataFrame) -> Integers:
+    """A number for each pair of service and environment."""
+    services, _ = pd.factorize(events["service"])
+    environments, names = pd.factorize(events["environment"])
+    return services.astype("int64") * len(names) + environments
 
 
-def incident_frame(incidents: Iterable[Incident]) -> pd.DataFrame:
+def _ranks(versions: Iterable[str]) -> Integers:
+    """Each version's place among all that have a number, equal ones sharing one; -1 for those without."""
+    numbers = [version_number(version) for version in versions]
+    rank = {number: place for place, number in enumerate(sorted({n for n in numbers if n}))}
+    return np.array([rank[n] if n else -1 for n in numbers], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Rows ordered by place and history: version and the one before it (-1: none) as numbers."""
+
+    place: Integers
+    begins: Booleans
+    version: Integers
+    before: Integers
+    is_removed: Booleans
+
+    def below_newest(self, numbers: Integers) -> Booleans:
+        """Rows that go below the newest numbered version, directly from it."""
+        number = numbers[self.version]
+        span = int(numbers.max(initial=0)) + 2
+        # A running maximum that begins anew with each place, because places only grow.
+        running = np.maximum.accumulate(self.place * span + number + 1)
+        highest = np.where(self.begins, -1, np.r_[-1, running[:-1]] - self.place * span - 1)
+        came_from = np.where(self.before >= 0, numbers[self.before], -1)
+        found: Booleans = (number >= 0) & (number < highest) & (came_from == highest)
+        return found
+
+    def to_one_before(self, numbers: Integers) -> Booleans:
+        """Rows without a number that return to a version that ran, directly from the last that was new."""
+        codes, _ = pd.factorize(self.place * (len(numbers) + 1) + self.version)
+        is_new = ~pd.Series(codes).duplicated().to_numpy() & ~self.is_removed
+        ever = np.cumsum(is_new)
+        seen: Integers = ever - np.maximum.accumulate(np.where(self.begins, ever - is_new, 0))
+        first = np.zeros(codes.max() + 1, dtype=np.int64)
+        np.maximum.at(first, codes[is_new], seen[is_new])
+        from_newest = np.r_[0, first[codes][:-1]] == seen - is_new
+        found: Booleans = (numbers[self.version] < 0) & ~is_new & from_newest
+        return found
+
+
+def _distinct(ids: pd.Series[str]) -> pd.Series[str]:
+    """The same ids, those that come again with a number behind: a file may name a commit twice."""
+    again = ids.groupby(ids).cumcount()
+    return ids.where(again == 0, ids + "-" + (again + 1).astype("str"))
+
+
+def event_frame(events: Iterable[Event]) -> pd.DataFrame:
+    """The events as a table with their own columns."""
+    names = list(Event.__dataclass_fields__)
+    rows = [
+        (e.service, e.environment, e.version, e.sha, e.finished_s, e.position, e.is_seed)
+        for e in events
+    ]
+    types = dict.fromkeys(names[:4], "str") | dict.fromkeys(names[4:6], "int64")
+    return pd.DataFrame(rows, columns=names).astype({**types, "is_seed": "bool"})
+
+
+def incident_frame(incidents: Iterable[Incident], source: str = "file") -> pd.DataFrame:
     """The table of incidents, ordered by their start."""
-    columns = ["id", "service", "environment", "started_s", "resolved_s", "severity"]
-    frame = pd.DataFrame([asdict(incident) for incident in incidents], columns=columns).astype(
-        {
-            **dict.fromkeys(("id", "service", "environment", "severity"), "str"),
-            "started_s": "int64",
-            "resolved_s": "Int64",
-        }
-    )
-    return frame.sort_values(["started_s", "id"], ignore_index=True)
+    rows = [
+        {**asdict(incident), "incident_id": incident.id, "source": source} for incident in incidents
+    ]
+    return frame(INCIDENT, rows).sort_values(["started_s", "incident_id"], ignore_index=True)
 
 
-def write(facts: Facts, directory: Path) -> dict[str, str]:
-    """Writes the tables as Parquet below a run directory; returns SHA-256 by path relative to it."""
-    folder = directory / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = {"events": facts.events, "exclusions": facts.exclusions}
-    if facts.incidents is not None:
-        tables["incidents"] = facts.incidents
-    return {
-        (FOLDER / f"{name}.parquet").as_posix(): write_table(frame, folder / f"{name}.parquet")
-        for name, frame in tables.items()
-    }
+def exclusion_frame(exclusions: Iterable[Exclusion]) -> pd.DataFrame:
+    """The table of exclusions."""
+    return frame(EXCLUSION, (asdict(exclusion) for exclusion in exclusions))
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> str:
+def write_table(table: pd.DataFrame, path: Path) -> str:
     """Writes one table as Parquet, whole or not at all; returns the file's SHA-256."""
     part = path.with_suffix(".part")
     with duckdb.connect() as connection:
-        connection.register("frame", frame)
-        connection.table("frame").write_parquet(str(part), compression="zstd")
+        connection.register("facts", table)
+        connection.table("facts").write_parquet(str(part), compression="zstd")
     digest = sha256(part)
     part.replace(path)
     return digest
 
 
-def read(directory: Path, *, has_incidents: bool) -> Facts:
-    """Reads the tables that ``write`` wrote."""
-    incidents = None
-    if has_incidents:
-        incidents = read_table(directory, "incidents").astype({"resolved_s": "Int64"})
-    return Facts(read_table(directory, "events"), incidents, read_table(directory, "exclusions"))
-
-
 def read_table(directory: Path, name: str) -> pd.DataFrame:
     """Reads one table of a run directory by its name."""
     with duckdb.connect() as connection:
-        frame: pd.DataFrame = connection.read_parquet(
+        table: pd.DataFrame = connection.read_parquet(
             str(directory / FOLDER / f"{name}.parquet")
         ).df()
-        return frame
-
-
-def rows(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows of a table as named tuples; their types are those of the module's docstring."""
-    yield from frame.itertuples(index=False)
+        return table
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _kind(event: Event, stage: _Stage) -> str:
-    if not event.version:
-        return "removed"
-    if event.is_seed:
-        return "seed"
-    return "resync" if event.version == stage.previous else "deployment"
-
-
-def _is_rollback(version: str, number: tuple[int, ...] | None, stage: _Stage) -> bool:
-    """Below the newest, directly from the newest; by number if it has one, else by first appearance."""
-    if not stage.previous:
-        return False
-    if number is not None:
-        came_from = version_number(stage.previous)
-        return stage.highest is not None and number < stage.highest and came_from == stage.highest
-    return version in stage.seen and stage.seen[stage.previous] == len(stage.seen) - 1
-
-
-def _remember(event: Event, number: tuple[int, ...] | None, stage: _Stage) -> None:
-    stage.previous = event.version
-    stage.has_history = True
-    if event.version:
-        stage.seen.setdefault(event.version, len(stage.seen))
-    if number is not None and (stage.highest is None or number > stage.highest):
-        stage.highest = number
-
-
-def exclusion_frame(exclusions: Iterable[Exclusion]) -> pd.DataFrame:
-    """The table of exclusions."""
-    names = [*Exclusion.__dataclass_fields__]
-    frame = pd.DataFrame([asdict(e) for e in exclusions], columns=names)
-    types = {name: "int64" if name == "finished_s" else "str" for name in names}
-    return frame.astype(types)

@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-import pandas as pd
-
 from gitops_nb.dora import (
     changepoints,
-    fact_tables,
-    facts,
+    expressions,
     findings,
-    history,
-    ladder,
     metrics,
+    numbers,
+    steps,
     tables,
     tallies,
     whatif,
     windows,
 )
-from gitops_nb.dora.facts import Facts
+from gitops_nb.dora.definition import WEEK_S, Included, Start
+from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.expressions import Question
+from gitops_nb.dora.facts import FOLDER
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
-from gitops_nb.dora.results import Measured
+from gitops_nb.dora.results import Freeze, Measured
 from gitops_nb.dora.windows import Window
 from gitops_nb.errors import UsageError
 
@@ -37,60 +37,82 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
     if not request.definition.is_for_reports:
         raise UsageError(
             f"definition {request.definition.hash[:12]} is for comparing and not for a report's own numbers",
-            hint="Change only its windows and minimums.",
+            hint="Change only the options that `definition` takes.",
         )
-    zone = ZoneInfo(request.time_zone)
-    collected = _select(
-        facts.read(request.workdir, has_incidents=state.incidents is not None), request
-    )
-    found = history.read_history(
-        collected,
+    with DuckEngine.over(request.workdir / FOLDER) as engine:
+        return _measure(engine, request, state)
+
+
+def question_of(request: DoraRequest, state: DoraState, *, is_native: bool) -> Question:
+    """What is asked of the facts. Where no application's commits are known, a version stands for the change."""
+    definition = request.definition
+    if not state.commits:
+        definition = replace(definition, lead_time_start=Start.FIRST_ENVIRONMENT)
+    return Question(
         environment=request.environment,
-        first_environments=request.first_environments,
         until_s=state.until_s,
-        definition=request.definition,
+        definition=definition,
+        first_environments=request.first_environments,
+        has_commits=state.commits > 0,
+        freezes=()
+        if definition.freezes is Included.COUNTED
+        else tuple(Window(f.start_s, f.end_s) for f in request.freezes),
+        is_native=is_native,
     )
-    scope = _scope(request, state, found, zone)
-    weeks = tallies.weekly(found, scope, until_s=state.until_s)
-    services = tallies.services(found, scope, weeks)
-    ledger = tables.ledger(collected, found, scope)
+
+
+def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Measured:
+    zone = ZoneInfo(request.time_zone)
+    question = question_of(request, state, is_native=engine.is_native)
+    scope = _scope(engine, request, state, question, zone)
+    known = numbers.ask(engine, question, scope.periods, scope.shown, zone)
+    weeks = tallies.weekly(known, scope)
+    services = tallies.services(known, scope, weeks)
+    ledger = tables.ledger(engine, question, scope.window)
     measured = Measured(
         environment=request.environment,
-        first_environment=" or ".join(request.first_environments),
+        first_environment=scope.first_environment,
         window=scope.window,
         before=scope.before,
         complete_weeks=windows.complete_weeks(scope.window, zone=zone),
         time_zone=request.time_zone,
-        definition=request.definition.hash,
+        definition=question.definition.hash,
+        options=question.definition,
         metrics=(
-            metrics.frequency(found, scope),
-            metrics.lead_time(found, scope),
-            metrics.fail_rate(found, scope),
-            metrics.recovery(found, scope),
-            metrics.rework(found, scope),
+            metrics.frequency(known, scope),
+            metrics.lead_time(known, scope),
+            metrics.fail_rate(known, scope),
+            metrics.recovery(known, scope),
+            metrics.rework(known, scope),
         ),
-        rollbacks=metrics.rollbacks(found, scope),
+        rollbacks=metrics.rollbacks(known, scope),
         sync=state.sync,
         weeks=weeks,
         services=sum(service.deployments > 0 for service in services),
-        seen=tables.count_seen(collected, scope),
+        seen=numbers.count(engine, numbers.seen(question, scope.window)),
         excluded=tables.summary(ledger),
         files=tables.write(services, ledger, request.workdir),
         is_last=request.is_last,
-        stages=ladder.ladder(
-            collected, request.promotions, window=scope.window, before=scope.before
+        stages=steps.promotions(
+            engine, request.promotions, scope.periods, is_native=engine.is_native
+        ),
+        split=steps.split(engine, question, scope.periods),
+        sync_weeks=steps.sync_weeks(engine, question, scope.shown, zone=zone),
+        freezes=tuple(
+            Freeze(freeze.name, freeze.start_s, freeze.end_s)
+            for freeze in request.freezes
+            if freeze.start_s < scope.shown.end_s and scope.shown.start_s < freeze.end_s
         ),
         shifts=changepoints.shifts(
             [(week.start_s, week.deployments) for week in weeks if week.period != "partial"],
-            minimum_weeks=request.definition.minimum_weeks,
+            minimum_weeks=question.definition.minimum_weeks,
             worth=findings.MUCH,
         ),
+    )
+    measured = replace(
+        measured,
         compared=whatif.compare(
-            fact_tables.from_versions(collected, first_environments=request.first_environments),
-            scope.window,
-            environment=request.environment,
-            zone=zone,
-            until_s=state.until_s,
+            engine, question, measured, zone=zone, has_incidents=state.incidents is not None
         ),
     )
     return replace(
@@ -104,42 +126,37 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
     )
 
 
-def _select(collected: Facts, request: DoraRequest) -> Facts:
-    if not request.services:
-        return collected
-
-    def mine(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["service"].isin(request.services)]
-
-    return Facts(
-        mine(collected.events),
-        None if collected.incidents is None else mine(collected.incidents),
-        mine(collected.exclusions),
-    )
-
-
 def _scope(
-    request: DoraRequest, state: DoraState, found: history.History, zone: ZoneInfo
+    engine: DuckEngine,
+    request: DoraRequest,
+    state: DoraState,
+    question: Question,
+    zone: ZoneInfo,
 ) -> metrics.Scope:
     """Clips the windows to what is known, and says why a trend cannot be told."""
     end_s = max(request.window.start_s, min(request.window.end_s, state.until_s + 1))
     window = Window(request.window.start_s, end_s)
-    begins_s = min((span.first_s for span in found.spans.values()), default=window.start_s)
+    here = expressions.spans(request.environment)
+    ((begins_s,),) = engine.rows(here.agg(begins_s=here.first_s.min()))
     before = request.before
-    if before is not None and begins_s > before.start_s:
+    if before is not None and begins_s is not None and begins_s > before.start_s:
         # Rates are per week, so a shorter earlier window compares as well; its weeks have to be whole.
         monday = windows.week_borders(begins_s, begins_s + 1, zone=zone)[1]
         before = Window(min(monday, before.end_s), before.end_s)
     least = request.definition.minimum_weeks
     counts = [windows.complete_weeks(w, zone=zone) for w in (window, before or window)]
     no_trend = f"a trend needs {least} complete weeks in each window" if min(counts) < least else ""
+    shown_end_s = max(window.end_s, min(state.until_s, window.end_s + WEEK_S))
     return metrics.Scope(
         environment=request.environment,
         window=window,
         before=before,
         zone=zone,
-        definition=request.definition,
+        definition=question.definition,
         no_trend=no_trend,
         has_incidents=state.incidents is not None,
         is_last=request.is_last,
+        shown=Window(before.start_s if before else window.start_s, shown_end_s),
+        first_environment=" or ".join(request.first_environments),
+        freezes=question.freezes,
     )

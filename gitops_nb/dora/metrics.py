@@ -1,20 +1,18 @@
-"""The metrics: deployment frequency, change lead time, change fail rate, recovery time, rollbacks.
+"""The metrics: deployment frequency, change lead time, change fail rate, recovery time, rework, rollbacks.
 
-All functions are pure and work on a ``History``; each number comes with its interval, n and exclusions.
+All functions are pure and work on ``Numbers``; each number comes with its interval, n and exclusions.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import levels, statistics, windows
-from gitops_nb.dora.definition import WEEK_S, DoraDefinition
-from gitops_nb.dora.history import Deployment, History, Span, count_missing
+from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Start
+from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Leads, Numbers, Recoveries, Span
 from gitops_nb.dora.results import Change, Metric
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
@@ -29,7 +27,8 @@ class Scope:
 
     ``window`` and ``before`` are clipped to what is known. ``no_trend`` says why no change is judged, ""
     when it may be. ``has_incidents`` is False without an incidents file. ``is_last`` is True when nothing is
-    promoted further, so that the Quick Check's words about production apply.
+    promoted further, so that the Quick Check's words about production apply. ``shown`` is what the charts
+    over time show. ``freezes`` are left out of the time that frequency is about.
     """
 
     environment: str
@@ -40,27 +39,29 @@ class Scope:
     no_trend: str
     has_incidents: bool
     is_last: bool
+    shown: Window
+    first_environment: str = ""
+    freezes: tuple[Window, ...] = ()
+
+    @property
+    def periods(self) -> tuple[Window, ...]:
+        """The window, and the window before where there is one."""
+        return (self.window,) if self.before is None else (self.window, self.before)
 
 
-def frequency(history: History, scope: Scope) -> Metric:
+def frequency(numbers: Numbers, scope: Scope) -> Metric:
     """Deployments per service and week: the median service, and the change of all deployments.
 
     Source: DORA, "deployment frequency", dora.dev/guides/dora-metrics.
     """
-    now_rates, short = _rates(history, scope.window)
+    now_rates, short = _rates(numbers, scope, NOW)
     now = statistics.median(now_rates)
     before = change = None
     if scope.before is not None:
-        before = statistics.median(_rates(history, scope.before)[0])
-        change = _change(
-            "ratio",
-            statistics.rate_ratio(
-                _weekly(history, scope.window, scope.zone),
-                _weekly(history, scope.before, scope.zone),
-            ),
-            scope,
-        )
-    total = len(_inside(history, scope.window))
+        before = statistics.median(_rates(numbers, scope, BEFORE)[0])
+        ratio = statistics.rate_ratio(*(_weekly(numbers, scope, w) for w in scope.periods))
+        change = _change("ratio", ratio, scope)
+    total = sum(counts.deployments for counts in numbers.counts[NOW].values())
     return Metric(
         key="frequency",
         title="Deployment frequency",
@@ -80,89 +81,99 @@ def frequency(history: History, scope: Scope) -> Metric:
     )
 
 
-def lead_time(history: History, scope: Scope) -> Metric:
-    """Median time from a version's first environment to the target, per version.
+def lead_time(numbers: Numbers, scope: Scope) -> Metric:
+    """Median time from the definition's start of a change to its arrival.
 
-    Source: DORA, "change lead time", dora.dev/guides/dora-metrics; the start is ours and named in the definition.
+    Source: DORA, "change lead time", dora.dev/guides/dora-metrics; the start is named in the definition.
     """
-    rows = _inside(history, scope.window)
-    values = [row.lead_s for row in rows if row.lead_s is not None]
-    now = statistics.median(values)
+    now = numbers.leads[NOW].median
     before = change = None
     if scope.before is not None:
-        earlier = _inside(history, scope.before)
-        before = statistics.median([row.lead_s for row in earlier if row.lead_s is not None])
-        change = _change(
-            "difference",
-            statistics.difference(now, before),
-            scope,
-            stratified=_stratify(rows, earlier),
-        )
-    missing = count_missing(rows)
-    reason = "" if values else "no version has both times"
-    if not values and not rows:
+        before = numbers.leads[BEFORE].median
+        stratified = _stratify(numbers.leads[NOW], numbers.leads[BEFORE])
+        difference = statistics.difference(now, before)
+        change = _change("difference", difference, scope, stratified=stratified)
+    missing = dict(numbers.leads[NOW].missing)
+    deployed = any(counts.deployments for counts in numbers.counts[NOW].values())
+    by_version = scope.definition.lead_time_start is Start.FIRST_ENVIRONMENT
+    reason = "" if now.n else f"no {'version' if by_version else 'change'} has both times"
+    if not now.n and not deployed:
         reason = "no deployment in this window"
-    elif not values and len(missing) == 1:
+    elif not now.n and by_version and not scope.first_environment:
+        reason = f"versions enter the platform in {scope.environment}"
+    elif not now.n and len(missing) == 1:
         reason = next(iter(missing))
     return Metric(
         key="lead_time",
         title="Change lead time",
-        question=f"From a version's first environment to {scope.environment}.",
+        question=_lead_question(scope),
         unit="s",
         now=now,
         before=before,
         change=change,
         level=_level(levels.duration_level, now, scope),
-        counts={"versions": len(values), "left out": sum(missing.values())},
-        excluded=dict(missing.most_common()),
+        counts={
+            "versions" if by_version else "changes": now.n,
+            "left out": sum(missing.values()),
+        },
+        excluded=missing,
         missing=reason,
     )
 
 
-def fail_rate(history: History, scope: Scope) -> Metric:
+def _lead_question(scope: Scope) -> str:
+    start = {
+        Start.AUTHORED: "writing a change",
+        Start.COMMITTED: "committing a change",
+        Start.OPENED: "opening its pull request",
+        Start.MERGED: "merging a change",
+        Start.FIRST_ENVIRONMENT: "a version's first environment",
+    }[scope.definition.lead_time_start]
+    return f"From {start} to {scope.environment}."
+
+
+def fail_rate(numbers: Numbers, scope: Scope) -> Metric:
     """Share of deployments that were rolled back or led to an incident.
 
     Source: DORA, "change fail rate", dora.dev/guides/dora-metrics.
     """
-    now, failed, rows = _failed_share(history, scope.window)
+    failed, deployments = _totals(numbers, NOW, "failed")
+    now = statistics.wilson(failed, deployments)
     before = change = None
     if scope.before is not None and scope.has_incidents:
-        before = _failed_share(history, scope.before)[0]
+        before = statistics.wilson(*_totals(numbers, BEFORE, "failed"))
         change = _change("difference", statistics.difference(now, before), scope)
-    reason = "" if rows else "no deployment in this window"
+    reason = "" if deployments else "no deployment in this window"
     if not scope.has_incidents:
         reason = "no incidents file was given, and without one nobody knows what failed"
-    causes = Counter(row.failed_by for row in rows if row.failed_by)
     return Metric(
         key="fail_rate",
         title="Change fail rate",
-        question="Deployments rolled back, or followed by an incident.",
+        question="Deployments that failed: rolled back, or followed by an incident.",
         unit="ratio",
         now=now if scope.has_incidents else Estimate(),
         before=before,
         change=change,
         level=levels.Level(answer="no level: the Quick Check asks for a percentage"),
-        counts={"failed": failed, "deployments": len(rows), **causes}
+        counts={"failed": failed, "deployments": deployments, **numbers.failed_by[NOW]}
         if scope.has_incidents
         else {},
         missing=reason,
     )
 
 
-def rework(history: History, scope: Scope) -> Metric:
+def rework(numbers: Numbers, scope: Scope) -> Metric:
     """Share of deployments that nobody planned: rollbacks, hotfixes, and fixes while an incident lasts.
 
     Source: DORA, "deployment rework rate" (since 2024), dora.dev/guides/dora-metrics.
     """
-    rows = _inside(history, scope.window)
-    causes = Counter(row.rework_by for row in rows if row.rework_by)
-    now = statistics.wilson(causes.total(), len(rows))
+    unplanned, deployments = _totals(numbers, NOW, "unplanned")
+    now = statistics.wilson(unplanned, deployments)
     before = change = None
     if scope.before is not None and scope.has_incidents:
-        earlier = _inside(history, scope.before)
-        before = statistics.wilson(sum(bool(row.rework_by) for row in earlier), len(earlier))
+        before = statistics.wilson(*_totals(numbers, BEFORE, "unplanned"))
         change = _change("difference", statistics.difference(now, before), scope)
-    reason = "" if rows else "no deployment in this window"
+    reason = "" if deployments else "no deployment in this window"
     if not scope.has_incidents:
         reason = "no incidents file was given, and without one nobody knows what was a fix"
     return Metric(
@@ -174,23 +185,28 @@ def rework(history: History, scope: Scope) -> Metric:
         before=before,
         change=change,
         level=levels.Level(answer="no level: the Quick Check asks for a percentage"),
-        counts={"unplanned": causes.total(), "deployments": len(rows), **causes}
+        counts={
+            "unplanned": unplanned,
+            "deployments": deployments,
+            **numbers.rework_by[NOW],
+        }
         if scope.has_incidents
         else {},
         missing=reason,
     )
 
 
-def recovery(history: History, scope: Scope) -> Metric:
+def recovery(numbers: Numbers, scope: Scope) -> Metric:
     """Median time from a failed deployment to the next good one or the end of its incident.
 
     Source: DORA, "failed deployment recovery time" (since 2023 in place of MTTR), dora.dev/guides/dora-metrics.
     """
-    now, still_open = recovery_of(_inside(history, scope.window))
+    failures = _everywhere(numbers, NOW)
+    now, still_open = recovery_of(failures), len(failures.lasting)
     before = change = None
     least = scope.definition.minimum_failures
     if scope.before is not None and scope.has_incidents:
-        before, _ = recovery_of(_inside(history, scope.before))
+        before = recovery_of(_everywhere(numbers, BEFORE))
         before = before if before.n >= least else Estimate(n=before.n)
         if now.n >= least:
             change = _change("difference", statistics.difference(now, before), scope)
@@ -218,39 +234,40 @@ def recovery(history: History, scope: Scope) -> Metric:
     )
 
 
-def rollbacks(history: History, scope: Scope) -> Metric:
-    """Share of deployments that were rolled back; shown apart, because history alone tells it."""
-    rows = _inside(history, scope.window)
-    count = sum(row.is_rollback for row in rows)
+def rollbacks(numbers: Numbers, scope: Scope) -> Metric:
+    """Share of deployments that went back; shown apart, because history alone tells it."""
+    count, deployments = _totals(numbers, NOW, "rollbacks")
+    now = statistics.wilson(count, deployments)
     before = change = None
     if scope.before is not None:
-        earlier = _inside(history, scope.before)
-        before = statistics.wilson(sum(row.is_rollback for row in earlier), len(earlier))
-        change = _change(
-            "difference", statistics.difference(statistics.wilson(count, len(rows)), before), scope
-        )
+        before = statistics.wilson(*_totals(numbers, BEFORE, "rollbacks"))
+        change = _change("difference", statistics.difference(now, before), scope)
     return Metric(
         key="rollbacks",
         title="Rollbacks",
         question="Deployments that went back from the newest version.",
         unit="ratio",
-        now=statistics.wilson(count, len(rows)),
+        now=now,
         before=before,
         change=change,
         level=levels.Level(answer="no level: not a DORA metric"),
         counts={
             "rollbacks": count,
-            "deployments": len(rows),
-            "not comparable": sum(not row.is_comparable for row in rows),
+            "deployments": deployments,
+            "not comparable": _totals(numbers, NOW, "incomparable")[0],
         },
-        missing="" if rows else "no deployment in this window",
+        missing="" if deployments else "no deployment in this window",
     )
 
 
-def _inside(history: History, window: Window) -> list[Deployment]:
-    return [
-        row for rows in history.deployments.values() for row in rows if window.holds(row.finished_s)
-    ]
+def _totals(numbers: Numbers, period: int, name: str) -> tuple[int, int]:
+    """How many deployments of all services are such, and how many there are."""
+    counts = numbers.counts[period].values()
+    return sum(getattr(c, name) for c in counts), sum(c.deployments for c in counts)
+
+
+def _everywhere(numbers: Numbers, period: int) -> Recoveries:
+    return sum(numbers.recoveries[period].values(), Recoveries())
 
 
 def is_present(span: Span, window: Window) -> bool:
@@ -260,23 +277,25 @@ def is_present(span: Span, window: Window) -> bool:
     )
 
 
-def rate_of(rows: Sequence[Deployment], span: Span, window: Window) -> float | None:
+def rate_of(counts: Counts | None, span: Span, scope: Scope, window: Window) -> float | None:
     """Deployments per week while the service was there; None when that was under a week."""
     if not is_present(span, window):
         return None
     start = max(span.first_s, window.start_s)
     end = min(window.end_s, span.removed_s or window.end_s)
-    if end - start < WEEK_S:
+    frozen = sum(max(0, min(end, f.end_s) - max(start, f.start_s)) for f in scope.freezes)
+    if end - start - frozen < WEEK_S:
         return None
-    return sum(window.holds(row.finished_s) for row in rows) / ((end - start) / WEEK_S)
+    return (counts.deployments if counts else 0) / ((end - start - frozen) / WEEK_S)
 
 
-def _rates(history: History, window: Window) -> tuple[list[float], int]:
+def _rates(numbers: Numbers, scope: Scope, period: int) -> tuple[list[float], int]:
     """The rate of each service that was there for a week or longer, and how many were there shorter."""
+    window, counts = scope.periods[period], numbers.counts[period]
     rates = []
     short = 0
-    for name, span in history.spans.items():
-        rate = rate_of(history.deployments.get(name, ()), span, window)
+    for name, span in numbers.spans.items():
+        rate = rate_of(counts.get(name), span, scope, window)
         if rate is not None:
             rates.append(rate)
         elif is_present(span, window):
@@ -284,52 +303,37 @@ def _rates(history: History, window: Window) -> tuple[list[float], int]:
     return rates, short
 
 
-def _weekly(history: History, window: Window, zone: ZoneInfo) -> list[int]:
-    """Deployments of all services in each complete week of the window."""
-    borders = windows.week_borders(window.start_s, window.end_s, zone=zone)
-    counts: Counter[int] = Counter(
-        bisect_right(borders, row.finished_s) - 1 for row in _inside(history, window)
-    )
+def _weekly(numbers: Numbers, scope: Scope, window: Window) -> list[int]:
+    """Deployments of all services in each complete week of the window; weeks with a freeze that is left out are not."""
+    totals: dict[int, int] = {}
+    for (_, week), found in numbers.weeks.items():
+        totals[week] = totals.get(week, 0) + found.deployments
+    borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
     return [
-        counts[index]
+        totals.get(index, 0)
         for index, (a, b) in enumerate(itertools.pairwise(borders))
-        if window.start_s <= a and b <= window.end_s
+        if window.start_s <= a
+        and b <= window.end_s
+        and not any(f.start_s < b and a < f.end_s for f in scope.freezes)
     ]
 
 
-def _failed_share(history: History, window: Window) -> tuple[Estimate, int, list[Deployment]]:
-    rows = _inside(history, window)
-    failed = sum(bool(row.failed_by) for row in rows)
-    return statistics.wilson(failed, len(rows)), failed, rows
+def recovery_of(failures: Recoveries) -> Estimate:
+    """Kaplan-Meier median of the recovery times."""
+    return statistics.kaplan_meier_median(failures.ended, failures.lasting)
 
 
-def recovery_of(rows: Sequence[Deployment]) -> tuple[Estimate, int]:
-    """Kaplan-Meier median of the recovery times, and how many failures are still open."""
-    failed = [row for row in rows if row.recovery_s is not None]
-    ended = [row.recovery_s for row in failed if not row.is_open and row.recovery_s is not None]
-    lasting = [row.recovery_s for row in failed if row.is_open and row.recovery_s is not None]
-    return statistics.kaplan_meier_median(ended, lasting), len(lasting)
-
-
-def _stratify(now: Sequence[Deployment], earlier: Sequence[Deployment]) -> tuple[int, int]:
+def _stratify(now: Leads, earlier: Leads) -> tuple[int, int]:
     """How many services' own medians went down and up, of those with enough values in both windows."""
-    middles = [_middles(rows) for rows in (now, earlier)]
+    middles = [_middles(leads) for leads in (now, earlier)]
     both = middles[0].keys() & middles[1].keys()
     down = sum(middles[0][name] < middles[1][name] for name in both)
     up = sum(middles[0][name] > middles[1][name] for name in both)
     return down, up
 
 
-def _middles(rows: Sequence[Deployment]) -> Mapping[str, float]:
-    values: dict[str, list[int]] = {}
-    for row in rows:
-        if row.lead_s is not None:
-            values.setdefault(row.service, []).append(row.lead_s)
-    return {
-        name: statistics.quantile(leads, 0.5) or 0.0
-        for name, leads in values.items()
-        if len(leads) >= MINIMUM_STRATUM
-    }
+def _middles(leads: Leads) -> Mapping[str, float]:
+    return {name: middle for name, (n, middle) in leads.services.items() if n >= MINIMUM_STRATUM}
 
 
 def _change(

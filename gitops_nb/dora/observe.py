@@ -1,16 +1,20 @@
-"""observe: collects deployments, incidents and sync status; every input is checked before a byte is written."""
+"""observe: brings facts into the run directory, from their sources or from the store; every input is checked first."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gitops_nb.dora import cards, collect, facts, words
-from gitops_nb.dora.facts import Event, Exclusion, Facts
+import pandas as pd
+
+from gitops_nb.dora import cards, collect, facts, stored, words
+from gitops_nb.dora.fact_tables import FactTables
+from gitops_nb.dora.facts import FOLDER, Exclusion
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import SyncStatus
+from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.ports import View
 
@@ -20,7 +24,8 @@ class DoraState:
     """What was collected, counted. ``files`` maps Parquet files below the run directory to SHA-256.
 
     ``sources`` maps where facts came from to the commit or the file's SHA-256. ``incidents`` is None without
-    an incidents file. ``until_s`` is the last moment up to which facts are known.
+    an incidents file. ``until_s`` is the last moment up to which facts are known, ``commits`` how many commits of
+    applications they hold.
     """
 
     events: int
@@ -32,6 +37,7 @@ class DoraState:
     excluded: Mapping[str, int]
     sources: Mapping[str, str]
     files: Mapping[str, str]
+    commits: int = 0
     sync: SyncStatus = field(default_factory=SyncStatus)
 
     @property
@@ -57,56 +63,109 @@ class DoraState:
 
 
 def observe(view: View, request: DoraRequest) -> DoraState:
-    """Collects deployments and incidents into Parquet facts, and asks Argo CD for its sync status.
+    """Brings deployments, incidents and commits into Parquet facts, and asks Argo CD for its sync status.
 
     Raises:
         UsageError: An input cannot be right; nothing was written.
     """
     sources: dict[str, str] = {}
-    if request.deployments is not None:
+    sync = SyncStatus(missing="deployments come from a file, so no cluster was asked")
+    if request.facts is not None:
+        tables, until_s = stored.select(FactStore(request.facts))
+        sources["facts"] = str(request.facts)
+        sync = _read_sync(view, request)
+    elif request.deployments is not None:
         events, left_out = collect.from_file(
             request.deployments, environments=request.environments, now_s=request.now_s
         )
+        tables = _tables(events, left_out, censor_first=True)
         sources[request.deployments.name] = f"sha256:{facts.sha256(request.deployments)}"
-        sync = SyncStatus(missing="deployments come from a file, so no cluster was asked")
-        until_s = max((event.finished_s for event in events), default=request.now_s)
+        until_s = int(events["finished_s"].max()) if len(events) else request.now_s
     else:
         events, left_out = _from_repositories(view, request, sources)
+        tables = _tables(events, left_out, censor_first=False)
         sync = _read_sync(view, request)
         until_s = request.now_s
-    incidents = None
     if request.incidents is not None:
         found = collect.incidents_from_file(
             request.incidents, environments=request.environments, now_s=request.now_s
         )
         sources[request.incidents.name] = f"sha256:{facts.sha256(request.incidents)}"
-        incidents = facts.incident_frame(found)
-        latest = (i.resolved_s or i.started_s for i in found)
-        until_s = max(until_s, *latest) if found else until_s
-    _check_services(request, events)
-    table = facts.classify(events, censor_first=request.deployments is not None)
-    collected = Facts(table, incidents, facts.ledger(table, left_out))
-    files = facts.write(collected, request.workdir)
-    deployed = table[table["kind"] == "deployment"]
-    counts = deployed.groupby("environment").size()
+        tables = replace(tables, incident=facts.incident_frame(found, request.incidents.name))
+        until_s = max([until_s, *(i.resolved_s or i.started_s for i in found)])
+    return _write(request, _select(request, tables), sources, sync, until_s)
+
+
+def _tables(events: pd.DataFrame, left_out: list[Exclusion], *, censor_first: bool) -> FactTables:
+    return FactTables.of(
+        deployment=facts.deployments_of(events, censor_first=censor_first),
+        exclusion=facts.exclusion_frame(left_out),
+    )
+
+
+def _write(
+    request: DoraRequest,
+    tables: FactTables,
+    sources: Mapping[str, str],
+    sync: SyncStatus,
+    until_s: int,
+) -> DoraState:
+    folder = request.workdir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        (FOLDER / f"{name}.parquet").as_posix(): facts.write_table(
+            table, folder / f"{name}.parquet"
+        )
+        for name, table in tables.frames().items()
+    }
+    deployment = tables.deployment
+    is_none = deployment["trigger"].isin(("removal", "resync", "heal")) | deployment["is_seed"]
+    reached = deployment[~is_none & (deployment["outcome"] != "failed")]
+    counts = reached.groupby("environment").size()
+    kinds = Counter(
+        deployment["trigger"][deployment["trigger"].isin(("removal", "resync", "heal"))]
+    )
+    kinds["seed"] = int(deployment["is_seed"].sum())
     return DoraState(
-        events=len(table),
+        events=len(deployment),
         deployments={name: int(counts.get(name, 0)) for name in request.environments},
-        services=int(table["service"].nunique()),
-        incidents=None if incidents is None else len(incidents),
-        first_s=int(table["finished_s"].min()) if len(table) else 0,
+        services=int(deployment["service"].nunique()),
+        incidents=None if tables.incident is None else len(tables.incident),
+        first_s=int(deployment["finished_s"].min()) if len(deployment) else 0,
         until_s=until_s,
-        excluded=dict(Counter(collected.exclusions["reason"])),
+        excluded={
+            **Counter(tables.exclusion["reason"]),
+            **{kind: count for kind, count in sorted(kinds.items()) if count},
+        },
         sources=sources,
         files=files,
+        commits=len(tables.change),
         sync=sync,
     )
 
 
+def _select(request: DoraRequest, tables: FactTables) -> FactTables:
+    """Only the services that were asked for, each of which has to be there."""
+    if not request.services:
+        return tables
+    known = set(tables.deployment["service"])
+    unknown = [name for name in request.services if name not in known]
+    if unknown:
+        raise UsageError(
+            f"services: nothing is known about {', '.join(unknown)}",
+            hint=f"There are {len(known)} services, such as {', '.join(sorted(known)[:5]) or 'none'}.",
+        )
+    chosen = {
+        name: table[table["service"].isin(request.services)]
+        for name, table in tables.frames().items()
+    }
+    return FactTables.of(**chosen)
+
+
 def _from_repositories(
     view: View, request: DoraRequest, sources: dict[str, str]
-) -> tuple[list[Event], list[Exclusion]]:
-    events: list[Event] = []
+) -> tuple[pd.DataFrame, list[Exclusion]]:
+    events: list[pd.DataFrame] = [facts.event_frame(())]
     left_out: list[Exclusion] = []
     owners: dict[tuple[str, str], str] = {}
     for source in request.sources:
@@ -119,17 +178,17 @@ def _from_repositories(
             environments=request.environments,
             now_s=request.now_s,
         )
-        for event in found:
-            place = f"{source.repository}:{source.path}"
-            owner = owners.setdefault((event.service, event.environment), place)
+        place = f"{source.repository}:{source.path}"
+        for service, environment in {(e.service, e.environment) for e in found}:
+            owner = owners.setdefault((service, environment), place)
             if owner != place:
                 raise UsageError(
-                    f"{event.service} in {event.environment} has its version in two places: {owner} and {place}",
+                    f"{service} in {environment} has its version in two places: {owner} and {place}",
                     hint="Let the paths in fleet.yaml's versions match different services.",
                 )
-        events += found
+        events.append(facts.event_frame(found))
         left_out += excluded
-    return events, left_out
+    return pd.concat(events, ignore_index=True), left_out
 
 
 def _read_sync(view: View, request: DoraRequest) -> SyncStatus:
@@ -166,13 +225,3 @@ def _read_sync(view: View, request: DoraRequest) -> SyncStatus:
         out_of_sync_names=tuple(out_of_sync),
         unhealthy_names=tuple(unhealthy),
     )
-
-
-def _check_services(request: DoraRequest, events: Sequence[Event]) -> None:
-    known = {event.service for event in events}
-    unknown = [name for name in request.services if name not in known]
-    if unknown:
-        raise UsageError(
-            f"services: nothing is known about {', '.join(unknown)}",
-            hint=f"There are {len(known)} services, such as {', '.join(sorted(known)[:5]) or 'none'}.",
-        )

@@ -1,29 +1,24 @@
-"""What a definition makes of the fact tables: four numbers, each with its n or the reason why there is none.
+"""What any definition makes of the facts: four numbers, each with its n or the reason why there is none.
 
-This is the plain reading of a ``DoraDefinition``, for the what-if table and for reproducing other tools; the
-report's own numbers, with intervals and levels, come from ``metrics``. A test holds the two together.
+For the what-if table and for reproducing other tools. The expressions are those of the report, whose own numbers come
+from ``metrics`` with intervals and levels.
 """
 
 from __future__ import annotations
 
-import math
 import statistics as plain
-from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import pandas as pd
+import ibis
 
-from gitops_nb.dora import statistics
+from gitops_nb.dora import judging, leading, statistics
 from gitops_nb.dora.definition import (
     DAY_S,
     WEEK_S,
     Aggregate,
-    Arrival,
     DoraDefinition,
     Failure,
     Frequency,
@@ -32,8 +27,18 @@ from gitops_nb.dora.definition import (
     Recovery,
     Start,
 )
-from gitops_nb.dora.fact_tables import FactTables
-from gitops_nb.dora.links import link_incidents
+from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.expressions import (
+    Question,
+    counted,
+    day_of,
+    inside,
+    quantiles,
+    spans,
+    unbound,
+    wants_attempts,
+)
+from gitops_nb.dora.numbers import count
 from gitops_nb.dora.windows import Window
 
 
@@ -58,118 +63,117 @@ class Reckoned:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One question: the tables, the definition and the place and time that it is asked about."""
+    """One question with the time and the engine that it is asked of."""
 
-    tables: FactTables
-    definition: DoraDefinition
-    environment: str
+    engine: DuckEngine
+    question: Question
     window: Window
     zone: ZoneInfo
-    until_s: int
+    has_incidents: bool
 
-    def deployments(self, *outcomes: str) -> list[Any]:
-        """Deployments that the definition counts, of the whole history, in order of time."""
-        frame = self.tables.deployment
-        wanted = (frame["environment"] == self.environment) & frame["outcome"].isin(outcomes)
-        if self.definition.resyncs == "left out":
-            wanted &= ~frame["trigger"].isin(("resync", "heal"))
-        if self.definition.seeds == "left out":
-            wanted &= ~frame["is_seed"]
-        chosen = frame[wanted].sort_values("finished_s", kind="stable")
-        return list(chosen.itertuples(index=False))
-
-    def incidents(self) -> list[Any]:
-        """Incidents of the environment, earliest first."""
-        frame = self.tables.incident
-        if frame is None:
-            return []
-        return list(frame[frame["environment"] == self.environment].itertuples(index=False))
+    @property
+    def definition(self) -> DoraDefinition:
+        return self.question.definition
 
 
 def reckon(
-    tables: FactTables,
-    definition: DoraDefinition,
+    engine: DuckEngine,
+    question: Question,
     window: Window,
     *,
-    environment: str,
     zone: ZoneInfo,
-    until_s: int,
+    has_incidents: bool,
 ) -> Reckoned:
-    """Applies a definition to the tables.
+    """Applies a question's definition, also one that no report should use.
 
     Args:
-        tables: The facts.
-        definition: Any definition, also one that no report should use.
+        engine: The facts.
+        question: The definition, the environment and until when facts are known; what is open is censored there.
         window: Half-open; applied to when deployments finish and incidents begin.
-        environment: The target.
         zone: In which days and weeks are told apart.
-        until_s: Until when facts are known; what is open is censored there.
+        has_incidents: False where nobody recorded any.
     """
-    case = _Case(tables, definition, environment, window, zone, until_s)
+    case = _Case(engine, question, window, zone, has_incidents)
     return Reckoned(_frequency(case), _lead_time(case), _fail_rate(case), _recovery(case))
 
 
 def _frequency(case: _Case) -> Number:
-    rows = case.deployments("succeeded", "degraded")
-    inside = [row for row in rows if case.window.holds(row.finished_s)]
+    rows = inside(counted(case.question), case.window)
+    n = count(case.engine, rows)
     days = case.window.seconds / DAY_S
     match case.definition.frequency:
         case Frequency.COUNT:
-            return Number(len(inside), len(inside))
+            return Number(n, n)
         case Frequency.PER_DAY:
-            return Number(len(inside) / days if days else None, len(inside))
+            return Number(n / days if days else None, n)
         case Frequency.DAYS_PER_WEEK:
-            return _days_per_week(case, inside)
+            return _days_per_week(case, n)
         case Frequency.PER_SERVICE_WEEK:
-            return _per_service_week(case, inside)
+            return _per_service_week(case, n)
 
 
-def _days_per_week(case: _Case, inside: Sequence[Any]) -> Number:
+def _days_per_week(case: _Case, n: int) -> Number:
     # Day 1 of the proleptic calendar is a Monday; Four Keys' weeks begin on Sunday.
     offset = 0 if case.definition.week == "from Sunday" else 1
-    days = {datetime.fromtimestamp(row.finished_s, case.zone).date() for row in inside}
-    per_week = Counter((day.toordinal() - offset) // 7 for day in days)
     first, last = (
-        datetime.fromtimestamp(moment_s, case.zone).date().toordinal() - offset
+        datetime.fromtimestamp(moment_s, case.zone).date().toordinal()
         for moment_s in (case.window.start_s, case.window.end_s)
     )
-    counts = [per_week[week] for week in range(-(-first // 7), last // 7)]
+    rows = inside(counted(case.question), case.window)
+    days = rows.select(day=day_of(rows.finished_s, case.window, zone=case.zone)).distinct()
+    per_week = Counter((first + day - offset) // 7 for (day,) in case.engine.rows(days))
+    weeks = range(-(-(first - offset) // 7), (last - offset) // 7)
+    counts = [per_week[week] for week in weeks]
     if not counts:
-        return Number(None, len(inside), "no complete week in this window")
-    return Number(plain.median(counts), len(inside))
+        return Number(None, n, "no complete week in this window")
+    return Number(plain.median(counts), n)
 
 
-def _per_service_week(case: _Case, inside: Sequence[Any]) -> Number:
-    frame = case.tables.deployment
-    here = frame[frame["environment"] == case.environment]
-    counts = Counter(row.service for row in inside)
+def _per_service_week(case: _Case, n: int) -> Number:
+    rows = inside(counted(case.question), case.window)
+    counts = dict(case.engine.rows(rows.group_by("service").agg(n=rows.count())))
     rates = []
-    for service, first_s in here.groupby("service")["finished_s"].min().items():
-        seconds = case.window.end_s - max(int(first_s), case.window.start_s)
+    for service, first_s, removed_s in case.engine.rows(spans(case.question.environment)):
+        end_s = min(case.window.end_s, removed_s or case.window.end_s)
+        seconds = end_s - max(int(first_s), case.window.start_s)
         if seconds >= WEEK_S:
-            rates.append(counts[str(service)] / (seconds / WEEK_S))
-    return Number(plain.median(rates) if rates else None, len(inside), _none(rates, "service"))
+            rates.append(counts.get(service, 0) / (seconds / WEEK_S))
+    return Number(
+        plain.median(rates) if rates else None, n, "" if rates else "no service in this window"
+    )
 
 
 def _lead_time(case: _Case) -> Number:
-    starts = _starts(case)
-    if not starts:
+    question = case.question
+    if leading.is_by_version(question) and case.definition.lead_time_start in (
+        Start.OPENED,
+        Start.MERGED,
+    ):
         return Number(None, 0, f"no times of {_told(case)} in these facts")
-    values: dict[int, list[float]] = defaultdict(list)
-    for finished_s, start_s in _arrivals(case, starts):
-        if case.window.holds(finished_s) and finished_s >= start_s:
-            day = datetime.fromtimestamp(finished_s, case.zone).toordinal() if _daily(case) else 0
-            values[day].append(_round_up(finished_s - start_s, case.definition.duration_step_s))
-    everything = [value for found in values.values() for value in found]
-    if not everything:
+    if leading.is_by_version(question) and not question.first_environments:
+        return Number(None, 0, f"no times of {_told(case)} in these facts")
+    begun = leading.starts(question)
+    if not count(case.engine, begun):
+        return Number(None, 0, f"no times of {_told(case)} in these facts")
+    rows = inside(leading.leads(question), case.window)
+    match case.definition.lead_time_aggregate:
+        case Aggregate.MEAN:
+            ((n, total),) = case.engine.rows(rows.agg(n=rows.count(), total=rows.lead_s.sum()))
+            found = [(total / n, n)] if n else []
+        case Aggregate.DAILY_MEDIAN:
+            rows = rows.mutate(day=day_of(rows.finished_s, case.window, zone=case.zone))
+            found = _medians(
+                case, quantiles(rows, "lead_s", ("day",), is_native=question.is_native)
+            )
+        case _:
+            found = _medians(case, quantiles(rows, "lead_s", (), is_native=question.is_native))
+    if not found:
         return Number(None, 0, "no change with both times in this window")
-    if _daily(case):
-        return Number(plain.median(plain.median(v) for v in values.values()), len(everything))
-    return Number(_aggregate(everything, case.definition.lead_time_aggregate), len(everything))
+    return Number(plain.median(value for value, _ in found), sum(n for _, n in found))
 
 
-def _daily(case: _Case) -> bool:
-    return case.definition.lead_time_aggregate is Aggregate.DAILY_MEDIAN
+def _medians(case: _Case, rows: ibis.Table) -> list[tuple[float, int]]:
+    return [(q2 / 4, n) for n, q2 in case.engine.rows(rows.select("n", "q2_x4")) if n]
 
 
 def _told(case: _Case) -> str:
@@ -177,83 +181,30 @@ def _told(case: _Case) -> str:
     return {Start.MERGED: "merges", Start.OPENED: "pull requests"}.get(start, "commits")
 
 
-def _starts(case: _Case) -> dict[tuple[str, str], int]:
-    """When each change of a service begins, by the definition's clock."""
-    start = case.definition.lead_time_start
-    if start is Start.FIRST_ENVIRONMENT and not case.tables.start:
-        frame = case.tables.deployment
-        first = frame[frame["environment"].isin(case.tables.first_environments)]
-        first = first.sort_values("finished_s").drop_duplicates(["service", "version"])
-        first = first[~first["is_seed"]]
-        keys = zip(first["service"], first["version"], strict=True)
-        return dict(zip(keys, (int(s) for s in first["finished_s"]), strict=True))
-    column = {
-        Start.AUTHORED: "authored_s",
-        Start.COMMITTED: "committed_s",
-        Start.OPENED: "opened_s",
-        Start.MERGED: "merged_s",
-        Start.FIRST_ENVIRONMENT: "authored_s",  # where a change is a version
-    }[start]
-    known = case.tables.change.dropna(subset=[column])
-    keys = zip(known["service"], known["sha"], strict=True)
-    return dict(zip(keys, (int(s) for s in known[column]), strict=True))
-
-
-def _arrivals(case: _Case, starts: Mapping[tuple[str, str], int]) -> Iterable[tuple[int, int]]:
-    """When each change arrived and when it began, by the definition's idea of arriving."""
-    rows = case.deployments("succeeded", "degraded")
-    if case.definition.lead_time_start is Start.FIRST_ENVIRONMENT and not case.tables.start:
-        seen: set[tuple[str, str]] = set()
-        for row in rows:
-            key = (row.service, row.version)
-            if key not in seen and key in starts:
-                yield row.finished_s, starts[key]
-            seen.add(key)
-        return
-    match case.definition.lead_time_arrival:
-        case Arrival.CONTAINING:
-            known = {row.deployment_id for row in rows}
-            frame = case.tables.change_deployment
-            for row in frame[frame["environment"] == case.environment].itertuples(index=False):
-                begun = starts.get((str(row.service), str(row.sha)))
-                if row.deployment_id in known and begun is not None:
-                    yield int(row.finished_s), begun  # type: ignore[arg-type]  # an int64 column
-        case Arrival.HEAD_ONLY:
-            for row in rows:
-                for name in (row.revision, row.version):
-                    if (row.service, name) in starts:
-                        yield row.finished_s, starts[row.service, name]
-                        break
-        case Arrival.NEXT_IN_TIME:
-            times: dict[str, list[int]] = defaultdict(list)
-            for row in rows:
-                times[row.service].append(row.finished_s)
-            for (service, _), begun in starts.items():
-                place = bisect_left(times[service], begun)
-                if place < len(times[service]):
-                    yield times[service][place], begun
-
-
 def _fail_rate(case: _Case) -> Number:
-    definition = case.definition
-    rows = _judged_rows(case)
-    inside = sum(case.window.holds(row.finished_s) for row in rows)
+    rows = inside(counted(case.question, attempts=wants_attempts(case.question)), case.window)
     unknown = _unknown_failures(case)
     if unknown:
-        return Number(None, inside, unknown)
-    if not inside:
-        return Number(None, 0, "no deployment in this window")
-    if definition.fail_rate is Numerator.INCIDENTS:
-        begun = sum(case.window.holds(incident.started_s) for incident in case.incidents())
-        return Number(begun / inside, inside)
-    failed = _failed(case, rows)
-    hits = sum(case.window.holds(rows[index].finished_s) for index in failed)
-    return Number(hits / inside, inside)
+        return Number(None, count(case.engine, rows), unknown)
+    if case.definition.fail_rate is Numerator.INCIDENTS:
+        n, hits = count(case.engine, rows), count(case.engine, _begun(case))
+    else:
+        judged = inside(judging.judged(case.question), case.window)
+        sums = judged.agg(
+            n=judged.count(), failed=(judged.failed_by != "").sum().fill_null(0).cast("int64")
+        )
+        ((n, hits),) = case.engine.rows(sums)
+    return Number(hits / n, n) if n else Number(None, 0, "no deployment in this window")
 
 
-def _judged_rows(case: _Case) -> list[Any]:
-    attempts = Failure.ATTEMPT in case.definition.failures
-    return case.deployments("succeeded", "degraded", *(("failed",) if attempts else ()))
+def _begun(case: _Case) -> ibis.Table:
+    """Incidents of the environment that began in the window."""
+    incident = unbound()["incident"]
+    return incident.filter(
+        incident.environment == case.question.environment,
+        incident.started_s >= case.window.start_s,
+        incident.started_s < case.window.end_s,
+    )
 
 
 def _needs_incidents(case: _Case) -> bool:
@@ -262,120 +213,66 @@ def _needs_incidents(case: _Case) -> bool:
 
 def _unknown_failures(case: _Case) -> str:
     """Why nobody can know what failed by this definition; "" when the facts can tell."""
-    tables = case.tables
     if _needs_incidents(case):
-        if tables.incident is None:
+        if not case.has_incidents:
             return "no incidents were given"
-        names_none = not (tables.incident["deployment_id"] != "").any()
-        if case.definition.incident_link is Link.EXPLICIT and names_none:
+        incident = unbound()["incident"]
+        named = incident.filter(incident.deployment_id != "")
+        if case.definition.incident_link is Link.EXPLICIT and not count(case.engine, named):
             return "no incident names its deployment"
         return ""
     if case.definition.failures == (Failure.ATTEMPT,):
-        known = tables.deployment["outcome"].eq("failed").any()
+        deployment = unbound()["deployment"]
+        known = count(case.engine, deployment.filter(deployment.outcome == "failed"))
         return "" if known else "no failed attempts in these facts"
     return ""
 
 
-def _failed(case: _Case, rows: Sequence[Any]) -> dict[int, list[Any]]:
-    """Indexes of failed deployments, each with the incidents that are linked to it."""
-    failed: dict[int, list[Any]] = {}
-    causes = case.definition.failures
-    following: dict[str, Any] = {}
-    for index in range(len(rows) - 1, -1, -1):
-        row = rows[index]
-        after = following.get(row.service)
-        if Failure.ATTEMPT in causes and row.outcome != "succeeded":
-            failed[index] = []
-        if Failure.ROLLBACK in causes and after is not None and after.trigger == "rollback":
-            failed[index] = []
-        following[row.service] = row
-    if Failure.INCIDENT in causes:
-        incidents = case.incidents()
-        linked = link_incidents(rows, incidents, case.definition)
-        for incident in incidents:
-            if incident.incident_id in linked:
-                failed.setdefault(linked[incident.incident_id], []).append(incident)
-    return failed
-
-
 def _recovery(case: _Case) -> Number:
+    definition = case.definition
     unknown = _unknown_failures(case)
-    if unknown and case.definition.recovery is not Recovery.INCIDENT_TO_RESOLVED:
+    if unknown and definition.recovery is not Recovery.INCIDENT_TO_RESOLVED:
         return Number(None, 0, unknown)
-    if _needs_incidents(case) and case.tables.incident is None:
+    if _needs_incidents(case) and not case.has_incidents:
         return Number(None, 0, "no incidents were given")
-    match case.definition.recovery:
+    match definition.recovery:
         case Recovery.FAILED_TO_SUCCESS:
-            ended, lasting = _first_failed_to_success(case), list[float]()
+            ended, lasting = _first_failed_to_success(case), list[int]()
         case Recovery.INCIDENT_TO_RESOLVED:
             ended, lasting = _incident_times(case)
         case _:
             ended, lasting = _repair_times(case)
     n = len(ended) + len(lasting)
-    if n < case.definition.minimum_failures:
+    if n < definition.minimum_failures:
         return Number(None, n, f"too few: {n} failed" if n else "no failure in this window")
-    if case.definition.recovery_aggregate is Aggregate.KAPLAN_MEIER:
+    if definition.recovery_aggregate is Aggregate.KAPLAN_MEIER:
         value = statistics.kaplan_meier_median(ended, lasting).value
         return Number(value, n, "" if value is not None else "more than half are still open")
     if not ended:
         return Number(None, n, "none has ended")
-    return Number(_aggregate(ended, case.definition.recovery_aggregate), len(ended))
+    aggregate = plain.fmean if definition.recovery_aggregate is Aggregate.MEAN else plain.median
+    return Number(float(aggregate(ended)), len(ended))
 
 
-def _incident_times(case: _Case) -> tuple[list[float], list[float]]:
-    inside = [row for row in case.incidents() if case.window.holds(row.started_s)]
-    ended = [float(r.resolved_s - r.started_s) for r in inside if not pd.isna(r.resolved_s)]
-    return ended, [float(case.until_s - r.started_s) for r in inside if pd.isna(r.resolved_s)]
+def _incident_times(case: _Case) -> tuple[list[int], list[int]]:
+    rows = case.engine.rows(_begun(case).select("started_s", "resolved_s"))
+    ended = [end - begin for begin, end in rows if end is not None]
+    return ended, [case.question.until_s - begin for begin, end in rows if end is None]
 
 
-def _repair_times(case: _Case) -> tuple[list[float], list[float]]:
-    rows = _judged_rows(case)
-    failed = _failed(case, rows)
-    by_repair = case.definition.recovery is Recovery.DEPLOYMENT_TO_REPAIR
-    ended: list[float] = []
-    lasting: list[float] = []
-    good: dict[str, int] = {}
-    for index in range(len(rows) - 1, -1, -1):
-        row = rows[index]
-        if index not in failed:
-            good[row.service] = row.finished_s
-            continue
-        if not case.window.holds(row.finished_s):
-            continue
-        ends = [good[row.service]] if by_repair and row.service in good else []
-        known = [incident.resolved_s for incident in failed[index]]
-        if known and not any(pd.isna(end) for end in known):
-            ends.append(int(max(known)))
-        if ends:
-            ended.append(
-                _round_up(max(0, min(ends) - row.finished_s), case.definition.duration_step_s)
-            )
-        else:
-            lasting.append(max(0, case.until_s - row.finished_s))
-    return ended, lasting
+def _repair_times(case: _Case) -> tuple[list[int], list[int]]:
+    judged = inside(judging.judged(case.question), case.window)
+    rows = case.engine.rows(judged.filter(judged.failed_by != "").select("recovery_s", "is_open"))
+    ended = [
+        _round_up(took, case.definition.duration_step_s) for took, is_open in rows if not is_open
+    ]
+    return ended, [took for took, is_open in rows if is_open]
 
 
-def _first_failed_to_success(case: _Case) -> list[float]:
-    """From the first failed attempt to the next success, for each success in the window."""
-    failing: dict[str, int] = {}
-    found: list[float] = []
-    for row in case.deployments("succeeded", "failed"):
-        if row.outcome == "failed":
-            failing.setdefault(row.service, row.finished_s)
-            continue
-        begun = failing.pop(row.service, None)
-        if begun is not None and case.window.holds(row.finished_s):
-            found.append(float(row.finished_s - begun))
-    return found
+def _first_failed_to_success(case: _Case) -> list[int]:
+    done = inside(judging.restorations(case.question), case.window)
+    return [took for (took,) in case.engine.rows(done.select("took_s"))]
 
 
-def _aggregate(values: Sequence[float], aggregate: Aggregate) -> float:
-    return plain.fmean(values) if aggregate is Aggregate.MEAN else float(plain.median(values))
-
-
-def _round_up(seconds: float, step_s: int) -> float:
-    return math.ceil(seconds / step_s) * step_s if step_s else seconds
-
-
-def _none(found: Sequence[object], noun: str) -> str:
-    return "" if found else f"no {noun} in this window"
+def _round_up(seconds: int, step_s: int) -> int:
+    return -(-seconds // step_s) * step_s if step_s else seconds

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.dora import windows
 from gitops_nb.dora.collect import VersionSource
-from gitops_nb.dora.definition import DoraDefinition
+from gitops_nb.dora.definition import DoraDefinition, read_definition
+from gitops_nb.dora.results import Freeze
 from gitops_nb.dora.windows import Window
 from gitops_nb.errors import UsageError
 
@@ -22,7 +25,8 @@ class DoraRequest:
     ``first_environments`` are those from which the target can be reached and which nothing promotes to;
     it is empty when the target is one itself. ``workdir`` is the run directory. ``argocd`` names the
     Applications whose sync status counts, ``clusters`` those that the environment runs on. ``promotions`` are
-    the steps on the way to the target, as pairs of environments.
+    the steps on the way to the target, as pairs of environments; ``freezes`` the freeze windows of the target.
+    ``facts`` is a store that was collected before; ``deployments`` a file of them instead of the repositories.
     """
 
     environment: str
@@ -36,8 +40,10 @@ class DoraRequest:
     now_s: int
     workdir: Path
     definition: DoraDefinition = field(default_factory=DoraDefinition)
+    facts: Path | None = None
     deployments: Path | None = None
     incidents: Path | None = None
+    freezes: tuple[Freeze, ...] = ()
     sources: tuple[VersionSource, ...] = ()
     argocd: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
@@ -58,6 +64,8 @@ def request(
     base: Path,
     incidents: Path | None = None,
     time_zone: str = "UTC",
+    freezes: Sequence[FreezeWindow] = (),
+    facts: Path | None = None,
 ) -> DoraRequest:
     """Builds the request from checked parameters.
 
@@ -69,6 +77,8 @@ def request(
         base: Folder that relative file names start from.
         incidents: The incidents file when the parameter names none.
         time_zone: The zone when the parameter names none.
+        freezes: Those of policy.yaml.
+        facts: The store of facts, when the parameter names none.
 
     Raises:
         UsageError: A window, zone or file that cannot be used, or a fleet that records no versions.
@@ -77,7 +87,9 @@ def request(
     zone = windows.read_zone(str(parameters["time_zone"] or time_zone))
     now_s = int(now.timestamp())
     window = windows.read_window(str(parameters["window"]), now_s=now_s, zone=zone)
-    deployments = _file(parameters, "deployments", base)
+    named = base / str(parameters["deployments"] or "")
+    store = named if parameters["deployments"] and named.is_dir() else facts
+    deployments = None if store else _file(parameters, "deployments", base)
     sources = tuple(
         VersionSource(
             repository=versions.repository,
@@ -88,14 +100,12 @@ def request(
         )
         for versions in fleet.versions
     )
-    if deployments is None and not sources:
+    if deployments is None and store is None and not sources:
         raise UsageError(
             "fleet.yaml says nowhere which version runs where",
             hint="Add `versions` to fleet.yaml, or give deployments=FILE.",
         )
-    given = parameters.get("services") or ()
-    assert isinstance(given, tuple | list)
-    services = tuple(str(name) for name in given)
+    services = _list(parameters, "services")
     return DoraRequest(
         environment=environment,
         environments=tuple(fleet.environments),
@@ -103,14 +113,22 @@ def request(
         is_last=not fleet.promotes_to.get(environment),
         services=services,
         window=window,
-        before=windows.before(window, zone=zone) if parameters["compare"] == "previous" else None,
+        before=_before(str(parameters["compare_to"]), window, now_s=now_s, zone=zone),
+        definition=read_definition(_list(parameters, "definition")),
+        facts=store,
+        freezes=tuple(
+            Freeze(freeze.name, int(freeze.start.timestamp()), int(freeze.end.timestamp()))
+            for freeze in freezes
+            if environment in freeze.environments
+        ),
         time_zone=zone.key,
         now_s=now_s,
         workdir=workdir,
         deployments=deployments,
         # Incidents of one platform say nothing about deployments that come from elsewhere.
-        incidents=_file(parameters, "incidents", base) or (None if deployments else incidents),
-        sources=() if deployments else sources,
+        incidents=_file(parameters, "incidents", base)
+        or (None if deployments or store else incidents),
+        sources=() if deployments or store else sources,
         argocd=tuple(
             fleet.argocd_name(name, environment)
             for name in fleet.applications
@@ -141,6 +159,27 @@ def _on_the_way(fleet: Fleet, environment: str) -> set[str]:
         sources |= more
         grown = bool(more)
     return sources
+
+
+def _list(parameters: Mapping[str, object], name: str) -> tuple[str, ...]:
+    given = parameters.get(name) or ()
+    assert isinstance(given, tuple | list)
+    return tuple(str(item) for item in given)
+
+
+def _before(text: str, window: Window, *, now_s: int, zone: ZoneInfo) -> Window | None:
+    """The window to compare with: the one before, none, or one that is named and ends before this one begins."""
+    if text == "none":
+        return None
+    if text == "previous":
+        return windows.before(window, zone=zone)
+    found = windows.read_window(text, now_s=now_s, zone=zone)
+    if found.end_s > window.start_s:
+        raise UsageError(
+            f"compare_to: {text!r} does not end before the window begins",
+            hint="Write previous, none, or an earlier window.",
+        )
+    return found
 
 
 def _file(parameters: Mapping[str, object], name: str, base: Path) -> Path | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitops_nb.dora.changepoints import Shift
-from gitops_nb.dora.ladder import Stage
+from gitops_nb.dora.definition import DoraDefinition
 from gitops_nb.dora.levels import Level
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
@@ -98,6 +98,40 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """One step: the median time of what ended in the window, in seconds.
+
+    A promotion of versions from ``source`` to ``target``, or a stage of changes between these two moments.
+    ``before`` is that of the window before; ``excluded`` counts what has no time, by reason.
+    """
+
+    source: str
+    target: str
+    now: Estimate
+    before: Estimate | None
+    excluded: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A freeze window of the policy that touches what the charts show."""
+
+    name: str
+    start_s: int
+    end_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncWeek:
+    """What Argo CD said in one week, counted over what was observed of its Applications."""
+
+    start_s: int
+    observed: int
+    synced: int
+    healthy: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     """What Argo CD said, counted over applications; ``missing`` says why nothing was asked or answered."""
 
@@ -160,8 +194,10 @@ class WhatIf:
 class Measured:
     """All numbers of one report.
 
-    ``stages`` are the promotions on the way to the environment, ``shifts`` the weeks where the pace of
-    deployments changed, ``compared`` the what-if table. ``is_last`` is False when versions are promoted further.
+    ``stages`` are the promotions on the way to the environment, ``split`` the stages of a change, ``shifts``
+    the weeks where the pace of deployments changed, ``compared`` the what-if table, ``freezes`` the freeze
+    windows of the time shown, ``sync_weeks`` the sync status over time. ``is_last`` is False when versions are
+    promoted further. ``definition`` is the hash of ``options``.
 
     ``services`` and the rows behind every number are in Parquet files (``files``: SHA-256 by path below the
     run directory), not in here, so that the value stays small with 500 services.
@@ -188,7 +224,11 @@ class Measured:
     files: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     shifts: tuple[Shift, ...] = ()
+    split: tuple[Stage, ...] = ()
     compared: tuple[WhatIf, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+    sync_weeks: tuple[SyncWeek, ...] = ()
+    options: DoraDefinition = field(default_factory=DoraDefinition)
     is_last: bool = True
 
     @property

@@ -8,15 +8,14 @@ resume point of a source is written after its rows, so a collection that dies is
 repeating it adds nothing. Rows have keys; a row with a known key replaces the old one. No table holds a name of a
 person.
 
-Beside the tables of ``fact_tables`` there are five of the collectors' own:
+Beside the tables of ``fact_tables`` there are four of the collectors' own:
 
     event      service, environment, version, sha, finished_s, position, is_seed, source: what a configuration
                history named, before it is judged
-    attempt    service, environment, application, number, version, revision, started_s, finished_s, outcome, extent (full |
-               partial | heal), is_automated: one operation of Argo CD
+    attempt    service, environment, application, number, version, revision, started_s, finished_s, healthy_s?,
+               degraded_s?, outcome, extent (full | partial | heal), is_automated: one operation of Argo CD
     hop        service, version, repository, sha, method (sha | label | tag | unknown): from a version to its commit
-    pull_request  service, repository, number, sha, first_authored_s?, opened_s, merged_s
-    exclusion  reason, left_out_of, service, environment, version, sha, finished_s, detail: what does not count
+    pull_request  service, repository, number, sha, first_authored_s?, opened_s, merged_s, branch, labels
 """
 
 from __future__ import annotations
@@ -60,6 +59,8 @@ ATTEMPT: Mapping[str, str] = {
     "revision": "str",
     "started_s": "int64",
     "finished_s": "int64",
+    "healthy_s": "Int64",
+    "degraded_s": "Int64",
     "outcome": "str",
     "extent": "str",
     "is_automated": "bool",
@@ -72,6 +73,8 @@ PULL_REQUEST: Mapping[str, str] = {
     "first_authored_s": "Int64",
     "opened_s": "int64",
     "merged_s": "int64",
+    "branch": "str",
+    "labels": "str",
 }
 HOP: Mapping[str, str] = {
     "service": "str",
@@ -80,26 +83,12 @@ HOP: Mapping[str, str] = {
     "sha": "str",
     "method": "str",
 }
-EXCLUSION: Mapping[str, str] = {
-    "reason": "str",
-    "left_out_of": "str",
-    "service": "str",
-    "environment": "str",
-    "version": "str",
-    "sha": "str",
-    "finished_s": "int64",
-    "detail": "str",
-}
 TABLES: Mapping[str, Mapping[str, str]] = {
     "event": EVENT,
     "attempt": ATTEMPT,
-    "change": fact_tables.CHANGE,
-    "deployment": fact_tables.DEPLOYMENT,
-    "incident": fact_tables.INCIDENT,
-    "change_deployment": fact_tables.CHANGE_DEPLOYMENT,
     "hop": HOP,
     "pull_request": PULL_REQUEST,
-    "exclusion": EXCLUSION,
+    **fact_tables.FACTS,
 }
 KEYS: Mapping[str, tuple[str, ...]] = {
     "event": ("service", "environment", "sha", "source"),
@@ -110,11 +99,19 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "change_deployment": ("service", "environment", "repository", "sha"),
     "hop": ("service", "version"),
     "pull_request": ("service", "repository", "number"),
-    "exclusion": tuple(EXCLUSION),
+    "observation": ("service", "environment", "application", "observed_s"),
+    "exclusion": tuple(fact_tables.EXCLUSION),
 }
 WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployment", "outcome"): ("succeeded", "failed", "degraded"),
-    ("deployment", "trigger"): ("promotion", "automated", "rollback", "resync", "heal"),
+    ("deployment", "trigger"): (
+        "promotion",
+        "automated",
+        "rollback",
+        "resync",
+        "heal",
+        "removal",
+    ),
     ("attempt", "outcome"): ("succeeded", "failed", "degraded"),
     ("attempt", "extent"): ("full", "partial", "heal"),
     ("hop", "method"): ("sha", "label", "tag", "unknown"),
@@ -307,12 +304,45 @@ def check(table: str, rows: pd.DataFrame) -> pd.DataFrame:
     return checked.reset_index(drop=True)
 
 
-def prefer_configuration(deployment: pd.DataFrame) -> pd.DataFrame:
-    """One source per service and environment: a commit and its sync are one deployment, not two."""
-    is_configuration = deployment["source"] == "configuration history"
-    place = [deployment["service"], deployment["environment"]]
-    has_configuration = is_configuration.groupby(place).transform("any")
-    return deployment[is_configuration | ~has_configuration].reset_index(drop=True)
+SOURCES = ("configuration history", "argocd", "opentofu", "run ledger", "github")
+"""Where deployments come from, the one that tells most of a service and environment first."""
+
+
+def one_source(deployment: pd.DataFrame) -> pd.DataFrame:
+    """One source per service and environment: a commit and its sync are one deployment, not two.
+
+    What Argo CD did about a revision of the configuration is added to the deployment that this revision made: when it
+    was synced, and how it went. A revision that Argo CD could only fail to sync is a deployment that did not go well.
+    """
+    rank = deployment["source"].map({name: place for place, name in enumerate(SOURCES)})
+    rank = rank.fillna(len(SOURCES)).astype("int64")
+    best = rank.groupby([deployment["service"], deployment["environment"]]).transform("min")
+    chosen = deployment[rank == best].reset_index(drop=True)
+    more = deployment[(deployment["source"] == "argocd") & (rank != best)]
+    if more.empty:
+        return chosen
+    key = ["service", "environment", "revision"]
+    more = more.sort_values(["finished_s", "deployment_id"])
+    failed = more[more["outcome"] == "failed"].groupby(key)["finished_s"].min()
+    reached = more[more["outcome"] != "failed"]
+    seen = reached.groupby(key).agg(
+        synced_s=("synced_s", "min"),
+        healthy_s=("healthy_s", "min"),
+        degraded_s=("degraded_s", "min"),
+    )
+    seen = seen.join(failed.rename("failed_s"), how="outer")
+    places = pd.MultiIndex.from_frame(chosen[key])
+    found = seen.reindex(places).reset_index(drop=True).astype("Int64")
+    only_failed = found["failed_s"].notna() & found["synced_s"].isna()
+    trouble = found["degraded_s"].where(~only_failed, found["failed_s"])
+    is_change = ~chosen["trigger"].isin(("removal", "resync", "heal"))
+    outcome = chosen["outcome"].where(~(trouble.notna() & is_change), "degraded")
+    return chosen.assign(
+        synced_s=found["synced_s"],
+        healthy_s=found["healthy_s"],
+        degraded_s=trouble,
+        outcome=outcome.astype("str"),
+    )
 
 
 @cache

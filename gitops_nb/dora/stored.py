@@ -1,26 +1,15 @@
-"""Metrics and exports from the store of facts, where ``observe`` reads the sources themselves."""
+"""What leaves the store of facts: the tables that a report is measured from, and exports."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
-
-import pandas as pd
 
 from gitops_nb.dora import facts, tables
-from gitops_nb.dora.definition import DoraDefinition, Start
 from gitops_nb.dora.fact_tables import FactTables
-from gitops_nb.dora.facts import Event, Facts
-from gitops_nb.dora.observe import DoraState
-from gitops_nb.dora.reckon import Reckoned, reckon
-from gitops_nb.dora.request import DoraRequest
-from gitops_nb.dora.results import SyncStatus
-from gitops_nb.dora.store import TABLES, FactStore, prefer_configuration
+from gitops_nb.dora.store import TABLES, FactStore, one_source
 from gitops_nb.errors import UsageError
 from gitops_nb.record.files import replace_file
 
@@ -31,6 +20,16 @@ COLUMNS: Mapping[str, str] = {
     "sha": "commit id, 40 hex digits; where a version stands for the change, the version",
     "authored_s": "when the change was first written: its pull request's first commit, else its author time",
     "committed_s": "when the commit was made",
+    "synced_s": "when Argo CD had synced it; null when nobody watched",
+    "healthy_s": "when Argo CD called it Healthy after that; null when unknown",
+    "degraded_s": "when Argo CD called it Degraded after that, or could not sync it; null when it did not",
+    "is_censored": "true when nobody knows when its version really arrived there",
+    "is_comparable": "true when its version has a number, so that newer and older can be told",
+    "observed_s": "when Argo CD was asked",
+    "sync": "status.sync.status of the Application then",
+    "health": "status.health.status of the Application then",
+    "branch": "branch of its pull request, else empty",
+    "labels": "labels of its pull request, with blanks between them",
     "opened_s": "when its pull request was opened; null when unknown",
     "merged_s": "when its pull request was merged; null when unknown",
     "patch_id": "git patch-id --stable, equal for cherry-picks; empty when not computed",
@@ -42,7 +41,7 @@ COLUMNS: Mapping[str, str] = {
     "started_s": "when it began",
     "finished_s": "when it ended",
     "outcome": "succeeded, failed (the attempt) or degraded (it runs, and not well)",
-    "trigger": "promotion, automated, rollback, resync or heal; the last two are no deployments of a change",
+    "trigger": "promotion, automated, rollback, resync, heal or removal; the last three are no deployments",
     "source": "where the row came from",
     "is_seed": "true for the first record of a service and environment: nobody knows when it really arrived",
     "incident_id": "id in its source",
@@ -62,99 +61,34 @@ COLUMNS: Mapping[str, str] = {
 """What each exported column means. Names that end in ``_s`` are int64 UTC epoch seconds."""
 
 
-def read_facts(store: FactStore) -> Facts:
-    """The store's events and incidents in the form that ``measure`` reads.
+def select(store: FactStore) -> tuple[FactTables, int]:
+    """The facts that a report is measured from, and the newest moment that they know of.
 
     Raises:
         UsageError: Nothing was collected yet.
     """
-    stored = store.read("event").sort_values(["source", "position"])
-    if stored.empty:
+    deployment = one_source(store.read("deployment"))
+    if deployment.empty:
         raise UsageError(
             f"no deployments in {store.folder}", hint="Run `gitops-nb dora collect` first."
         )
-    names = list(Event.__dataclass_fields__)
-    events = [Event(*row) for row in stored[names].itertuples(index=False)]
-    judged = facts.classify(events, censor_first=False)
     incident = store.read("incident")
-    incidents = None
-    if len(incident):
-        incidents = incident.rename(columns={"incident_id": "id"})[
-            ["id", "service", "environment", "started_s", "resolved_s", "severity"]
-        ].sort_values(["started_s", "id"], ignore_index=True)
-    left_out = store.read("exclusion")
-    # What follows from events is counted anew; the collectors' own rows are only in the store.
-    left_out = left_out[left_out["left_out_of"] == "everything"]
-    return Facts(judged, incidents, pd.concat([left_out, facts.ledger(judged, ())]))
-
-
-def observe_store(store: FactStore, request: DoraRequest) -> DoraState:
-    """Takes the facts of a run from the store, as ``observe`` takes them from their sources.
-
-    Facts are known up to the newest time in the store.
-
-    Raises:
-        UsageError: Nothing was collected, or a named service is not in it.
-    """
-    collected = read_facts(store)
-    events = collected.events
-    unknown = sorted(set(request.services) - set(events["service"]))
-    if unknown:
-        raise UsageError(f"services: nothing is known about {', '.join(unknown)}")
-    counts = events[events["kind"] == "deployment"].groupby("environment").size()
-    incidents = collected.incidents
-    newest = [int(events["finished_s"].max())]
-    if incidents is not None:
-        newest += [int(incidents["started_s"].max()), int(incidents["resolved_s"].fillna(0).max())]
-    files = facts.write(collected, request.workdir)
-    return DoraState(
-        events=len(events),
-        deployments={name: int(counts.get(name, 0)) for name in request.environments},
-        services=int(events["service"].nunique()),
-        incidents=None if incidents is None else len(incidents),
-        first_s=int(events["finished_s"].min()),
-        until_s=max(newest),
-        excluded=dict(Counter(collected.exclusions["reason"])),
-        sources={"facts": str(store.folder)},
-        files=files,
-        sync=SyncStatus(missing="facts come from the store, so no cluster was asked"),
-    )
-
-
-def read_tables(store: FactStore, *, first_environments: tuple[str, ...]) -> FactTables:
-    """The four fact tables; where two sources tell of one service and environment, the configuration's."""
-    incident = store.read("incident")
-    change = store.read("change")
-    traced = bool((change["repository"] != "").any())
-    first = " or ".join(first_environments)
-    return FactTables(
-        change=change,
-        deployment=prefer_configuration(store.read("deployment")),
+    observation = store.read("observation")
+    newest = [
+        deployment["finished_s"].max(),
+        *incident["started_s"],
+        *incident["resolved_s"].dropna(),
+        *observation["observed_s"],
+    ]
+    tables = FactTables(
+        change=store.read("change"),
+        deployment=deployment,
         incident=incident if len(incident) else None,
         change_deployment=store.read("change_deployment"),
-        first_environments=first_environments,
-        start="writing the code" if traced else f"the commit into {first}" if first else "",
+        observation=observation,
+        exclusion=store.read("exclusion"),
     )
-
-
-def from_authoring(store: FactStore, request: DoraRequest, *, until_s: int) -> Reckoned | None:
-    """The four numbers with lead time from writing the code; None when no application repository was collected."""
-    found = read_tables(store, first_environments=request.first_environments)
-    code = found.change["repository"] != ""
-    if not code.any():
-        return None
-    if request.services:
-        found = replace(
-            found, deployment=found.deployment[found.deployment["service"].isin(request.services)]
-        )
-    return reckon(
-        found,
-        DoraDefinition(lead_time_start=Start.AUTHORED, lead_time_unit="change"),
-        request.window,
-        environment=request.environment,
-        zone=ZoneInfo(request.time_zone),
-        until_s=until_s,
-    )
+    return tables, int(max(newest))
 
 
 def export(store: FactStore, folder: Path, *, form: str) -> dict[str, int]:

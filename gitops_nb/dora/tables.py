@@ -9,41 +9,76 @@ from typing import Any
 
 import pandas as pd
 
-from gitops_nb.dora import facts
-from gitops_nb.dora.facts import FOLDER, Exclusion, Facts
-from gitops_nb.dora.history import History
-from gitops_nb.dora.metrics import Scope
+from gitops_nb.dora import expressions, facts, judging, leading, numbers
+from gitops_nb.dora.definition import HOUR_S
+from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.expressions import Question
+from gitops_nb.dora.fact_tables import EVERYTHING, EXCLUSION, complete, frame
+from gitops_nb.dora.facts import FOLDER
 from gitops_nb.dora.results import Excluded, Service
 from gitops_nb.dora.statistics import Estimate
+from gitops_nb.dora.windows import Window
 
 _FORMULA = ("=", "+", "-", "@", "|")
 
 
-def ledger(collected: Facts, history: History, scope: Scope) -> pd.DataFrame:
+_KINDS = {
+    "resync": "same version again (resync)",
+    "seed": "there when the history begins (seed)",
+    "removal": "service removed from the environment",
+    "heal": "repair of drift by Argo CD",
+}
+
+
+def ledger(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
     """Every row of the window that does not count somewhere, with its one reason, for the target."""
-    rows = [
-        Exclusion(
-            reason=row.lead_missing,
-            left_out_of="change lead time",
-            service=row.service,
-            environment=scope.environment,
-            version=row.version,
-            sha=row.sha,
-            finished_s=row.finished_s,
-        )
-        for deployments in history.deployments.values()
-        for row in deployments
-        if row.lead_missing and scope.window.holds(row.finished_s)
+    kinds = engine.frame(numbers.not_counted(question, window)).rename(columns={"revision": "sha"})
+    parts = [
+        _collected(engine, question, window),
+        kinds.assign(reason=kinds["kind"].map(_KINDS), left_out_of="deployments"),
+        _without_lead(engine, question, window),
+        _unlinked(engine, question, window),
     ]
-    rows += [e for e in history.unlinked if scope.window.holds(e.finished_s)]
-    mine = collected.exclusions
-    in_window = (mine["finished_s"] >= scope.window.start_s) & (
-        mine["finished_s"] < scope.window.end_s
+    filled = [complete(EXCLUSION, part) for part in parts if len(part)]
+    if not filled:
+        return frame(EXCLUSION, ())
+    rows = pd.concat(filled, ignore_index=True)
+    return rows.sort_values(list(EXCLUSION), ignore_index=True)
+
+
+def _collected(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
+    """What the collectors left out. Rows that no environment claims might belong to this one."""
+    rows = expressions.inside(expressions.unbound()["exclusion"], window)
+    mine = rows.environment == question.environment
+    if leading.is_by_version(question):
+        mine &= rows.left_out_of != numbers.LEAD_TIME
+    return engine.frame(rows.filter(mine | (rows.left_out_of == EVERYTHING)))
+
+
+def _without_lead(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
+    if not (leading.is_by_version(question) and question.first_environments):
+        return frame(EXCLUSION, ())
+    rows = expressions.inside(leading.version_leads(question), window)
+    found = engine.frame(rows.filter(rows.reason > 0)).rename(columns={"revision": "sha"})
+    reasons = [leading.reason_texts(question)[reason] for reason in found["reason"]]
+    return found.assign(
+        reason=reasons, left_out_of=numbers.LEAD_TIME, environment=question.environment
     )
-    # Rows that no environment claims are listed in every report: they might belong to this one.
-    here = (mine["environment"] == scope.environment) | (mine["left_out_of"] == "everything")
-    more = facts.exclusion_frame(rows)
-    return pd.concat([mine[in_window & here], more], ignore_index=True)
+
+
+def _unlinked(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
+    rows = expressions.inside(judging.unlinked_incidents(question), window)
+    found = engine.frame(rows).rename(columns={"incident_id": "detail"})
+    hours = question.definition.attribution_window_s // HOUR_S
+    reasons = []
+    for environment, known in zip(found["environment"], found["known"], strict=True):
+        if environment != question.environment:
+            reasons.append(f"incident outside {question.environment}")
+        elif not known:
+            reasons.append("incident of a service without deployments")
+        else:
+            reasons.append(f"incident with no deployment of its service in the {hours} h before")
+    return found.assign(reason=reasons, left_out_of="change fail rate, recovery time")
 
 
 def summary(ledger_rows: pd.DataFrame) -> tuple[Excluded, ...]:
@@ -56,17 +91,6 @@ def summary(ledger_rows: pd.DataFrame) -> tuple[Excluded, ...]:
             where.append(f"{len(top) - 3} more services {sum(c for _, c in top[3:])}")
         found.append(Excluded(str(reason), str(left_out_of), len(rows), ", ".join(where)))
     return tuple(sorted(found, key=lambda item: (-item.rows, item.reason)))
-
-
-def count_seen(collected: Facts, scope: Scope) -> int:
-    """Events of the target environment in the window, of every kind."""
-    events = collected.events
-    seen = (
-        (events["environment"] == scope.environment)
-        & (events["finished_s"] >= scope.window.start_s)
-        & (events["finished_s"] < scope.window.end_s)
-    )
-    return int(seen.sum())
 
 
 def write(services: tuple[Service, ...], rows: pd.DataFrame, directory: Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ from gitops_nb.dora import facts
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import Measured
-from gitops_nb.dora.windows import Window
 from gitops_nb.model import Fact, Outcome, Result
 
 
@@ -19,7 +18,7 @@ def verify(request: DoraRequest, state: DoraState, metrics: Measured) -> Outcome
         for name, digest in {**state.files, **metrics.files}.items()
         if not (request.workdir / name).is_file() or facts.sha256(request.workdir / name) != digest
     ]
-    counted = None if changed else _count(request, metrics.window)
+    counted = None if changed else _count(request, metrics)
     said = metrics.metric("frequency").counts["deployments"]
     if changed or counted != said:
         why = (
@@ -45,14 +44,13 @@ def verify(request: DoraRequest, state: DoraState, metrics: Measured) -> Outcome
     )
 
 
-def _count(request: DoraRequest, window: Window) -> int:
+def _count(request: DoraRequest, metrics: Measured) -> int:
     """Deployments in the window, from the Parquet file alone."""
-    path = request.workdir / facts.FOLDER / "events.parquet"
+    path = request.workdir / facts.FOLDER / "deployment.parquet"
     query = """
         select count(*) from read_parquet($path)
-        where environment = $environment and kind = 'deployment'
-          and finished_s >= $start and finished_s < $end
-          and (len($services) = 0 or list_contains($services, service))
+        where environment = $environment and finished_s >= $start and finished_s < $end
+          and outcome <> 'failed' and trigger not in ('resync', 'heal', 'removal') and not is_seed
     """
     with duckdb.connect() as connection:
         row = connection.execute(
@@ -60,9 +58,8 @@ def _count(request: DoraRequest, window: Window) -> int:
             {
                 "path": str(path),
                 "environment": request.environment,
-                "start": window.start_s,
-                "end": window.end_s,
-                "services": list(request.services),
+                "start": metrics.window.start_s,
+                "end": metrics.window.end_s,
             },
         ).fetchone()
     return int(row[0]) if row else 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora.definition import Frequency
-from gitops_nb.dora.fact_tables import FactTables
-from gitops_nb.dora.profiles import COMPATIBLE, OURS, Profile
+from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.expressions import Question
+from gitops_nb.dora.profiles import COMPATIBLE
 from gitops_nb.dora.reckon import Number, reckon
-from gitops_nb.dora.results import Cell, WhatIf
-from gitops_nb.dora.windows import Window
+from gitops_nb.dora.results import Cell, Measured, Metric, WhatIf
 
 _UNITS = {
     Frequency.PER_SERVICE_WEEK: "a week, median service",
@@ -17,17 +18,25 @@ _UNITS = {
     Frequency.DAYS_PER_WEEK: "days a week with one",
     Frequency.PER_DAY: "a day, all services",
 }
-_OWN = Profile("This report", OURS, "the definitions below", "")
 
 
 def compare(
-    tables: FactTables, window: Window, *, environment: str, zone: ZoneInfo, until_s: int
+    engine: DuckEngine,
+    question: Question,
+    measured: Measured,
+    *,
+    zone: ZoneInfo,
+    has_incidents: bool,
 ) -> tuple[WhatIf, ...]:
-    """One row for this report's definition, then one for each other tool."""
-    found = []
-    for profile in (_OWN, *COMPATIBLE):
+    """One row for this report's own numbers, then one for each other tool's definition of the same facts."""
+    found = [_own(measured)]
+    for profile in COMPATIBLE:
         reckoned = reckon(
-            tables, profile.definition, window, environment=environment, zone=zone, until_s=until_s
+            engine,
+            replace(question, definition=profile.definition, freezes=()),
+            measured.window,
+            zone=zone,
+            has_incidents=has_incidents,
         )
         found.append(
             WhatIf(
@@ -42,6 +51,24 @@ def compare(
             )
         )
     return tuple(found)
+
+
+def _own(measured: Measured) -> WhatIf:
+    frequency = measured.metric("frequency")
+    return WhatIf(
+        name="This report",
+        note="the definitions below",
+        definition=measured.definition,
+        frequency_unit=_UNITS[measured.options.frequency],
+        frequency=replace(_of(frequency), n=frequency.counts.get("deployments", 0)),
+        lead_time=_of(measured.metric("lead_time")),
+        fail_rate=_of(measured.metric("fail_rate")),
+        recovery=_of(measured.metric("recovery")),
+    )
+
+
+def _of(metric: Metric) -> Cell:
+    return Cell(metric.now.value_millionths, metric.now.n, metric.missing)
 
 
 def _cell(number: Number) -> Cell:

@@ -114,6 +114,16 @@ def week_borders(start_s: int, end_s: int, *, zone: ZoneInfo) -> tuple[int, ...]
     return tuple(borders)
 
 
+def day_borders(start_s: int, end_s: int, *, zone: ZoneInfo) -> tuple[int, ...]:
+    """Midnights that cover [start_s, end_s): n days have n + 1 borders."""
+    day = datetime.fromtimestamp(start_s, zone).date()
+    borders = [_midnight(day, zone)]
+    while borders[-1] < end_s:
+        day += timedelta(days=1)
+        borders.append(_midnight(day, zone))
+    return tuple(borders)
+
+
 def complete_weeks(window: Window, *, zone: ZoneInfo) -> int:
     """How many whole ISO weeks the window holds."""
     borders = week_borders(window.start_s, window.end_s, zone=zone)

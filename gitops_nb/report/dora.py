@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from gitops_nb.dora import benchmarks, findings, tables, words
+from gitops_nb.dora import benchmarks, findings, glossary, tables, words
 from gitops_nb.dora.definition import DoraDefinition
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.results import Change, Measured, Metric, Service, SyncStatus
@@ -100,7 +100,6 @@ def render_dora(
     measured_zone = ZoneInfo(measured.time_zone)
     services = tables.read_services(directory)
     rows = [_row(service, measured, measured_zone) for service in services]
-    definition = DoraDefinition()
     return layout.page(
         "dora.html.j2",
         styles=("style.css", "dora.css"),
@@ -123,8 +122,10 @@ def render_dora(
         more_rows=rows[FIRST_ROWS:],
         excluded=measured.excluded,
         left_out=_left_out_sentence(measured),
-        definitions=definition.texts(
-            first=measured.first_environment or measured.environment, target=measured.environment
+        definitions=glossary.texts(
+            measured.options,
+            first=measured.first_environment or measured.environment,
+            target=measured.environment,
         ),
         definition=measured.definition,
         sources=sorted(state.sources.items()),
@@ -192,7 +193,7 @@ def _n(metric: Metric) -> str:
             )
         case "lead_time":
             return (
-                f"{words.count(counts.get('versions', 0), 'version')}; "
+                f"{words.count(metric.now.n, 'version' if 'versions' in counts else 'change')}; "
                 f"{counts.get('left out', 0):,} left out"
             )
         case "fail_rate" if counts:

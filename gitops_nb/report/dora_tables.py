@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import words
 from gitops_nb.dora.changepoints import Shift
-from gitops_nb.dora.ladder import Stage
-from gitops_nb.dora.results import Cell, Measured
+from gitops_nb.dora.results import Cell, Measured, Stage
 
 
 @dataclass(frozen=True, slots=True)

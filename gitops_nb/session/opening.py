@@ -126,7 +126,12 @@ def _attach(
         raise Refused(f"{state.run} has ended: {state.status}", hint="Start a new run.")
     parts = slice_of(runbook.name)
     around = Surroundings(
-        workspace.root, directory, datetime.now(UTC), platform.incidents, workspace.time_zone
+        workspace.root,
+        directory,
+        datetime.now(UTC),
+        platform.incidents,
+        workspace.time_zone,
+        platform.policy.freeze_windows,
     )
     supervised = os.environ.get("GITOPS_NB_SUPERVISED") == "1"
     recorder = Recorder(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import StepKind
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitWriter, View
@@ -26,6 +27,7 @@ class Surroundings:
     now: datetime
     incidents: Path | None
     time_zone: str
+    freezes: tuple[FreezeWindow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def slice_of(runbook: str) -> Slice:
                     base=around.workspace,
                     incidents=around.incidents,
                     time_zone=around.time_zone,
+                    freezes=around.freezes,
                 ),
             )
     raise ConfigurationError(

@@ -182,9 +182,11 @@ def test_live_facts_go_from_the_code_to_production(workspace, tmp_path):
         "dora", "metrics", "--mode", "live", "-p", f"window={window}", "--json"
     )
     assert measured.returncode == 0, measured.stderr
-    authored = json.loads(measured.stdout)["from_writing_the_code"]["lead_time"]
+    metrics = {metric["key"]: metric for metric in json.loads(measured.stdout)["metrics"]}
     expected = config.now_s - (app.now_s - 60 - 3600)
-    assert (authored["value"], authored["n"]) == (expected, 1)
+    lead = metrics["lead_time"]
+    assert (lead["now"]["value"], lead["now"]["n"], lead["counts"]["changes"]) == (expected, 1, 1)
+    assert lead["question"] == "From writing a change to production."
 
 
 def test_an_unknown_repository_for_github_is_named(workspace):

@@ -52,8 +52,9 @@ PARAMETERS = {
     "environment": "production",
     "services": (),
     "window": "90d",
-    "compare": "previous",
+    "compare_to": "previous",
     "time_zone": "UTC",
+    "definition": (),
     "deployments": "",
     "incidents": "",
 }

@@ -37,9 +37,14 @@ def by_chance(
                 "outcome": chance.choice(("succeeded",) * 8 + ("degraded", "failed")),
                 "trigger": chance.choice(("promotion",) * 6 + ("rollback", "resync", "heal")),
                 "is_seed": number == 0,
+                "is_censored": number == 0,
+                "position": number,
+                "is_comparable": True,
             }
             deployed.append(row)
-            for place in range(chance.randrange(4)):
+            reached = row["outcome"] != "failed" and row["trigger"] not in ("resync", "heal")
+            # The facts name a deployment of a change only when it counts.
+            for place in range(chance.randrange(4) if reached and number else 0):
                 authored = at - int(chance.lognormvariate(10, 1.5)) + (2 * DAY if place == 3 else 0)
                 change = {
                     "service": service,
@@ -63,7 +68,7 @@ def by_chance(
                 )
     for rows in (changes, deployed, incidents, arrived):
         chance.shuffle(rows)
-    return FactTables(
+    return FactTables.of(
         change=frame(CHANGE, changes),
         deployment=frame(DEPLOYMENT, deployed),
         incident=frame(INCIDENT, incidents),

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import dora_facts
 
-from gitops_nb.dora import portable
+from gitops_nb.dora import catalogue
+from gitops_nb.dora.expressions import Question, unbound
 from gitops_nb.dora.windows import Window
 
 
@@ -30,9 +31,8 @@ def main() -> None:
     window = Window(
         dora_facts.START_S + 9 * 86_400, dora_facts.START_S + dora_facts.YEARS_S * 3 // 4
     )
-    expressions = portable.expressions(
-        window, environment="production", zone=ZoneInfo("Europe/Berlin")
-    )
+    question = Question("production", window.end_s, first_environments=("staging",))
+    expressions = catalogue.all_expressions(question, window, zone=ZoneInfo("Europe/Berlin"))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     from pyspark.sql import SparkSession
@@ -48,7 +48,7 @@ def main() -> None:
     spark.sparkContext.setLogLevel("ERROR")
     engine = ibis.pyspark.connect(spark)
     database = duckdb.connect()
-    for name in portable.unbound():
+    for name in unbound():
         spark.read.parquet(str(folder / f"{name}.parquet")).createOrReplaceTempView(name)
         database.execute(f"create view {name} as from '{folder / name}.parquet'")
     rows, different = {}, []

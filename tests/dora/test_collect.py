@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 
 from gitops_nb import dora
@@ -153,7 +154,7 @@ def test_the_order_of_a_file_never_matters(tmp_path):
         tmp_path / _csv(tmp_path / "b.csv", *rows[::-1]), environments=environments, now_s=NOW_S
     )
 
-    assert first == second
+    pd.testing.assert_frame_equal(first, second)
 
 
 def test_what_a_history_cannot_tell_is_left_out_with_its_reason(tmp_path):
@@ -175,7 +176,7 @@ def test_what_a_history_cannot_tell_is_left_out_with_its_reason(tmp_path):
         "environment is not in the fleet": 1,
         "time in the future": 1,
     }
-    ledger = facts.read(asked.workdir, has_incidents=False).exclusions
+    ledger = facts.read_table(asked.workdir, "exclusion")
     assert "apps/checkout/perf/deployment.yaml" in set(ledger["detail"])
 
 

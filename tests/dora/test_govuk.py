@@ -94,12 +94,14 @@ def test_rollbacks_and_tags_that_cannot_be_compared(run):
 
     asked, _, measured = run("2022-01-01/2025-01-01")
 
-    events = facts.read(asked.workdir, has_incidents=False).events
-    production = events[events["environment"] == "production"]
+    deployments = facts.read_table(asked.workdir, "deployment")
+    production = deployments[deployments["environment"] == "production"]
     assert (rollbacks, others) == (107, 3794)
-    assert int((production["is_rollback"] & production["is_comparable"]).sum()) == rollbacks
+    assert (
+        int((production["trigger"].eq("rollback") & production["is_comparable"]).sum()) == rollbacks
+    )
     assert int((~production["is_comparable"]).sum()) == others
-    resyncs = int(((production["kind"] == "resync") & ~production["is_comparable"]).sum())
+    resyncs = int((production["trigger"].eq("resync") & ~production["is_comparable"]).sum())
     assert measured.rollbacks.counts["not comparable"] == others - resyncs
 
 

@@ -26,13 +26,14 @@ from tests.dora.dora_factories import (
 MONDAY = NOW_S - 12 * HOUR
 
 
-def _kinds(tmp_path, history: History, **parameters: object) -> list[tuple[str, str, bool]]:
-    """Version, kind and rollback of each event of production, in order."""
+def _kinds(tmp_path, history: History, **parameters: object) -> list[tuple[str, str]]:
+    """Version and trigger of each record of production, in order; seed for those that were there before."""
     asked = request(tmp_path, **parameters)
     dora.observe(view(history), asked)
-    events = facts.read(asked.workdir, has_incidents=False).events
-    mine = events[events["environment"] == "production"]
-    return list(zip(mine["version"], mine["kind"], mine["is_rollback"], strict=True))
+    found = facts.read_table(asked.workdir, "deployment")
+    mine = found[found["environment"] == "production"].sort_values("position")
+    kinds = mine["trigger"].mask(mine["is_seed"], "seed")
+    return list(zip(mine["version"], kinds, strict=True))
 
 
 def _production(*versions: str | None) -> History:
@@ -47,10 +48,10 @@ def test_the_same_version_again_is_a_resync_and_no_deployment(tmp_path):
     found = _kinds(tmp_path, _production("v1", "v1", "v2"))
 
     assert found == [
-        ("v0", "seed", False),
-        ("v1", "deployment", False),
-        ("v1", "resync", False),
-        ("v2", "deployment", False),
+        ("v0", "seed"),
+        ("v1", "promotion"),
+        ("v1", "resync"),
+        ("v2", "promotion"),
     ]
 
 
@@ -58,14 +59,14 @@ def test_a_rollback_goes_back_from_the_newest_version_and_the_way_up_again_is_no
     """v3 to v2 is a rollback; v2 to v1 right after it is not a second one, nor is v4."""
     found = _kinds(tmp_path, _production("v1", "v2", "v3", "v2", "v1", "v4"))
 
-    assert [version for version, _, is_rollback in found if is_rollback] == ["v2"]
+    assert [version for version, trigger in found if trigger == "rollback"] == ["v2"]
 
 
 def test_versions_without_a_number_roll_back_only_to_one_that_ran_before(tmp_path):
     """Commit ids cannot be ordered: a return is seen, a step to an older unknown one is not."""
     found = _kinds(tmp_path, _production("aaa", "bbb", "aaa", "bbb", "ccc"))
 
-    assert [version for version, _, is_rollback in found if is_rollback] == ["aaa"]
+    assert [version for version, trigger in found if trigger == "rollback"] == ["aaa"]
 
 
 def test_a_removed_service_is_no_deployment_and_no_longer_counts(tmp_path):
@@ -294,7 +295,7 @@ def test_an_empty_window_says_no_data_everywhere(tmp_path):
 def test_windows_that_are_split_add_up(tmp_path):
     """The deployments of two halves are those of the whole, for services and for all."""
     history = many(12)
-    asked = request(tmp_path, compare="none")
+    asked = request(tmp_path, compare_to="none")
     state = dora.observe(view(history), asked)
     window = asked.window
     middle = window.start_s + 6 * WEEK

@@ -110,7 +110,7 @@ def test_the_first_row_of_the_what_if_table_is_the_report(tmp_path):
     measured = measure(tmp_path, many(12), incidents=incidents(tmp_path, rows))
 
     own = measured.compared[0]
-    assert own.definition == measured.definition == profiles.OURS.hash
+    assert own.definition == measured.definition == measured.options.hash
     for key in ("frequency", "lead_time", "fail_rate", "recovery"):
         cell = getattr(own, key)
         assert cell.value == measured.metric(key).now.value, key

@@ -15,6 +15,8 @@ import pytest
 
 from gitops_nb.dora import profiles
 from gitops_nb.dora.definition import DAY_S, DoraDefinition
+from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.fact_tables import (
     CHANGE,
     CHANGE_DEPLOYMENT,
@@ -23,7 +25,7 @@ from gitops_nb.dora.fact_tables import (
     FactTables,
     frame,
 )
-from gitops_nb.dora.links import link_incidents, previous_successes
+from gitops_nb.dora.judging import linked_incidents, previous_successes
 from gitops_nb.dora.reckon import reckon
 from gitops_nb.dora.windows import Window
 
@@ -68,10 +70,9 @@ def _metrik_tables(case: dict) -> FactTables:
                     changes += waiting
                     arrivals += [{**change, **key} for change in waiting]
                     waiting = []
-    return FactTables(
+    return FactTables.of(
         change=frame(CHANGE, changes),
         deployment=frame(DEPLOYMENT, deployments),
-        incident=None,
         change_deployment=frame(CHANGE_DEPLOYMENT, arrivals),
     )
 
@@ -79,14 +80,11 @@ def _metrik_tables(case: dict) -> FactTables:
 @pytest.mark.parametrize("case", _cases(), ids=lambda case: f"{case['metric']}-{case['file']}")
 def test_metrik_numbers_under_its_definition(case):
     """Change failure rate, count, mean lead time and mean recovery time are metrik's own, in all 25 cases."""
-    found = reckon(
-        _metrik_tables(case),
-        profiles.METRIK.definition,
-        Window(case["start_ms"], case["end_ms"] + 1),  # metrik's windows include their end
-        environment="production",
-        zone=UTC,
-        until_s=case["end_ms"],
-    )
+    question = Question("production", case["end_ms"], profiles.METRIK.definition, is_native=True)
+    # metrik's windows include their end.
+    window = Window(case["start_ms"], case["end_ms"] + 1)
+    with DuckEngine.of(_metrik_tables(case)) as engine:
+        found = reckon(engine, question, window, zone=UTC, has_incidents=False)
 
     number, scale = {
         "ChangeFailureRate": (found.fail_rate, 100),
@@ -145,7 +143,8 @@ def test_devlakes_previous_deployments():
     rows = _rows("prev_success_deployment_commit/cicd_deployment_commits_after.csv")
     table = _devlake_deployments(rows, lambda row: f"{row['cicd_scope_id']} {row['repo_url']}")
 
-    found = previous_successes(table)
+    with DuckEngine.of(FactTables.of(deployment=table)) as engine:
+        found = {row[0]: row[1] for row in engine.rows(previous_successes())}
 
     expected = {row["id"]: row["prev_success_deployment_commit_id"] for row in rows}
     assert len(rows) == 16
@@ -182,7 +181,11 @@ def _devlake_links(definition: DoraDefinition) -> tuple[dict[str, str], dict[str
         ],
     )
     deployments = list(good.itertuples(index=False))
-    linked = link_incidents(deployments, incidents.itertuples(index=False), definition)
+    question = Question("PRODUCTION", 0, definition, is_native=True)
+    tables = FactTables.of(deployment=good, incident=incidents.assign(environment="PRODUCTION"))
+    with DuckEngine.of(tables) as engine:
+        linked = {row[0]: row[1] for row in engine.rows(linked_incidents(question))}
+    versions = dict(zip(good["deployment_id"], good["version"], strict=True))
     ages = {
         row.incident_id: (
             row.started_s - max(d.finished_s for d in deployments if d.finished_s <= row.started_s)
@@ -190,7 +193,7 @@ def _devlake_links(definition: DoraDefinition) -> tuple[dict[str, str], dict[str
         / DAY_S
         for row in incidents.itertuples(index=False)
     }
-    return {name: str(deployments[place].version) for name, place in linked.items()}, ages
+    return {name: str(versions[place]) for name, place in linked.items()}, ages
 
 
 def test_devlakes_incident_links_under_its_definition():

@@ -8,50 +8,52 @@ import os
 import shutil
 import subprocess
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import duckdb
 import ibis
 import numpy as np
 import pandas as pd
 import pytest
 from ibis.backends.sql.compilers.bigquery import BigQueryCompiler
 
-from gitops_nb.dora import facts, fast, portable, statistics, windows
-from gitops_nb.dora.fact_tables import FactTables, from_versions
-from gitops_nb.dora.links import link_incidents
-from gitops_nb.dora.measure import measure
+from gitops_nb.dora import catalogue, expressions, numbers, statistics, windows
+from gitops_nb.dora.engine import DuckEngine, sql
+from gitops_nb.dora.expressions import Question
+from gitops_nb.dora.fact_tables import FactTables
+from gitops_nb.dora.facts import FOLDER
+from gitops_nb.dora.leading import leads
+from gitops_nb.dora.measure import measure, question_of
 from gitops_nb.dora.observe import observe
 from gitops_nb.dora.profiles import OURS
 from gitops_nb.dora.windows import Window
-from gitops_nb.errors import UsageError
 from tests.dora.dora_factories import NOW_S, WEEK, incidents, many, request, view
 from tests.dora.fact_factories import START_S, by_chance
+from tests.dora.plain_reading import link_incidents
 from tools import dora_facts
 
 BERLIN = ZoneInfo("Europe/Berlin")
 UTC = ZoneInfo("UTC")
-NAMES = ("change", "deployment", "incident", "change_deployment")
 # 30 weeks with both changes of daylight saving time of 2024 would not fit; the one of March does.
 WINDOW = Window(START_S - 3600, START_S + 28 * WEEK)
 
 
 def run(tables: FactTables, expression) -> list[tuple]:
     """The rows of an expression on DuckDB, sorted."""
-    connection = ibis.duckdb.connect()
-    for name in NAMES:
-        frame = getattr(tables, name)
-        if frame is not None:
-            connection.con.register(name, frame)
-    found = connection.to_pyarrow(expression).to_pylist()
-    connection.disconnect()
-    return sorted(tuple(row.values()) for row in found)
+    with DuckEngine.of(tables) as engine:
+        return engine.rows(expression)
 
 
-def _expression(name: str, window: Window = WINDOW, zone: ZoneInfo = BERLIN):
-    return portable.expressions(window, environment="production", zone=zone)[name]
+QUESTION = Question("production", START_S + 40 * WEEK, first_environments=("staging",))
+
+
+def _expression(name: str, window: Window = WINDOW, zone: ZoneInfo = BERLIN, *, native=False):
+    question = replace(QUESTION, is_native=native)
+    return catalogue.all_expressions(question, window, zone=zone)[name]
 
 
 def _counted(tables: FactTables) -> pd.DataFrame:
@@ -83,7 +85,9 @@ def test_weekly_deployments_are_those_of_a_plain_loop(seed):
 
     found = run(tables, _expression("weekly_deployments"))
 
-    assert found == sorted((*key, count, backs[key]) for key, count in counts.items())
+    assert [(*row[:3], row[4]) for row in found] == sorted(
+        (*key, count, backs[key]) for key, count in counts.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,15 +100,14 @@ def test_a_week_is_that_of_the_calendar_to_the_second(zone):
     borders = windows.week_borders(window.start_s, window.end_s, zone=place)
     moments = [b + d for b in borders[1:-1] for d in (-3601, -1, 0, 1, 3600, 6 * 86_400 + 7200)]
     rows = ibis.table({"at": "int64"}, name="moment")
-    week = portable.week_of(rows.at, window, zone=place)
-    connection = ibis.duckdb.connect()
-    connection.con.register("moment", pd.DataFrame({"at": moments}))
-
-    found = connection.to_pyarrow(rows.select("at", week=week)).to_pylist()
+    week = expressions.week_of(rows.at, window, zone=place)
+    with duckdb.connect() as connection:
+        connection.register("moment", pd.DataFrame({"at": moments}))
+        found = connection.execute(sql(rows.select("at", week=week))).fetchall()
 
     assert len(found) == len(moments)
-    for row in found:
-        assert row["week"] == bisect_right(borders, row["at"]) - 1
+    for at, index in found:
+        assert index == bisect_right(borders, at) - 1
 
 
 def _leads(tables: FactTables) -> pd.DataFrame:
@@ -151,7 +154,7 @@ def test_incidents_are_linked_as_the_plain_reading_links_them(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_failed_deployment_counts_once(seed):
-    """Rolled back or linked, per service; two incidents of one deployment are one failure."""
+    """Rolled back, linked or degraded, per service; two incidents of one deployment are one failure."""
     tables = by_chance(seed)
     rows = list(_counted(tables).itertuples(index=False))
     linked = set(link_incidents(rows, tables.incident.itertuples(index=False), OURS).values())
@@ -160,33 +163,35 @@ def test_each_failed_deployment_counts_once(seed):
         after = next((r for r in rows[index + 1 :] if r.service == row.service), None)
         back = after is not None and after.trigger == "rollback"
         if _inside(row.finished_s):
-            sums = expected.setdefault(row.service, [0, 0, 0])
+            sums = expected.setdefault(row.service, [0, 0])
             sums[0] += 1
-            sums[1] += back or index in linked
-            sums[2] += back
+            sums[1] += back or index in linked or row.outcome == "degraded"
 
-    found = run(tables, _expression("failed_deployments"))
+    found = run(tables, _expression("service_counts"))
 
-    assert found == sorted((service, *sums) for service, sums in expected.items())
+    assert [(row[1], row[2], row[3]) for row in found] == sorted(
+        (service, *sums) for service, sums in expected.items()
+    )
 
 
-def test_changes_are_linked_to_the_next_deployment_in_time():
-    """The suffix minimum gives what a search in the sorted times gives, equal times included."""
+@pytest.mark.parametrize("native", [False, True])
+def test_changes_are_linked_to_the_next_deployment_in_time(native):
+    """Suffix minimum and as-of join give what a search in the sorted times gives, equal times included."""
     tables = by_chance(7)
     times: dict[str, list[int]] = {}
     for row in _counted(tables).itertuples():
         times.setdefault(row.service, []).append(row.finished_s)
     expected = []
     for row in tables.change.itertuples():
-        later = [at for at in times[row.service] if at >= row.committed_s]
-        if later:
-            expected.append((row.service, row.sha, row.authored_s, later[0]))
+        place = bisect_left(times[row.service], row.authored_s)
+        if place < len(times[row.service]):
+            expected.append((row.service, row.sha, row.authored_s, times[row.service][place]))
 
-    assert run(tables, _expression("link_by_time")) == sorted(expected)
+    assert run(tables, _expression("link_by_time", native=native)) == sorted(expected)
 
 
 def test_the_expressions_agree_with_the_report(tmp_path):
-    """Deployments, failures and the median lead time of a report are those of the expressions."""
+    """Deployments, failures and the median lead time of a report are those of the expressions for every engine."""
     history = many(12)
     asked = request(
         tmp_path,
@@ -200,16 +205,18 @@ def test_the_expressions_agree_with_the_report(tmp_path):
     )
     state = observe(view(history), asked)
     measured = measure(asked, state)
-    collected = facts.read(asked.workdir, has_incidents=True)
-    tables = from_versions(collected, first_environments=asked.first_environments)
+    question = question_of(asked, state, is_native=False)
+    found = catalogue.all_expressions(question, measured.window, zone=UTC)
 
-    weekly = run(tables, _expression("weekly_deployments", measured.window, UTC))
-    failed = run(tables, _expression("failed_deployments", measured.window, UTC))
-    overall = run(tables, _expression("overall_lead_time", measured.window, UTC))
+    with DuckEngine.over(asked.workdir / FOLDER) as engine:
+        weekly, totals, overall = (
+            engine.rows(found[name])
+            for name in ("weekly_deployments", "service_counts", "overall_lead_time")
+        )
 
     fail_rate, lead = measured.metric("fail_rate"), measured.metric("lead_time")
     assert sum(row[2] for row in weekly) == fail_rate.counts["deployments"] > 0
-    assert sum(row[2] for row in failed) == fail_rate.counts["failed"] > 0
+    assert sum(row[3] for row in totals) == fail_rate.counts["failed"] > 0
     assert (overall[0][0], overall[0][2] / 4) == (lead.now.n, lead.now.value)
     assert [w.deployments for w in measured.weeks if w.period == "now"] == [
         sum(row[2] for row in rows)
@@ -217,53 +224,36 @@ def test_the_expressions_agree_with_the_report(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", list(portable.expressions(WINDOW, environment="x", zone=UTC)))
+@pytest.mark.parametrize("name", list(catalogue.all_expressions(QUESTION, WINDOW, zone=UTC)))
 def test_every_expression_compiles_for_bigquery(name):
     """BigQuery's dialect has SQL for it, without quantiles, as-of joins or timestamps; it was not run there."""
-    sql = BigQueryCompiler().to_sqlglot(_expression(name)).sql("bigquery").upper()
+    compiled = BigQueryCompiler().to_sqlglot(_expression(name)).sql("bigquery").upper()
 
-    assert sql.startswith(("SELECT", "WITH"))
+    assert compiled.startswith(("SELECT", "WITH"))
     for word in ("ASOF", "QUANTILE", "PERCENTILE", "TIMESTAMP", "DATE_"):
-        assert word not in sql
+        assert word not in compiled
 
 
-def test_duckdbs_fast_queries_give_the_rows_of_the_expressions(tmp_path):
-    """Quartiles, overall median and the link by time, on facts as collectors write them."""
-    dora_facts.write(tmp_path, changes=20_000, deployments=4_000, services=40)
-    window = Window(dora_facts.START_S + 3 * 86_400, dora_facts.START_S + 60 * WEEK)
-    database = fast.Facts.open(tmp_path)
-    engine = ibis.duckdb.from_connection(database.connection)
+@pytest.mark.parametrize("name", list(catalogue.all_expressions(QUESTION, WINDOW, zone=UTC)))
+def test_what_an_engine_does_itself_gives_the_rows_of_the_portable_way(name):
+    """Exact quantiles and as-of joins of DuckDB, and rank, count and running minimum, are the same rows."""
+    tables = by_chance(11)
 
-    def slow(name: str) -> list[tuple]:
-        expression = _expression(name, window)
-        return sorted(tuple(row.values()) for row in engine.to_pyarrow(expression).to_pylist())
-
-    weekly = fast.weekly_lead_times(window, environment="production", zone=BERLIN)
-    assert sorted((*row[:3], *row[3]) for row in database.run(weekly)) == slow("weekly_lead_times")
-    overall = database.run(fast.overall_lead_time(window, environment="production"))
-    assert [(row[0], *row[1]) for row in overall] == slow("overall_lead_time")
-    links = database.run(fast.link_by_time(environment="production"))
-    assert sorted(links) == slow("link_by_time")
+    assert run(tables, _expression(name, native=True)) == run(tables, _expression(name))
 
 
 def test_the_interval_of_the_overall_median_is_that_of_the_order_statistics(tmp_path):
     """The engine's bounds are those of the plain function over all values."""
     dora_facts.write(tmp_path, changes=5_000, deployments=1_000, services=10)
     window = Window(dora_facts.START_S, dora_facts.START_S + 60 * WEEK)
-    database = fast.Facts.open(tmp_path)
-    query = (
-        f"select finished_s - authored_s from change_deployment where finished_s < {window.end_s} "
-        "and deployment_id not in (select deployment_id from deployment where is_seed) "
-        "and finished_s >= authored_s"
-    )
-    values = [row[0] for row in database.run(query)]
+    question = replace(QUESTION, is_native=True)
+    with DuckEngine.over(tmp_path) as engine:
+        rows = expressions.inside(leads(question), window)
+        values = [row[0] for row in engine.rows(rows.select("lead_s"))]
+        found = numbers.median_of(engine, rows, "lead_s", is_native=True)
 
-    query = fast.median_interval(window, environment="production", n=len(values))
-
-    expected = statistics.median(values)
-    assert database.run(query) == [([expected.low, expected.high],)]
-    with pytest.raises(UsageError, match="no interval"):
-        fast.median_interval(window, environment="production", n=5)
+    assert len(values) > 1000
+    assert found == statistics.median(values)
 
 
 def test_spark_gives_the_same_integers_as_duckdb(tmp_path):
@@ -284,6 +274,6 @@ def test_spark_gives_the_same_integers_as_duckdb(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["changes"] == changes
-    assert set(found["rows"]) == set(portable.expressions(WINDOW, environment="x", zone=UTC))
+    assert set(found["rows"]) == set(catalogue.all_expressions(QUESTION, WINDOW, zone=UTC))
     assert all(count > 0 for count in found["rows"].values())
     assert found["different"] == []

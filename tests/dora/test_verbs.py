@@ -54,13 +54,13 @@ def test_verify_counts_again_and_says_the_finding(tmp_path):
 def test_verify_names_a_file_that_was_changed(tmp_path):
     """Facts that are not those that were measured fail the run."""
     asked, state, measured = _run(tmp_path)
-    path = asked.workdir / "evidence/dora/events.parquet"
+    path = asked.workdir / "evidence/dora/deployment.parquet"
     path.write_bytes(path.read_bytes() + b"x")
 
     outcome = dora.verify(asked, state, measured)
 
     assert outcome.result is Result.FAILED
-    assert "evidence/dora/events.parquet" in outcome.sentence
+    assert "evidence/dora/deployment.parquet" in outcome.sentence
 
 
 def test_sync_status_counts_the_applications_of_the_environment(tmp_path):

@@ -219,14 +219,14 @@ def test_an_arrow_is_drawn_only_for_a_clear_change(tmp_path):
     assert '<use href="#down"/>' not in source
 
 
-@pytest.mark.parametrize("compare", ["previous", "none"])
-def test_comparison_can_be_left_out(tmp_path, compare):
-    """With compare=none no earlier number stands anywhere."""
-    measured, source = page(tmp_path, steady(40), compare=compare)
+@pytest.mark.parametrize("compare_to", ["previous", "none"])
+def test_comparison_can_be_left_out(tmp_path, compare_to):
+    """With compare_to=none no earlier number stands anywhere."""
+    measured, source = page(tmp_path, steady(40), compare_to=compare_to)
 
-    assert (measured.before is None) == (compare == "none")
-    assert ("compared with nothing" in source) == (compare == "none")
-    assert ('class="was"' in source) == (compare == "previous")
+    assert (measured.before is None) == (compare_to == "none")
+    assert ("compared with nothing" in source) == (compare_to == "none")
+    assert ('class="was"' in source) == (compare_to == "previous")
 
 
 def test_a_measured_value_stays_small_with_many_services(tmp_path):

@@ -15,12 +15,11 @@ from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.collectors.containment import arrivals, first_containing
 from gitops_nb.dora.store import (
-    EXCLUSION,
     HOP,
     FactStore,
     Merged,
     check,
-    prefer_configuration,
+    one_source,
 )
 from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
@@ -137,7 +136,7 @@ def collect_application(
         pull_requests: Those whose merge gave a commit of this repository.
     """
     name = f"application {source.service} {source.repository}"
-    deployments = prefer_configuration(store.read("deployment", (source.service,)))
+    deployments = one_source(store.read("deployment", (source.service,)))
     pulls = {pull.sha: pull for pull in pull_requests}
     tip = git.tip(source.repository, source.branch)
     point = {
@@ -249,7 +248,10 @@ def _build(
         check("hop", fact_tables.frame(HOP, hops)),
         check("change", _change_frame(read.source, recent, patches, read.pulls)),
         check("change_deployment", fact_tables.frame(fact_tables.CHANGE_DEPLOYMENT, arrived)),
-        check("exclusion", fact_tables.frame(EXCLUSION, [{**row, **lead} for row in left_out])),
+        check(
+            "exclusion",
+            fact_tables.frame(fact_tables.EXCLUSION, [{**row, **lead} for row in left_out]),
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from gitops_nb.argo.status import at, revisions_of
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.collectors.version import image_tag
-from gitops_nb.dora.store import ATTEMPT, EXCLUSION, KEYS, FactStore, Merged, check
+from gitops_nb.dora.store import ATTEMPT, KEYS, FactStore, Merged, check
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import ArgoReader, Snapshot
 
@@ -228,7 +228,7 @@ def collect_argocd(
         rows += len(attempts)
         merged += store.merge("attempt", attempts)
         touched |= set(attempts["service"])
-    merged += store.merge("exclusion", fact_tables.frame(EXCLUSION, left_out))
+    merged += store.merge("exclusion", fact_tables.frame(fact_tables.EXCLUSION, left_out))
     merged += derive(store, tuple(sorted(touched)))
     return Collected(SOURCE, "", rows, merged, len(left_out))
 

@@ -16,7 +16,7 @@ import pandas as pd
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.application import PullRequest
 from gitops_nb.dora.collectors.configuration import Collected
-from gitops_nb.dora.store import EXCLUSION, PULL_REQUEST, FactStore, Merged, check
+from gitops_nb.dora.store import PULL_REQUEST, FactStore, Merged, check
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import ApiReader
@@ -117,7 +117,7 @@ def collect_deployments(
             rows += [row] if row else []
     table = check("deployment", fact_tables.frame(fact_tables.DEPLOYMENT, rows))
     merged = store.merge("deployment", table)
-    merged += store.merge("exclusion", fact_tables.frame(EXCLUSION, left_out))
+    merged += store.merge("exclusion", fact_tables.frame(fact_tables.EXCLUSION, left_out))
     return Collected(source, "", len(rows), merged, len(left_out))
 
 

@@ -64,9 +64,7 @@ def read_incidents(path: Path, reading: Reading) -> pd.DataFrame:
         found = collect.incidents_from_file(
             path, environments=reading.environments, now_s=reading.now_s
         )
-        rows = facts.incident_frame(found).rename(columns={"id": "incident_id"})
-        rows = rows.assign(deployment_id="", source=path.name)
-        return rows.astype(dict(fact_tables.INCIDENT))[list(fact_tables.INCIDENT)]
+        return facts.incident_frame(found, path.name)
     incidents: dict[tuple[str, str], dict[str, Any]] = {}
     problems: list[str] = []
     for where, source, item in _items(path):

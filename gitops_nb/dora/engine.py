@@ -1,0 +1,98 @@
+"""Runs expressions on facts: DuckDB over a folder of Parquet files or over frames, or any other engine of Ibis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from gitops_nb.dora.fact_tables import FACTS, FactTables, frame
+
+MEMORY = "600MB"
+
+
+@dataclass(frozen=True, slots=True)
+class DuckEngine:
+    """The facts in DuckDB. Expressions become SQL once per process, since the same ones are asked again and again."""
+
+    connection: duckdb.DuckDBPyConnection
+    is_native: bool = True
+
+    @classmethod
+    @contextmanager
+    def over(cls, folder: Path | str, *, threads: int = 2) -> Iterator[DuckEngine]:
+        """Opens a folder: TABLE.parquet, or TABLE/service=NAME/*.parquet as the store writes it.
+
+        A folder that is text may be a URL that DuckDB's file systems know; then every table is one file.
+        """
+        # What does not fit into memory goes to the system's folder for that, not to where one happens to stand.
+        settings: Mapping[str, Any] = {
+            "threads": threads,
+            "memory_limit": MEMORY,
+            "temp_directory": gettempdir(),
+            "preserve_insertion_order": False,
+        }
+        with duckdb.connect(config=dict(settings)) as connection:
+            for name, columns in FACTS.items():
+                pattern = _files(folder, name)
+                if pattern:
+                    quoted = pattern.replace("'", "''")
+                    source = f"read_parquet('{quoted}', hive_partitioning = true, hive_types_autocast = false)"
+                    connection.execute(f"create view {name} as from {source}")
+                else:
+                    connection.register(name, frame(columns, ()))
+            yield cls(connection)
+
+    @classmethod
+    @contextmanager
+    def of(cls, tables: FactTables) -> Iterator[DuckEngine]:
+        """Opens frames."""
+        with duckdb.connect() as connection:
+            for name, columns in FACTS.items():
+                found = getattr(tables, name)
+                connection.register(name, frame(columns, ()) if found is None else found)
+            yield cls(connection)
+
+    def frame(self, expression: ir.Table) -> pd.DataFrame:
+        """The rows of an expression as a frame, in no order that may be relied on."""
+        found: pd.DataFrame = self.connection.execute(sql(expression)).df()
+        return found
+
+    def rows(self, expression: ir.Table) -> list[tuple[Any, ...]]:
+        """The rows of an expression, sorted."""
+        found = self.connection.execute(sql(expression)).fetchall()
+        return sorted(found, key=lambda row: [(value is not None, value) for value in row])
+
+    def keep(self, name: str, expression: ir.Table) -> ir.Table:
+        """Computes an expression once, for those that build on it; gives the table that holds its rows."""
+        self.connection.execute(f"create or replace temp table {name} as {sql(expression)}")
+        return ibis.table(expression.schema(), name=name)
+
+
+def _files(folder: Path | str, name: str) -> str:
+    if isinstance(folder, str):
+        return f"{folder}/{name}.parquet"
+    if (folder / f"{name}.parquet").is_file():
+        return f"{folder}/{name}.parquet"
+    return f"{folder}/{name}/*/*.parquet" if any(folder.glob(f"{name}/*/*.parquet")) else ""
+
+
+def sql(expression: ir.Table) -> str:
+    """DuckDB's SQL for an expression on unbound tables."""
+    return _sql(expression.op())
+
+
+@lru_cache(maxsize=1024)
+def _sql(operation: Any) -> str:
+    from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
+
+    return str(DuckDBCompiler().to_sqlglot(operation.to_expr()).sql("duckdb"))

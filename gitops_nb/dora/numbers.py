@@ -1,0 +1,297 @@
+"""What the metrics of a report are made of: small tables, asked of the engine in the fewest questions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+
+from gitops_nb.dora import judging, leading, statistics
+from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.expressions import (
+    Question,
+    at_ranks,
+    by_period,
+    inside,
+    quantiles,
+    spans,
+    unbound,
+    week_of,
+)
+from gitops_nb.dora.statistics import Estimate
+from gitops_nb.dora.windows import Window
+
+NOW, BEFORE = 0, 1
+"""The periods: the window, and the window before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a service was in the environment: from its first record to its removal, or to now (None)."""
+
+    first_s: int
+    removed_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Deployments of one service in one period."""
+
+    deployments: int = 0
+    failed: int = 0
+    rollbacks: int = 0
+    unplanned: int = 0
+    incomparable: int = 0
+    still_open: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leads:
+    """Lead times of one period: the fleet's median with its interval, each service's middle and n, what has none."""
+
+    median: Estimate = field(default_factory=Estimate)
+    services: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recoveries:
+    """Durations of failures in seconds: those that ended, and how long those that last have lasted."""
+
+    ended: tuple[int, ...] = ()
+    lasting: tuple[int, ...] = ()
+
+    def __add__(self, other: Recoveries) -> Recoveries:
+        return Recoveries(self.ended + other.ended, self.lasting + other.lasting)
+
+
+@dataclass(frozen=True, slots=True)
+class WeekCounts:
+    """One service in one week."""
+
+    deployments: int = 0
+    failed: int = 0
+    rollbacks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Everything that the metrics, the charts and the table of services are computed from.
+
+    Sequences by period have ``NOW`` first. ``weeks`` is by (service, week), ``lead_weeks`` by week: n and quartiles in
+    seconds. ``last_s`` is each service's last deployment before the window's end.
+    """
+
+    spans: Mapping[str, Span]
+    counts: Sequence[Mapping[str, Counts]]
+    failed_by: Sequence[Mapping[str, int]]
+    rework_by: Sequence[Mapping[str, int]]
+    recoveries: Sequence[Mapping[str, Recoveries]]
+    leads: Sequence[Leads]
+    lead_values: Mapping[str, Sequence[Sequence[int]]]
+    weeks: Mapping[tuple[str, int], WeekCounts]
+    lead_weeks: Mapping[int, tuple[int, float, float, float]]
+    last_s: Mapping[str, int]
+
+
+def ask(
+    engine: DuckEngine, question: Question, periods: Sequence[Window], weeks: Window, zone: ZoneInfo
+) -> Numbers:
+    """Asks for everything that a report needs.
+
+    Args:
+        engine: Where the facts are.
+        question: What is asked.
+        periods: The window, and the window before where there is one.
+        weeks: What the charts over time show.
+        zone: Where weeks begin.
+    """
+    judged = engine.keep("judged", judging.judged(question))
+    knows_leads = question.first_environments or not leading.is_by_version(question)
+    leads = engine.keep("leads", leading.leads(question)) if knows_leads else None
+    counts: list[dict[str, Counts]] = [{} for _ in periods]
+    for period, service, *numbers in engine.rows(judging.tallied(judged, periods)):
+        counts[period][service] = Counts(*numbers)
+    failed: list[Counter[str]] = [Counter() for _ in periods]
+    rework: list[Counter[str]] = [Counter() for _ in periods]
+    for period, failed_by, rework_by, deployments in engine.rows(judging.causes(judged, periods)):
+        failed[period][failed_by] += deployments
+        rework[period][rework_by] += deployments
+    return Numbers(
+        spans={row[0]: Span(row[1], row[2]) for row in engine.rows(spans(question.environment))},
+        counts=counts,
+        failed_by=[_known(found) for found in failed],
+        rework_by=[_known(found) for found in rework],
+        recoveries=_recoveries(engine, judged, periods),
+        leads=_leads(engine, question, leads, periods),
+        lead_values={} if leads is None else _values(engine, inside(leads, periods[NOW])),
+        lead_weeks={}
+        if leads is None
+        else {
+            week: (n, q1 / 4, q2 / 4, q3 / 4)
+            for week, n, q1, q2, q3 in engine.rows(
+                weekly_leads(leads, weeks, zone=zone, by=(), is_native=question.is_native)
+            )
+        },
+        weeks={
+            (service, week): WeekCounts(*numbers)
+            for service, week, *numbers in engine.rows(weekly(judged, weeks, zone=zone))
+        },
+        last_s=dict(engine.rows(last(judged, periods[NOW].end_s))),
+    )
+
+
+def weekly(judged: ir.Table, window: Window, *, zone: ZoneInfo) -> ir.Table:
+    """Judged deployments per service and week: service, week (from the window's first), deployments, failed, rollbacks."""
+    rows = inside(judged, window)
+    rows = rows.mutate(week=week_of(rows.finished_s, window, zone=zone))
+    return rows.group_by(["service", "week"]).agg(
+        deployments=rows.count(),
+        failed=(rows.failed_by != "").sum().cast("int64"),
+        rollbacks=rows.is_rollback.sum().cast("int64"),
+    )
+
+
+def last(judged: ir.Table, end_s: int) -> ir.Table:
+    """Each service's last deployment before a moment: service, last_s."""
+    rows = judged.filter(judged.finished_s < end_s)
+    return rows.group_by("service").agg(last_s=rows.finished_s.max())
+
+
+def weekly_leads(
+    leads: ir.Table, window: Window, *, zone: ZoneInfo, by: Sequence[str], is_native: bool
+) -> ir.Table:
+    """Quartiles of lead time per week and the columns of ``by``: those, week, n, q1_x4, q2_x4, q3_x4."""
+    rows = inside(leads, window)
+    rows = rows.mutate(week=week_of(rows.finished_s, window, zone=zone))
+    return quantiles(rows, "lead_s", [*by, "week"], is_native=is_native)
+
+
+def median_of(engine: DuckEngine, rows: ir.Table, value: str, *, is_native: bool) -> Estimate:
+    """The median of all rows with its interval by order statistics."""
+    found = engine.rows(quantiles(rows, value, (), is_native=is_native))
+    n = found[0][0] if found else 0
+    if not n:
+        return Estimate()
+    middle = found[0][2] / 4
+    low, high = statistics.median_ranks(n)
+    if not low:
+        return Estimate.of(middle, n=n)
+    bounds = dict(engine.rows(at_ranks(rows, value, (low, high), is_native=is_native, n=n)))
+    return Estimate.of(middle, bounds[low], bounds[high], n=n)
+
+
+def _leads(
+    engine: DuckEngine, question: Question, rows: ir.Table | None, periods: Sequence[Window]
+) -> list[Leads]:
+    """The lead times of each period; none where versions enter the platform and nothing else is known."""
+    if rows is None:
+        return [Leads() for _ in periods]
+    native = question.is_native
+    middles: list[dict[str, tuple[int, float]]] = [{} for _ in periods]
+    for period, service, n, _, q2, _ in engine.rows(
+        quantiles(by_period(rows, periods), "lead_s", ("period", "service"), is_native=native)
+    ):
+        middles[period][service] = (n, q2 / 4)
+    missing = _missing(engine, question, periods)
+    return [
+        Leads(
+            median_of(engine, inside(rows, window), "lead_s", is_native=native),
+            middles[period],
+            missing[period],
+        )
+        for period, window in enumerate(periods)
+    ]
+
+
+def _values(engine: DuckEngine, rows: ir.Table) -> dict[str, list[list[int]]]:
+    """Lead times by service, those of one deployment together: what the bootstrap draws."""
+    names = ["service", "deployment_id", "lead_s"]
+    ordered = engine.frame(rows.select(*names).order_by(names))
+    found: dict[str, list[list[int]]] = {}
+    for service, mine in ordered.groupby("service"):
+        _, first = np.unique(mine["deployment_id"].to_numpy(dtype="str"), return_index=True)
+        parts = np.split(mine["lead_s"].to_numpy(), np.sort(first)[1:])
+        found[str(service)] = [part.tolist() for part in parts]
+    return found
+
+
+def _missing(
+    engine: DuckEngine, question: Question, periods: Sequence[Window]
+) -> list[dict[str, int]]:
+    """What has no lead time, by reason, in each period."""
+    found: list[Counter[str]] = [Counter() for _ in periods]
+    if leading.is_by_version(question):
+        rows = by_period(leading.version_leads(question), periods)
+        rows = rows.filter(rows.reason > 0)
+        texts = leading.reason_texts(question)
+        for period, reason, n in engine.rows(
+            rows.group_by(["period", "reason"]).agg(n=rows.count())
+        ):
+            found[period][texts[reason]] += n
+    else:
+        left_out = unbound()["exclusion"]
+        mine = left_out.filter(
+            left_out.environment == question.environment, left_out.left_out_of == LEAD_TIME
+        )
+        rows = by_period(mine, periods)
+        for period, reason, n in engine.rows(
+            rows.group_by(["period", "reason"]).agg(n=rows.count())
+        ):
+            found[period][reason] += n
+    return [dict(counter.most_common()) for counter in found]
+
+
+LEAD_TIME = "change lead time"
+
+
+def _recoveries(
+    engine: DuckEngine, judged: ir.Table, periods: Sequence[Window]
+) -> list[dict[str, Recoveries]]:
+    found: list[dict[str, Recoveries]] = [{} for _ in periods]
+    for period, service, took_s, is_open in engine.rows(judging.recoveries(judged, periods)):
+        more = Recoveries(lasting=(took_s,)) if is_open else Recoveries(ended=(took_s,))
+        found[period][service] = found[period].get(service, Recoveries()) + more
+    return found
+
+
+def _known(counter: Mapping[str, int]) -> dict[str, int]:
+    """Counts without those of no cause."""
+    return {cause: count for cause, count in sorted(counter.items()) if cause}
+
+
+def count(engine: DuckEngine, rows: ir.Table) -> int:
+    """How many rows there are."""
+    return int(engine.rows(rows.agg(n=rows.count()))[0][0])
+
+
+def seen(question: Question, window: Window) -> ir.Table:
+    """Records of the environment in the window, of every kind but failed attempts."""
+    deployment = unbound()["deployment"]
+    return inside(
+        deployment.filter(
+            deployment.environment == question.environment, deployment.outcome != "failed"
+        ),
+        window,
+    )
+
+
+def not_counted(question: Question, window: Window) -> ir.Table:
+    """Records of the window that are no deployments: service, environment, version, revision, finished_s, kind."""
+    rows = seen(question, window)
+    kind = ibis.cases(
+        (rows.trigger == "removal", "removal"),
+        (rows.is_seed, "seed"),
+        (rows.trigger == "heal", "heal"),
+        (rows.trigger == "resync", "resync"),
+        else_="",
+    )
+    rows = rows.mutate(kind=kind)
+    return rows.filter(rows.kind != "").select(
+        "service", "environment", "version", "revision", "finished_s", "kind"
+    )
