@@ -17,7 +17,7 @@ _DEPLOYMENT = """
     select printf('d%07d', i) as deployment_id,
            printf('service-%03d', floor({services} * pow(u(i, 1), 2))::int) as service,
            case when u(i, 2) < 0.5 then 'production' else 'staging' end as environment,
-           'v' || (i // 2) as version, 'r' || i as revision, 0::bigint as position,
+           'v' || (i // 2) as version, md5((i * 10)::varchar) || '00000000' as revision, 0::bigint as position,
            {start} + floor(u(i, 3) * {span})::bigint - 60 as started_s,
            started_s + 60 as finished_s,
            case when u(i, 6) < 0.5 then started_s + 40 end as synced_s,
@@ -33,7 +33,8 @@ _DEPLOYMENT = """
     from range({deployments}) t(i)
 """
 _CHANGE = """
-    select printf('service-%03d', floor({services} * pow(u(i, 11), 2))::int) as service,
+    select printf('service-%03d', floor({services} * pow(
+               case when i % 10 = 0 then u(i // 10, 1) else u(i - i % 2, 11) end, 2))::int) as service,
            'application' as repository, md5(i::varchar) || '00000000' as sha,
            {start} + floor(u(i, 12) * {span})::bigint
                - floor(-ln(1 - u(i, 13)) * 30000)::bigint as authored_s,
@@ -41,7 +42,7 @@ _CHANGE = """
            case when u(i, 15) < 0.5 then authored_s + 600 end as opened_s,
            case when u(i, 15) < 0.4 then authored_s + 4000 end as merged_s, '' as patch_id,
            u(i, 14) < 0.2 as is_bot,
-           case when u(i, 16) < 0.01 then md5((i - 1)::varchar) || '00000000' else '' end as is_revert_of,
+           case when i % 2 = 1 and u(i, 16) < 0.1 then md5((i - 1)::varchar) || '00000000' else '' end as is_revert_of,
            case when u(i, 17) < 0.01 then 'hotfix/x' else '' end as branch, '' as labels
     from range({changes}) t(i)
 """
