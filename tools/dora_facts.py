@@ -36,9 +36,9 @@ _CHANGE = """
     select printf('service-%03d', floor({services} * pow(
                case when i % 10 = 0 then u(i // 10, 1) else u(i - i % 2, 11) end, 2))::int) as service,
            'application' as repository, md5(i::varchar) || '00000000' as sha,
-           {start} + floor(u(i, 12) * {span})::bigint
-               - floor(-ln(1 - u(i, 13)) * 30000)::bigint as authored_s,
-           {start} + floor(u(i, 12) * {span})::bigint as committed_s,
+           {start} + floor(u(i - i % 2, 12) * {span})::bigint + (i % 2) * floor(u(i, 18) * 500000)::bigint
+               as committed_s,
+           committed_s - floor(-ln(1 - u(i, 13)) * 30000)::bigint as authored_s,
            case when u(i, 15) < 0.5 then authored_s + 600 end as opened_s,
            case when u(i, 15) < 0.4 then authored_s + 4000 end as merged_s, '' as patch_id,
            u(i, 14) < 0.2 as is_bot,
