@@ -397,7 +397,7 @@ class Effects(Protocol):
 
     @property
     def anchor(self) -> str:
-        """``SIZE:HASH`` of the ledger that holds this run's start, to be anchored likewise; "" without one."""
+        """``SIZE:HASH:GENESIS`` of the ledger that holds this run's start, to be anchored likewise; "" without one."""
 
     def perform(
         self,

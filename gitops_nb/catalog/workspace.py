@@ -31,7 +31,8 @@ class Workspace:
     @property
     def sandbox(self) -> Path:
         """Where the embedded platform keeps its state."""
-        return self.root / ".gitops-nb" / "sandbox"
+        # A link shares one sandbox between two workspaces; its state names the folder it was built in.
+        return (self.root / ".gitops-nb" / "sandbox").resolve()
 
     def notebook(self, runbook: str) -> Path:
         """The notebook of a runbook."""

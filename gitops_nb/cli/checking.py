@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,32 +13,41 @@ import click
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.show import show_end
 from gitops_nb.errors import ExitCode, UsageError
+from gitops_nb.record.findings import Finding
 from gitops_nb.record.runs import find_run, read_run, run_directories
-from gitops_nb.record.verify import verify_run
 from gitops_nb.report.text import terminal
 
 
 def verify_runs(
     name: str | None, *, as_json: bool, workspace: Path | None, reports: Path | None
 ) -> int:
-    """Checks one run, or all of them; returns 0 when every record holds, else 1."""
+    """Checks the ledgers, and one run or all of them; returns 0 when every record holds, else 1."""
+    from gitops_nb.session.verifying import verify_records
+
     where = find_workspace(workspace, reports=reports)
     directories = [find_run(where.reports, name)] if name else run_directories(where.reports)
-    if not directories:
+    checked = verify_records(where, directories)
+    if not directories and not checked.ledgers:
         raise UsageError(
             f"no runs in {where.reports}", hint="Start one with `gitops-nb run RUNBOOK`."
         )
-    checked = [verify_run(directory) for directory in directories]
     if as_json:
-        click.echo(json.dumps([asdict(result) for result in checked], indent=2))
+        click.echo(json.dumps(asdict(checked), indent=2))
     else:
-        for result in checked:
-            word, colour = ("holds", "green") if not result.problems else ("MISMATCH", "red")
-            click.secho(f"{word:<9}", fg=colour, nl=False)
-            click.echo(f" {result.run}  {result.records} records, {result.files} files")
-            for text in (*result.problems, *result.notes):
-                click.echo(f"          {terminal(text)}")
-    return ExitCode.FAILED if any(result.problems for result in checked) else ExitCode.SUCCEEDED
+        for ledger in checked.ledgers:
+            _show(ledger.problems, f"ledger {ledger.name}  {ledger.records} records", ledger.notes)
+        for run in checked.runs:
+            counted = f"{run.run}  {run.records} records, {run.files} files"
+            _show(run.problems, counted, run.notes)
+    return ExitCode.SUCCEEDED if checked.holds else ExitCode.FAILED
+
+
+def _show(problems: Sequence[Finding], what: str, notes: Sequence[str]) -> None:
+    word, colour = ("MISMATCH", "red") if problems else ("holds", "green")
+    click.secho(f"{word:<9}", fg=colour, nl=False)
+    click.echo(f" {what}")
+    for text in (*problems, *notes):
+        click.echo(f"          {terminal(str(text))}")
 
 
 def show_report(name: str, *, workspace: Path | None, reports: Path | None) -> None:

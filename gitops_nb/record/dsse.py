@@ -105,15 +105,26 @@ def parse_canonical(content: bytes) -> Any:
         MalformedError: It is JSON of another form, or none.
     """
     try:
-        value = json.loads(content, object_pairs_hook=refuse_twice)
-        again = canonical(value)
+        value = json.loads(
+            content,
+            object_pairs_hook=refuse_twice,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
+        )
+        # What json.loads returns needs no conversion: `model.canonical` would take as long as the signature.
+        again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        is_canonical = again.encode() == content
     except MalformedError:
         raise
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedError(f"it is not JSON as due ({type(error).__name__})") from error
-    if again != content:
+    if not is_canonical:
         raise MalformedError("it is not canonical JSON")
     return value
+
+
+def _refuse_number(text: str) -> Json:
+    raise MalformedError(f"{text} is no whole number")
 
 
 def refuse_twice(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

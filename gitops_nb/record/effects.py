@@ -42,7 +42,8 @@ class JournalEffects:
     def anchor(self) -> str:
         """See ``ports.Effects.anchor``."""
         signed = [record for record in self._journal.records if record.kind == "ledger"]
-        return f"{signed[-1].body['size']}:{signed[-1].body['head']}" if signed else ""
+        parts = ("size", "head", "genesis")
+        return ":".join(str(signed[-1].body[part]) for part in parts) if signed else ""
 
     def perform(
         self,

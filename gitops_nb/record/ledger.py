@@ -20,7 +20,7 @@ from gitops_nb.errors import RecordError
 from gitops_nb.model import Json, canonical, format_time, parse_time
 from gitops_nb.ports import Store
 from gitops_nb.record import dsse
-from gitops_nb.record.dsse import MalformedError
+from gitops_nb.record.dsse import Envelope, MalformedError
 
 FOLDER = "ledger"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -29,6 +29,7 @@ NOTHING = "0" * 64
 """What the first record names as the envelope before it."""
 CLOCK_SKEW = timedelta(seconds=120)
 _ATTEMPTS = 200
+GENESIS_CHARACTERS = 12
 _KEEP = "Keep the ledger as evidence and run `gitops-nb verify`."
 _FIELDS = {"_type", "subject", "predicateType", "predicate"}
 _SLOT = re.compile(r"\d{12}\.json")
@@ -60,10 +61,11 @@ class Entry:
     attempt: int
     subjects: Mapping[str, str]
     predicate: Mapping[str, Json]
+    envelope: Envelope
 
     @property
     def anchor(self) -> str:
-        """``SIZE:HASH`` of the ledger that ends with this record, as a commit carries it."""
+        """``SIZE:HASH`` of the ledger that ends with this record."""
         return f"{self.seq + 1}:{self.hash}"
 
 
@@ -154,6 +156,11 @@ class Ledger:
         """The newest record, its form checked; None in an empty ledger."""
         keys = slots(self._store, self.name)
         return self.entry(keys[-1]) if keys else None
+
+    @property
+    def genesis(self) -> str:
+        """What tells this ledger from every other: the beginning of its first record's hash."""
+        return self.entry(slot(self.name, 0)).hash[:GENESIS_CHARACTERS]
 
     def find(self, run: str, *, since: datetime) -> tuple[Entry, ...]:
         """Records about a run, newest first, looking back to a moment."""
@@ -262,6 +269,7 @@ def parse_entry(key: str, content: bytes) -> Entry:
             attempt=_number(predicate["attempt"]),
             subjects=_subjects(statement["subject"]),
             predicate=predicate,
+            envelope=envelope,
         )
     except MalformedError:
         raise

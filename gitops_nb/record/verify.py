@@ -1,15 +1,24 @@
-"""Checks a run's record: chain, files, approval."""
+"""Checks the record of one run: chain, files, what the ledger says about it, and its approvals."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import RecordError
-from gitops_nb.model import digest
+from gitops_nb.model import Status, digest, parse_time
+from gitops_nb.ports import Processes
 from gitops_nb.record import journal
+from gitops_nb.record.approvals import read_answers
+from gitops_nb.record.audit import Audit
 from gitops_nb.record.files import sha256_file
+from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Record
+from gitops_nb.record.ledger import Entry, Phase, is_inside
 from gitops_nb.record.runs import APPROVALS, CHECKPOINTS
 
 
@@ -20,24 +29,38 @@ class Verification:
     run: str
     records: int
     files: int
-    problems: tuple[str, ...]
+    problems: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
 
 
-def verify_run(directory: Path) -> Verification:
+def verify_run(
+    directory: Path,
+    *,
+    ledger: Audit | None = None,
+    trust: Trust | None = None,
+    processes: Processes | None = None,
+) -> Verification:
     """Checks one run directory.
 
-    The chain shows edits, removals inside and reordering; the digests of the last ``sealed`` record show
-    edited, missing and added files. A record that was rewritten as a whole fits itself: that takes an anchor outside.
+    The chain shows edits, removals inside and reordering; the digests of the last ``sealed`` record show edited,
+    missing and added files. A record that was rewritten as a whole fits itself: that takes the ledger.
+
+    Args:
+        directory: Of the run.
+        ledger: Of its environment, checked before; None leaves it out.
+        trust: Whose signatures count; None leaves the approvals' signatures out.
+        processes: To check signatures with.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
     except RecordError as error:
-        return Verification(directory.name, 0, 0, (error.message,))
-    found = [f"{journal.FILE}: {problem}" for problem in problems]
+        finding = Finding(Code.MISSING, journal.FILE, error.message)
+        return Verification(directory.name, 0, 0, (finding,))
+    found = [Finding(Code.JOURNAL, journal.FILE, problem) for problem in problems]
     state = fold(records)
     if state.run != directory.name:
-        found.append(f"{journal.FILE}: it is the journal of {state.run or 'no run'}")
+        text = f"it is the journal of {state.run or 'no run'}"
+        found.append(Finding(Code.REPLAYED, journal.FILE, text))
     notes: list[str] = []
     sealed = bool(records) and records[-1].kind == "sealed"
     if sealed:
@@ -46,14 +69,19 @@ def verify_run(directory: Path) -> Verification:
         notes.append("not closed yet: files are checked once the run has ended")
     if (directory / CHECKPOINTS).exists():
         notes.append(f"{CHECKPOINTS} is JupyterLab's and no part of the record")
+    found += _check_time(records)
     found += _check_statements(state)
+    if ledger is not None:
+        found += _check_ledger(directory, state, records, ledger, sealed=sealed)
+    if trust is not None and processes is not None:
+        found += _check_approvals(directory, state, trust, processes)
     return Verification(directory.name, len(records), len(state.files), tuple(found), tuple(notes))
 
 
-def _check_files(directory: Path, state: RunState) -> list[str]:
-    found: list[str] = []
+def _check_files(directory: Path, state: RunState) -> list[Finding]:
+    found: list[Finding] = []
     present = {
-        str(path.relative_to(directory))
+        path.relative_to(directory).as_posix()
         for path in directory.rglob("*")
         if (path.is_file() or path.is_symlink())
         and path.name != journal.FILE
@@ -61,12 +89,15 @@ def _check_files(directory: Path, state: RunState) -> list[str]:
     }
     for name, expected in state.files.items():
         path = directory / name
-        if name not in present:
-            found.append(f"{name}: missing")
+        if not is_inside(name):
+            found.append(Finding(Code.MALFORMED, journal.FILE, f"{name!r} leaves the directory"))
         elif path.is_symlink():
-            found.append(f"{name}: a link where a file was")
+            found.append(Finding(Code.LINK, name, "a link where a file was"))
+        elif name not in present:
+            found.append(Finding(Code.MISSING, name, "missing"))
         elif sha256_file(path) != expected:
-            found.append(f"{name}: edited, its digest differs from the journal's")
+            text = "edited, its digest differs from the journal's"
+            found.append(Finding(Code.EDITED, name, text))
     # Answers arrive while a run waits; once it has ended, nothing is added any more.
     is_open = not state.ended
     late = {
@@ -74,18 +105,33 @@ def _check_files(directory: Path, state: RunState) -> list[str]:
         for name in present - set(state.files)
         if not (is_open and name.startswith(f"{APPROVALS}/"))
     }
-    found += [f"{name}: added after the run was closed" for name in sorted(late)]
+    found += [Finding(Code.ADDED, name, "added after the run was closed") for name in sorted(late)]
     return found
 
 
-def _check_statements(state: RunState) -> list[str]:
+def _check_time(records: Sequence[Record]) -> list[Finding]:
+    """Times of a journal come from one machine after the other; two minutes are what clocks may differ."""
+    found: list[Finding] = []
+    for before, after in itertools.pairwise(records):
+        try:
+            back_s = (parse_time(before.at) - parse_time(after.at)).total_seconds()
+        except (ValueError, TypeError):
+            found.append(Finding(Code.MALFORMED, journal.FILE, f"line {after.seq + 1}: no time"))
+            continue
+        if back_s > 120:
+            text = f"line {after.seq + 1}: the clock went back by {back_s:.0f} s"
+            found.append(Finding(Code.CLOCK, journal.FILE, text))
+    return found
+
+
+def _check_statements(state: RunState) -> list[Finding]:
     """Digests inside the journal that have to fit each other."""
-    found: list[str] = []
+    texts: list[str] = []
     if state.request is not None and digest(state.request) != state.request_digest:
-        found.append("request: its digest does not fit its content")
+        texts.append("request: its digest does not fit its content")
     if state.plan is not None and digest(state.plan) != state.plan_digest:
-        found.append("plan: its digest does not fit its content")
-    found += [
+        texts.append("plan: its digest does not fit its content")
+    texts += [
         f"approval of {approval.get('person')}: it answers another request"
         for approval in state.approvals
         if approval.get("subject") != state.request_digest
@@ -93,7 +139,85 @@ def _check_statements(state: RunState) -> list[str]:
     if state.effects and state.decision is not None:
         decision = state.decision
         if decision.get("answer") not in ("allowed", "nothing to do"):
-            found.append(f"effects without an allowing decision ({decision.get('answer')})")
+            texts.append(f"effects without an allowing decision ({decision.get('answer')})")
         if decision.get("plan_digest") != state.plan_digest:
-            found.append("decision: it is about another plan")
+            texts.append("decision: it is about another plan")
+    if state.effects and state.decision is None:
+        texts.append("effects without any decision")
+    return [Finding(Code.CONTRADICTION, journal.FILE, text) for text in texts]
+
+
+def _check_ledger(
+    directory: Path, state: RunState, records: Sequence[Record], ledger: Audit, *, sealed: bool
+) -> list[Finding]:
+    """What the ledger said about this run has to be what its journal and files say now."""
+    found: list[Finding] = []
+    entries = ledger.by_run.get(state.run, ())
+    for entry in entries:
+        said = entry.predicate.get("journal") or {}
+        count = said.get("records")
+        if not isinstance(count, int) or not 0 < count <= len(records):
+            text = f"{entry.key} knows {count} records, and there are {len(records)}"
+            found.append(Finding(Code.TRUNCATED, journal.FILE, text))
+        elif records[count - 1].hash != said.get("head"):
+            text = f"line {count} is not what {entry.key} knows"
+            found.append(Finding(Code.EDITED, journal.FILE, text))
+    attempt = len(state.attempts)
+    by_phase = {entry.phase: entry for entry in entries if entry.attempt == attempt}
+    if state.effects and Phase.START not in {entry.phase for entry in entries}:
+        text = f"effects, and ledger {ledger.name} knows no start of them"
+        found.append(Finding(Code.UNRECORDED_RUN, journal.FILE, text))
+    if not sealed:
+        return found
+    due = Phase.REQUESTED if state.status is Status.WAITING else Phase.END
+    signed = by_phase.get(due)
+    if signed is None:
+        text = f"ledger {ledger.name} has no {due} of it"
+        found.append(Finding(Code.UNRECORDED_RUN, journal.FILE, text))
+    elif due is Phase.END:
+        found += _check_subjects(directory, signed)
+    return found
+
+
+def _check_subjects(directory: Path, entry: Entry) -> list[Finding]:
+    found: list[Finding] = []
+    for name, expected in entry.subjects.items():
+        path = directory / name
+        if path.is_symlink():
+            found.append(Finding(Code.LINK, name, "a link where a file was"))
+        elif not path.is_file():
+            found.append(Finding(Code.MISSING, name, f"missing, and {entry.key} knows it"))
+        elif sha256_file(path) != f"sha256:{expected}":
+            found.append(Finding(Code.EDITED, name, f"it is not what {entry.key} knows"))
+    return found
+
+
+def _check_approvals(
+    directory: Path, state: RunState, trust: Trust, processes: Processes
+) -> list[Finding]:
+    """The signatures behind a decision, checked again from the files."""
+    found: list[Finding] = []
+    if not state.approvals or state.request is None:
+        return found
+    answers = read_answers(directory, processes=processes, persons=trust.persons)
+    signed = {
+        (a.approval.person, a.approval.subject, a.approval.answer, a.approval.key): a.approval
+        for a in answers
+        if a.approval
+    }
+    requester = str(state.request["requester"]["name"])
+    for approval in state.approvals:
+        person = str(approval.get("person"))
+
+        def say(text: str, person: str = person) -> None:
+            found.append(Finding(Code.APPROVAL, APPROVALS, f"{person}'s {text}"))
+
+        key = (person, approval["subject"], approval["answer"], approval["key"])
+        known = trust.person(person)
+        if key not in signed:
+            say("answer counted, and no valid signature of it is there")
+        elif known is None or requester in known.names:
+            say("answer counted, and it is the requester's own")
+        elif signed[key].expires > parse_time(state.request["expires"]):
+            say("answer claims to last longer than the request")
     return found

@@ -110,7 +110,7 @@ def ask(workspace: Workspace, directory: Path) -> Mapping[str, Json]:
     """Has the start of a run's effects signed, by the engine where there is one; returns size and head of the ledger."""
     address = os.environ.get(VARIABLE)
     if not address:
-        return _said(attest(workspace, directory, Phase.START, signer="session"))
+        return _start(workspace, directory, signer="session")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_S)
@@ -160,14 +160,17 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
 
 def _answer(workspace: Workspace, directory: Path) -> Mapping[str, Json]:
     try:
-        return _said(attest(workspace, directory, Phase.START, signer="engine"))
+        return _start(workspace, directory, signer="engine")
     except (Refused, RecordError, UnavailableError, errors.ConfigurationError) as error:
         return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
-def _said(entry: Entry) -> Mapping[str, Json]:
+def _start(workspace: Workspace, directory: Path, *, signer: str) -> Mapping[str, Json]:
+    entry = attest(workspace, directory, Phase.START, signer=signer)
+    name = str(entry.predicate["ledger"]["name"])
     return {
-        "ledger": str(entry.predicate["ledger"]["name"]),
+        "ledger": name,
         "size": entry.seq + 1,
         "head": entry.hash,
+        "genesis": open_ledger(workspace, name).genesis,
     }

@@ -245,6 +245,13 @@ def _sandbox_requester(first_person: str) -> Requester:
     return Requester(first_person, RequesterKind.PERSON, "first person of the sandbox")
 
 
+def open_git(workspace: Workspace, catalog: Catalog, mode: Mode) -> GitHistory:
+    """The configuration repositories alone; no cluster is asked for."""
+    if mode is Mode.SANDBOX:
+        return _open_sandbox(workspace, catalog).git
+    return _git(catalog.fleet, workspace.root / ".gitops-nb" / "git", LocalProcesses(), "verify")
+
+
 def _git(fleet: Fleet, cache: Path, processes: Processes, author: str) -> GitHistory:
     remotes = {name: Remote(r.url, r.branch) for name, r in fleet.repositories.items()}
     name = "".join(c for c in author if c.isprintable() and c not in "<>")

@@ -1,0 +1,199 @@
+"""Checks records as a whole: every ledger, the anchors in Git, and every run against its ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.load import Catalog, load_catalog
+from gitops_nb.catalog.trust import RunnerKey, Trust
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import GitOpsError
+from gitops_nb.model import Mode
+from gitops_nb.record.audit import Anchor, Audit, audit
+from gitops_nb.record.files import replace_file
+from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.ledger import Phase, ledger_name, ledger_names
+from gitops_nb.record.runs import is_run_held, scan_run
+from gitops_nb.record.verify import Verification, verify_run
+from gitops_nb.session.platform import open_git, open_platform
+from gitops_nb.session.stores import reports_store
+
+TRAILER_LEDGER, TRAILER_RUN = "Gitops-Nb-Ledger", "Gitops-Nb-Run"
+SEARCHED_COMMITS = 5000
+_SANDBOX = "sandbox."
+_REMEMBERED = "verified.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCheck:
+    """One ledger: how many records, what is wrong, how fresh its newest anchor is."""
+
+    name: str
+    records: int
+    problems: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything that was checked."""
+
+    ledgers: tuple[LedgerCheck, ...]
+    runs: tuple[Verification, ...]
+
+    @property
+    def holds(self) -> bool:
+        """True when nothing was found."""
+        return not (
+            any(ledger.problems for ledger in self.ledgers) or any(run.problems for run in self.runs)
+        )
+
+
+def verify_records(workspace: Workspace, directories: Sequence[Path]) -> Checked:
+    """Checks the ledgers of a workspace and these runs.
+
+    Raises:
+        ConfigurationError: The catalog is wrong: whose signatures count is not known.
+    """
+    catalog = load_catalog(workspace.runbooks)
+    now = datetime.now(UTC)
+    store = reports_store(workspace)
+    remembered = _remembered(workspace)
+    names = sorted({*ledger_names(store), *remembered})
+    audits: dict[str, Audit] = {}
+    notes: dict[str, list[str]] = {}
+    for mode in Mode:
+        is_sandbox = mode is Mode.SANDBOX
+        own = [name for name in names if name.startswith(_SANDBOX) is is_sandbox]
+        if not own:
+            continue
+        anchors, note = _anchors(workspace, catalog, mode)
+        for name in own:
+            known = (*anchors, remembered[name]) if name in remembered else anchors
+            runners = _runners(workspace, catalog, is_sandbox=is_sandbox)
+            audits[name] = audit(store, name, runners=runners, now=now, anchors=known)
+            notes[name] = [note] if note else []
+    trusts = {Mode.LIVE: catalog.trust}
+    runs: list[Verification] = []
+    for directory in directories:
+        state = scan_run(directory)
+        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+        mode = Mode.SANDBOX if state.is_sandbox else Mode.LIVE
+        if state.approvals and mode not in trusts:
+            trusts[mode] = _sandbox_trust(workspace, catalog)
+        runs.append(
+            verify_run(
+                directory,
+                ledger=audits.get(name) or Audit(name, (), ()),
+                trust=trusts.get(mode),
+                processes=LocalProcesses(),
+            )
+        )
+    checks = tuple(_ledger_check(workspace, one, notes[name], now) for name, one in audits.items())
+    _remember(workspace, [audits[check.name] for check in checks if not check.problems])
+    return Checked(checks, tuple(runs))
+
+
+def _ledger_check(
+    workspace: Workspace, checked: Audit, notes: Sequence[str], now: datetime
+) -> LedgerCheck:
+    findings = [*checked.findings]
+    for run, entries in checked.by_run.items():
+        directory = workspace.reports / run
+        if directory.is_dir() or run in checked.tombstones:
+            continue
+        text = f"{entries[0].key} knows it, and its directory is gone"
+        findings.append(Finding(Code.DELETED_RUN, run, text))
+    said = list(notes)
+    for run, entries in checked.by_run.items():
+        last = entries[-1]
+        held = is_run_held(workspace.reports, run)
+        if last.phase is Phase.START and not held:
+            said.append(
+                f"{run} began effects, and no end of it is signed"
+            )
+    anchor = checked.newest_anchor
+    behind = len(checked.unanchored)
+    if anchor is None:
+        said.append(f"no anchor: {behind} records that nothing outside of the ledger knows")
+    elif behind:
+        first, last = checked.unanchored[0], checked.unanchored[-1]
+        seqs = f"{first.seq}" if behind == 1 else f"{first.seq} to {last.seq}"
+        since = max(0, int((now - first.at).total_seconds() // 60))
+        said.append(
+            f"newest anchor: {anchor.where}, {anchor.size} records; not anchored: {seqs}, for {since} min"
+        )
+    else:
+        said.append(f"newest anchor: {anchor.where}, all {anchor.size} records")
+    return LedgerCheck(checked.name, len(checked.entries), tuple(findings), tuple(said))
+
+
+def _runners(workspace: Workspace, catalog: Catalog, *, is_sandbox: bool) -> tuple[RunnerKey, ...]:
+    """Keys that count; in the sandbox this workspace's own does without an entry."""
+    if not is_sandbox:
+        return catalog.trust.runners
+    own = open_runner_key(workspace.root).public
+    others = [r for r in catalog.trust.runners if r.key.split(" ")[1] != own.split(" ")[1]]
+    return (RunnerKey(name="this-workspace", key=own), *others)
+
+
+def _sandbox_trust(workspace: Workspace, catalog: Catalog) -> Trust:
+    return open_platform(workspace, catalog, Mode.SANDBOX).trust
+
+
+def _anchors(workspace: Workspace, catalog: Catalog, mode: Mode) -> tuple[tuple[Anchor, ...], str]:
+    """Ledger heads in the trailers of the configuration repositories' newest commits; and why some are missing."""
+    found: list[Anchor] = []
+    try:
+        git = open_git(workspace, catalog, mode)
+        for name, repository in catalog.fleet.repositories.items():
+            tip = git.tip(name, repository.branch)
+            for commit in git.log(name, tip, limit=SEARCHED_COMMITS):
+                found += _anchor(commit.trailers, f"commit {commit.sha[:8]} of {name}")
+    except GitOpsError as error:
+        return tuple(found), f"anchors in Git were not read: {error.message}"
+    return tuple(found), ""
+
+
+def _anchor(trailers: Mapping[str, str], where: str) -> list[Anchor]:
+    parts = trailers.get(TRAILER_LEDGER, "").split(":")
+    if len(parts) != 3 or not (parts[0].isascii() and parts[0].isdecimal()):
+        return []
+    return [Anchor(int(parts[0]), parts[1], parts[2], where, trailers.get(TRAILER_RUN, ""))]
+
+
+def _remembered(workspace: Workspace) -> dict[str, Anchor]:
+    """What this machine saw when it last found each ledger in order."""
+    path = workspace.root / ".gitops-nb" / _REMEMBERED
+    try:
+        known = json.loads(path.read_bytes())[str(workspace.reports)]
+        return {
+            name: Anchor(
+                int(one["size"]), str(one["head"]), "", f"the check of {one['at']}", is_own=True
+            )
+            for name, one in known.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _remember(workspace: Workspace, audits: Sequence[Audit]) -> None:
+    path = workspace.root / ".gitops-nb" / _REMEMBERED
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        known = {}
+    here = known.setdefault(str(workspace.reports), {})
+    for one in audits:
+        if one.entries:
+            last = one.entries[-1]
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            here[one.name] = {"size": last.seq + 1, "head": last.hash, "at": now}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, (json.dumps(known, indent=1) + "\n").encode())
