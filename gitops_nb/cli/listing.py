@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 
 from gitops_nb.catalog import strict_yaml
+from gitops_nb.catalog.durations import parse_duration
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import GitOpsError
+from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import has_answers, run_directories, scan_run, status_now
 from gitops_nb.report.text import terminal
+
+_LOOK_BACK = 200
 
 CONFIGURATION_FILES = ("fleet.yaml", "policy.yaml", "trust.yaml")
 
@@ -72,13 +76,45 @@ def list_runbooks(workspace: Path | None, *, as_json: bool) -> None:
         )
 
 
-def list_runs(workspace: Path | None, reports: Path | None, *, limit: int, as_json: bool) -> None:
-    """Prints the runs: those that wait or need attention first, with the next command."""
+def list_runs(
+    workspace: Path | None,
+    reports: Path | None,
+    *,
+    environment: str | None,
+    since: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Prints the runs: those that wait or need attention first, with the next command.
+
+    Args:
+        workspace: As on every command.
+        reports: As on every command.
+        environment: Only runs in this environment.
+        since: Only runs begun since then: an age (30d) or a date (2026-11-01), midnight in the workspace's zone.
+        limit: At most so many; None for all that fit.
+        as_json: One JSON document.
+
+    Raises:
+        UsageError: ``since`` is neither.
+    """
     where = find_workspace(workspace, reports=reports)
-    states = [scan_run(path) for path in run_directories(where.reports)[: max(limit, 200)]]
-    rows = [
+    begin = _moment(since, where.time_zone) if since else None
+    paths = [path for path in run_directories(where.reports) if _may_fit(path, environment, begin)]
+    if limit is not None and environment is None:
+        # Those that wait come first, however old: so far back they are looked for.
+        paths = paths[: max(limit, _LOOK_BACK)]
+    states = [
+        state for path in paths if environment in (None, (state := scan_run(path)).environment)
+    ]
+    rows: list[dict[str, Any]] = [
         {
             "run": state.run,
+            "runbook": state.runbook,
+            "started": state.started,
+            "ended": state.ended,
+            "exit_code": state.exit_code,
+            "requester": str((state.opened.get("requester") or {}).get("name", "")),
             "status": str(status_now(where.reports, state)),
             "environment": state.environment,
             "mode": str(state.opened.get("mode", "")),
@@ -95,13 +131,35 @@ def list_runs(workspace: Path | None, reports: Path | None, *, limit: int, as_js
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     if not rows:
-        click.echo(f"no runs in {where.reports}")
+        fitting = " that fit" if environment or since else ""
+        click.echo(f"no runs{fitting} in {where.reports}")
         click.echo("  Start one with `gitops-nb run RUNBOOK`.")
     for row in rows:
         mark = "SANDBOX " if row["mode"] == "sandbox" else ""
         click.echo(f"{row['status']:<16} {row['run']}  {mark}{terminal(row['reason'])}")
         if row["command"]:
             click.echo(f"{'':<16} {row['command']}")
+
+
+def _may_fit(path: Path, environment: str | None, begin: datetime | None) -> bool:
+    """Whether a run can be among those asked for; its id says when it began and, as one part, where."""
+    if begin is not None and path.name[:16] < begin.strftime("%Y%m%dT%H%M%SZ"):
+        return False
+    return environment is None or f"-{environment}-" in path.name
+
+
+def _moment(text: str, zone: str) -> datetime:
+    try:
+        return datetime.now(UTC) - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--since {text!r} is neither an age nor a date", hint="Write 30d, 12h or 2026-11-01."
+        ) from None
+    return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
 
 
 def _next_command(reports: Path, state: RunState) -> str:

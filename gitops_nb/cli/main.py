@@ -86,24 +86,46 @@ def group() -> None:
 
 @group.command(
     "list",
-    epilog="\b\nExamples:\n  gitops-nb list\n  gitops-nb list runs --limit 5\n  gitops-nb list runs --json",
+    epilog="""\b
+Examples:
+  gitops-nb list
+  gitops-nb list runs --limit 5
+  gitops-nb list runs --environment production --since 30d --json
+""",
 )
 @click.argument("what", type=click.Choice(["runbooks", "runs"]), default="runbooks")
+@click.option("--environment", help="Only runs in this environment.")
+@click.option("--since", help="Only runs begun since then: an age (30d) or a date (2026-11-01).")
 @click.option(
-    "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many runs."
+    "--limit",
+    type=click.IntRange(1),
+    help="How many runs; by default 30, and with --since or --json all that fit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_common
 def list_(
-    what: str, limit: int, as_json: bool, workspace: Path | None, reports: Path | None
+    what: str,
+    environment: str | None,
+    since: str | None,
+    limit: int | None,
+    as_json: bool,
+    workspace: Path | None,
+    reports: Path | None,
 ) -> None:
     """Lists the runbooks, or the runs: those that wait on top with the next command, then newest first."""
     from gitops_nb.cli.listing import list_runbooks, list_runs
 
     if what == "runbooks":
         list_runbooks(workspace, as_json=as_json)
-    else:
-        list_runs(workspace, reports, limit=limit, as_json=as_json)
+        return
+    list_runs(
+        workspace,
+        reports,
+        environment=environment,
+        since=since,
+        limit=limit or (None if since or as_json else 30),
+        as_json=as_json,
+    )
 
 
 @group.command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -502,3 +503,28 @@ def test_automation_starts_only_what_deploys_by_itself(
     assert (commits() != before) is (code == 0)
     if code == 3:
         assert "is started by a person" in json.loads(done.stdout)["reason"]
+
+
+def test_runs_are_listed_by_environment_and_age(workspace):
+    """--environment and --since leave the others out, in text and in JSON, and a wrong --since is refused."""
+    assert workspace.run("run", "bootstrap", "-p", "cluster=newcomer", "--plan").returncode == 0
+    assert workspace.run("run", "promotion", "-p", "application=checkout", "--plan").returncode == 0
+    old = workspace.reports / "20250101T000000Z-promotion-production-0000"
+    shutil.copytree(next(workspace.reports.glob("2*-promotion-*")), old)
+
+    def listed(*arguments: str) -> list[str]:
+        done = workspace.run("list", "runs", "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        rows = json.loads(done.stdout)
+        assert all(row["requester"] == "mara.lindqvist" for row in rows)
+        return [f"{row['runbook']} {row['environment']}" for row in rows]
+
+    assert listed("--environment", "production", "--since", "30d") == ["promotion production"]
+    assert listed("--environment", "development") == ["bootstrap development"]
+    assert len(listed()) == 3
+    assert len(listed("--since", "2025-01-02")) == 2
+    assert listed("--environment", "moon") == []
+    assert "no runs that fit" in workspace.run("list", "runs", "--environment", "moon").stdout
+    done = workspace.run("list", "runs", "--since", "yesterday")
+    assert done.returncode == 64
+    assert "30d" in done.stderr
