@@ -413,3 +413,6 @@ class Effects(Protocol):
         On resume: a recorded result is returned; an intent without a result is probed, and ``act`` runs only
         if the probe says it did not happen (or the kind is idempotent).
         """
+
+    def settle(self, key: str, found: Mapping[str, Json]) -> None:
+        """Says that what an interrupted effect was for holds now; without such an effect nothing is recorded."""

@@ -148,6 +148,8 @@ def _bring_about(
             probe=lambda: None,
         )
     finding = _wait_for(context, step)
+    if finding.holds:
+        writers.effects.settle(step.key, {"sentence": finding.sentence})
     if not finding.holds:
         raise Failed(
             f"{step.title}: {finding.sentence}",

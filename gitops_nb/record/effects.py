@@ -77,6 +77,12 @@ class JournalEffects:
             raise
         return self._done(key, result, adopted=False)
 
+    def settle(self, key: str, found: Mapping[str, Json]) -> None:
+        """See ``ports.Effects.settle``."""
+        known = self._known(key)
+        if known is not None and known.is_open:
+            self._done(key, found, adopted=True)
+
     def _known(self, key: str) -> EffectState | None:
         effects = fold(self._journal.records).effects
         return next((effect for effect in effects if effect.key == key), None)

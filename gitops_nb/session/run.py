@@ -198,9 +198,15 @@ class Session:
             error = Failed(text, hint=hint)
         elif outcome.result is Result.IN_DOUBT:
             error = NeedsAttention(text, hint=hint)
+        elif self.state.in_doubt:
+            keys = ", ".join(effect.key for effect in self.state.in_doubt)
+            error = NeedsAttention(
+                f"{text}, and nobody settled: {keys}",
+                hint=f"Run `gitops-nb resume {self.run}`: it finds out, and does nothing twice.",
+            )
         self._recorder.refuse_leak()
         code = error.exit_code if error else ExitCode.SUCCEEDED
-        resume = f"gitops-nb resume {self.run}" if outcome.result is Result.IN_DOUBT else ""
+        resume = f"gitops-nb resume {self.run}" if code is ExitCode.NEEDS_ATTENTION else ""
         self._recorder.end(
             code, reason=outcome.title, hint=outcome.next_step, command=outcome.command or resume
         )

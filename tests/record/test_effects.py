@@ -133,3 +133,16 @@ def test_an_idempotent_effect_is_repeated_without_asking(world):
     with pytest.raises(Killed):
         world.perform(act=killed, kind=StepKind.IDEMPOTENT)
     assert world.perform(kind=StepKind.IDEMPOTENT, probe=killed) == {"times": 1}
+
+
+def test_what_holds_settles_an_interrupted_effect(world):
+    """A slice that finds the condition of an interrupted effect fulfilled says so; nothing stays in doubt."""
+    with pytest.raises(Killed):
+        world.perform(act=killed, kind=StepKind.IDEMPOTENT)
+    effects = JournalEffects(world.journal, world.journal.append, step="apply")
+    effects.settle("commit", {"holds": True})
+    effects.settle("never begun", {"holds": True})
+    state = fold(world.journal.records)
+    assert state.in_doubt == ()
+    assert [effect.key for effect in state.effects] == ["commit"]
+    assert world.effect.adopted
