@@ -1,0 +1,196 @@
+"""The storage port's contract, on a local folder and on a bucket of the real fake-gcs-server."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from gitops_nb.adapters.folder import Folder
+from gitops_nb.adapters.gcs import Bucket
+from gitops_nb.errors import UnavailableError, UsageError
+from gitops_nb.ports import Store
+from tests.buckets import BUCKET, Troubles, gcs_server, proxy
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    """One fake-gcs-server for the module."""
+    with gcs_server(tmp_path_factory.mktemp("gcs")) as address:
+        yield address
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request, tmp_path, monkeypatch) -> Store:
+    """An empty store of each kind."""
+    if request.param == "folder":
+        return Folder(tmp_path / "store")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", request.getfixturevalue("server"))
+    return Bucket(f"gs://{BUCKET}/{uuid.uuid4().hex}")
+
+
+def test_what_was_created_is_read_back(store):
+    """Bytes are kept as they are, none and many of them."""
+    for key, content in (
+        ("a/b.json", b"{}"),
+        ("a/empty", b""),
+        ("a/big", bytes(range(256)) * 4096),
+    ):
+        assert store.create(key, content)
+        assert store.read(key) == content
+
+
+def test_an_existing_object_is_never_overwritten(store):
+    """A second content under the same key is refused; the first is untouched."""
+    assert store.create("a/b", b"first")
+    assert not store.create("a/b", b"second")
+    assert store.read("a/b") == b"first"
+
+
+def test_the_same_content_again_is_no_conflict(store):
+    """Whoever lost an answer tries again and learns that it is there."""
+    assert store.create("a/b", b"same")
+    assert store.create("a/b", b"same")
+
+
+def test_one_of_many_racers_wins(store):
+    """16 threads create one key at once: one of them is told that it did."""
+    results: list[bool] = []
+    barrier = threading.Barrier(16)
+
+    def race(number: int) -> None:
+        barrier.wait()
+        results.append(store.create("lock", f"racer {number}".encode()))
+
+    threads = [threading.Thread(target=race, args=(i,)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False] * 15 + [True]
+
+
+def test_keys_are_listed_in_order_below_a_prefix(store):
+    """Listing knows prefixes, an exclusive beginning, and nothing of other folders."""
+    for number in (3, 1, 2):
+        store.create(f"run/journal/{number:012}.json", b"x")
+    store.create("run/report.html", b"x")
+    store.create("running/a", b"x")
+    assert store.list("run/journal/") == tuple(f"run/journal/{n:012}.json" for n in (1, 2, 3))
+    assert store.list("run/journal/", after="run/journal/000000000001.json") == tuple(
+        f"run/journal/{n:012}.json" for n in (2, 3)
+    )
+    assert store.list("run/") == (*store.list("run/journal/"), "run/report.html")
+    assert store.list("nothing/") == ()
+    assert store.folders("") == ("run", "running")
+    assert store.folders("run/") == ("journal",)
+
+
+def test_what_is_not_there_reads_as_none(store):
+    """Absence is an answer, not an error; removing it twice does no harm."""
+    assert store.read("a/b") is None
+    store.create("a/b", b"x")
+    store.remove("a/b")
+    store.remove("a/b")
+    assert store.read("a/b") is None
+
+
+def test_a_rewritable_object_is_replaced_whole(store):
+    """An index has its newest content."""
+    store.replace("index.html", b"one")
+    store.replace("index.html", b"two, longer")
+    assert store.read("index.html") == b"two, longer"
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/a", "../a", "a/../b", "a//b", "a/./b", ".hidden", "a\n", "a\0"]
+)
+def test_a_key_cannot_leave_its_place(store, key):
+    """Keys that a path or URL could be tricked with are refused before anything is asked."""
+    for act in (store.read, store.remove, lambda k: store.create(k, b"x")):
+        with pytest.raises(UsageError):
+            act(key)
+    assert store.list("") == ()
+
+
+def test_records_survive_lost_replies(server, monkeypatch):
+    """With 25 % of the replies lost and 10 % refused, 200 of 200 records are there, each once, with its own content."""
+    troubles = Troubles(lost_replies=0.25, refused=0.10)
+    with proxy(server, troubles) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        store = Bucket(f"gs://{BUCKET}/lossy")
+        results: list[bool] = []
+
+        def write(writer: int) -> None:
+            for number in range(25):
+                results.append(
+                    store.create(f"{writer}/{number:012}", f"{writer} {number}".encode())
+                )
+
+        threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == [True] * 200
+    assert troubles.counts["lost"] > 20
+    assert troubles.counts["429"] + troubles.counts["503"] > 5
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
+    direct = Bucket(f"gs://{BUCKET}/lossy")
+    keys = direct.list("")
+    assert len(keys) == 200
+    assert {direct.read(k).decode() for k in keys} == {
+        f"{w} {n}" for w in range(8) for n in range(25)
+    }
+
+
+def test_a_store_that_is_down_is_unavailable_within_the_deadline(server, monkeypatch):
+    """Nobody waits longer than the deadline, with all tries."""
+    with proxy(server, Troubles(down=True)) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        store = Bucket(f"gs://{BUCKET}/down", deadline_s=1.0)
+        begun = time.monotonic()
+        with pytest.raises(UnavailableError, match="does not create a"):
+            store.create("a", b"x")
+        assert time.monotonic() - begun < 5
+
+
+def test_a_slow_drip_ends_at_the_deadline(monkeypatch):
+    """A server that sends one byte now and then holds nobody up."""
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        stop = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while not stop.wait(0.2):
+                    try:
+                        connection.sendall(b"H")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        begun = time.monotonic()
+        with pytest.raises(UnavailableError, match="no answer within"):
+            Bucket("gs://records/drip", deadline_s=1.5).read("a")
+        assert time.monotonic() - begun < 6
+        stop.set()
+        thread.join(timeout=5)
+
+
+def test_a_missing_bucket_says_so(server, monkeypatch):
+    """A wrong name is no reason to try for a minute."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
+    begun = time.monotonic()
+    with pytest.raises(UnavailableError, match="does not create a"):
+        Bucket("gs://no-such-bucket").create("a", b"x")
+    assert time.monotonic() - begun < 10
