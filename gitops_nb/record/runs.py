@@ -102,7 +102,8 @@ def scan_run(directory: Path) -> RunState:
     """The state of a run among many: a damaged journal is one run's trouble and stops nobody else's."""
     try:
         state = read_run(directory)
-    except RecordError:
+    except (RecordError, KeyError, ValueError, TypeError, AttributeError):
+        # The last four: a chain that holds around a body that this package did not write.
         state = RunState()
     if state.opened:
         return state

@@ -75,7 +75,7 @@ def _quoted(text: str) -> Iterator[str]:
         yield json.dumps(escaped)[1:-1]
     yield repr(text)[1:-1]
     yield repr(text.encode("utf-8", "surrogatepass"))[2:-1]
-    yield repr(repr(text))[1:-1]
+    yield repr(repr(text)[1:-1])[1:-1]
     for url in (quote(text, safe=""), quote(text), quote_plus(text)):
         yield url
         yield re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import nbformat
 import pytest
 
 from gitops_nb.redaction.forms import forms
-from tests.conftest import REPOSITORY
+from tests.conftest import COMMAND, REPOSITORY
 
 CANARY = "c4n4ry/Zq9#vR2 xT7@mK4"
 MASK = "[secret env://CANARY]"
@@ -89,7 +90,7 @@ def run(workspace, tmp_path):
         "parameters:\n  token: {type: secret, description: A canary.}\n",
     )
 
-    def run(*cells: str, token: str = CANARY, reference: str = "env://CANARY"):
+    def prepare(*cells: str) -> None:
         notebook = nbformat.read(REPOSITORY / "notebooks" / "promotion.ipynb", as_version=4)
         for cell in notebook.cells:
             if cell.cell_type == "code" and "open_session(" in cell.source:
@@ -99,6 +100,9 @@ def run(workspace, tmp_path):
         at = next(i for i, c in enumerate(notebook.cells) if "Observe" in c.source)
         notebook.cells[at:at] = [nbformat.v4.new_code_cell(source) for source in cells]
         nbformat.write(notebook, workspace.root / "notebooks" / "promotion.ipynb")
+
+    def run(*cells: str, token: str = CANARY, reference: str = "env://CANARY"):
+        prepare(*cells)
         folders = (workspace.reports, workspace.root / ".gitops-nb", temporary, tmp_path / "home")
         with watched(*folders) as found:
             done = workspace.run(
@@ -110,6 +114,7 @@ def run(workspace, tmp_path):
         assert not [form for form in forms(CANARY) if form in done.stdout + done.stderr]
         return done
 
+    run.prepare = prepare
     return run
 
 
@@ -127,6 +132,38 @@ def test_no_byte_of_a_secret_reaches_the_disk(workspace, run):
     assert shown.count(MASK) > 12
     outputs = [o for c in json.loads(shown)["cells"] for o in c.get("outputs", ())]
     assert {o["output_type"] for o in outputs} >= {"stream", "display_data", "execute_result"}
+
+
+@pytest.mark.parametrize("engine", [(), ("--engine", "gitops_nb")])
+def test_papermill_writes_no_secret_either(workspace, run, tmp_path, engine):
+    """Its output notebook, its metadata and its log are masked; the parameter in them is the reference.
+
+    A command that a cell starts by itself writes to papermill's own terminal where papermill runs the kernel.
+    """
+    own = "\n".join(line for line in LOUD.splitlines() if engine or "subprocess.run" not in line)
+    run.prepare(SHOW, own)
+    output = tmp_path / "temporary" / "out.ipynb"
+    arguments = ("notebooks/promotion.ipynb", str(output), "-p", "application", "checkout")
+    with watched(workspace.reports, tmp_path) as found:
+        done = subprocess.run(
+            (
+                str(COMMAND.with_name("papermill")),
+                *arguments,
+                "-p",
+                "token",
+                "env://CANARY",
+                *engine,
+            ),
+            cwd=workspace.root,
+            env={**os.environ, "CANARY": CANARY, "TMPDIR": str(tmp_path / "temporary")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert found == set()
+    assert not [form for form in forms(CANARY) if form in done.stdout + done.stderr]
+    assert output.read_text("utf-8").count(MASK) > 12, done.stderr
 
 
 def test_an_exception_does_not_tell_the_secret(workspace, run):
