@@ -147,6 +147,7 @@ def index_of(entries: Sequence[Entry], now: datetime, zone: str) -> str:
         lede=lede,
         days=_days([one for one in ordered if one.group == "open"], ended[:SHOWN]),
         older=older,
+        shown=SHOWN,
         filters=filters,
         times=times,
         version=__version__,
@@ -173,7 +174,7 @@ def headline(runs: Sequence[Entry], times: Times) -> tuple[str, str]:
         or f"Nothing is open; the last run {_past(Status(last.status))} {times.age(last.ended or last.started)}"
     )
     tally = [
-        f"{by[status]} {story.WORDS[status]}"
+        f"{by[status]:,} {story.WORDS[status]}"
         for status in (Status.SUCCEEDED, *_NOT_DONE)
         if by[status]
     ]

@@ -81,6 +81,13 @@ def asset(name: str) -> str:
     return resources.files("gitops_nb.report").joinpath("templates", name).read_text("utf-8")
 
 
+def preload_templates() -> None:
+    """Compiles every template, for a process that will be forked."""
+    for path in resources.files("gitops_nb.report").joinpath("templates").iterdir():
+        if path.name.endswith(".j2"):
+            environment().get_template(path.name)
+
+
 @functools.cache
 def environment() -> Environment:
     """The one Jinja2 environment: autoescape, no silent undefined, every value made visible first."""

@@ -185,7 +185,7 @@ def _refusal(run: RunState, known: Parts) -> tuple[str, str]:
     name = about(run, known)
     rejected = rejections(known)
     if rejected:
-        reason = f"“{rejected[-1].reason}” " if rejected[-1].reason else ""
+        reason = f"“{rejected[-1].reason}”. " if rejected[-1].reason else ""
         return f"{rejected[-1].person} rejected {name}", f"{reason}{_changed(run)}"
     closed = (
         [verdict for verdict in known.decision.verdicts if not verdict.passed]

@@ -192,7 +192,7 @@ def test_ten_thousand_runs_are_found(browser, tmp_path):
     page.get_by_label(re.compile("^bootstrap")).check(force=True)
     assert visible_rows(page) == 50
     page.get_by_label(re.compile("^All")).last.check(force=True)
-    page.get_by_role("button", name="Show more").click()
+    page.get_by_role("button", name="Show 300 more").click()
     assert visible_rows(page) == 2 * SHOWN
     link = page.locator("[data-older] a").last.get_attribute("href")
     assert link == f"./run-{2 * SHOWN - 1:05}/report.html"
