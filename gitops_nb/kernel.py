@@ -1,4 +1,4 @@
-"""The kernel of a headless run: ipykernel, without the slow import. Started as ``python -m gitops_nb.kernel``."""
+"""The kernel of a headless run: ipykernel, without slow imports. Started as ``python -m gitops_nb.kernel``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import signal
 import sys
 
 from gitops_nb.adapters.process import die_with_parent
-from gitops_nb.imports import skip_slow_imports
+from gitops_nb.imports import skip_debugger, skip_slow_imports
 
 
 def main() -> None:
     """Serves the connection file of the command line until the engine ends it, and never longer than the engine lives."""
     die_with_parent(signal.SIGKILL)
     skip_slow_imports()
+    serve(sys.argv[1:])
+
+
+def serve(arguments: list[str]) -> None:
+    """Runs the kernel application in this process."""
+    skip_debugger()
     from ipykernel import kernelapp
 
     # IPython's history would be one more file in the person's home.
-    kernelapp.launch_new_instance(["--HistoryManager.hist_file=:memory:", *sys.argv[1:]])
+    kernelapp.launch_new_instance(["--HistoryManager.hist_file=:memory:", *arguments])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -290,12 +291,21 @@ class Git:
 
     def _folder(self, repository: str) -> Path:
         folder = self._cache / f"{repository}.git"
-        if not (folder / "HEAD").is_file():
+        if not folder.is_dir():
             self._cache.mkdir(parents=True, exist_ok=True)
-            done = self._git(("init", "--bare", "--quiet", "--", str(folder)), timeout_s=_LOCAL_S)
-            if done.exit_code != 0:
-                raise UnavailableError(f"cannot make {folder}: {done.stderr.strip()}")
+            with _exclusive(self._cache / f"{repository}.lock"):
+                if not folder.is_dir():
+                    self._make_cache(folder)
         return folder
+
+    def _make_cache(self, folder: Path) -> None:
+        """Makes an empty cache; its name appears when it is complete, for other runs that begin now."""
+        building = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(building, ignore_errors=True)
+        done = self._git(("init", "--bare", "--quiet", "--", str(building)), timeout_s=_LOCAL_S)
+        if done.exit_code != 0:
+            raise UnavailableError(f"cannot make {folder}: {done.stderr.strip()}")
+        building.rename(folder)
 
     def _ensure(self, repository: str, sha: str) -> None:
         """Makes sure the cache holds a commit; commits never leave it, so each is asked for once."""

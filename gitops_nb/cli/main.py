@@ -135,6 +135,7 @@ Examples:
   gitops-nb run promotion -p application=checkout --plan
   gitops-nb run bootstrap -p cluster=newcomer --mode sandbox
   gitops-nb run dora -f parameters.yaml --json
+  gitops-nb run promotion --matrix services.yaml --workers 2 --plan
 """
 )
 @click.argument("runbook", shell_complete=complete_runbooks)
@@ -156,6 +157,18 @@ Examples:
     help="Stop after decide; shows diff and gates, changes nothing.",
 )
 @click.option(
+    "--matrix",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML file with a list of parameter sets: one run for each.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="How many runs of a matrix at once.",
+)
+@click.option(
     "--again", is_flag=True, help="Do it although an earlier run did exactly this already."
 )
 @click.option(
@@ -168,6 +181,8 @@ def run(
     file: Path | None,
     mode: str | None,
     plan_only: bool,
+    matrix: Path | None,
+    workers: int,
     again: bool,
     as_json: bool,
     workspace: Path | None,
@@ -180,6 +195,25 @@ def run(
 
     typed = read_file(file) if file else {}
     texts = split_pairs(pairs)
+    if matrix is not None:
+        from gitops_nb.cli.matrix import run_matrix
+
+        _exit(
+            run_matrix(
+                runbook,
+                matrix=matrix,
+                typed=typed,
+                texts=texts,
+                workers=workers,
+                mode=mode,
+                plan_only=plan_only,
+                again=again,
+                as_json=as_json,
+                workspace=workspace,
+                reports=reports,
+            )
+        )
+        return
     # Before anything heavy is imported: a typing error is answered at once.
     check_early(find_workspace(workspace).runbooks, runbook, typed, texts)
     from gitops_nb.cli.running import run_runbook

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from queue import Empty
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -30,9 +34,12 @@ class Client(NotebookClient):
     async def async_setup_kernel(self, **_: Any) -> AsyncGenerator[None, None]:
         """Context of a ready kernel."""
         self.kc = _KernelClient(self._kernel)
+        # A connection that comes too early is tried again after 100 ms only.
+        while not self._kernel.listens() and self._kernel.exit_code is None:  # noqa: ASYNC110  files tell no event
+            await asyncio.sleep(0.005)
         try:
             self.kc.start_channels(hb=False)
-            await self.kc.wait_for_ready(timeout=READY_S)
+            await self.kc.become_ready()
             self.kc.allow_stdin = False
             yield
         finally:
@@ -51,6 +58,23 @@ class _KernelClient(AsyncKernelClient):
         super().__init__(connection_file=str(kernel.connection))
         self._kernel = kernel
         self.load_connection_file()
+
+    async def become_ready(self) -> None:
+        """Waits until the kernel answers on both channels.
+
+        jupyter_client's ``wait_for_ready`` also waits 0.2 s for messages that never come; nbclient passes over strangers' messages.
+
+        Raises:
+            RuntimeError: It died or did not answer in time.
+        """
+        deadline = time.monotonic() + READY_S
+        while await self.is_alive() and time.monotonic() < deadline:
+            self.kernel_info()
+            with contextlib.suppress(Empty):
+                await self.get_shell_msg(timeout=1)
+                await self.get_iopub_msg(timeout=0.1)
+                return
+        raise RuntimeError("the kernel did not become ready")
 
     async def is_alive(self) -> bool:
         """Whether the process lives."""

@@ -53,6 +53,13 @@ class Kernel:
         """Negative for a signal; None while it lives."""
         return self._child.poll()
 
+    def listens(self) -> bool:
+        """Whether its sockets are there."""
+        return all(
+            self.connection.with_name(f"k-{number}").exists()
+            for number in range(1, len(_CHANNELS) + 1)
+        )
+
     def last_words(self) -> str:
         """The last line that it wrote to its own standard error."""
         with contextlib.suppress(OSError):

@@ -142,7 +142,6 @@ def _environment(
         "GITOPS_NB_SUPERVISED": "1",
         "GITOPS_NB_STOP_AFTER": "decide" if order.plan_only else "",
         "GITOPS_NB_AGAIN": "1" if order.again else "",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
 
 

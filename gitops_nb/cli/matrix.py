@@ -1,0 +1,177 @@
+"""``gitops-nb run RUNBOOK --matrix``: one run for each set of parameters in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gitops_nb import engine
+from gitops_nb.catalog import strict_yaml
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.parameters import merge
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli.progress import MARKS
+from gitops_nb.cli.running import begun_run, exit_code, order_of
+from gitops_nb.engine.forks import KernelFork, preload, run_each
+from gitops_nb.errors import ConfigurationError, ExitCode, GitOpsError, UsageError
+from gitops_nb.model import Status, to_json
+from gitops_nb.report.text import ci_log, terminal
+from gitops_nb.session.lifecycle import STATUS_OF, recover, runbook_of
+from gitops_nb.session.opening import choose_mode
+
+WORST_FIRST = (
+    ExitCode.NEEDS_ATTENTION,
+    ExitCode.INTERNAL,
+    ExitCode.CANNOT_RECORD,
+    ExitCode.FAILED,
+    ExitCode.UNAVAILABLE,
+    ExitCode.CONFIGURATION,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+    ExitCode.TERMINATED,
+    ExitCode.INTERRUPTED,
+    ExitCode.WAITING,
+    ExitCode.SUCCEEDED,
+)
+"""The exit code of a matrix is that of its worst run, in this order."""
+
+
+def run_matrix(
+    name: str,
+    *,
+    matrix: Path,
+    typed: Mapping[str, Any],
+    texts: Mapping[str, str],
+    workers: int,
+    mode: str | None,
+    plan_only: bool,
+    again: bool,
+    as_json: bool,
+    workspace: Path | None,
+    reports: Path | None,
+) -> int:
+    """Checks every set before anything starts, runs all of them, prints a table; returns the worst exit code.
+
+    Raises:
+        UsageError: A set is wrong or there twice; nothing was run.
+    """
+    where = find_workspace(workspace, reports=reports)
+    catalog = load_catalog(where.runbooks)
+    runbook = runbook_of(catalog, name)
+    choose_mode(where, mode)
+    sets = _read(matrix)
+    problems: list[str] = []
+    checked: list[dict[str, Any]] = []
+    for number, one in enumerate(sets, start=1):
+        try:
+            parameters = merge(runbook, catalog.fleet, {**typed, **one}, texts)
+        except UsageError as error:
+            problems += [f"set {number}: {line}" for line in error.message.splitlines()]
+            continue
+        if parameters in checked:
+            problems.append(f"set {number}: the same as set {checked.index(parameters) + 1}")
+        checked.append(parameters)
+    if problems:
+        raise UsageError("\n".join(problems), hint=f"Mend {matrix.name}; nothing was run.")
+    recover(where)
+    preload(name)
+
+    def work(number: int) -> str:
+        kernel = KernelFork()
+        try:
+            with (
+                engine.Signals() as own,
+                begun_run(where, catalog, runbook, checked[number], mode=mode) as directory,
+            ):
+                order = order_of(where, runbook, directory, plan_only=plan_only, again=again)
+                state = engine.execute(where, directory, order, signals=own, start=kernel.start)
+        except GitOpsError as error:
+            return _line(number, status=str(STATUS_OF.get(error.exit_code, Status.FAILED)),
+                         exit_code=error.exit_code, reason=error.message)  # fmt: skip
+        return _line(number, run=state.run, status=state.status, exit_code=exit_code(state),
+                     reason=state.reason, command=state.command)  # fmt: skip
+
+    lines: dict[int, dict[str, Any]] = {}
+    with engine.Signals() as signals:
+        for number, text in run_each(len(checked), work, workers=workers, signals=signals):
+            died = _line(number, status="failed", exit_code=70, reason="its process was killed")
+            lines[number] = json.loads(text or died)
+            if not as_json:
+                _show(lines[number], len(checked))
+        stopped = signals.received
+    _write_index(where.reports, where.time_zone)
+    for number in range(len(checked)):
+        if number not in lines:
+            code = stopped.code if stopped else ExitCode.INTERNAL
+            lines[number] = json.loads(
+                _line(number, status="cancelled", exit_code=code, reason="it was not begun")
+            )
+    ordered = [lines[number] | {"parameters": to_json(checked[number])} for number in sorted(lines)]
+    if as_json:
+        click.echo(json.dumps(ordered, indent=2, ensure_ascii=False))
+    else:
+        _table(ordered)
+    return worst(line["exit_code"] for line in ordered)
+
+
+def worst(codes: Any) -> int:
+    """The exit code that matters most.
+
+    >>> worst([0, 2, 3, 0])
+    3
+    """
+    return min(codes, key=lambda code: WORST_FIRST.index(ExitCode(code)), default=0)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        value = strict_yaml.load(path, name=path.name).value
+    except ConfigurationError as error:
+        raise UsageError(error.message, hint="Mend the file given with --matrix.") from error
+    if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value):
+        raise UsageError(
+            f"{path.name} is not a list of parameter sets",
+            hint="Write one `- name: value, ...` mapping for each run.",
+        )
+    return value
+
+
+def _line(number: int, **values: Any) -> str:
+    return json.dumps({"set": number + 1, "run": "", "command": "", **to_json(values)})
+
+
+def _show(line: Mapping[str, Any], count: int) -> None:
+    at = f"{datetime.now(UTC):%H:%M:%SZ}"
+    click.echo(f"{at}  {line['set']:>3}/{count}  {line['status']:<10} {line['run']}  {ci_log(line['reason'])}")  # fmt: skip
+
+
+def _table(lines: list[dict[str, Any]]) -> None:
+    """What differs between the sets, and how each of them ended."""
+    varied = [
+        name
+        for name in lines[0]["parameters"]
+        if len({json.dumps(line["parameters"][name]) for line in lines}) > 1
+    ]
+    rows = [("", "set", *varied, "status", "code", "run")]
+    for line in lines:
+        mark, _ = MARKS[Status(line["status"])]
+        values = [terminal(str(line["parameters"][name])) for name in varied]
+        status = str(line["status"]).replace("_", " ")
+        rows.append((mark, str(line["set"]), *values, status, str(line["exit_code"]), line["run"]))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    click.echo("")
+    for row in rows:
+        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _write_index(reports: Path, zone: str) -> None:
+    """Once more at the end: two runs that closed at the same moment may each have missed the other."""
+    from gitops_nb.report.files import write_index
+
+    if reports.is_dir():
+        write_index(reports, now=datetime.now(UTC), zone=zone)

@@ -1,0 +1,225 @@
+"""Many runs from one preloaded process: a fresh fork for each run, and one for its kernel; none is used twice.
+
+The process that forks has imported what a run needs and has started no threads of its own. Nothing stays when it ends: its
+forks die with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from gitops_nb.adapters.process import die_with_parent
+from gitops_nb.engine.kernels import Kernel, write_connection
+from gitops_nb.engine.signals import Signals
+from gitops_nb.errors import ExitCode
+from gitops_nb.imports import skip_debugger, skip_slow_imports
+from gitops_nb.report.layout import preload_templates
+from gitops_nb.session.lifecycle import Cause
+from gitops_nb.session.slices import slice_of
+
+POLLED_EVERY_S = 0.01
+_NEEDED = (
+    "ipykernel.kernelapp",
+    "ipykernel.debugger",
+    "IPython.core.completerlib",
+    "IPython.core.logger",
+    "IPython.core.magics",
+    "IPython.extensions.storemagic",
+    "tornado.platform.asyncio",
+    "pydantic.type_adapter",
+    "sqlite3",
+    "IPython.core.completer",
+    "nbformat.v4",
+    "gitops_nb.engine.client",
+    "gitops_nb.notebook.front",
+    "gitops_nb.report.files",
+    "gitops_nb.sandbox",
+    "gitops_nb.adapters.kubernetes",
+)
+_NEEDED_BY = {"dora": ("pandas", "plotly.graph_objects", "duckdb", "ibis", "pyarrow.parquet")}
+
+
+def preload(runbook: str) -> None:
+    """Imports what a run of this runbook imports, once for all forks."""
+    skip_slow_imports()
+    skip_debugger()
+    slice_of(runbook)
+    for name in (*_NEEDED, *_NEEDED_BY.get(runbook, ())):
+        importlib.import_module(name)
+    preload_templates()
+    _preload_validator()
+    # What is there now stays: the collector would only copy its pages.
+    gc.collect()
+    gc.freeze()
+
+
+def _preload_validator() -> None:
+    """Nbformat builds its schema's validator at the first notebook."""
+    import nbformat
+
+    nbformat.validate(nbformat.v4.new_notebook())
+
+
+class Fork:
+    """A forked child of this process; implements ``kernels.Child``."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._code: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._pid
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it lives."""
+        if self._code is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+
+class KernelFork:
+    """A kernel process forked ahead, before this process has threads; it waits for its order."""
+
+    def __init__(self) -> None:
+        read, self._order = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            os.close(self._order)
+            _serve_kernel(read, parent)
+        os.close(read)
+        self._fork = Fork(pid)
+
+    def start(self, private: Path, environment: Mapping[str, str], *, cwd: Path) -> Kernel:
+        """Gives the order; see ``kernels.spawn``."""
+        connection, log = write_connection(private), private / "kernel.log"
+        order = {
+            "connection": str(connection),
+            "log": str(log),
+            "cwd": str(cwd),
+            "environment": dict(environment),
+        }
+        with open(self._order, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
+            json.dump(order, pipe)
+        return Kernel(self._fork, connection, log)
+
+
+def _serve_kernel(pipe: int, parent: int) -> NoReturn:
+    """The life of a forked kernel, until somebody ends it."""
+    os.setsid()
+    die_with_parent(signal.SIGKILL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with open(pipe, encoding="utf-8") as file:
+        content = file.read()
+    if not content:
+        os._exit(0)  # no order came: the run ended before it needed a kernel
+    order = json.loads(content)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["cwd"])
+    _redirect(Path(order["log"]))
+    code = 1
+    try:
+        from gitops_nb import kernel
+
+        kernel.serve(["-f", order["connection"], f"--IPKernelApp.parent_handle={parent}"])
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _redirect(log: Path) -> None:
+    """Standard input from nowhere, standard output and error into a file."""
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor, number in ((nowhere, 0), (output, 1), (output, 2)):
+        os.dup2(descriptor, number)
+
+
+def run_each(
+    count: int, work: Callable[[int], str], *, workers: int, signals: Signals
+) -> Iterator[tuple[int, str]]:
+    """Calls ``work`` once for each number below ``count``, each in a fork of its own.
+
+    Args:
+        count: How many.
+        work: Runs in the fork; returns a short text.
+        workers: How many forks live at once.
+        signals: Entered by the caller; the first one is passed on to the forks once, and no further one begins.
+
+    Yields:
+        Number and text, in the order of their ends; "" for a fork that died.
+    """
+    waiting = list(range(count))
+    running: dict[int, tuple[Fork, int]] = {}
+
+    def pass_on(cause: Cause) -> None:
+        waiting.clear()
+        number = signal.SIGINT if cause.code is ExitCode.INTERRUPTED else signal.SIGTERM
+        for fork, _ in running.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(fork.pid, number)
+
+    signals.when_received(pass_on)
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                number = waiting.pop(0)
+                running[number] = _fork(number, work, signals)
+            for number, (fork, answer) in list(running.items()):
+                if fork.poll() is not None:
+                    del running[number]
+                    with open(answer, encoding="utf-8") as file:  # noqa: PTH123  a descriptor
+                        yield number, file.read()
+            time.sleep(POLLED_EVERY_S)
+    finally:
+        signals.when_received(None)
+
+
+def _fork(number: int, work: Callable[[int], str], signals: Signals) -> tuple[Fork, int]:
+    read, write = os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signals.when_received(None)
+            os.close(read)
+            # A session of its own: what Ctrl-C sends to the terminal's group comes from the parent, once.
+            os.setsid()
+            die_with_parent(signal.SIGTERM)
+            text = work(number)
+            with open(write, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor
+                file.write(text)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(write)
+    return Fork(pid), read

@@ -1,0 +1,94 @@
+"""Many runs of one runbook from preloaded processes: the same as single runs, checked before, none left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import uuid
+
+from tests.conftest import COMMAND
+from tests.engine.stops import left_of
+
+SETS = "- {application: checkout}\n- {application: catalog}\n- {application: checkout, stable_for: 1s}\n"
+
+
+def outputs(directory) -> list[tuple[str, object]]:
+    """Type and content of every output of a run's notebook, without what differs between any two runs."""
+    notebook = json.loads((directory / "notebook.ipynb").read_bytes())
+    found = []
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            kept = {
+                k: output[k] for k in ("data", "name", "text", "ename", "evalue") if k in output
+            }
+            text = json.dumps(kept, ensure_ascii=False).replace(directory.name, "RUN")
+            text = re.sub(r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?|\d+\s(ms|s|min|h)\b|[0-9a-f]{8,64}", "#", text)
+            found.append((output["output_type"], text))
+    return found
+
+
+def test_runs_of_a_matrix_are_those_of_single_runs(workspace):
+    """Every set is a run of its own, in a process of its own, with the outputs that a single run has."""
+    workspace.write("m.yaml", SETS)
+    done = workspace.run("run", "promotion", "--matrix", "m.yaml", "--plan", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = json.loads(done.stdout)
+    assert [line["parameters"]["application"] for line in lines] == [
+        "checkout",
+        "catalog",
+        "checkout",
+    ]
+    assert {line["status"] for line in lines} == {"succeeded"}
+    single = workspace.run("run", "promotion", "-p", "application=checkout", "--plan", "--json")
+    alone = workspace.reports / json.loads(single.stdout)["run"]
+    assert outputs(workspace.reports / lines[0]["run"]) == outputs(alone)
+    processes = set()
+    for line in lines:
+        journal = (workspace.reports / line["run"] / "journal.jsonl").read_text().splitlines()
+        attempts = [json.loads(record) for record in journal if '"kind":"attempt"' in record]
+        processes.add(attempts[0]["body"]["pid"])
+    assert len(processes) == 3
+    assert workspace.run("verify").returncode == 0
+
+
+def test_a_wrong_set_starts_nothing(workspace):
+    """All sets are checked first; every problem names its set."""
+    workspace.write(
+        "m.yaml",
+        "- {application: checkout}\n- {application: nope}\n- {application: checkout}\n- {target: moon}\n",
+    )
+    done = workspace.run("run", "promotion", "--matrix", "m.yaml")
+    assert done.returncode == 64
+    assert "set 2: application: 'nope'" in done.stderr
+    assert "set 3: the same as set 1" in done.stderr
+    assert "set 4: " in done.stderr
+    assert list(workspace.reports.glob("2*")) == []
+
+
+def test_a_cancelled_matrix_ends_its_runs_and_begins_no_more(workspace):
+    """One SIGTERM: the runs that were going on are cancelled and closed, the others never began, nothing is left."""
+    workspace.write(
+        "m.yaml", "".join(f"- {{application: checkout, stable_for: {n}s}}\n" for n in range(6))
+    )
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        (str(COMMAND), "run", "promotion", "--matrix", "m.yaml", "--workers", "2", "--json"),
+        cwd=workspace.root, env={**os.environ, "MARK": mark}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(list(workspace.reports.glob("2*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)  # waits for another process, no test of time
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert left_of(mark, within_s=5) == []
+    lines = json.loads(printed)
+    assert len(lines) == 6
+    assert {line["status"] for line in lines} <= {"cancelled", "waiting", "refused"}
+    assert [line["reason"] for line in lines[-3:]] == ["it was not begun"] * 3
+    assert len(list(workspace.reports.glob("2*"))) <= 3
+    assert workspace.run("verify").returncode == 0
