@@ -6,6 +6,7 @@ Standard library and PyYAML only: ``gitops-nb list`` opens a workspace in a few 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,19 @@ from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Mode
 
 FILE = "gitops-nb.yaml"
-_KEYS = ("kind", "mode", "reports", "runbooks", "notebooks", "time_zone")
+_KEYS = ("kind", "mode", "reports", "locks", "runbooks", "notebooks", "time_zone")
+_TEXTS = ("reports", "locks", "runbooks", "notebooks", "time_zone")
+# A Path keeps one of the two slashes.
+_BUCKET = re.compile(r"gs:/+([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([A-Za-z0-9._/=-]*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Paths are absolute. ``mode`` is None when the file leaves it open; a run then has to name it."""
+    """Paths are absolute. ``mode`` is None when the file leaves it open; a run then has to name it.
+
+    ``bucket`` is ``gs://BUCKET/PREFIX`` where the reports are kept in one, else ""; ``reports`` then is this machine's
+    copy of it. ``locks`` is the bucket of the locks, "" where they are for this machine only.
+    """
 
     root: Path
     mode: Mode | None
@@ -27,12 +35,19 @@ class Workspace:
     runbooks: Path
     notebooks: Path
     time_zone: str = "UTC"
+    bucket: str = ""
+    locks: str = ""
+
+    @property
+    def own(self) -> Path:
+        """What belongs to this machine and no record: locks, keys, caches."""
+        return self.root / ".gitops-nb"
 
     @property
     def sandbox(self) -> Path:
         """Where the embedded platform keeps its state."""
         # A link shares one sandbox between two workspaces; its state names the folder it was built in.
-        return (self.root / ".gitops-nb" / "sandbox").resolve()
+        return (self.own / "sandbox").resolve()
 
     def notebook(self, runbook: str) -> Path:
         """The notebook of a runbook."""
@@ -74,7 +89,7 @@ def _read(root: Path, reports: str | Path | None) -> Workspace:
     if not isinstance(value, dict) or value.get("kind") != "Workspace":
         raise ConfigurationError(document.problem(("kind",), "'kind: Workspace' is due"))
     problems += [document.problem((key,), "unknown key") for key in value if key not in _KEYS]
-    texts = {key: value.get(key) for key in ("reports", "runbooks", "notebooks", "time_zone")}
+    texts = {key: value.get(key) for key in _TEXTS}
     problems += [
         document.problem((key,), f"text is due, not {text!r}")
         for key, text in texts.items()
@@ -85,7 +100,12 @@ def _read(root: Path, reports: str | Path | None) -> Workspace:
         problems.append(document.problem(("mode",), f"{mode!r}; allowed: sandbox, live"))
     if problems:
         raise ConfigurationError("\n".join(problems), hint="Mend the file; nothing was run.")
-    where = Path(reports) if reports else root / (texts["reports"] or "reports")
+    given = str(reports or texts["reports"] or "reports")
+    bucket = _bucket(given)
+    if bucket:
+        where = root / ".gitops-nb" / "spool" / bucket.removeprefix("gs://")
+    else:
+        where = Path(reports) if reports else root / given
     return Workspace(
         root=root,
         mode=Mode(mode) if mode else None,
@@ -93,4 +113,22 @@ def _read(root: Path, reports: str | Path | None) -> Workspace:
         runbooks=root / (texts["runbooks"] or "runbooks"),
         notebooks=root / (texts["notebooks"] or "notebooks"),
         time_zone=texts["time_zone"] or "UTC",
+        bucket=bucket,
+        # Where the workspace keeps its records its locks are, too; --reports moves no lock.
+        locks=_bucket(texts["locks"] or "") or _bucket(texts["reports"] or ""),
     )
+
+
+def _bucket(text: str) -> str:
+    """``gs://BUCKET/PREFIX``, or "" for a folder.
+
+    >>> _bucket("gs://records/platform/"), _bucket("reports")
+    ('gs://records/platform', '')
+    """
+    if not text.startswith("gs:/"):
+        return ""
+    match = _BUCKET.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"{text!r} is not gs://BUCKET/PREFIX", hint="Name a bucket.")
+    prefix = "/".join(part for part in (match[2] or "").split("/") if part.strip("."))
+    return f"gs://{match[1]}/{prefix}".rstrip("/")

@@ -18,6 +18,7 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import find_run, read_run, try_lock
 from gitops_nb.report.text import terminal
+from gitops_nb.session.copies import send_answer
 from gitops_nb.session.lifecycle import close_run, holder, recover
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer
@@ -74,6 +75,7 @@ def answer(
         expires=parse_time(request["expires"]),
         reason=reason,
     )
+    send_answer(where, path)
     click.echo(
         f"{'approved' if kind == 'approve' else 'rejected'} by {person}: {path.relative_to(where.reports)}"
     )

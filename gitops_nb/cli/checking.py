@@ -22,9 +22,11 @@ def verify_runs(
     name: str | None, *, as_json: bool, workspace: Path | None, reports: Path | None
 ) -> int:
     """Checks the ledgers, and one run or all of them; returns 0 when every record holds, else 1."""
+    from gitops_nb.session.copies import NEWEST, fetch_runs
     from gitops_nb.session.verifying import verify_records
 
     where = find_workspace(workspace, reports=reports)
+    fetch_runs(where, newest=NEWEST if name else None)
     directories = [find_run(where.reports, name)] if name else run_directories(where.reports)
     checked = verify_records(where, directories)
     if not directories and not checked.ledgers:

@@ -99,6 +99,10 @@ def list_runs(
         UsageError: ``since`` is neither.
     """
     where = find_workspace(workspace, reports=reports)
+    if where.bucket:
+        from gitops_nb.session.copies import NEWEST, fetch_runs
+
+        fetch_runs(where, newest=None if since or environment else max(limit or 0, NEWEST))
     begin = _moment(since, where.time_zone) if since else None
     paths = [path for path in run_directories(where.reports) if _may_fit(path, environment, begin)]
     if limit is not None and environment is None:

@@ -55,7 +55,7 @@ def _common(command: Any) -> Any:
     command = click.option(
         "--reports",
         type=click.Path(path_type=Path),
-        help="Folder of the run records, instead of the workspace's.",
+        help="Folder of the run records, or gs://BUCKET/PREFIX, instead of the workspace's.",
     )(command)
     return click.option(
         "--workspace",
@@ -311,6 +311,19 @@ def report(run_id: str, workspace: Path | None, reports: Path | None) -> None:
     from gitops_nb.cli.checking import show_report
 
     show_report(run_id, workspace=workspace, reports=reports)
+
+
+@group.command(
+    epilog="\b\nExamples:\n  gitops-nb unlock production--checkout --reason 'the CI runner was lost'"
+)
+@click.argument("name", metavar="NAME|RUN")
+@click.option("--reason", required=True, help="Why its holder is gone for certain; kept.")
+@_common
+def unlock(name: str, reason: str, workspace: Path | None, reports: Path | None) -> None:
+    """Frees a lock in a bucket, or closes a run, whose holder died where no machine can see it."""
+    from gitops_nb.cli.unlocking import free
+
+    free(name, reason=reason, workspace=workspace, reports=reports)
 
 
 @group.command(epilog="\b\nExamples:\n  gitops-nb doctor\n  gitops-nb doctor --mode live")

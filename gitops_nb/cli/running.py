@@ -123,6 +123,12 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
     with locked(where.reports, engine_lock(directory.name), who), engine.Signals() as signals:
         # Read under the lock: another resume may just have finished it.
         state = read_run(directory)
+        if where.bucket and state.status is Status.RUNNING:
+            last = state.attempts[-1] if state.attempts else {}
+            raise Refused(
+                f"{state.run} is open in process {last.get('pid', '?')} on {last.get('host', '?')}; this machine cannot tell whether that still lives",
+                hint=f"When it is gone for certain, run `gitops-nb unlock {state.run} --reason TEXT`.",
+            )
         if state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
             raise Refused(
                 f"{state.run} has ended: {state.status}; {state.reason}",

@@ -29,7 +29,9 @@ _COMMAND = re.compile(r"gitops-nb (?:approve|reject|resume|verify|report) [^\s`]
 def options(workspace: Path | None, reports: Path | None) -> str:
     """The options that a printed command needs to find the same run from the same folder."""
     given = (("--workspace", workspace), ("--reports", reports))
-    return "".join(f" {name} {shlex.quote(str(path))}" for name, path in given if path)
+    # A Path keeps one of the two slashes of gs://.
+    texts = ((name, re.sub("^gs:/+", "gs://", str(path))) for name, path in given if path)
+    return "".join(f" {name} {shlex.quote(text)}" for name, text in texts)
 
 
 def in_place(text: str, extra: str) -> str:

@@ -137,7 +137,7 @@ def _environment(
         NOTARY: str(address),
         "GITOPS_NB_RUN": directory.name,
         "GITOPS_NB_WORKSPACE": str(workspace.root),
-        "GITOPS_NB_REPORTS": str(workspace.reports),
+        "GITOPS_NB_REPORTS": workspace.bucket or str(workspace.reports),
         "GITOPS_NB_MODE": order.mode,
         "GITOPS_NB_SUPERVISED": "1",
         "GITOPS_NB_STOP_AFTER": "decide" if order.plan_only else "",

@@ -188,6 +188,11 @@ def is_run_held(reports: Path, run: str) -> bool:
     return is_held(reports, run) or is_held(reports, engine_lock(run))
 
 
+def was_here(reports: Path, run: str) -> bool:
+    """Whether this machine ever worked on a run; one that was only fetched may be at work elsewhere."""
+    return any((reports / LOCKS / name).is_file() for name in (run, engine_lock(run)))
+
+
 def engine_lock(run: str) -> str:
     """Name of the lock that covers a run from before its directory appears until its record is closed."""
     return f"{run}.engine"
@@ -244,6 +249,7 @@ def seal(directory: Path, open_journal: Journal) -> None:
 
 def status_now(reports: Path, state: RunState) -> Status:
     """The run's status, corrected by its lock: "running" without a living holder was killed."""
-    if state.status in (Status.RUNNING, Status.PENDING) and not is_run_held(reports, state.run):
+    is_open = state.status in (Status.RUNNING, Status.PENDING)
+    if is_open and was_here(reports, state.run) and not is_run_held(reports, state.run):
         return Status.NEEDS_ATTENTION if state.in_doubt else Status.FAILED
     return state.status

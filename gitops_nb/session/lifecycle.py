@@ -23,7 +23,6 @@ from gitops_nb.errors import (
     ExitCode,
     RecordError,
     Refused,
-    UnavailableError,
     UsageError,
 )
 from gitops_nb.model import Json, Mode, Status, digest, to_json
@@ -41,7 +40,9 @@ from gitops_nb.record.runs import (
     scan_run,
     seal,
     try_lock,
+    was_here,
 )
+from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.notary import mark_pending, pending, settle
 from gitops_nb.session.slices import Surroundings, slice_of
 
@@ -352,8 +353,11 @@ def append_end(journal: Journal, *, cause: Cause | None = None, death: Death | N
 def recover(workspace: Workspace) -> tuple[str, ...]:
     """Closes every run whose process died before it could; returns their ids.
 
+    Where records are in a bucket the newest runs are brought here first, and what could not be sent is sent.
+
     A run counts as dead only when its lock can be taken: the operating system frees it with its holder.
     """
+    fetch_runs(workspace)
     recovered: list[str] = []
     for directory in run_directories(workspace.reports):
         state = scan_run(directory)
@@ -361,6 +365,8 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
             state.ended and not state.files
         )
         if not open_ended or is_run_held(workspace.reports, directory.name):
+            continue
+        if workspace.bucket and not was_here(workspace.reports, directory.name):
             continue
         lock = try_lock(workspace.reports, directory.name, holder("gitops-nb, closing a dead run"))
         if lock is None:
@@ -372,7 +378,7 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
             lock.release()
     for run in pending(workspace):
         # What cannot be signed now stays noted, and `verify` says that it is missing.
-        with contextlib.suppress(RecordError, UnavailableError):
+        with contextlib.suppress(RecordError):
             settle(
                 workspace,
                 workspace.reports / run,

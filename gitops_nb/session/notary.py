@@ -21,13 +21,14 @@ from typing import Any
 
 from gitops_nb import errors
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import GitOpsError, RecordError, Refused, UnavailableError
+from gitops_nb.errors import ConflictError, GitOpsError, RecordError, Refused, UnavailableError
 from gitops_nb.model import Answer, Json, Status, parse_time
 from gitops_nb.record import journal
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name
 from gitops_nb.record.statement import body_of, subjects_of
+from gitops_nb.session.copies import send_run
 from gitops_nb.session.stores import reports_store
 
 VARIABLE = "GITOPS_NB_NOTARY"
@@ -93,16 +94,22 @@ def pending(workspace: Workspace) -> tuple[str, ...]:
 
 
 def settle(workspace: Workspace, directory: Path, state: RunState, *, signer: str) -> None:
-    """Signs the end of a closed run, or that it waits.
+    """Signs the end of a closed run, or that it waits, and sends its record where that is kept in a bucket.
 
     Raises:
-        RecordError: The ledger cannot be written; the next command tries again.
-        UnavailableError: Its store does not answer; the same.
+        RecordError: Ledger or store cannot be written; nothing is lost, and the next command tries again.
     """
-    if state.status is Status.WAITING:
-        attest(workspace, directory, Phase.REQUESTED, signer=signer)
-    elif state.ended:
-        attest(workspace, directory, Phase.END, signer=signer)
+    try:
+        if state.status is Status.WAITING:
+            attest(workspace, directory, Phase.REQUESTED, signer=signer)
+        elif state.ended:
+            attest(workspace, directory, Phase.END, signer=signer)
+        send_run(workspace, directory)
+    except (UnavailableError, ConflictError) as error:
+        raise RecordError(
+            f"{state.run} is {state.status}, and its record is complete only on this machine: {error.message}",
+            hint="The next gitops-nb command in this workspace sends it.",
+        ) from error
     (workspace.reports / _PENDING / state.run).unlink(missing_ok=True)
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConflictError, ExitCode, GitOpsError, Refused
+from gitops_nb.errors import (
+    ConflictError,
+    ExitCode,
+    GitOpsError,
+    RecordError,
+    Refused,
+    UnavailableError,
+)
 from gitops_nb.model import Plan, Status, StepKind, to_json
 from gitops_nb.record.effects import JournalEffects
 from gitops_nb.record.files import replace_file
@@ -19,8 +26,10 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import Lock, lock_holder, try_lock
 from gitops_nb.redaction import process_redactor
+from gitops_nb.session.copies import Sender, sender
 from gitops_nb.session.lifecycle import STATUS_OF, close_run, holder
 from gitops_nb.session.notary import ask
+from gitops_nb.session.targets import TargetLock, take_target
 
 
 class Recorder:
@@ -54,7 +63,8 @@ class Recorder:
         self._on_record = on_record
         self._is_supervised = is_supervised
         self._who = who
-        self._target_lock: Lock | None = None
+        self._sender = sender(workspace, directory)
+        self._target_lock: TargetLock | None = None
         self._is_closed = False
         self._redactor = process_redactor()
         self._leaks_before = len(self._redactor.tripped)
@@ -74,7 +84,28 @@ class Recorder:
         # Before the chain's hash: what is hashed is what is kept.
         record = self._journal.append(kind, **self._redactor.json(to_json(body)))
         self._on_record(record)
+        if self._sender is not None:
+            self._send(self._sender, record)
         return record
+
+    def _send(self, sender: Sender, record: Record) -> None:
+        """Sends the journal to the bucket; an intent waits until it has arrived.
+
+        Raises:
+            RecordError: It did not arrive; the effect was not begun.
+        """
+        if record.kind != "intent":
+            sender.follow()
+            return
+        try:
+            sender.flush()
+        except (UnavailableError, ConflictError) as error:
+            reason = f"the record store: {error.message}"
+            self._journal.append("void", key=record.body["key"], reason=reason)
+            raise RecordError(
+                f"{reason}; the effect was not begun, and nothing is lost here",
+                hint=f"When the store answers, run `gitops-nb resume {self.run}`.",
+            ) from error
 
     def effects(self, step: str) -> JournalEffects:
         """The recorder of a step's effects."""
@@ -149,10 +180,11 @@ class Recorder:
     def hold_target(self, name: str) -> str:
         """Takes the lock of what an apply changes; returns who holds it instead, or the empty text."""
         if self._target_lock is None:
-            self._target_lock = try_lock(self.workspace.reports, name, holder(self.run))
-        if self._target_lock is not None:
-            return ""
-        return str(lock_holder(self.workspace.reports, name).get("who", "another run"))
+            taken = take_target(self.workspace, name, self.run)
+            if isinstance(taken, str):
+                return taken
+            self._target_lock = taken
+        return ""
 
     def sign_start(self) -> None:
         """Has the ledger say that effects begin, before the first one does.

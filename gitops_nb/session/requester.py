@@ -50,6 +50,12 @@ def ci_identity() -> Requester | None:
     return None
 
 
+def this_person() -> str:
+    """The name that this process's user goes by, not proven."""
+    ci = ci_identity()
+    return ci.name if ci is not None else getpass.getuser()
+
+
 def default_key(processes: Processes) -> Path | None:
     """The SSH key that a person signs with: Git's user.signingkey, else ~/.ssh/id_ed25519."""
     configured = git_setting(processes, "user.signingkey")

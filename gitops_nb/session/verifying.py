@@ -51,7 +51,8 @@ class Checked:
     def holds(self) -> bool:
         """True when nothing was found."""
         return not (
-            any(ledger.problems for ledger in self.ledgers) or any(run.problems for run in self.runs)
+            any(ledger.problems for ledger in self.ledgers)
+            or any(run.problems for run in self.runs)
         )
 
 
@@ -115,9 +116,7 @@ def _ledger_check(
         last = entries[-1]
         held = is_run_held(workspace.reports, run)
         if last.phase is Phase.START and not held:
-            said.append(
-                f"{run} began effects, and no end of it is signed"
-            )
+            said.append(f"{run} began effects, and no end of it is signed")
     anchor = checked.newest_anchor
     behind = len(checked.unanchored)
     if anchor is None:

@@ -1,0 +1,218 @@
+"""Runs in a bucket: this machine writes its own copy first, and sends it.
+
+``<run>/journal/000000000012.json`` is one record of the journal, created once: a second writer of the same number finds
+out at once. Only an intent waits until it and everything before it have arrived; other records follow in the background,
+files when the run is closed. What could not be sent stays here, and the next command sends it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConflictError, GitOpsError, RecordError
+from gitops_nb.ports import Store
+from gitops_nb.record import journal
+from gitops_nb.record.files import replace_file
+from gitops_nb.record.ledger import is_inside
+from gitops_nb.record.runs import APPROVALS, RUN_ID, files_of, is_run_held
+from gitops_nb.session.stores import bucket_store
+
+_JOURNAL = "journal"
+_AT_ONCE = 8
+NEWEST = 60
+"""How many runs a command looks at that names none: what waits or runs is among the newest."""
+
+
+class Sender:
+    """Sends the journal of one open run, record by record in order.
+
+    Args:
+        store: The bucket.
+        directory: The run's directory on this machine.
+    """
+
+    def __init__(self, store: Store, directory: Path) -> None:
+        self._store = store
+        self._directory = directory
+        self._sent = -1
+        self._lock = threading.Lock()
+        self._wishes: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def follow(self) -> None:
+        """Sends what is new in the background."""
+        self._wishes.put(True)
+
+    def flush(self) -> None:
+        """Sends what is new, and returns when it has arrived.
+
+        Raises:
+            UnavailableError: The store does not answer.
+            ConflictError: Another machine went on with this run.
+        """
+        with self._lock:
+            lines = _lines(self._directory)
+            if self._sent < 0:
+                self._sent = self._compare(lines)
+            while self._sent < len(lines):
+                key = _record_key(self._directory.name, self._sent)
+                if not self._store.create(key, lines[self._sent]):
+                    raise ConflictError(
+                        f"{self._directory.name} went on elsewhere: record {self._sent} is another one there",
+                        hint="Leave this copy as it is, and look at the run in the bucket.",
+                    )
+                self._sent += 1
+
+    def _compare(self, lines: Sequence[bytes]) -> int:
+        """How many records the bucket has; they have to be the first ones of ours."""
+        keys = self._store.list(_records_of(self._directory.name))
+        count = len(keys)
+        if count > len(lines) or (count and self._store.read(keys[-1]) != lines[count - 1]):
+            raise ConflictError(
+                f"{self._directory.name} went on elsewhere: there are {count} records of it",
+                hint="Leave this copy as it is, and look at the run in the bucket.",
+            )
+        return count
+
+    def _follow(self) -> None:
+        while self._wishes.get():
+            try:
+                self.flush()
+            except GitOpsError:
+                # The next intent, or the end of the run, tries again and says what is wrong.
+                continue
+
+
+def sender(workspace: Workspace, directory: Path) -> Sender | None:
+    """Sends an open run where the workspace's records are in a bucket."""
+    store = bucket_store(workspace)
+    return Sender(store, directory) if store is not None else None
+
+
+def send_run(workspace: Workspace, directory: Path) -> None:
+    """Sends journal, files and index of a closed run; does nothing where reports are a folder.
+
+    Raises:
+        UnavailableError: The store does not answer.
+        ConflictError: Another machine went on with this run.
+    """
+    store = bucket_store(workspace)
+    if store is None:
+        return
+    Sender(store, directory).flush()
+    names = files_of(directory)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda name: _send_file(store, directory, name), names))
+    index = workspace.reports / "index.html"
+    if index.is_file():
+        store.replace(index.name, index.read_bytes())
+
+
+def send_answer(workspace: Workspace, path: Path) -> None:
+    """Sends one answer to a request.
+
+    Raises:
+        UnavailableError: The store does not answer; the file is here.
+    """
+    store = bucket_store(workspace)
+    if store is not None:
+        _send_file(store, path.parent.parent, f"{APPROVALS}/{path.name}")
+
+
+def fetch_runs(workspace: Workspace, *, newest: int | None = NEWEST) -> None:
+    """Brings the newest runs (None: all) of the bucket here, as far as they are not.
+
+    A run that this machine works on, or that went on in two places, stays as it is here.
+
+    Raises:
+        UnavailableError: The store does not answer.
+    """
+    store = bucket_store(workspace)
+    if store is None:
+        return
+    runs = [name for name in store.folders("") if RUN_ID.fullmatch(name)]
+    chosen = runs if newest is None else runs[-newest:]
+    workspace.reports.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda run: _fetch(workspace, store, run), chosen))
+
+
+def fetch_answers(workspace: Workspace, directory: Path) -> None:
+    """Brings answers that arrived in the bucket into a run's directory."""
+    store = bucket_store(workspace)
+    if store is None:
+        return
+    prefix = f"{directory.name}/{APPROVALS}/"
+    _fetch_files(store, directory, store.list(prefix), only_missing=True)
+
+
+def _fetch(workspace: Workspace, store: Store, run: str) -> None:
+    directory = workspace.reports / run
+    if is_run_held(workspace.reports, run):
+        return
+    prefix = _records_of(run)
+    keys = store.list(f"{run}/")
+    records = [key for key in keys if key.startswith(prefix)]
+    files = [key for key in keys if not key.startswith(prefix)]
+    here = _lines(directory)
+    if not records:
+        return
+    grew = len(records) > len(here)
+    if grew:
+        if here and store.read(records[len(here) - 1]) != here[-1]:
+            return
+        new = [store.read(key) or b"" for key in records[len(here) :]]
+        directory.mkdir(exist_ok=True)
+        content = b"".join(line + b"\n" for line in (*here, *new))
+        # Files first: a run whose journal is here has its files, too.
+        _fetch_files(store, directory, files, only_missing=False)
+        replace_file(directory / journal.FILE, content)
+    else:
+        _fetch_files(store, directory, files, only_missing=True)
+
+
+def _fetch_files(store: Store, directory: Path, keys: Iterable[str], *, only_missing: bool) -> None:
+    for key in keys:
+        name = key.partition("/")[2]
+        # Names in a bucket are as untrusted as what is in the objects.
+        if (
+            not is_inside(name)
+            or name == journal.FILE
+            or any(part.startswith(".") for part in PurePosixPath(name).parts)
+        ):
+            raise RecordError(f"{key!r} is no file of a run", hint="Find out who wrote it.")
+        path = directory / name
+        if path.exists() and (only_missing or name.startswith(f"{APPROVALS}/")):
+            continue
+        content = store.read(key)
+        if content is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, content)
+
+
+def _send_file(store: Store, directory: Path, name: str) -> None:
+    content = (directory / name).read_bytes()
+    key = f"{directory.name}/{name}"
+    if not name.startswith(f"{APPROVALS}/"):
+        store.replace(key, content)
+    elif not store.create(key, content):
+        raise ConflictError(f"{key} is another answer in the bucket", hint="Find out who wrote it.")
+
+
+def _lines(directory: Path) -> Sequence[bytes]:
+    """The whole lines of a journal; a torn last one is not sent."""
+    path = directory / journal.FILE
+    return path.read_bytes().split(b"\n")[:-1] if path.is_file() else ()
+
+
+def _records_of(run: str) -> str:
+    return f"{run}/{_JOURNAL}/"
+
+
+def _record_key(run: str, number: int) -> str:
+    return f"{_records_of(run)}{number:012}.json"

@@ -1,0 +1,68 @@
+"""The lock on what an apply changes: one environment and subject, held by one run at a time.
+
+On this machine it is a flock in the workspace, which the operating system frees when its holder and every child that
+inherited it are gone. Where the workspace names ``locks: gs://…`` a slot in that bucket is taken behind it, for runs on
+other machines.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.record.locks import Held, Owner, SharedLocks, this_process
+from gitops_nb.record.runs import Lock, lock_holder, try_lock
+from gitops_nb.session.lifecycle import holder
+from gitops_nb.session.stores import locks_store
+
+_ODD = re.compile(r"[^A-Za-z0-9_@+=, -]")
+
+
+class TargetLock:
+    """A held lock."""
+
+    def __init__(self, own: Lock, shared: SharedLocks | None, slot: Held | None) -> None:
+        self._own = own
+        self._shared = shared
+        self._slot = slot
+
+    @property
+    def descriptor(self) -> int:
+        """Of the flock; a child that inherits it keeps the lock."""
+        return self._own.descriptor
+
+    def release(self) -> None:
+        """Frees it here and for other machines."""
+        if self._shared is not None and self._slot is not None:
+            self._shared.release(self._slot)
+            self._slot = None
+        self._own.release()
+
+
+def take_target(workspace: Workspace, name: str, run: str) -> TargetLock | str:
+    """Takes the lock of a target, or says who holds it.
+
+    Raises:
+        UnavailableError: The store of the locks does not answer; nothing is held.
+        RecordError: A lock cannot be written or read; nothing is held.
+    """
+    name = _ODD.sub("-", name)
+    own = try_lock(workspace.own, name, holder(run))
+    if own is None:
+        return str(lock_holder(workspace.own, name).get("who", "another run"))
+    shared = shared_locks(workspace)
+    if shared is None:
+        return TargetLock(own, None, None)
+    taken: Held | Owner | None = None
+    try:
+        taken = shared.take(name, this_process(run, f"changes {name}"))
+    finally:
+        if not isinstance(taken, Held):
+            own.release()
+    return TargetLock(own, shared, taken) if isinstance(taken, Held) else str(taken)
+
+
+def shared_locks(workspace: Workspace) -> SharedLocks | None:
+    """The locks that other machines see, where the workspace names a bucket for them."""
+    store = locks_store(workspace)
+    return SharedLocks(store) if store is not None else None
