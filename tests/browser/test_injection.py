@@ -215,7 +215,8 @@ def assert_inert(browser, tmp_path, sink, texts):
         assert visit.complaints == []
         assert [url for url in visit.requests if not url.startswith(("file:", "data:image"))] == []
         assert visit.page.url == where.as_uri()
-    assert kinds[0][0] == kinds[1][0], "the hostile page has scripts, styles or images of its own"
+    # A name that its own YAML cannot hold is no deployment, and a page without one has fewer charts.
+    assert kinds[0][0] <= kinds[1][0], "the hostile page has scripts, styles or images of its own"
     assert set(kinds[0][1]) <= set(kinds[1][1]), "the hostile page has other elements"
 
 
