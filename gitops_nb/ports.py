@@ -63,11 +63,18 @@ class GitReader(Protocol):
         """Commits reachable from a revision, newest first; only those that touch ``path`` if given."""
 
     def changes(
-        self, repository: str, revision: str, *, folders: tuple[str, ...] = (), since: str = ""
+        self,
+        repository: str,
+        revision: str,
+        *,
+        folders: tuple[str, ...] = (),
+        since: str = "",
+        wanted: Callable[[str], bool] | None = None,
     ) -> Iterator[FileChange]:
         """Every file change on the first-parent line up to a revision, oldest first, below ``folders``.
 
-        With ``since``, only those of commits that this ancestor does not contain.
+        With ``since``, only those of commits that this ancestor does not contain. With ``wanted``, those of the paths
+        that it says yes to, wherever they are: the way for whole histories, since other contents are not read.
         """
 
 

@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,22 @@ class VersionSource:
     key: str
     part: str = "value"
 
-    @property
-    def folder(self) -> str:
-        """The fixed part of the path, up to the first placeholder."""
-        return self.path.split("{", 1)[0].rpartition("/")[0]
-
     def match(self, path: str) -> tuple[str, str] | None:
         """Service and environment of a path, or None when it is not one of these files."""
-        pattern = re.escape(self.path)
-        for name in ("service", "environment"):
-            pattern = pattern.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>[^/]+)")
-        found = re.fullmatch(pattern, path)
+        found = _pattern(self.path).fullmatch(path)
         return (found["service"], found["environment"]) if found else None
+
+    def claims(self, path: str) -> bool:
+        """Whether a path is one of these files."""
+        return _pattern(self.path).fullmatch(path) is not None
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    pattern = re.escape(path)
+    for name in ("service", "environment"):
+        pattern = pattern.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>[^/]+)")
+    return re.compile(pattern)
 
 
 def from_history(
@@ -74,10 +79,13 @@ def from_history(
     events: list[Event] = []
     left_out: list[Exclusion] = []
     known = frozenset(environments)
+    # Few paths and few contents make up a long history.
+    places = cache(source.match)
+    read = lru_cache(maxsize=1 << 16)(partial(read_version, key=source.key, part=source.part))
     first_sha = None
     for position, change in enumerate(changes, start=offset):
         first_sha = first_sha or ("none" if offset else change.sha)
-        place = source.match(change.path)
+        place = places(change.path)
         if place is None:
             continue
         service, environment = place
@@ -87,9 +95,7 @@ def from_history(
         elif change.committed_s > now_s + _SKEW_S:
             problem = "time in the future"
         elif change.content is not None:
-            version, problem = read_version(
-                change.content, key=source.key, part=source.part, path=change.path
-            )
+            version, problem = read(change.content, path=_suffix(change.path))
         if problem:
             left_out.append(
                 Exclusion(
@@ -105,16 +111,21 @@ def from_history(
             continue
         events.append(
             Event(
-                service=service,
-                environment=environment,
-                version=version,
-                sha=change.sha,
-                finished_s=change.committed_s,
-                position=position,
-                is_seed=change.sha == first_sha,
+                service,
+                environment,
+                version,
+                change.sha,
+                change.committed_s,
+                position,
+                change.sha == first_sha,
             )
         )
     return events, left_out
+
+
+def _suffix(path: str) -> str:
+    """What tells the format of a file: equal contents of many paths are read once."""
+    return path[path.rfind(".") :] if "." in path else ""
 
 
 def from_file(

@@ -171,9 +171,8 @@ def _from_repositories(
     for source in request.sources:
         tip = view.git.tip(source.repository, source.branch)
         sources[source.repository] = tip
-        folders = (source.folder,) if source.folder else ()
         found, excluded = collect.from_history(
-            view.git.changes(source.repository, tip, folders=folders),
+            view.git.changes(source.repository, tip, wanted=source.claims),
             source,
             environments=request.environments,
             now_s=request.now_s,

@@ -23,17 +23,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import warnings
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-import duckdb
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from gitops_nb.dora import fact_tables
 from gitops_nb.errors import RecordError, UsageError
@@ -163,6 +164,9 @@ class FactStore:
         services = tuple(rows["service"].unique())
         before = self.read(table, services)
         key = list(KEYS[table])
+        if before.empty:
+            fresh = rows.drop_duplicates(key, keep="last")
+            return Merged(added=len(fresh), files=self._write(table, before, fresh))
         joined = pd.concat([before, rows]).drop_duplicates(key, keep="last")
         known = pd.MultiIndex.from_frame(before[key]).isin(pd.MultiIndex.from_frame(rows[key]))
         added = len(joined) - len(before)
@@ -233,44 +237,43 @@ class FactStore:
         columns = TABLES[table]
         if not paths:
             return fact_tables.frame(columns, ())
-        names = ", ".join(f'"{name}"' for name in columns)
-        with duckdb.connect() as connection:
+        parts = []
+        for path in paths:
             try:
-                frame: pd.DataFrame = connection.execute(
-                    f"select {names} from read_parquet($1, hive_partitioning = true,"  # noqa: S608  names are ours
-                    " hive_types_autocast = false)",
-                    [[str(path) for path in paths]],
-                ).df()
-            except duckdb.Error as error:
+                part = parquet.ParquetFile(path).read()
+            except (pa.ArrowException, OSError) as error:
                 raise RecordError(
-                    f"the facts in {folder} cannot be read: {str(error).splitlines()[0]}",
+                    f"the facts in {path} cannot be read: {str(error).splitlines()[0]}",
                     hint="Delete the folder of facts and collect again.",
                 ) from error
-        return frame.fillna({"service": ""}).astype(dict(columns))
+            name = unquote(path.parent.name.removeprefix("service="))
+            service = pa.repeat("" if name == _NO_SERVICE else name, part.num_rows)
+            parts.append(part.append_column("service", service.cast(pa.large_string())))
+        whole = pa.concat_tables(parts, promote_options="permissive")
+        return fact_tables.complete(columns, whole.to_pandas())
 
     def _write(self, table: str, before: pd.DataFrame, after: pd.DataFrame) -> int:
+        # Sorted and converted once: the service leads every key, so each one's rows are a slice.
+        after = _by_service(table, after)
+        whole = pa.Table.from_pandas(after.drop(columns="service"), preserve_index=False)
+        new, old = _slices(after), _slices(before := _by_service(table, before))
         written = 0
-        old = dict(list(before.groupby("service"))) if len(before) else {}
-        new = dict(list(after.groupby("service"))) if len(after) else {}
-        # One connection for all partitions: opening one takes longer than writing a file.
-        with duckdb.connect() as connection:
-            for service in sorted({*old, *new}, key=str):
-                path = self._path(table, str(service))
-                rows = new.get(service)
-                if rows is None:
-                    path.unlink(missing_ok=True)
-                    written += 1
-                    continue
-                rows = _ordered(table, rows)
-                was = old.get(service)
-                if was is not None and _ordered(table, was).equals(rows):
-                    continue
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_suffix(".part")
-                connection.register("rows", rows.drop(columns="service"))
-                connection.table("rows").write_parquet(str(part), compression="zstd")
-                _make_durable(part, path)
+        for service in sorted({*old, *new}):
+            path = self._path(table, service)
+            if service not in new:
+                path.unlink(missing_ok=True)
                 written += 1
+                continue
+            start, end = new[service]
+            if service in old:
+                was = before.iloc[slice(*old[service])].reset_index(drop=True)
+                if was.equals(after.iloc[start:end].reset_index(drop=True)):
+                    continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            parquet.write_table(whole.slice(start, end - start), part, compression="zstd")
+            _make_durable(part, path)
+            written += 1
         return written
 
     def _path(self, table: str, service: str) -> Path:
@@ -345,14 +348,22 @@ def one_source(deployment: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+_OTHER_ENGINES = ("pyspark", "dask", "modin", "geopandas", "hypothesis", "xarray", "polars")
+
+
 @cache
 def _pandera() -> Any:
-    """Pandera. Its first check imports PySpark where that is installed, which warns about pandas 3."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+    """Pandera for pandas alone: what else it would import, PySpark before all, takes two seconds and warns."""
+    absent = [name for name in _OTHER_ENGINES if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # how Python says that there is no such module
+    try:
         import pandera.pandas
 
         pandera.pandas.DataFrameSchema({}).validate(pd.DataFrame())
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
     return pandera.pandas
 
 
@@ -375,6 +386,20 @@ def _schema(table: str) -> Any:
 
 def _ordered(table: str, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(list(KEYS[table]), ignore_index=True)
+
+
+def _by_service(table: str, rows: pd.DataFrame) -> pd.DataFrame:
+    key = list(dict.fromkeys(("service", *KEYS[table])))
+    return rows.sort_values(key, ignore_index=True)
+
+
+def _slices(rows: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """First and next row of each service in rows that are ordered by service."""
+    names = rows["service"].drop_duplicates(keep="first")
+    starts = [*names.index, len(rows)]
+    return {
+        str(name): (start, end) for name, start, end in zip(names, starts, starts[1:], strict=False)
+    }
 
 
 def _index(rows: pd.DataFrame, key: list[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,9 +102,8 @@ class FakeGit:
     def tip(self, repository: str, branch: str) -> str:
         return "f" * 40
 
-    def changes(self, repository: str, revision: str, *, folders: tuple[str, ...] = ()) -> Any:
-        assert folders == ("apps",)
-        return iter(self.history.changes)
+    def changes(self, repository: str, revision: str, *, wanted: Callable[[str], bool]) -> Any:
+        return (change for change in self.history.changes if wanted(change.path))
 
 
 @dataclass

@@ -73,12 +73,11 @@ def collect_configuration(
         )
     if since == tip:
         return Collected(name, tip, 0, Merged())
-    folders = (source.folder,) if source.folder else ()
-    changes = _Counter(git.changes(source.repository, tip, folders=folders, since=since))
+    changes = _Counter(git.changes(source.repository, tip, since=since, wanted=source.claims))
     events, left_out = collect.from_history(
         changes, source, environments=environments, now_s=now_s, offset=offset
     )
-    rows = check("event", facts.event_frame(events).assign(source=name))
+    rows = facts.event_frame(events).assign(source=name)
     excluded = check("exclusion", facts.exclusion_frame(left_out))
     _check_owner(store, rows, name)
     merged = store.merge("event", rows) + store.merge("exclusion", excluded)
