@@ -202,11 +202,11 @@ def quantiles(rows: ir.Table, value: str, by: Sequence[str], *, is_native: bool)
 
 
 def _native_quantiles(rows: ir.Table, value: str, by: Sequence[str]) -> ir.Table:
-    base = rows.select(*by, fourfold=(rows[value] * 4).cast("float64"))
-    sums = {"n": base.count(), "all": base.fourfold.quantile([q / 4 for q in QUARTERS])}
+    base = rows.select(*by, value=rows[value])
+    sums = {"n": base.count(), "all": base.value.quantile([q / 4 for q in QUARTERS])}
     found = base.group_by(list(by)).agg(**sums) if by else base.agg(**sums)
-    # Whole numbers as floats: exact below 2^53, which four times any duration is.
-    quartiles = {f"q{q}_x4": found["all"][q - 1].cast("int64") for q in QUARTERS}
+    # Quarters as floats are exact below 2^51, which any duration is.
+    quartiles = {f"q{q}_x4": (found["all"][q - 1] * 4).cast("int64") for q in QUARTERS}
     return found.select(*by, n=found.n.cast("int64"), **quartiles)
 
 
