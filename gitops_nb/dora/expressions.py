@@ -55,20 +55,20 @@ def unbound() -> Mapping[str, ir.Table]:
     }
 
 
-def calendar_terms(borders: Sequence[int], length_s: int) -> tuple[tuple[int, int], ...]:
-    """What days or weeks are counted with: (moment, seconds to subtract from then on).
+def calendar_drifts(borders: Sequence[int], length_s: int) -> tuple[tuple[int, int], ...]:
+    """How far days or weeks are from equal lengths: (moment, seconds ahead until then), the last without end.
 
-    Those with a change of daylight saving time are an hour longer or shorter; the shift is applied from the
+    Those with a change of daylight saving time are an hour longer or shorter; the shift counts from the
     middle of such a one on, which moves no moment into another.
     """
-    terms = []
+    found = []
     drift = 0
     for index, border in enumerate(borders):
         here = border - borders[0] - index * length_s
         if here != drift:
-            terms.append((border - length_s // 2, here - drift))
+            found.append((border - length_s // 2, drift))
             drift = here
-    return tuple(terms)
+    return (*found, (borders[-1] + length_s, drift))
 
 
 def week_of(moment_s: ir.IntegerValue, window: Window, *, zone: ZoneInfo) -> ir.IntegerValue:
@@ -84,9 +84,10 @@ def day_of(moment_s: ir.IntegerValue, window: Window, *, zone: ZoneInfo) -> ir.I
 
 
 def _index(moment_s: ir.IntegerValue, borders: Sequence[int], length_s: int) -> ir.IntegerValue:
+    *drifts, (_, last) = calendar_drifts(borders, length_s)
     elapsed = moment_s - borders[0]
-    for since_s, seconds in calendar_terms(borders, length_s):
-        elapsed -= (moment_s >= since_s).ifelse(seconds, 0)
+    if drifts:
+        elapsed -= ibis.cases(*((moment_s < until_s, s) for until_s, s in drifts), else_=last)
     return (elapsed // length_s).cast("int64")
 
 
