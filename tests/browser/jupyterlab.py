@@ -26,7 +26,7 @@ READY_S = 90
 _TICK = threading.Event()
 
 
-def until(condition: Callable[[], Any], what: str, *, seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], what: str, *, seconds: float = 120) -> Any:
     """Waits for something that another process does; returns the first true value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

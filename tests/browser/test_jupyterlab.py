@@ -55,7 +55,7 @@ def run_all(browser, lab: Lab, notebook: Path):
     """Opens a notebook and runs all its cells."""
     visit = browser.open(lab.address(notebook), width=1400, height=1000)
     page = visit.page
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).first.click()
