@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import bench_engine
+
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.cli.initialising import create_workspace
 from gitops_nb.errors import ConfigurationError
@@ -65,19 +67,6 @@ def bench_commands(root: Path) -> dict[str, float]:
         list=process(command, "list", cwd=root),
         refuse_parameter=process(command, "run", "promotion", "-p", "application=nope", cwd=root),
     )
-
-
-def bench_run(root: Path) -> dict[str, float]:
-    """Wall seconds of one planned promotion, by our engine and by the papermill command."""
-    command = str(BIN / "gitops-nb")
-    notebook = ("notebooks/promotion.ipynb", "out.ipynb", "-p", "application", "checkout")
-    times = interleaved(
-        gitops_nb=process(
-            command, "run", "promotion", "-p", "application=checkout", "--plan", cwd=root
-        ),
-        papermill=process(str(BIN / "papermill"), *notebook, cwd=root),
-    )
-    return {**times, "ratio": round(times["gitops_nb"] / times["papermill"], 2)}
 
 
 def bench_journal(folder: Path) -> dict[str, float]:
@@ -163,9 +152,9 @@ def main() -> None:
         )
         result = {
             "commands_s": bench_commands(root),
-            "run_s": bench_run(root),
             "journal": bench_journal(Path(folder, "20260101T000000Z-bench-0000")),
             "refuse_yaml_ms": bench_refusals(),
+            "engine": bench_engine.bench(root),
             "redaction": bench_redaction(),
             "index_10000": bench_index(Path(folder, "reports")),
         }

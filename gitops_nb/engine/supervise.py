@@ -202,7 +202,8 @@ class _Supervision:
     def death(self, exit_code: int | None) -> Death:
         """What is known about the end of the cells, for a journal that does not say it."""
         if self._error:
-            return Death.of_exception(self._error["ename"], self._error["evalue"])
+            error = self._error
+            return Death.of_exception(error["ename"], error["evalue"], error["traceback"])
         return Death.of_process(exit_code, self._kernel.last_words())
 
     def _before(self, **_: Any) -> None:

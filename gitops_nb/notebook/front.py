@@ -100,9 +100,10 @@ def show_values(session: Session) -> None:
 def report_link(directory: Path, run: RunState) -> str:
     """Link to the report from the folder of the running notebook; "" before there is a report.
 
-    A headless run keeps its notebook beside the report.
+    A headless run keeps its notebook beside the report, and the engine writes that when the kernel has ended.
     """
-    if run.run != directory.name or not (directory / "report.html").is_file():
+    comes_later = os.environ.get("GITOPS_NB_SUPERVISED") == "1" and bool(run.ended)
+    if run.run != directory.name or not (comes_later or (directory / "report.html").is_file()):
         return ""
     if not is_interactive():
         return "report.html"

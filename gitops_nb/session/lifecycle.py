@@ -281,9 +281,12 @@ class Death:
     hint: str = ""
 
     @classmethod
-    def of_exception(cls, name: str, text: str) -> Death:
-        """A cell raised something outside of a step, or could not record it."""
-        kind = getattr(errors, name, None)
+    def of_exception(cls, name: str, text: str, traceback: Sequence[str]) -> Death:
+        """A cell raised something outside of a step, or could not record it.
+
+        Only our own errors show their text and nothing else; others may have the same name.
+        """
+        kind = getattr(errors, name, None) if list(traceback) == text.splitlines() else None
         code = ExitCode.INTERNAL
         if isinstance(kind, type) and issubclass(kind, errors.GitOpsError):
             code = kind.exit_code
@@ -337,7 +340,9 @@ def append_end(journal: Journal, *, cause: Cause | None = None, death: Death | N
     status = STATUS_OF.get(code, Status.FAILED)
     if status is Status.SUCCEEDED:
         code, status = ExitCode.INTERNAL, Status.FAILED
-    reason = sentence if where in sentence or "timeout" in sentence else f"{sentence} {where}"
+    reason = sentence
+    if where not in sentence and "timeout" not in sentence:
+        reason += f", {where}" if ":" in sentence else f" {where}"
     if state.in_doubt:
         keys = ", ".join(effect.key for effect in state.in_doubt)
         code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION

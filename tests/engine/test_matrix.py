@@ -26,7 +26,9 @@ def outputs(directory) -> list[tuple[str, object]]:
                 k: output[k] for k in ("data", "name", "text", "ename", "evalue") if k in output
             }
             text = json.dumps(kept, ensure_ascii=False).replace(directory.name, "RUN")
-            text = re.sub(r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?|\d+\s(ms|s|min|h)\b|[0-9a-f]{8,64}", "#", text)
+            text = re.sub(
+                r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?|\d+\s(ms|s|min|h)\b|[0-9a-f]{8,64}", "#", text
+            )
             found.append((output["output_type"], text))
     return found
 
