@@ -27,13 +27,22 @@ class RequesterKind(StrEnum):
     AUTOMATION = "automation"
 
 
+class Proof(StrEnum):
+    """What proves who asks: nothing, a signature with their own key, or the identity that CI gives."""
+
+    NONE = ""
+    KEY = "key"
+    CI = "ci"
+
+
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asks. ``evidence`` says how we know ("Git user.email", "GitHub Actions actor")."""
+    """Who asks. ``evidence`` says in words how we know ("Git user.email", "GitHub Actions actor")."""
 
     name: str
     kind: RequesterKind
     evidence: str
+    proof: Proof = Proof.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,7 @@ def decide(
     requester: Requester,
     approvals: Sequence[Approval] = (),
     rejections: Sequence[Approval] = (),
+    break_glass: str = "",
 ) -> Decision:
     """Allowed, waiting, refused or nothing to do, for exactly this plan.
 
@@ -130,9 +140,10 @@ def decide(
         requester: Who started the run.
         approvals: Checked approvals (see ``check_approval``).
         rejections: Checked rejections; one is enough.
+        break_glass: Why the requester goes on without approval, "" when they do not. Gates hold all the same.
     """
 
-    def answer(kind: Answer, *reasons: str) -> Decision:
+    def answer(kind: Answer, *reasons: str, needed: int = rules.approvals) -> Decision:
         return Decision(
             answer=kind,
             plan_digest=plan.digest,
@@ -141,7 +152,7 @@ def decide(
             verdicts=tuple(verdicts),
             approvals=tuple(approvals),
             rejections=tuple(rejections),
-            approvals_needed=rules.approvals,
+            approvals_needed=needed,
         )
 
     if plan.is_empty:
@@ -159,6 +170,18 @@ def decide(
             Answer.REFUSED,
             f"{rules.environment} is started by a person, and {requester.name} is automation",
         )
+    if rules.approvals and requester.proof is Proof.NONE:
+        return answer(
+            Answer.REFUSED,
+            f"{rules.environment} needs to know who asks, and {requester.name} is a {requester.evidence}",
+        )
+    if break_glass and rules.approvals:
+        allowed = {a.person for a in rules.approvers if a.break_glass}
+        if requester.proof is not Proof.KEY or requester.name not in allowed:
+            text = f"{requester.name} may not break the glass in {rules.environment}"
+            return answer(Answer.REFUSED, text)
+        text = f"{requester.name} broke the glass: {break_glass}"
+        return answer(Answer.ALLOWED, text, needed=0)
     persons = {approval.person for approval in approvals}
     if len(persons) < rules.approvals:
         lacking = rules.approvals - len(persons)

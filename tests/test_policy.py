@@ -13,6 +13,7 @@ from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.model import Action, Answer, Approval, Plan, ResourceChange, Verdict
 from gitops_nb.policy import (
+    Proof,
     Requester,
     RequesterKind,
     check_approval,
@@ -23,8 +24,8 @@ from gitops_nb.policy import (
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-PERSON = Requester("priya", RequesterKind.PERSON, "test")
-ROBOT = Requester("ci", RequesterKind.AUTOMATION, "test")
+PERSON = Requester("priya", RequesterKind.PERSON, "test", Proof.KEY)
+ROBOT = Requester("ci", RequesterKind.AUTOMATION, "test", Proof.CI)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmQ0Yx1yTqvbSlKkPVQ8n0mJ0Jm0yQv7C6dD0wq0u1a"
 
 

@@ -12,14 +12,21 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
-from gitops_nb.policy import check_approval, rules_for
-from gitops_nb.record.approvals import read_answers, sign_answer
+from gitops_nb.policy import check_approval, is_same_person, rules_for
+from gitops_nb.record.approvals import (
+    read_answers,
+    request_problem,
+    sign_answer,
+    signed_answer,
+)
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
+from gitops_nb.record.ledger import Phase, ledger_name
 from gitops_nb.record.runs import find_run, read_run, try_lock
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
 from gitops_nb.session.lifecycle import close_run, holder, recover
+from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer
 
@@ -44,17 +51,24 @@ def answer(
     recover(where)
     directory = find_run(where.reports, name)
     state = read_run(directory)
+    if kind == "approve" and _is_to_review(state):
+        review(where, directory, key=key, reason=reason)
+        return
     if state.status is not Status.WAITING or state.request is None:
         raise Refused(
             f"{state.run} does not wait: it is {state.status}", hint="See `gitops-nb list runs`."
         )
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
-    signing_key = (key or platform.signing_key) and Path(
-        key or str(platform.signing_key)
-    ).expanduser()
-    if signing_key is None:
-        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
+    signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
+    problem = request_problem(
+        state.request,
+        state.request_signature,
+        persons=platform.trust.persons,
+        processes=platform.processes,
+    )
+    if problem:
+        raise Refused(f"{problem}; nothing was signed", hint="The runbook is run again.")
     _refuse_unfit(state, platform, person, kind)
     _refuse_second(state, platform, directory, person)
     _show_request(state, person)
@@ -87,6 +101,57 @@ def answer(
         _close_rejected(where, directory, mine)
     else:
         click.echo(f"  gitops-nb resume {state.run}{options(workspace, reports)}")
+
+
+def _signing_key(platform: Platform, key: Path | None) -> Path:
+    chosen = key or platform.signing_key
+    if chosen is None:
+        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
+    return Path(chosen).expanduser()
+
+
+def _is_to_review(state: RunState) -> bool:
+    """Whether a run ended that went on without approval."""
+    return bool(state.ended and state.request is not None and state.request.get("break_glass"))
+
+
+def review(where: Workspace, directory: Path, *, key: Path | None, reason: str) -> None:
+    """Signs afterwards that somebody else has looked at what was done with broken glass.
+
+    Raises:
+        Refused: It is the requester, or nobody who may approve there.
+    """
+    state = read_run(directory)
+    platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
+    signing_key = _signing_key(platform, key)
+    person = find_signer(signing_key, platform.processes, platform.trust)
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    requester = str(state.request["requester"]["name"])
+    if is_same_person(person, requester, rules.trust):
+        raise Refused(f"{requester} broke the glass and cannot review it; nothing was signed")
+    if person not in {a.person for a in rules.approvers}:
+        raise Refused(f"{person} may not approve in {state.environment}; nothing was signed")
+    now = datetime.now(UTC)
+    signed = signed_answer(
+        processes=platform.processes,
+        key=signing_key,
+        run=state.run,
+        subject=state.request_digest,
+        answer="review",
+        person=person,
+        at=now,
+        expires=now + rules.lifetime,
+        reason=reason,
+    )
+    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+    open_ledger(where, name).append(
+        Phase.REVIEWED,
+        run=state.run,
+        attempt=len(state.attempts),
+        subjects={"request": state.request_digest.removeprefix("sha256:")},
+        body={"review": signed},
+    )
+    click.echo(f"{state.run}, done with broken glass, reviewed by {person}")
 
 
 def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,6 +152,11 @@ Examples:
     help="Where to act; by default what the workspace says.",
 )
 @click.option(
+    "--break-glass",
+    metavar="REASON",
+    help="Go on without approval, for those whom the policy lets; to be reviewed within 24 h.",
+)
+@click.option(
     "--plan",
     "plan_only",
     is_flag=True,
@@ -179,6 +185,7 @@ def run(
     runbook: str,
     pairs: Sequence[str],
     file: Path | None,
+    break_glass: str | None,
     mode: str | None,
     plan_only: bool,
     matrix: Path | None,
@@ -193,6 +200,10 @@ def run(
     from gitops_nb.catalog.workspace import find_workspace
     from gitops_nb.cli.arguments import read_file, split_pairs
 
+    if break_glass is not None:
+        if not break_glass.strip():
+            raise click.UsageError("--break-glass needs a reason")
+        os.environ["GITOPS_NB_BREAK_GLASS"] = break_glass.strip()
     typed = read_file(file) if file else {}
     texts = split_pairs(pairs)
     if matrix is not None:

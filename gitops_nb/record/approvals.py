@@ -12,19 +12,24 @@ import json
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from gitops_nb.catalog.trust import PersonKey, TrustedPerson
 from gitops_nb.errors import RecordError, UnavailableError, UsageError
 from gitops_nb.model import Approval, Json, canonical, digest, format_time, parse_time, to_json
 from gitops_nb.ports import Processes
+from gitops_nb.record.dsse import refuse_twice
 from gitops_nb.record.files import create_file
 from gitops_nb.record.runs import APPROVALS as FOLDER
 
 NAMESPACE = "gitops-nb/approval@v1"
+GITHUB = "github:"
+"""How the key of an approval begins that is a review on GitHub, and no signature."""
+REQUEST_NAMESPACE = "gitops-nb/request@v1"
 _MAX_BYTES = 64 * 1024
 _FIELDS = {"v", "run", "subject", "answer", "person", "at", "expires", "reason"}
 
@@ -51,6 +56,9 @@ def new_request(
     requester: Json,
     created: datetime,
     expires: datetime,
+    policy: Json = None,
+    ci: Json = None,
+    break_glass: Json = None,
 ) -> tuple[Json, str]:
     """A request as JSON, and the digest that an approver signs."""
     request = to_json(
@@ -67,14 +75,31 @@ def new_request(
             "requester": requester,
             "created": created,
             "expires": expires,
+            "policy": policy or {},
+            "ci": ci or {},
+            "break_glass": break_glass or {},
             "nonce": secrets.token_hex(16),
         }
     )
     return request, digest(request)
 
 
-def sign_answer(
-    directory: Path,
+def sign_answer(directory: Path, **answer: Any) -> Path:
+    """Signs an answer (see ``signed_answer``) and puts it into the run directory.
+
+    Raises:
+        UsageError: The key cannot sign.
+        RecordError: The file cannot be written.
+    """
+    content = canonical(signed_answer(**answer))
+    folder = directory / FOLDER
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{answer['answer']}-{answer['person']}-{secrets.token_hex(4)}.json"
+    create_file(path, content)
+    return path
+
+
+def signed_answer(
     *,
     processes: Processes,
     key: Path,
@@ -85,12 +110,11 @@ def sign_answer(
     at: datetime,
     expires: datetime,
     reason: str = "",
-) -> Path:
-    """Signs an answer and puts it into the run directory.
+) -> Mapping[str, str]:
+    """An answer as ``statement`` and ``signature``.
 
     Raises:
         UsageError: The key cannot sign.
-        RecordError: The file cannot be written.
     """
     statement = canonical(
         {
@@ -104,21 +128,52 @@ def sign_answer(
             "reason": reason,
         }
     )
+    signature = sign(statement, NAMESPACE, key=key, processes=processes)
+    return {"statement": statement.decode(), "signature": signature}
+
+
+def sign(message: bytes, namespace: str, *, key: Path, processes: Processes) -> str:
+    """An SSH signature in a namespace.
+
+    Raises:
+        UsageError: The key cannot sign.
+    """
     done = processes.run(
-        ("ssh-keygen", "-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key)),
+        ("ssh-keygen", "-Y", "sign", "-q", "-n", namespace, "-f", str(key)),
         timeout_s=120,
-        stdin=statement,
+        stdin=message,
     )
     if done.exit_code != 0:
+        said = done.stderr.strip().splitlines()
         raise UsageError(
-            f"{key} cannot sign: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}",
+            f"{key} cannot sign: {said[-1] if said else 'no reason given'}",
             hint="Name an SSH key with --key; its agent has to be unlocked.",
         )
-    folder = directory / FOLDER
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{answer}-{person}-{secrets.token_hex(4)}.json"
-    create_file(path, canonical({"statement": statement.decode(), "signature": done.stdout}))
-    return path
+    return done.stdout
+
+
+def request_problem(
+    request: Json, signature: str, *, persons: Sequence[TrustedPerson], processes: Processes
+) -> str:
+    """What is wrong with who asked: "" when the requester's own key signed the request, or CI asked."""
+    requester = request["requester"]
+    match requester.get("proof", ""):
+        case "ci":
+            return ""
+        case "key":
+            known = next((p for p in persons if p.person == requester["name"]), None)
+            keys = keys_at(parse_time(request["created"]), known)
+            person = str(requester["name"])
+            signed = check_signature(
+                canonical(request),
+                signature,
+                person,
+                REQUEST_NAMESPACE,
+                keys=keys,
+                processes=processes,
+            )
+            return "" if signed else f"no valid key of {person} signed the request"
+    return "nothing proves who asked"
 
 
 def public_key(key: Path, processes: Processes) -> str:
@@ -175,24 +230,39 @@ def _read_answer(
     try:
         if path.stat().st_size > _MAX_BYTES:
             return Answered(path.name, None, "it is too large")
-        outer = json.loads(path.read_bytes(), object_pairs_hook=_no_duplicates)
+        outer = json.loads(path.read_bytes(), object_pairs_hook=refuse_twice)
+    except (OSError, ValueError, RecursionError) as error:
+        return Answered(path.name, None, f"it cannot be read ({type(error).__name__})")
+    return check_answer(path.name, outer, processes=processes, persons=persons, now=now)
+
+
+def check_answer(
+    file: str,
+    outer: Json,
+    *,
+    processes: Processes,
+    persons: Sequence[TrustedPerson],
+    now: datetime | None,
+) -> Answered:
+    """An answer from its ``statement`` and ``signature``; see ``read_answers``."""
+    try:
         statement, signature = outer["statement"], outer["signature"]
-        inner = json.loads(statement, object_pairs_hook=_no_duplicates)
+        inner = json.loads(statement, object_pairs_hook=refuse_twice)
         if set(inner) != _FIELDS or inner["v"] != 1 or canonical(inner) != statement.encode():
-            return Answered(path.name, None, "it is not an answer of this version")
+            return Answered(file, None, "it is not an answer of this version")
         times = parse_time(inner["at"]), parse_time(inner["expires"])
         person = str(inner["person"])
-        if inner["answer"] not in ("approve", "reject"):
-            return Answered(path.name, None, f"its answer is {inner['answer']!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Answered(path.name, None, f"it cannot be read ({type(error).__name__})")
+        if inner["answer"] not in ("approve", "reject", "review"):
+            return Answered(file, None, f"its answer is {inner['answer']!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Answered(file, None, f"it cannot be read ({type(error).__name__})")
     known = next((p for p in persons if p.person == person), None)
     keys = tuple(k for k in keys_at(times[0], known) if now is None or k in keys_at(now, known))
     fingerprint = check_signature(
         statement.encode(), signature, person, NAMESPACE, keys=keys, processes=processes
     )
     if fingerprint is None:
-        return Answered(path.name, None, f"no valid key of {person} in trust.yaml signed it")
+        return Answered(file, None, f"no valid key of {person} in trust.yaml signed it")
     approval = Approval(
         run=str(inner["run"]),
         subject=str(inner["subject"]),
@@ -203,7 +273,7 @@ def _read_answer(
         expires=times[1],
         reason=str(inner["reason"]),
     )
-    return Answered(path.name, approval)
+    return Answered(file, approval)
 
 
 def keys_at(moment: datetime, person: TrustedPerson | None) -> tuple[str, ...]:
@@ -259,10 +329,3 @@ def check_signature(
         return None
     match = re.search(r"SHA256:[A-Za-z0-9+/]+", done.stdout)
     return match[0] if match else "unknown key"
-
-
-def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("duplicate key")
-    return value

@@ -75,6 +75,7 @@ class RunState:
     plan_digest: str = ""
     request: Json = None
     request_digest: str = ""
+    request_signature: str = ""
     decision: Json = None
     approvals: tuple[Mapping[str, Json], ...] = ()
     targets: tuple[Mapping[str, Json], ...] = ()
@@ -159,7 +160,12 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "planned":
             return replace(state, plan=body["plan"], plan_digest=body["digest"])
         case "requested":
-            return replace(state, request=body["request"], request_digest=body["digest"])
+            return replace(
+                state,
+                request=body["request"],
+                request_digest=body["digest"],
+                request_signature=body.get("signature", ""),
+            )
         case "decision":
             return replace(state, decision=body)
         case "approval":

@@ -52,9 +52,9 @@ def body_of(phase: Phase, state: RunState, *, signer: str) -> Mapping[str, Json]
         ],
         "journal": {"records": state.records, "head": state.head},
         "request_digest": state.request_digest,
-        "policy": opened.get("policy", {}),
     }
     if state.attempts:
+        body["policy"] = state.attempts[-1].get("policy", {})
         body["executor"] = {
             name: state.attempts[-1].get(name, "") for name in ("front", "who", "host")
         }

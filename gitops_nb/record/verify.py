@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from gitops_nb.catalog.trust import Trust
@@ -12,7 +13,7 @@ from gitops_nb.errors import RecordError
 from gitops_nb.model import Status, digest, parse_time
 from gitops_nb.ports import Processes
 from gitops_nb.record import journal
-from gitops_nb.record.approvals import read_answers
+from gitops_nb.record.approvals import GITHUB, check_answer, read_answers, request_problem
 from gitops_nb.record.audit import Audit
 from gitops_nb.record.files import sha256_file
 from gitops_nb.record.findings import Code, Finding
@@ -39,6 +40,7 @@ def verify_run(
     ledger: Audit | None = None,
     trust: Trust | None = None,
     processes: Processes | None = None,
+    now: datetime | None = None,
 ) -> Verification:
     """Checks one run directory.
 
@@ -50,6 +52,7 @@ def verify_run(
         ledger: Of its environment, checked before; None leaves it out.
         trust: Whose signatures count; None leaves the approvals' signatures out.
         processes: To check signatures with.
+        now: Wall time, for reviews that are due; None leaves them out.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -75,6 +78,10 @@ def verify_run(
         found += _check_ledger(directory, state, records, ledger, sealed=sealed)
     if trust is not None and processes is not None:
         found += _check_approvals(directory, state, trust, processes)
+        if now is not None and ledger is not None and state.request is not None:
+            said = _check_review(state, ledger, trust, processes, now)
+            found += [text for text in said if isinstance(text, Finding)]
+            notes += [text for text in said if isinstance(text, str)]
     return Verification(directory.name, len(records), len(state.files), tuple(found), tuple(notes))
 
 
@@ -152,7 +159,8 @@ def _check_ledger(
 ) -> list[Finding]:
     """What the ledger said about this run has to be what its journal and files say now."""
     found: list[Finding] = []
-    entries = ledger.by_run.get(state.run, ())
+    phases = (Phase.REQUESTED, Phase.START, Phase.END)
+    entries = [entry for entry in ledger.by_run.get(state.run, ()) if entry.phase in phases]
     for entry in entries:
         said = entry.predicate.get("journal") or {}
         count = said.get("records")
@@ -197,7 +205,14 @@ def _check_approvals(
 ) -> list[Finding]:
     """The signatures behind a decision, checked again from the files."""
     found: list[Finding] = []
-    if not state.approvals or state.request is None:
+    if state.request is None:
+        return found
+    problem = request_problem(
+        state.request, state.request_signature, persons=trust.persons, processes=processes
+    )
+    if problem:
+        found.append(Finding(Code.APPROVAL, "request.json", problem))
+    if not state.approvals:
         return found
     answers = read_answers(directory, processes=processes, persons=trust.persons)
     signed = {
@@ -214,6 +229,8 @@ def _check_approvals(
 
         key = (person, approval["subject"], approval["answer"], approval["key"])
         known = trust.person(person)
+        if str(approval["key"]).startswith(GITHUB):
+            continue  # read from GitHub at the time; nothing here could be checked again
         if key not in signed:
             say("answer counted, and no valid signature of it is there")
         elif known is None or requester in known.names:
@@ -221,3 +238,32 @@ def _check_approvals(
         elif signed[key].expires > parse_time(state.request["expires"]):
             say("answer claims to last longer than the request")
     return found
+
+
+def _check_review(
+    state: RunState, ledger: Audit, trust: Trust, processes: Processes, now: datetime
+) -> list[Finding | str]:
+    """What was done with broken glass has to be reviewed by somebody else, in time."""
+    glass = state.request.get("break_glass") or {}
+    if not glass or not state.effects:
+        return []
+    requester = str(state.request["requester"]["name"])
+    for entry in ledger.by_run.get(state.run, ()):
+        if entry.phase is not Phase.REVIEWED:
+            continue
+        review = entry.predicate.get("review") or {}
+        answered = check_answer(
+            entry.key, review, processes=processes, persons=trust.persons, now=None
+        )
+        given = answered.approval
+        known = trust.person(requester)
+        names = known.names if known else {requester}
+        if given is None or given.answer != "review" or given.subject != state.request_digest:
+            text = answered.problem or "it is about another request"
+            return [Finding(Code.APPROVAL, entry.key, f"the review does not count: {text}")]
+        if given.person in names:
+            return [Finding(Code.APPROVAL, entry.key, f"{requester} reviewed what they did")]
+        return [f"glass broken by {requester}, reviewed by {given.person}"]
+    due = parse_time(glass["review_due"])
+    text = f"glass broken by {requester} ({glass['reason']}), to be reviewed until {glass['review_due']}"
+    return [Finding(Code.REVIEW_DUE, state.run, text)] if now > due else [text]

@@ -6,16 +6,26 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gitops_nb.errors import Refused
-from gitops_nb.model import Approval, Decision, Plan, Status, canonical, parse_time, to_json
-from gitops_nb.policy import Requester, Rules, check_approval
-from gitops_nb.record.approvals import Answered, new_request, read_answers
+from gitops_nb.errors import Refused, UsageError
+from gitops_nb.model import Approval, Decision, Json, Plan, Status, canonical, parse_time, to_json
+from gitops_nb.policy import Proof, Requester, Rules, check_approval
+from gitops_nb.record.approvals import (
+    REQUEST_NAMESPACE,
+    Answered,
+    new_request,
+    read_answers,
+    request_problem,
+    sign,
+)
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.session.platform import Platform
+from gitops_nb.session.requester import ci_run
 
+REVIEW_WITHIN = timedelta(hours=24)
+"""How soon somebody else has to review what was done with broken glass."""
 SEARCHED = timedelta(hours=24)
 """Runs that began earlier cannot be waiting any more: a request lasts four hours at most."""
 
@@ -28,9 +38,22 @@ class Consent:
         self._directory = directory
         self._record = record
 
-    def request(self, state: RunState, plan: Plan, *, rules: Rules, requester: Requester) -> None:
-        """Writes request.json and records it."""
+    def request(
+        self,
+        state: RunState,
+        plan: Plan,
+        *,
+        rules: Rules,
+        requester: Requester,
+        break_glass: str = "",
+    ) -> None:
+        """Writes request.json and records it, signed by the requester where that is a person.
+
+        Raises:
+            Refused: The requester's key does not sign.
+        """
         now = datetime.now(UTC)
+        glass = {"reason": break_glass, "review_due": now + REVIEW_WITHIN} if break_glass else None
         request, subject = new_request(
             run=state.run,
             runbook=state.runbook,
@@ -43,9 +66,45 @@ class Consent:
             requester=to_json(requester),
             created=now,
             expires=now + rules.lifetime,
+            policy=self._platform.policy_source,
+            ci=ci_run(),
+            break_glass=to_json(glass),
         )
+        signature = self._sign(request) if requester.proof is Proof.KEY else ""
         replace_file(self._directory / "request.json", canonical(request) + b"\n")
-        self._record("requested", request=request, digest=subject)
+        self._record("requested", request=request, digest=subject, signature=signature)
+
+    def _sign(self, request: Json) -> str:
+        key, processes = self._platform.requester_key, self._platform.processes
+        if key is None:
+            raise Refused(
+                "there is no SSH key to sign the request with; nothing was asked for",
+                hint="Set Git's user.signingkey.",
+            )
+        try:
+            return sign(canonical(request), REQUEST_NAMESPACE, key=key, processes=processes)
+        except UsageError as error:
+            raise Refused(
+                f"the request cannot be signed: {error.message}; nothing was asked for",
+                hint=error.hint,
+            ) from error
+
+    def refuse_unproven(self, state: RunState, rules: Rules) -> None:
+        """Refuses to count answers to a request that the requester did not sign.
+
+        Raises:
+            Refused: It says what is missing.
+        """
+        if state.request is None or not rules.approvals:
+            return
+        problem = request_problem(
+            state.request,
+            state.request_signature,
+            persons=rules.trust.persons,
+            processes=self._platform.processes,
+        )
+        if problem:
+            raise Refused(problem, hint="Run the runbook again.")
 
     def answers(
         self, state: RunState, rules: Rules, *, now: datetime
@@ -58,7 +117,7 @@ class Consent:
                 continue
             if answered.approval.answer == "reject":
                 rejections.append(answered.approval)
-            else:
+            elif answered.approval.answer == "approve":
                 approvals.setdefault(answered.approval.person, answered.approval)
         return tuple(approvals.values()), tuple(rejections)
 

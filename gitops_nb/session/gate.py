@@ -28,6 +28,7 @@ class Gate:
         platform: Its handles.
         names: Gates that have to be answered.
         plan_only: Stop after the decision, whatever it is.
+        break_glass: Why the requester goes on without approval, "" when they do not.
         again: Do again what an earlier run did.
     """
 
@@ -39,11 +40,13 @@ class Gate:
         names: Sequence[str],
         plan_only: bool,
         again: bool,
+        break_glass: str = "",
     ) -> None:
         self._recorder = recorder
         self._names = names
         self._plan_only = plan_only
         self._again = again
+        self._break_glass = break_glass
         self._consent = Consent(platform, recorder.directory, recorder.append)
 
     def decide(self, plan: Plan, rules: Rules, ask: Callable[[], tuple[Verdict, ...]]) -> Decision:
@@ -62,7 +65,9 @@ class Gate:
             hint = _when(decision)
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
-                    self._refuse_by_record(plan)
+                    self._refuse_by_record(plan, rules)
+                    if decision.answer is Answer.ALLOWED and rules.approvals and self._glass():
+                        self._ask(plan, rules)
                 except Refused as refusal:
                     # The gates' answers stay in the record beside the reason that counts.
                     decision = replace(decision, answer=Answer.REFUSED, reasons=(refusal.message,))
@@ -83,8 +88,7 @@ class Gate:
             Refused: Somebody rejected, or nobody answered in time.
         """
         recorder = self._recorder
-        if recorder.state.request is None:
-            self._consent.request(recorder.state, plan, rules=rules, requester=_requester(recorder))
+        self._ask(plan, rules)
         missing = decision.approvals_needed - len(decision.approvals)
         reason = f"waiting for {missing} approval{'' if missing == 1 else 's'} of {plan.summary}"
         command = f"gitops-nb approve {recorder.run}"
@@ -114,13 +118,39 @@ class Gate:
         self._record(answered, hint=_when(answered))
         return answered
 
-    def still_holds(self, decision: Decision) -> None:
-        """Asked just before apply.
+    def still_holds(self, decision: Decision, rules: Rules) -> None:
+        """Asked just before apply, with the target's lock held: the answers are read and checked once more.
 
         Raises:
-            Refused: The approvals expired meanwhile.
+            Refused: The approvals expired meanwhile, a key was revoked, or somebody rejected.
         """
-        self._consent.refuse_expired(decision, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        state = self._recorder.state
+        self._consent.refuse_unproven(state, rules)
+        approvals, rejections = self._consent.answers(state, rules, now=now)
+        if rejections:
+            names = ", ".join(rejection.person for rejection in rejections)
+            raise Refused(f"{names} rejected it before apply could begin; nothing was changed")
+        self._consent.refuse_expired(replace(decision, approvals=approvals), now=now)
+
+    def _glass(self) -> str:
+        """Why the glass is broken: what the signed request says, once there is one."""
+        request = self._recorder.state.request
+        if request is None:
+            return self._break_glass
+        return str((request.get("break_glass") or {}).get("reason", ""))
+
+    def _ask(self, plan: Plan, rules: Rules) -> None:
+        """Writes the request, once."""
+        recorder = self._recorder
+        if recorder.state.request is None:
+            self._consent.request(
+                recorder.state,
+                plan,
+                rules=rules,
+                requester=_requester(recorder),
+                break_glass=self._break_glass,
+            )
 
     def _decision(self, plan: Plan, rules: Rules, verdicts: tuple[Verdict, ...]) -> Decision:
         approvals, rejections = self._consent.answers(
@@ -134,6 +164,7 @@ class Gate:
             requester=_requester(self._recorder),
             approvals=approvals,
             rejections=rejections,
+            break_glass=self._glass(),
         )
 
     def _unless_done(self, plan: Plan, decision: Decision) -> Decision:
@@ -151,9 +182,10 @@ class Gate:
         reason = f"{earlier.run} did exactly this at {earlier.ended}; --again does it once more"
         return replace(decision, answer=Answer.NOTHING, reasons=(reason,))
 
-    def _refuse_by_record(self, plan: Plan) -> None:
+    def _refuse_by_record(self, plan: Plan, rules: Rules) -> None:
         """Refuses what the record speaks against: another plan was approved, or a twin is active."""
         recorder = self._recorder
+        self._consent.refuse_unproven(recorder.state, rules)
         self._consent.refuse_stale(recorder.state, plan, now=datetime.now(UTC))
         self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)
         refuse_same_key(recorder.workspace.reports, recorder.state, plan)

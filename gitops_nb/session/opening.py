@@ -150,7 +150,14 @@ def _attach(
         platform,
         parts=parts,
         request=parts.request(platform.fleet, parameters, around),
-        gate=Gate(recorder, platform, names=runbook.gates, plan_only=plan_only, again=again),
+        gate=Gate(
+            recorder,
+            platform,
+            names=runbook.gates,
+            plan_only=plan_only,
+            again=again,
+            break_glass=os.environ.get("GITOPS_NB_BREAK_GLASS", ""),
+        ),
         front=front,
     )
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"
@@ -158,6 +165,7 @@ def _attach(
         "attempt",
         number=len(state.attempts) + 1,
         front=name,
+        policy=platform.policy_source,
         **holder(platform.requester.name),
     )
     return session

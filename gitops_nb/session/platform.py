@@ -19,7 +19,7 @@ from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Mode
-from gitops_nb.policy import Requester, RequesterKind
+from gitops_nb.policy import Proof, Requester, RequesterKind
 from gitops_nb.ports import (
     ArgoReader,
     ArgoWriter,
@@ -29,6 +29,7 @@ from gitops_nb.ports import (
     Secrets,
     View,
 )
+from gitops_nb.session.protected import protected
 from gitops_nb.session.requester import ci_identity, default_key, find_requester
 
 MAIL = "gitops-nb@localhost"
@@ -61,7 +62,8 @@ class Platform:
     """All handles of a run. ``open_writers`` opens operator credentials; call it once a decision allows it.
 
     ``secrets`` resolves references; what it reads goes to the redactor before it goes anywhere else.
-    ``signing_key`` is the key that `gitops-nb approve` uses by default; ``second_person`` is the sandbox's approver.
+    ``signing_key`` is the key that `gitops-nb approve` uses by default, ``requester_key`` the one that a request is
+    signed with; ``policy_source`` says where policy and keys were read, and their digest; ``second_person`` is the sandbox's approver.
     """
 
     mode: Mode
@@ -74,6 +76,8 @@ class Platform:
     requester: Requester
     open_writers: Callable[[], Writers]
     signing_key: Path | None
+    requester_key: Path | None
+    policy_source: Mapping[str, str]
     secrets: Secrets
     second_person: str = ""
     incidents: Path | None = None
@@ -149,8 +153,9 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
     from gitops_nb.adapters.argocd import ArgoCD
     from gitops_nb.adapters.kubernetes import KubernetesCluster, connect
 
-    fleet, policy = catalog.fleet, catalog.policy
     processes = LocalProcesses()
+    catalog, source = protected(workspace, catalog, processes)
+    fleet, policy = catalog.fleet, catalog.policy
     requester = find_requester(processes, catalog.trust)
     clock = WallClock()
     readers: dict[str, KubernetesCluster] = {
@@ -199,6 +204,8 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         requester=requester,
         open_writers=writers,
         signing_key=default_key(processes),
+        requester_key=default_key(processes),
+        policy_source=source,
         secrets=PlatformSecrets(google_session),
     )
 
@@ -211,7 +218,7 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
     processes = LocalProcesses()
     asks, answers = sandbox.persons[0], sandbox.persons[1]
     approvers = tuple(
-        Approver(person=person.name, environments=tuple(fleet.environments))
+        Approver(person=person.name, environments=tuple(fleet.environments), break_glass=True)
         for person in sandbox.persons
     )
     git = _git(fleet, workspace.sandbox / "git-cache", processes, asks.name)
@@ -231,6 +238,8 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
         requester=_sandbox_requester(asks.name),
         open_writers=lambda: Writers(clusters=dict(sandbox.clusters), argo=dict(sandbox.argo)),
         signing_key=answers.private_key,
+        requester_key=asks.private_key,
+        policy_source={"from": "sandbox"},
         secrets=LocalSecrets(),
         second_person=answers.name,
         incidents=sandbox.incidents,
@@ -242,7 +251,7 @@ def _sandbox_requester(first_person: str) -> Requester:
     ci = ci_identity()
     if ci is not None and ci.kind is RequesterKind.AUTOMATION:
         return ci
-    return Requester(first_person, RequesterKind.PERSON, "first person of the sandbox")
+    return Requester(first_person, RequesterKind.PERSON, "first person of the sandbox", Proof.KEY)
 
 
 def open_git(workspace: Workspace, catalog: Catalog, mode: Mode) -> GitHistory:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import UsageError
-from gitops_nb.policy import Requester, RequesterKind
+from gitops_nb.policy import Proof, Requester, RequesterKind
 from gitops_nb.ports import Processes
 from gitops_nb.record.approvals import person_of, public_key
 
@@ -26,11 +27,11 @@ def find_requester(processes: Processes, trust: Trust) -> Requester:
         person = person_of(public_key(key, processes), trust.persons)
         if person:
             return Requester(
-                person, RequesterKind.PERSON, f"SSH key {key.name}, listed in trust.yaml"
+                person, RequesterKind.PERSON, f"SSH key {key.name}, listed in trust.yaml", Proof.KEY
             )
     email = git_setting(processes, "user.email")
     if email:
-        return Requester(email, RequesterKind.PERSON, "Git user.email, not proven")
+        return Requester(email, RequesterKind.PERSON, "name from Git user.email, not proven")
     return Requester(getpass.getuser(), RequesterKind.PERSON, "login name, not proven")
 
 
@@ -42,12 +43,23 @@ def ci_identity() -> Requester | None:
         actor = os.environ.get("GITHUB_TRIGGERING_ACTOR") or os.environ.get(
             "GITHUB_ACTOR", "unknown"
         )
-        return Requester(actor, kind, f"GitHub Actions, {event}")
+        return Requester(actor, kind, f"GitHub Actions, {event}", Proof.CI)
     if os.environ.get("CI"):
         return Requester(
-            os.environ.get("USER", "ci"), RequesterKind.AUTOMATION, "environment variable CI"
+            os.environ.get("USER", "ci"),
+            RequesterKind.AUTOMATION,
+            "environment variable CI",
+            Proof.CI,
         )
     return None
+
+
+def ci_run() -> Mapping[str, str]:
+    """The CI run that this process is part of; empty outside of GitHub Actions."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return {}
+    names = ("repository", "run_id", "run_attempt", "sha", "actor", "triggering_actor")
+    return {name: os.environ.get(f"GITHUB_{name.upper()}", "") for name in names}
 
 
 def this_person() -> str:

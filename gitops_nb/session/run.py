@@ -304,8 +304,6 @@ class Session:
             raise Refused(
                 "apply needs a decision that allows the plan", hint="Run the gate cell first."
             )
-        if not self._is_replaying:
-            self._gate.still_holds(decision)
         if self.mode is Mode.LIVE:
             for target in self.platform.check_targets():
                 self._recorder.append("target", system=target.system, address=target.address)
@@ -318,6 +316,8 @@ class Session:
                 hint="Wait for it to end, then resume.",
             )
         self.platform.processes.keep_open(*self._recorder.lock_descriptors)
+        if not self._is_replaying:
+            self._gate.still_holds(decision, self.rules)
         self._recorder.sign_start()
 
     def _was_done_before(self) -> bool:

@@ -86,7 +86,7 @@ def verify_records(workspace: Workspace, directories: Sequence[Path]) -> Checked
         state = scan_run(directory)
         name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
         mode = Mode.SANDBOX if state.is_sandbox else Mode.LIVE
-        if state.approvals and mode not in trusts:
+        if state.request is not None and mode not in trusts:
             trusts[mode] = _sandbox_trust(workspace, catalog)
         runs.append(
             verify_run(
@@ -94,6 +94,7 @@ def verify_records(workspace: Workspace, directories: Sequence[Path]) -> Checked
                 ledger=audits.get(name) or Audit(name, (), ()),
                 trust=trusts.get(mode),
                 processes=LocalProcesses(),
+                now=now,
             )
         )
     checks = tuple(_ledger_check(workspace, one, notes[name], now) for name, one in audits.items())

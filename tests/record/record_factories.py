@@ -12,9 +12,25 @@ from pathlib import Path
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.trust import PersonKey, RunnerKey, Trust, TrustedPerson
-from gitops_nb.model import Action, Answer, Decision, Plan, ResourceChange, digest, to_json
+from gitops_nb.model import (
+    Action,
+    Answer,
+    Decision,
+    Plan,
+    ResourceChange,
+    canonical,
+    digest,
+    to_json,
+)
 from gitops_nb.record import journal
-from gitops_nb.record.approvals import new_request, public_key, read_answers, sign_answer
+from gitops_nb.record.approvals import (
+    REQUEST_NAMESPACE,
+    new_request,
+    public_key,
+    read_answers,
+    sign,
+    sign_answer,
+)
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.fold import fold
@@ -94,11 +110,16 @@ def ssh_key(folder: Path, name: str) -> Path:
 def make_records(root: Path) -> Records:
     """Three promotions of different versions, asked for by priya, approved by tomas, done; one anchor behind the second."""
     key = ssh_key(root / "keys", "tomas")
+    asks = ssh_key(root / "keys", "priya")
     signer = open_runner_key(root)
     trust = Trust(
         persons=(
             TrustedPerson(person="tomas", keys=(PersonKey(key=public_key(key, LocalProcesses())),)),
-            TrustedPerson(person="priya", aliases=("priya@example.com",)),
+            TrustedPerson(
+                person="priya",
+                aliases=("priya@example.com",),
+                keys=(PersonKey(key=public_key(asks, LocalProcesses())),),
+            ),
         ),
         runners=(RunnerKey(name="here", key=signer.public),),
     )
@@ -119,7 +140,7 @@ def make_run(root: Path, ledger: Ledger, key: Path, trust: Trust, number: int) -
         "promotion", LEDGER, f"cart v{number} in production",
         (ResourceChange("config:cart.yaml", Action.UPDATE, "v0", f"v{number}"),), {"config:cart.yaml": "a" * 40},
     )  # fmt: skip
-    requester = {"name": "priya", "kind": "person", "evidence": "test"}
+    requester = {"name": "priya", "kind": "person", "evidence": "test", "proof": "key"}
     directory = create_run(
         reports,
         run,
@@ -150,7 +171,9 @@ def make_run(root: Path, ledger: Ledger, key: Path, trust: Trust, number: int) -
         materials=dict(plan.materials), requester=requester, created=now, expires=now + timedelta(hours=4),
     )  # fmt: skip
     (directory / "request.json").write_text(json.dumps(request))
-    open_journal.append("requested", request=request, digest=subject)
+    asks = key.with_name("priya")
+    signature = sign(canonical(request), REQUEST_NAMESPACE, key=asks, processes=LocalProcesses())
+    open_journal.append("requested", request=request, digest=subject, signature=signature)
     open_journal.append("waiting", reason="waiting")
     attest(Phase.REQUESTED)
     sign_answer(

@@ -16,6 +16,11 @@ from gitops_nb.record.locks import FOLDER, KEPT, Held, Owner, SharedLocks, this_
 from tests.buckets import BUCKET, gcs_server
 
 NAME = "production--checkout"
+DIES = """
+import dataclasses, json
+from gitops_nb.record.locks import this_process
+print(json.dumps(dataclasses.asdict(this_process("dead", "test"))))
+"""
 
 
 @pytest.fixture
@@ -87,8 +92,7 @@ def test_releasing_twice_frees_nobody_elses(store):
 def test_a_dead_process_loses_its_lock(store):
     """Its process id is free, or another process has it: either proves that the holder is gone."""
     ended = subprocess.run(
-        (sys.executable, "-c", "from gitops_nb.record.locks import *; import json, dataclasses;"
-         "print(json.dumps(dataclasses.asdict(this_process('dead', 'test'))))"),
+        (sys.executable, "-c", DIES),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     import json
