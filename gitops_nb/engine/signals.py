@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from typing import Any, Self
 
+from gitops_nb.adapters.process import die_with_parent
 from gitops_nb.errors import ExitCode
 from gitops_nb.session.lifecycle import Cause
 
@@ -30,6 +32,9 @@ class Signals:
     def __enter__(self) -> Self:
         for number in _CODES:
             self._before[number] = signal.signal(number, self._handle)
+        if os.environ.get("CI"):
+            # A CI system signals the step's shell, which forwards nothing; its end has to be ours.
+            die_with_parent(signal.SIGTERM)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import TimedOut
-from gitops_nb.record.runs import is_held, try_lock
-from tests.engine.stops import CODES, STOPPER, left_of, stop_run
+from gitops_nb.model import Status
+from gitops_nb.record.runs import is_held, read_run, try_lock
+from tests.conftest import COMMAND
+from tests.engine.stops import CODES, STOPPER, left_of, prepare, stop_run
 
 MODES = ["kernel SIGKILL", "step timeout", "run timeout", "SIGINT", "SIGTERM", "runner SIGKILL"]
 PIPE = '"$@" | cat; exit ${PIPESTATUS[0]}'
@@ -53,6 +55,30 @@ def test_a_stopped_run_leaves_no_command_behind(workspace, mode, manner):
 def test_no_stop_leaves_a_command_behind(workspace, mode, manner, shell):
     """The same for every way to stop, for a command that ends when asked and for one that does not."""
     check_orphans(workspace, mode, manner, shell)
+
+
+@pytest.mark.torture
+def test_in_ci_the_end_of_the_shell_is_the_end_of_the_run(workspace):
+    """GitHub signals the step's shell only; when that is gone the run is cancelled and closed, and nothing is left."""
+    prepare(workspace)
+    mark = uuid.uuid4().hex
+    shell = subprocess.Popen(
+        ("bash", "-c", '"$@" | cat; exit 0', "bash", str(COMMAND), "run", "promotion", "-p", "application=checkout"),
+        cwd=workspace.root,
+        env={**os.environ, "CI": "true", "MARK": mark},
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(workspace.reports.glob("2*/notebook.ipynb")) and time.monotonic() < deadline:
+        if list(workspace.reports.glob("2*/evidence/observe.json")):
+            break
+        time.sleep(0.02)  # waits for another process, no test of time
+    shell.terminate()
+    shell.wait(timeout=10)
+    assert left_of(mark, within_s=10) == []
+    state = read_run(next(workspace.reports.glob("2*")))
+    assert state.status in (Status.CANCELLED, Status.NEEDS_ATTENTION)
+    assert "SIGTERM" in state.reason
 
 
 def test_a_command_that_is_over_its_time_hears_one_interrupt(tmp_path):
