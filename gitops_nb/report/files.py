@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
 
@@ -41,14 +42,17 @@ def write(
     return run_directory / HTML
 
 
-def write_index(reports: Path, *, now: datetime, zone: str) -> Path:
+def write_index(
+    reports: Path, *, now: datetime, zone: str, elsewhere: AbstractSet[str] = frozenset()
+) -> Path:
     """Brings the index of a reports folder up to date and returns its path.
 
     Only runs whose journal changed since the last time are read; what is known of the others is kept beside the page.
+    ``elsewhere`` names runs that other machines ended.
 
     Raises:
         RecordError: It cannot be written; the older one is untouched.
     """
-    entries = current_entries(reports, Times(now, zone))
+    entries = current_entries(reports, Times(now, zone), elsewhere=elsewhere)
     replace_file(reports / INDEX, index_of(entries, now, zone).encode())
     return reports / INDEX

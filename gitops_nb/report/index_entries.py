@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,19 +26,29 @@ CACHE = ".index.jsonl"
 _Known = dict[str, tuple[list[int], Entry]]
 
 
-def current_entries(reports: Path, times: Times) -> list[Entry]:
-    """The entries of all runs that were begun or are damaged, newest first; the cache is brought up to date.
+def current_entries(
+    reports: Path, times: Times, *, elsewhere: AbstractSet[str] = frozenset()
+) -> list[Entry]:
+    """The entries of all runs that were begun or are damaged; the cache is brought up to date.
 
     An open run is looked at each time: its row tells times as a person near it would.
+
+    Args:
+        reports: The folder of the run directories.
+        times: For whom the rows are written.
+        elsewhere: Runs that other machines ended. Where they have no directory here, or an older one, the index
+            shows what the cache knows.
     """
-    head = {"package": __version__, "zone": times.zone, "format": 1}
-    known, lines = _read(reports / CACHE, head)
-    entries: list[Entry] = []
+    known, lines = _read(reports / CACHE, _head(times.zone))
+    here = run_directories(reports)
+    absent = elsewhere - {directory.name for directory in here}
+    entries: list[Entry] = [known[run][1] for run in sorted(absent) if run in known]
     news: list[str] = []
-    for directory in run_directories(reports):
+    for directory in here:
         stamp = _stamp(directory)
         kept = known.get(directory.name)
-        if kept is not None and kept[0] == stamp and kept[1].group != "open":
+        went_on = kept is not None and directory.name in elsewhere and kept[0][1:] > stamp[1:]
+        if kept is not None and (went_on or (kept[0] == stamp and kept[1].group != "open")):
             entries.append(kept[1])
             continue
         state = scan_run(directory)
@@ -45,23 +56,62 @@ def current_entries(reports: Path, times: Times) -> list[Entry]:
             entries.append(entry(state, times))
             news.append(_line(stamp, entries[-1]))
     if not lines or lines > 2 * len(entries) + 50:
-        all_lines = [json.dumps(head), *(_line(_stamp(reports / e.run), e) for e in entries)]
+        stamps = {run: stamp for run, (stamp, _) in known.items()}
+        all_lines = [
+            json.dumps(_head(times.zone)),
+            *(_line(_stamp(reports / e.run) or stamps[e.run], e) for e in entries),
+        ]
         replace_file(
             reports / CACHE, ("\n".join(all_lines) + "\n").encode("utf-8", "backslashreplace")
         )
     elif news:
-        with (reports / CACHE).open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write("".join(f"{line}\n" for line in news))
+        _add(reports / CACHE, news)
     return entries
+
+
+def merge_entries(reports: Path, zone: str, other: bytes) -> frozenset[str]:
+    """Takes over what another machine's cache knows better: runs that are not here, or went on there.
+
+    Returns:
+        Runs whose entry here is that of an ended run.
+    """
+    path = reports / CACHE
+    mine, _ = _read(path, _head(zone))
+    theirs, _ = _parse(other.decode("utf-8", "replace"), _head(zone))
+    news = {
+        run: found
+        for run, found in theirs.items()
+        if run not in mine or found[0][1] > mine[run][0][1]
+    }
+    if not mine:
+        replace_file(path, f"{json.dumps(_head(zone))}\n".encode())
+    _add(path, [_line(stamp, value) for stamp, value in news.values()])
+    return frozenset(run for run, (_, value) in (mine | news).items() if value.group != "open")
+
+
+def _head(zone: str) -> dict[str, object]:
+    return {"package": __version__, "zone": zone, "format": 1}
+
+
+def _add(path: Path, lines: Iterable[str]) -> None:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write("".join(f"{line}\n" for line in lines))
 
 
 def _read(path: Path, head: Mapping[str, object]) -> tuple[_Known, int]:
     """What is known, by run, and the number of lines; nothing where another package or zone wrote it."""
     try:
-        first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return _parse(path.read_text(encoding="utf-8", errors="replace"), head)
+    except OSError:
+        return {}, 0
+
+
+def _parse(content: str, head: Mapping[str, object]) -> tuple[_Known, int]:
+    try:
+        first, *lines = content.split("\n")
         if json.loads(first) != head:
             return {}, 0
-    except (OSError, ValueError):
+    except ValueError:
         return {}, 0
     known: _Known = {}
     for line in lines:
@@ -78,8 +128,9 @@ def _line(stamp: list[int], value: Entry) -> str:
 
 
 def _stamp(directory: Path) -> list[int]:
+    """Time and size of a run's journal, which only grows; empty where it has none."""
     try:
         found = os.stat(directory / journal.FILE)  # noqa: PTH116  called for every run
     except OSError:
-        return [0, 0]
+        return []
     return [found.st_mtime_ns, found.st_size]

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from gitops_nb.catalog.workspace import Workspace
@@ -23,6 +24,7 @@ from gitops_nb.record.runs import APPROVALS, RUN_ID, files_of, is_run_held
 from gitops_nb.session.stores import bucket_store
 
 _JOURNAL = "journal"
+_INDEX_ENTRIES = "index.jsonl"
 _AT_ONCE = 8
 NEWEST = 60
 """How many runs a command looks at that names none: what waits or runs is among the newest."""
@@ -108,9 +110,27 @@ def send_run(workspace: Workspace, directory: Path) -> None:
     names = files_of(directory)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(lambda name: _send_file(store, directory, name), names))
-    index = workspace.reports / "index.html"
-    if index.is_file():
-        store.replace(index.name, index.read_bytes())
+    _send_index(workspace, store)
+
+
+def _send_index(workspace: Workspace, store: Store) -> None:
+    """Writes the index of all runs of the bucket: what machines know of them is handed on in one object beside it.
+
+    Two machines that close runs in the same moment may each leave the other's out; the next one finds it among the
+    bucket's runs and looks at it.
+    """
+    # pandas-free, but Jinja2 is not: a command that closes nothing does without.
+    from gitops_nb.report.files import INDEX, write_index
+    from gitops_nb.report.index_entries import CACHE, merge_entries
+
+    reports, zone = workspace.reports, workspace.time_zone
+    settled = merge_entries(reports, zone, store.read(_INDEX_ENTRIES) or b"")
+    there = frozenset(name for name in store.folders("") if RUN_ID.fullmatch(name))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda run: _fetch(workspace, store, run), there - settled))
+    write_index(reports, now=datetime.now(UTC), zone=zone, elsewhere=there & settled)
+    store.replace(_INDEX_ENTRIES, (reports / CACHE).read_bytes())
+    store.replace(INDEX, (reports / INDEX).read_bytes())
 
 
 def send_answer(workspace: Workspace, path: Path) -> None:

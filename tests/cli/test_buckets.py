@@ -107,3 +107,28 @@ def test_a_lost_reply_costs_nothing(machines, monkeypatch):
     keys = bucket.list(f"{run}/journal/")
     assert [json.loads(bucket.read(key))["seq"] for key in keys] == list(range(len(keys)))
     assert json.loads(bucket.read(keys[-1]))["kind"] == "sealed"
+
+
+def test_the_index_in_the_bucket_has_the_runs_of_every_machine(machines, monkeypatch):
+    """A machine that never saw an older run keeps it in the index, and shows how it ended elsewhere."""
+    near = {"STORAGE_EMULATOR_HOST": machines.address}
+    first = machines.first.run(*PROMOTION, "--reports", URL, **near)
+    assert first.returncode == 2, first.stdout + first.stderr
+    bucket = machines.bucket(monkeypatch)
+    (promotion,) = (name for name in bucket.folders("") if name != "ledger")
+    planned = ("run", "bootstrap", "-p", "cluster=newcomer", "--plan", "--reports", URL)
+    assert machines.second.run(*planned, **near).returncode == 0
+    page = bucket.read("index.html").decode()
+    assert page.count("<tr data-g=") == 2
+    assert "waits for an approval" in page
+    rejected = machines.first.run(
+        "reject", promotion, "--reason", "not today", "--yes", "--reports", URL, **near
+    )
+    assert rejected.returncode == 0, rejected.stderr
+    assert machines.first.run("resume", promotion, "--reports", URL, **near).returncode == 3
+    # The second machine has the run as it was when it waited.
+    assert machines.second.run(*planned, **near).returncode == 0
+    page = bucket.read("index.html").decode()
+    assert page.count("<tr data-g=") == 3
+    assert "waits for an approval" not in page
+    assert page.count(f"./{promotion}/report.html") == 1
