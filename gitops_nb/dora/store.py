@@ -314,14 +314,15 @@ SOURCES = ("configuration history", "argocd", "opentofu", "run ledger", "github"
 def one_source(deployment: pd.DataFrame) -> pd.DataFrame:
     """One source per service and environment: a commit and its sync are one deployment, not two.
 
-    What Argo CD did about a revision of the configuration is added to the deployment that this revision made: when it
-    was synced, and how it went. A revision that Argo CD could only fail to sync is a deployment that did not go well.
+    What Argo CD and our own runs did about a revision of the configuration is added to the deployment that this
+    revision made: when it was synced, and how it went. A revision that could only fail to be synced is a deployment
+    that did not go well.
     """
     rank = deployment["source"].map({name: place for place, name in enumerate(SOURCES)})
     rank = rank.fillna(len(SOURCES)).astype("int64")
     best = rank.groupby([deployment["service"], deployment["environment"]]).transform("min")
     chosen = deployment[rank == best].reset_index(drop=True)
-    more = deployment[(deployment["source"] == "argocd") & (rank != best)]
+    more = deployment[deployment["source"].isin(("argocd", "run ledger")) & (rank != best)]
     if more.empty:
         return chosen
     key = ["service", "environment", "revision"]

@@ -32,6 +32,7 @@ _ABBREVIATED = re.compile(r"(?:.*[-_.+])?g?([0-9a-f]{7,40})")
 SEED = "contained in the first recorded deployment (seed)"
 REPEATED = "same patch as a change that arrived before (cherry-pick)"
 NEGATIVE = "written after its deployment (clock)"
+LEAD_TIME = "change lead time"
 NO_COMMIT = "no commit is known for the version"
 
 
@@ -53,6 +54,8 @@ class PullRequest:
     first_authored_s: int | None
     opened_s: int
     merged_s: int
+    branch: str = ""
+    labels: str = ""
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -147,7 +150,8 @@ def collect_application(
                 "deployments": deployments["deployment_id"].tolist(),
                 "labels": dict(labels or {}),
                 "pulls": [
-                    [p.sha, p.first_authored_s, p.opened_s, p.merged_s] for p in pulls.values()
+                    [p.sha, p.first_authored_s, p.opened_s, p.merged_s, p.branch, p.labels]
+                    for p in pulls.values()
                 ],
             }
         ),
@@ -168,9 +172,16 @@ def collect_application(
     services = (source.service,)
     merged = store.merge("hop", hop) + store.replace("change", change, services=services)
     merged += store.replace("change_deployment", arrived, services=services)
-    merged += store.merge("exclusion", left_out)
+    merged += _replace_exclusions(store, left_out, source.service)
     store.set_resume_point(name, point)
     return Collected(name, tip, len(change), merged, len(left_out))
+
+
+def _replace_exclusions(store: FactStore, rows: pd.DataFrame, service: str) -> Merged:
+    """What was left out of lead time before is judged anew, and may count now."""
+    before = store.read("exclusion", (service,))
+    others = before[before["left_out_of"] != LEAD_TIME]
+    return store.replace("exclusion", pd.concat([others, rows]), services=(service,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +254,7 @@ def _build(
         }
         for version, (method, sha) in read.traced.items()
     ]
-    lead = {"left_out_of": "change lead time"}
+    lead = {"left_out_of": LEAD_TIME}
     return (
         check("hop", fact_tables.frame(HOP, hops)),
         check("change", _change_frame(read.source, recent, patches, read.pulls)),
@@ -327,6 +338,8 @@ def _change_frame(
                 "committed_s": commit.committed_s,
                 "opened_s": pull.opened_s if pull else None,
                 "merged_s": pull.merged_s if pull else None,
+                "branch": pull.branch if pull else "",
+                "labels": pull.labels if pull else "",
                 "patch_id": patches.get(commit.sha, ""),
                 "is_bot": commit.is_bot,
                 "is_revert_of": commit.is_revert_of,

@@ -58,6 +58,8 @@ class _Operation:
     is_healthy: bool = False
     is_in_force: bool = False
     version: str = ""
+    healthy_s: int | None = None
+    degraded_s: int | None = None
 
 
 @dataclass(slots=True)
@@ -67,10 +69,12 @@ class ApplicationLog:
     application: str
     place: Place
     _operations: dict[tuple[int, str], _Operation] = field(default_factory=dict)
+    _observed: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def see(self, snapshot: Snapshot) -> None:
         """Takes in one snapshot; the same one again changes nothing."""
         application = snapshot.application or {}
+        self._observe(application)
         for entry in history_of(application):
             self._synced(entry)
         state = operation_state(application)
@@ -121,12 +125,40 @@ class ApplicationLog:
                     "revision": operation.revision,
                     "started_s": operation.started_s,
                     "finished_s": operation.finished_s,
+                    "healthy_s": operation.healthy_s,
+                    "degraded_s": operation.degraded_s,
                     "outcome": _outcome(operation),
                     "extent": _extent(operation),
                     "is_automated": operation.is_automated,
                 }
             )
         return fact_tables.frame(ATTEMPT, rows), left_out
+
+    def observations(self) -> pd.DataFrame:
+        """What Argo CD said at the moments when it compared the Application, once for each change."""
+        rows = [
+            {
+                "service": self.place.service,
+                "environment": self.place.environment,
+                "application": self.application,
+                "observed_s": at_s,
+                "sync": sync,
+                "health": health,
+            }
+            for at_s, (sync, health) in sorted(self._observed.items())
+        ]
+        return fact_tables.frame(fact_tables.OBSERVATION, rows)
+
+    def _observe(self, application: Json) -> None:
+        status = at(application, "status")
+        at_s = _seconds(status.get("reconciledAt"))
+        said = (
+            str(at(status, "sync").get("status", "Unknown")),
+            str(at(status, "health").get("status", "Unknown")),
+        )
+        last = max(self._observed, default=0)
+        if at_s > last and self._observed.get(last) != said:
+            self._observed[at_s] = said
 
     def _synced(self, entry: Json) -> None:
         """Takes in a history entry: a full sync that succeeded."""
@@ -174,9 +206,11 @@ class ApplicationLog:
         # same second is the state before, which a quick rollback from a crash still shows.
         is_fresh = newest.started_s < changed_s <= newest.finished_s + HEALTH_WINDOW_S
         if health.get("status") == "Degraded" and is_fresh:
-            newest.is_degraded = True
+            newest.is_degraded, newest.degraded_s = True, newest.degraded_s or changed_s
         if health.get("status") == "Healthy":
             newest.is_healthy = True
+            if changed_s >= newest.finished_s:
+                newest.healthy_s = newest.healthy_s or changed_s
         sync = at(application, "status", "sync")
         if sync.get("status") == "Synced" and newest.revision in current_revisions(application):
             newest.is_in_force = True
@@ -227,6 +261,7 @@ def collect_argocd(
         left_out += more
         rows += len(attempts)
         merged += store.merge("attempt", attempts)
+        merged += store.merge("observation", log.observations())
         touched |= set(attempts["service"])
     merged += store.merge("exclusion", fact_tables.frame(fact_tables.EXCLUSION, left_out))
     merged += derive(store, tuple(sorted(touched)))
@@ -237,12 +272,14 @@ def _keep_known(store: FactStore, attempts: pd.DataFrame) -> pd.DataFrame:
     """A later look sees less of an old operation: what a watch saw of its health and version stays."""
     key = list(KEYS["attempt"])
     before = store.read("attempt", tuple(attempts["service"].unique()))[
-        [*key, "version", "outcome"]
+        [*key, "version", "healthy_s", "degraded_s", "outcome"]
     ]
     joined = attempts.merge(before, on=key, how="left", suffixes=("", "_before"))
     seen = joined["version_before"].fillna("") != ""
     joined.loc[seen, "version"] = joined["version_before"]
     joined.loc[joined["outcome_before"] == "degraded", "outcome"] = "degraded"
+    for name in ("healthy_s", "degraded_s"):
+        joined[name] = joined[f"{name}_before"].fillna(joined[name])
     return joined[list(ATTEMPT)].astype(dict(ATTEMPT))
 
 
@@ -288,10 +325,14 @@ def classify(attempts: Iterable[Any]) -> list[dict[str, Any]]:
             "revision": attempt.revision,
             "started_s": attempt.started_s,
             "finished_s": attempt.finished_s,
+            "synced_s": attempt.finished_s,
+            "healthy_s": attempt.healthy_s,
+            "degraded_s": attempt.degraded_s,
             "outcome": attempt.outcome,
             "trigger": "automated" if attempt.is_automated else "promotion",
             "source": SOURCE,
             "is_seed": not ran and attempt.outcome != "failed",
+            "is_censored": not ran and attempt.outcome != "failed",
         }
         if attempt.outcome == "failed":
             rows.append(row)

@@ -23,6 +23,8 @@ from gitops_nb.ports import ApiReader
 
 OVERLAP_S = 300
 """How far an increment goes back, so that what was updated while the last one ran is not missed."""
+WORKFLOW_OVERLAP_S = 35 * 86_400
+"""A run may be attempted again for 30 days after it was created, and run for days."""
 _STATES = {"success": "succeeded", "failure": "failed", "error": "failed"}
 _CONCLUSIONS = {"success": "succeeded", "failure": "failed", "timed_out": "failed"}
 
@@ -81,6 +83,8 @@ def pull_requests(store: FactStore, *, service: str, repository: str) -> tuple[P
             None if pd.isna(row.first_authored_s) else int(row.first_authored_s),
             row.opened_s,
             row.merged_s,
+            row.branch,
+            row.labels,
         )
         for row in rows
     )
@@ -166,6 +170,45 @@ def workflow_row(
     }
 
 
+def collect_workflow_runs(
+    api: ApiReader, store: FactStore, hosted: Hosted, *, workflow: str, environment: str
+) -> Collected:
+    """Reads the runs of a deploying workflow, newest first, down to where the last collection ended.
+
+    Args:
+        api: GitHub.
+        store: Where facts go.
+        hosted: The service and its repository.
+        workflow: The workflow's file name, as in .github/workflows.
+        environment: Where it deploys to; a run does not say so itself.
+    """
+    source = f"github workflow {hosted.service} {hosted.name} {workflow}"
+    until_s = int(store.resume_point(source).get("created_s", 0)) - WORKFLOW_OVERLAP_S
+    newest_s, rows, merged = 0, 0, Merged()
+    for page in api.pages(f"repos/{hosted.name}/actions/workflows/{workflow}/runs"):
+        runs = page.items.get("workflow_runs") if isinstance(page.items, Mapping) else None
+        if not isinstance(runs, list):
+            raise UsageError(f"{source}: GitHub answers no runs", hint="Check the workflow's name.")
+        created = [_seconds(run["created_at"]) for run in runs]
+        newest_s = max([newest_s, *created])
+        found = [
+            workflow_row(run, service=hosted.service, environment=environment)
+            for run, created_s in zip(runs, created, strict=True)
+            if created_s >= until_s
+        ]
+        known = [row for row in found if row]
+        merged += store.merge(
+            "deployment",
+            check("deployment", fact_tables.frame(fact_tables.DEPLOYMENT, known)),
+        )
+        rows += len(known)
+        if min(created, default=until_s) < until_s:
+            break
+    if newest_s:
+        store.set_resume_point(source, {"created_s": newest_s})
+    return Collected(source, "", rows, merged)
+
+
 def _pull_row(api: ApiReader, hosted: Hosted, item: Mapping[str, Any]) -> dict[str, Any]:
     path = f"repos/{hosted.name}/pulls/{item['number']}/commits"
     authored = [
@@ -181,6 +224,8 @@ def _pull_row(api: ApiReader, hosted: Hosted, item: Mapping[str, Any]) -> dict[s
         "first_authored_s": min(authored, default=None),
         "opened_s": _seconds(item["created_at"]),
         "merged_s": _seconds(item["merged_at"]),
+        "branch": item["head"]["ref"],
+        "labels": " ".join(sorted(label["name"] for label in item["labels"])),
     }
 
 
