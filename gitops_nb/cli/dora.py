@@ -13,8 +13,9 @@ def _places(command: Any) -> Any:
     for option in (
         click.option(
             "--facts",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="Folder of the facts, instead of the workspace's .gitops-nb/facts.",
+            default="",
+            metavar="FOLDER",
+            help="Folder of the facts, or gs://BUCKET/PREFIX, instead of the workspace's .gitops-nb/facts.",
         ),
         click.option(
             "--reports",
@@ -48,6 +49,8 @@ Examples:
   gitops-nb dora collect --incidents incidents.csv --incidents alerts.jsonl
   gitops-nb dora collect --argocd 600 --labels images.csv
   GITHUB_TOKEN=... gitops-nb dora collect --github shop-api=acme/shop-api
+  GITHUB_TOKEN=... gitops-nb dora collect --github-workflow cart=acme/cart:deploy.yml@production
+  gitops-nb dora collect --tofu applies --facts gs://acme-platform/dora
 """
 )
 @click.option(
@@ -79,12 +82,29 @@ Examples:
     help="Pull requests of an application's repository; the token comes from GITHUB_TOKEN.",
 )
 @click.option(
+    "--github-deployments",
+    multiple=True,
+    metavar="SERVICE=OWNER/NAME",
+    help="Deployments of a service that GitHub records.",
+)
+@click.option(
+    "--github-workflow",
+    multiple=True,
+    metavar="SERVICE=OWNER/NAME:FILE@ENVIRONMENT",
+    help="Runs of a workflow that deploys a service to an environment.",
+)
+@click.option(
+    "--tofu",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder with ENVIRONMENT/UNIT/REVISION.jsonl, logs of `tofu apply -json`.",
+)
+@click.option(
     "--github-url", default="https://api.github.com", show_default=True, help="GitHub's API."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_places
 def collect(*, as_json: bool, **options: Any) -> None:
-    """Reads what is new: configuration and application repositories, incidents, Argo CD, GitHub.
+    """Reads what is new: configuration and application repositories, own runs, incidents, Argo CD, GitHub, OpenTofu.
 
     Goes on where the last collection ended; the same input twice changes no file.
     """

@@ -274,7 +274,7 @@ def test_a_deployment_whose_health_is_open_comes_later(tmp_path):
 
 def test_classify_keeps_the_order_of_time():
     """A rollback returns to what ran before, not to what ran last."""
-    attempt = {"service": "s", "environment": "e", "application": "c/s", "number": "", "version": "", "outcome": "succeeded", "extent": "full", "is_automated": False}  # fmt: skip
+    attempt = {"service": "s", "environment": "e", "application": "c/s", "number": "", "version": "", "outcome": "succeeded", "extent": "full", "is_automated": False, "healthy_s": None, "degraded_s": None}  # fmt: skip
     rows = classify(
         SimpleNamespace(**attempt, revision=letter * 40, started_s=n, finished_s=n)
         for n, letter in enumerate("abba")

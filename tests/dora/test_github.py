@@ -18,6 +18,7 @@ from gitops_nb.dora.collectors.github import (
     Hosted,
     collect_deployments,
     collect_pull_requests,
+    collect_workflow_runs,
     deployment_row,
     pull_requests,
     workflow_row,
@@ -210,6 +211,8 @@ def pull(number: int, *, minute: int, merged: bool = True) -> dict[str, object]:
         "updated_at": moment,
         "merged_at": moment if merged else None,
         "merge_commit_sha": f"{number:040x}",
+        "head": {"ref": f"hotfix/{number}" if number == 1 else "feature"},
+        "labels": [{"name": "urgent"}, {"name": "bug"}],
     }
 
 
@@ -340,10 +343,43 @@ def test_workflow_runs_that_ended_are_deployments(change, outcome):
         assert row["trigger"] == "automated"
 
 
+def test_runs_of_a_workflow_are_collected_once_and_go_on_where_they_ended(server, tmp_path):
+    """Two runs first; then a third, and the attempt that a known one made again; an object, not a list, is the answer."""
+
+    def run(number: int, *, attempt: int = 1, conclusion: str = "success") -> dict[str, object]:
+        at = (BEGIN + timedelta(hours=number)).isoformat()
+        return {"id": number, "run_attempt": attempt, "status": "completed", "conclusion": conclusion, "event": "push", "head_sha": f"{number:040x}", "head_branch": "main", "created_at": at, "run_started_at": at, "updated_at": at}  # fmt: skip
+
+    runs = [run(2, conclusion="failure"), run(1)]
+    server.answer = lambda path, query: (200, {}, {"total_count": len(runs), "workflow_runs": runs})
+    store, api = FactStore(tmp_path / "facts"), GitHub(server.url, token="t", clock=Clock())
+
+    def collected():
+        return collect_workflow_runs(
+            api, store, SHOP, workflow="deploy.yml", environment="production"
+        )
+
+    collected()
+    runs = [run(3), run(2, attempt=2), run(1)]
+    collected()
+
+    table = store.read("deployment").sort_values("deployment_id")
+    assert list(zip(table["deployment_id"], table["outcome"], strict=True)) == [
+        ("github-run:1.1", "succeeded"),
+        ("github-run:2.1", "failed"),
+        ("github-run:2.2", "succeeded"),
+        ("github-run:3.1", "succeeded"),
+    ]
+    before = tree(store.folder)
+    assert collected().merged == Merged()
+    assert tree(store.folder) == before
+    assert server.asked[0][0].startswith("/repos/acme/cart/actions/workflows/deploy.yml/runs")
+
+
 # -- the shapes that GitHub describes ------------------------------------------------------------
 
 USED = {
-    "/repos/{owner}/{repo}/pulls": ("number", "created_at", "updated_at", "merged_at", "merge_commit_sha"),
+    "/repos/{owner}/{repo}/pulls": ("number", "created_at", "updated_at", "merged_at", "merge_commit_sha", "head.ref", "labels.name"),
     "/repos/{owner}/{repo}/pulls/{pull_number}/commits": ("commit.author.date",),
     "/repos/{owner}/{repo}/deployments": ("id", "sha", "ref", "environment", "created_at"),
     "/repos/{owner}/{repo}/deployments/{deployment_id}/statuses": ("id", "state", "created_at"),
