@@ -122,7 +122,7 @@ def test_the_index_in_the_bucket_has_the_runs_of_every_machine(machines, monkeyp
     assert page.count("<tr data-g=") == 2
     assert "waits for an approval" in page
     rejected = machines.first.run(
-        "reject", promotion, "--reason", "not today", "--yes", "--reports", URL, **near
+        "reject", promotion, "--reason", "not today", "--reports", URL, **near
     )
     assert rejected.returncode == 0, rejected.stderr
     assert machines.first.run("resume", promotion, "--reports", URL, **near).returncode == 3
