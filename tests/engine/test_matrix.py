@@ -10,6 +10,8 @@ import subprocess
 import time
 import uuid
 
+import pytest
+
 from tests.conftest import COMMAND
 from tests.engine.stops import left_of
 
@@ -71,6 +73,7 @@ def test_a_wrong_set_starts_nothing(workspace):
     assert list(workspace.reports.glob("2*")) == []
 
 
+@pytest.mark.torture
 def test_a_cancelled_matrix_ends_its_runs_and_begins_no_more(workspace):
     """One SIGTERM: the runs that were going on are cancelled and closed, the others never began, nothing is left."""
     workspace.write(

@@ -65,6 +65,7 @@ def test_every_shipped_notebook_shows_what_papermill_shows(workspace, runbook):
     assert differences(*run_both(workspace.root, runbook)) == []
 
 
+@pytest.mark.torture
 def test_a_failing_cell_shows_what_papermill_shows(workspace, tmp_path):
     """Name and text of an exception, and the output before it; papermill's banners are its own."""
     path = workspace.root / "notebooks/promotion.ipynb"
