@@ -10,6 +10,7 @@ from gitops_nb.errors import Refused, UsageError
 from gitops_nb.model import Approval, Decision, Json, Plan, Status, canonical, parse_time, to_json
 from gitops_nb.policy import Proof, Requester, Rules, check_approval
 from gitops_nb.record.approvals import (
+    GITHUB,
     REQUEST_NAMESPACE,
     Answered,
     new_request,
@@ -70,6 +71,8 @@ class Consent:
             ci=ci_run(),
             break_glass=to_json(glass),
         )
+        if requester.proof is Proof.CI and self._platform.reviews is not None:
+            self._platform.reviews.confirm(requester.name)
         signature = self._sign(request) if requester.proof is Proof.KEY else ""
         replace_file(self._directory / "request.json", canonical(request) + b"\n")
         self._record("requested", request=request, digest=subject, signature=signature)
@@ -119,7 +122,45 @@ class Consent:
                 rejections.append(answered.approval)
             elif answered.approval.answer == "approve":
                 approvals.setdefault(answered.approval.person, answered.approval)
+        reviewed = self._reviewed(state, rules, now=now)
+        if reviewed is not None:
+            approvals.setdefault(reviewed.person, reviewed)
         return tuple(approvals.values()), tuple(rejections)
+
+    def _reviewed(self, state: RunState, rules: Rules, *, now: datetime) -> Approval | None:
+        """A review on GitHub as one approval, however many people reviewed."""
+        if state.request is None or self._platform.reviews is None:
+            return None
+        request = state.request
+        for review in self._platform.reviews.find(request.get("ci") or {}, rules.environment):
+            known = rules.trust.person(review.login)
+            if known is None:
+                continue
+            approval = Approval(
+                run=state.run,
+                subject=state.request_digest,
+                answer="approve",
+                person=known.person,
+                key=f"{GITHUB}{review.source}",
+                at=now,
+                expires=parse_time(request["expires"]),
+                reason=f"{review.login} on GitHub, read at {now:%Y-%m-%dT%H:%M:%SZ}",
+            )
+            if not self._problem(approval, state, rules, now=now):
+                return approval
+        return None
+
+    def _problem(self, approval: Approval, state: RunState, rules: Rules, *, now: datetime) -> str:
+        return check_approval(
+            approval,
+            subject=state.request_digest,
+            run=state.run,
+            created=parse_time(state.request["created"]),
+            expires=parse_time(state.request["expires"]),
+            rules=rules,
+            requester=str(state.request["requester"]["name"]),
+            now=now,
+        )
 
     def checked(
         self, state: RunState, rules: Rules, *, now: datetime
@@ -136,16 +177,7 @@ class Consent:
         ):
             problem = answered.problem
             if answered.approval is not None:
-                problem = check_approval(
-                    answered.approval,
-                    subject=state.request_digest,
-                    run=state.run,
-                    created=parse_time(state.request["created"]),
-                    expires=parse_time(state.request["expires"]),
-                    rules=rules,
-                    requester=str(state.request["requester"]["name"]),
-                    now=now,
-                )
+                problem = self._problem(answered.approval, state, rules, now=now)
             found.append((answered, problem))
         return found
 

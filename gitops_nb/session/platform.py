@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ from gitops_nb.ports import (
     View,
 )
 from gitops_nb.session.protected import protected
-from gitops_nb.session.requester import ci_identity, default_key, find_requester
+from gitops_nb.session.requester import ci_identity, ci_run, default_key, find_requester
+from gitops_nb.session.reviews import GitHubReviews
 
 MAIL = "gitops-nb@localhost"
 
@@ -63,7 +65,8 @@ class Platform:
 
     ``secrets`` resolves references; what it reads goes to the redactor before it goes anywhere else.
     ``signing_key`` is the key that `gitops-nb approve` uses by default, ``requester_key`` the one that a request is
-    signed with; ``policy_source`` says where policy and keys were read, and their digest; ``second_person`` is the sandbox's approver.
+    signed with; ``policy_source`` says where policy and keys were read, and their digest;
+    ``reviews`` are GitHub's, for a process that is a workflow run; ``second_person`` is the sandbox's approver.
     """
 
     mode: Mode
@@ -81,6 +84,7 @@ class Platform:
     secrets: Secrets
     second_person: str = ""
     incidents: Path | None = None
+    reviews: GitHubReviews | None = None
 
     def targets(self) -> tuple[Target, ...]:
         """Every system that could be written to, for the check before the first live effect."""
@@ -206,8 +210,21 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         signing_key=default_key(processes),
         requester_key=default_key(processes),
         policy_source=source,
+        reviews=_reviews(clock),
         secrets=PlatformSecrets(google_session),
     )
+
+
+def _reviews(clock: WallClock) -> GitHubReviews | None:
+    """GitHub's reviews, where this process is one of its workflow runs."""
+    present = ci_run()
+    if not present:
+        return None
+    from gitops_nb.adapters.github import GitHub
+
+    url = os.environ.get("GITHUB_API_URL", "https://api.github.com")
+    token = os.environ.get("GITHUB_TOKEN", "")
+    return GitHubReviews(GitHub(url, token=token, clock=clock, deadline_s=120), present)
 
 
 def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:

@@ -7,6 +7,7 @@ remote has only its files; the record says which of the two it was.
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from collections.abc import Mapping
@@ -98,7 +99,7 @@ def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str
     done = processes.run(
         ("git", "-C", str(root), *arguments),
         timeout_s=_REMOTE_S,
-        environment={"GIT_TERMINAL_PROMPT": "0"},
+        environment={"GIT_TERMINAL_PROMPT": "0", **_github_credentials()},
     )
     if done.exit_code != 0:
         raise UnavailableError(
@@ -106,6 +107,19 @@ def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str
             hint="Policy is read from its default branch: make it reachable.",
         )
     return done.stdout
+
+
+def _github_credentials() -> Mapping[str, str]:
+    """The workflow's own token for its own server: a checkout that keeps no credentials can still be asked."""
+    server, token = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_TOKEN", "")
+    if os.environ.get("GITHUB_ACTIONS") != "true" or not server or not token:
+        return {}
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
+        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {basic}",
+    }
 
 
 def _git(root: Path, arguments: tuple[str, ...], processes: Processes) -> str | None:

@@ -99,7 +99,10 @@ class Table:
     @property
     def consent(self) -> Consent:
         platform = SimpleNamespace(
-            processes=PROCESSES, requester_key=self.keys / "priya", policy_source={"from": "test"}
+            processes=PROCESSES,
+            requester_key=self.keys / "priya",
+            policy_source={"from": "test"},
+            reviews=None,
         )
         return Consent(platform, self.directory, self.journal.append)
 

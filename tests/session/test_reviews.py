@@ -1,0 +1,227 @@
+"""Reviews on GitHub: which of them count, as one approval, and that every field is one that GitHub describes."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gitops_nb.errors import Refused, UnavailableError
+from gitops_nb.policy import Proof, Requester, RequesterKind
+from gitops_nb.ports import Page
+from gitops_nb.session.consent import Consent
+from gitops_nb.session.reviews import GitHubReviews, Review
+from tests.conftest import REPOSITORY
+from tests.session.test_approval_table import RUN, Table, keys  # noqa: F401  a fixture
+
+SHA = "a" * 40
+CI = {
+    "repository": "acme/platform", "run_id": "77", "run_attempt": "1", "sha": SHA,
+    "actor": "priya", "triggering_actor": "priya",
+}  # fmt: skip
+WORKFLOW = {
+    "id": 77, "head_sha": SHA, "run_attempt": 1, "status": "in_progress",
+    "actor": {"login": "priya"}, "triggering_actor": {"login": "priya"},
+}  # fmt: skip
+
+
+def environment_review(login="tomas", state="approved", environment="production"):
+    return {
+        "state": state,
+        "comment": "",
+        "user": {"login": login},
+        "environments": [{"name": environment}],
+    }
+
+
+def pull_review(login="tomas", state="APPROVED", commit=SHA):
+    return {"id": 1, "user": {"login": login}, "state": state, "commit_id": commit, "body": ""}
+
+
+class Api:
+    """GitHub's answers to the four questions."""
+
+    def __init__(self, run=WORKFLOW, approvals=(), pulls=(), reviews=()) -> None:
+        base = "repos/acme/platform"
+        self.answers = {
+            f"{base}/actions/runs/77": run,
+            f"{base}/actions/runs/77/approvals": list(approvals),
+            f"{base}/commits/{SHA}/pulls": list(pulls),
+            f"{base}/pulls/7/reviews": list(reviews),
+        }
+
+    def pages(self, path, parameters=None, *, start=""):
+        if path not in self.answers:
+            raise UnavailableError(f"GitHub answers 404 to {path}")
+        yield Page(self.answers[path], "")
+
+
+PULL = {"number": 7, "user": {"login": "priya"}}
+
+
+def found(api, *, asked=CI, present=CI):
+    return [r.login for r in GitHubReviews(api, present).find(asked, "production")]
+
+
+def test_a_review_of_the_environment_counts():
+    """Its reviewer and the attempt it was given for are known."""
+    api = Api(approvals=[environment_review()])
+    assert GitHubReviews(api, CI).find(CI, "production") == (Review("tomas", "environment/77/1"),)
+
+
+def test_a_review_of_the_pull_request_counts():
+    """An approval of exactly the commit that runs."""
+    assert found(Api(pulls=[PULL], reviews=[pull_review()])) == ["tomas"]
+
+
+@pytest.mark.parametrize(
+    ("name", "api"),
+    [
+        ("nobody", Api()),
+        ("a rejection", Api(approvals=[environment_review(state="rejected")])),
+        ("a pending one", Api(approvals=[environment_review(state="pending")])),
+        ("another environment", Api(approvals=[environment_review(environment="staging")])),
+        ("who started it", Api(approvals=[environment_review("priya")])),
+        ("a deleted user", Api(approvals=[{**environment_review(), "user": None}])),
+        ("another commit", Api(run={**WORKFLOW, "head_sha": "b" * 40}, approvals=[environment_review()])),
+        ("a later attempt", Api(run={**WORKFLOW, "run_attempt": 2}, approvals=[environment_review()])),
+        ("who started the attempt", Api(run={**WORKFLOW, "triggering_actor": {"login": "tomas"}}, approvals=[environment_review()])),
+        ("a review of an older commit", Api(pulls=[PULL], reviews=[pull_review(commit="b" * 40)])),
+        ("a comment", Api(pulls=[PULL], reviews=[pull_review(state="COMMENTED")])),
+        ("a yes taken back", Api(pulls=[PULL], reviews=[pull_review(), pull_review(state="CHANGES_REQUESTED")])),
+        ("a dismissed yes", Api(pulls=[PULL], reviews=[pull_review(), pull_review(state="DISMISSED")])),
+        ("the author of the change", Api(pulls=[{"number": 7, "user": {"login": "tomas"}}], reviews=[pull_review()])),
+    ],
+)  # fmt: skip
+def test_what_does_not_count(name, api):
+    """A review that is not another person's yes to exactly this attempt, commit and environment is none."""
+    assert found(api) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"run_id": "78"}, {"run_attempt": "2"}, {"sha": "b" * 40}, {"repository": "acme/other"}],
+)
+def test_another_run_or_attempt_has_no_reviews(change):
+    """A re-run by another person, or any other run, cannot use what was said to the first; nobody is asked."""
+    api = Api(approvals=[environment_review()])
+    api.answers = {}
+    assert found(api, present={**CI, **change}) == []
+    assert found(api, asked={}) == []
+
+
+def test_github_has_to_confirm_who_asks():
+    """Environment variables alone prove nothing: GitHub names the actor, attempt and commit of the run."""
+    GitHubReviews(Api(), CI).confirm("priya")
+    for name, run in (
+        ("tomas", WORKFLOW),
+        ("priya", {**WORKFLOW, "head_sha": "b" * 40}),
+        ("priya", {**WORKFLOW, "run_attempt": 2}),
+        ("priya", {**WORKFLOW, "triggering_actor": {"login": "lena"}}),
+    ):
+        with pytest.raises(Refused, match="does not confirm"):
+            GitHubReviews(Api(run=run), CI).confirm(name)
+
+
+class Reviewed(Table):
+    """A waiting run of a workflow, with GitHub beside it."""
+
+    api = Api()
+
+    @property
+    def consent(self) -> Consent:
+        made = super().consent
+        made._platform.reviews = GitHubReviews(self.api, CI)
+        return made
+
+
+@pytest.fixture
+def table(keys, tmp_path, monkeypatch):  # noqa: F811
+    """Asked for by priya in GitHub Actions."""
+    for name, value in CI.items():
+        monkeypatch.setenv(f"GITHUB_{name.upper()}", value)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    made = Reviewed(tmp_path / "reports" / RUN, keys)
+    made.requester = Requester("priya", RequesterKind.PERSON, "GitHub Actions", Proof.CI)
+    made.begin()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("approvals", "logins", "expected"),
+    [
+        (1, [], "waiting"),
+        (1, ["tomas"], "allowed"),
+        (1, ["tomas@example.com"], "allowed"),
+        (1, ["stranger"], "waiting"),
+        (1, ["stranger", "lena"], "allowed"),
+        (2, ["tomas", "lena"], "waiting"),
+    ],
+)
+def test_reviews_count_as_one_approval(table, approvals, logins, expected):
+    """A reviewer whom trust.yaml and policy.yaml know is one approval; two reviewers are no more than that."""
+    table.approvals = approvals
+    table.api = Api(approvals=[environment_review(login) for login in logins])
+    assert table.outcome() == expected
+    assert table.state.effects == ()
+
+
+def test_a_review_and_a_signature_are_two(table):
+    """Where two are needed, the second is a signature of another person."""
+    table.approvals = 2
+    table.api = Api(approvals=[environment_review("tomas")])
+    table.answer("tomas")
+    assert table.outcome() == "waiting"
+    table.answer("lena")
+    assert table.outcome() == "allowed"
+
+
+def test_a_changed_plan_voids_a_review(table):
+    """GitHub's review has no digest of ours: the request that it stands for has."""
+    table.api = Api(approvals=[environment_review("tomas")])
+    table.plan = replace(table.plan, summary="another")
+    assert table.outcome() == "refused"
+
+
+USED = {
+    "/repos/{owner}/{repo}/actions/runs/{run_id}": ("head_sha", "run_attempt", "actor.login", "triggering_actor.login"),
+    "/repos/{owner}/{repo}/actions/runs/{run_id}/approvals": ("state", "user.login", "environments.name"),
+    "/repos/{owner}/{repo}/commits/{commit_sha}/pulls": ("number", "user.login"),
+    "/repos/{owner}/{repo}/pulls/{pull_number}/reviews": ("state", "commit_id", "user.login"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", USED)
+def test_every_field_that_is_read_is_in_githubs_description(path):
+    """Against npm @octokit/openapi, where it is installed."""
+    named = os.environ.get("OCTOKIT_OPENAPI") or (
+        REPOSITORY / "node_modules/@octokit/openapi/generated/api.github.com.json"
+    )
+    if not Path(named).is_file():
+        pytest.skip(
+            "npm @octokit/openapi is not installed, GitHub's shapes were NOT checked against it"
+        )
+    from tests.dora.test_github import _resolved
+
+    document = json.loads(Path(named).read_text())
+    answer = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+    for name in USED[path]:
+        schema = answer["schema"]
+        for part in name.split("."):
+            schema = _resolved(document, schema)
+            while schema.get("type") == "array":
+                schema = _resolved(document, schema["items"])
+            assert part in schema["properties"], f"{path}: {name}"
+            schema = schema["properties"][part]
+
+
+def test_the_states_are_githubs(monkeypatch):
+    """The one word that lets a deployment through is in GitHub's list."""
+    named = os.environ.get("OCTOKIT_OPENAPI", "")
+    if not Path(named).is_file():
+        pytest.skip("OCTOKIT_OPENAPI is not set, GitHub's states were NOT checked against it")
+    schemas = json.loads(Path(named).read_text())["components"]["schemas"]
+    assert "approved" in schemas["environment-approvals"]["properties"]["state"]["enum"]
