@@ -1,0 +1,97 @@
+"""Policy and keys come from the protected branch: a change cannot bring its own approver along."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.errors import UnavailableError
+from gitops_nb.session.protected import protected
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmQ0Yx1yTqvbSlKkPVQ8n0mJ0Jm0yQv7C6dD0wq0u1a"
+
+
+def git(folder, *arguments):
+    done = subprocess.run(
+        ("git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def cloned(workspace, tmp_path):
+    """The workspace in a repository whose origin has `main` as its default branch."""
+    origin = tmp_path / "origin.git"
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    git(workspace.root, "init", "--quiet", "--initial-branch=main")
+    git(workspace.root, "add", "-A")
+    git(workspace.root, "commit", "--quiet", "-m", "Begin")
+    git(workspace.root, "remote", "add", "origin", str(origin))
+    git(workspace.root, "push", "--quiet", "origin", "main")
+    return workspace
+
+
+def rules(workspace):
+    where = find_workspace(workspace.root)
+    return protected(where, load_catalog(where.runbooks), LocalProcesses())
+
+
+def bring_along(workspace) -> None:
+    """A change that makes its author an approver and takes the need for approval away."""
+    workspace.replace(
+        "runbooks/trust.yaml",
+        "persons: []",
+        f"persons: [{{person: eve, keys: [{{key: '{KEY}'}}]}}]",
+    )
+    workspace.replace(
+        "runbooks/policy.yaml",
+        "approvers: []",
+        "approvers: [{person: eve, environments: [production]}]",
+    )
+    workspace.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
+
+
+def test_an_uncommitted_approver_is_none(cloned):
+    """Files of the work tree do not say who may approve, nor whether approval is needed."""
+    before, source = rules(cloned)
+    bring_along(cloned)
+    found, again = rules(cloned)
+    assert found.policy.approvers == ()
+    assert found.trust.persons == ()
+    assert found.fleet.environments["production"].approval_required
+    assert again == source
+    assert source["from"] == "origin/main"
+    assert source["commit"] == git(cloned.root, "rev-parse", "HEAD")
+    assert source["digest"].startswith("sha256:")
+    assert before.policy == found.policy
+
+
+def test_an_approver_on_another_branch_is_none(cloned):
+    """Neither does a pushed branch: only the default one does, once the change is merged."""
+    git(cloned.root, "checkout", "--quiet", "-b", "change")
+    bring_along(cloned)
+    git(cloned.root, "commit", "--quiet", "-am", "Let me")
+    git(cloned.root, "push", "--quiet", "origin", "change")
+    assert rules(cloned)[0].policy.approvers == ()
+    git(cloned.root, "push", "--quiet", "origin", "change:main")
+    found, source = rules(cloned)
+    assert [a.person for a in found.policy.approvers] == ["eve"]
+    assert source["commit"] == git(cloned.root, "rev-parse", "change")
+
+
+def test_an_origin_that_does_not_answer_is_unavailable(cloned):
+    """Nobody falls back to the files of the work tree."""
+    git(cloned.root, "remote", "set-url", "origin", str(cloned.root / "gone.git"))
+    bring_along(cloned)
+    with pytest.raises(UnavailableError, match="origin does not answer"):
+        rules(cloned)
+
+
+def test_a_workspace_without_origin_says_so(workspace):
+    """Its files are all there is, and the record says that they were used."""
+    assert rules(workspace)[1]["from"] == "workspace"
