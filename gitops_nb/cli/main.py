@@ -337,6 +337,17 @@ def unlock(name: str, reason: str, workspace: Path | None, reports: Path | None)
     free(name, reason=reason, workspace=workspace, reports=reports)
 
 
+@group.command(epilog="\b\nExamples:\n  gitops-nb prune --older-than 400d")
+@click.option("--older-than", required=True, metavar="AGE", help="For example 400d.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_common
+def prune(older_than: str, yes: bool, workspace: Path | None, reports: Path | None) -> None:
+    """Removes runs that ended longer ago; a signed tombstone of each stays in the ledger."""
+    from gitops_nb.cli.pruning import prune_runs
+
+    prune_runs(older_than, yes=yes, workspace=workspace, reports=reports)
+
+
 @group.command(epilog="\b\nExamples:\n  gitops-nb doctor\n  gitops-nb doctor --mode live")
 @click.option("--mode", type=click.Choice(["sandbox", "live"]), help="Which mode to check for.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

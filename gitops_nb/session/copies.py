@@ -133,6 +133,18 @@ def _send_index(workspace: Workspace, store: Store) -> None:
     store.replace(INDEX, (reports / INDEX).read_bytes())
 
 
+def remove_run(workspace: Workspace, run: str) -> None:
+    """Removes a run's objects from the bucket; does nothing where reports are a folder.
+
+    Raises:
+        UnavailableError: The store does not answer.
+    """
+    store = bucket_store(workspace)
+    if store is not None:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(store.remove, store.list(f"{run}/")))
+
+
 def send_answer(workspace: Workspace, path: Path) -> None:
     """Sends one answer to a request.
 
