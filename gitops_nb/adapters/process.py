@@ -1,8 +1,9 @@
 """Runs external commands: argument lists, own process group, a total deadline, no inherited secrets, no orphans.
 
 A command that has to stop gets SIGINT once, itself and not its group (OpenTofu below Terragrunt loses its state at the second
-one); after the grace that its adapter declares the group gets TERM, then KILL. When we are killed, the operating system
-sends that SIGINT (PDEATHSIG) and the warden, a small process beside us, does the rest.
+one); after the grace that its adapter declares the group gets TERM, then KILL. When we are killed, the warden, a small
+process beside us, does the same. Linux could send that SIGINT itself (PDEATHSIG), but sends it once for each thread of
+ours that dies: commands were seen to get two.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import atexit
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -52,12 +52,9 @@ class LocalProcesses:
         """See ``ports.Processes.run``. ``environment`` is added to a short list of inherited variables."""
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         passed |= environment or {}
-        guard = _death_signal()
-        if guard and shutil.which(argv[0], path=passed.get("PATH")) is None:
-            raise _not_started(argv[0], "No such file or directory")
         try:
             process = subprocess.Popen(
-                (*guard, *argv),
+                argv,
                 cwd=cwd,
                 env=passed,
                 stdin=subprocess.PIPE,
@@ -69,7 +66,7 @@ class LocalProcesses:
         except OSError as error:
             raise _not_started(argv[0], error.strerror) from error
         warden = _warden(os.getpid())
-        warden.tell(f"begin {process.pid} {grace_s} {1 if guard else 0}")
+        warden.tell(f"begin {process.pid} {grace_s}")
         try:
             stdout, stderr = process.communicate(stdin, timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -98,18 +95,6 @@ def die_with_parent(number: signal.Signals) -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
-
-
-@cache
-def _death_signal() -> tuple[str, ...]:
-    """The command that asks for SIGINT at our death and then becomes the one to run; empty without such a command."""
-    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    if setpriv is None:
-        return ()
-    known = subprocess.run(
-        (setpriv, "--pdeathsig", "INT", "true"), capture_output=True, check=False, timeout=10
-    )
-    return (setpriv, "--pdeathsig", "INT") if known.returncode == 0 else ()
 
 
 class _Warden:

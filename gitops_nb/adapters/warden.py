@@ -1,8 +1,7 @@
 """Ends external commands whose starter was killed. Run as a script by ``process``, never imported.
 
-Standard input tells what runs: ``begin GROUP GRACE_S TOLD`` and ``end GROUP``, a line each. When it closes, the starter is
-gone: what still runs was told to end (TOLD is 1: by the kernel, through its parent-death signal), gets its grace, then TERM,
-then KILL, each to the whole process group.
+Standard input tells what runs: ``begin GROUP GRACE_S`` and ``end GROUP``, a line each. When it closes, the starter is gone:
+what still runs gets SIGINT, once and not its group, after its grace TERM, then KILL, both to the whole process group.
 """
 
 import contextlib
@@ -44,21 +43,18 @@ def main() -> None:
     """Listens until the starter is gone, then ends what it left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    running: dict[int, tuple[float, bool]] = {}
+    running: dict[int, float] = {}
     for line in sys.stdin:
         word, group, *rest = line.split()
         if word == "begin":
-            running[int(group)] = (float(rest[0]), rest[1] == "1")
+            running[int(group)] = float(rest[0])
         else:
             running.pop(int(group), None)
+    for group in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(group, signal.SIGINT)
     now = time.monotonic()
-    for group, (_, is_told) in running.items():
-        if not is_told and lives(group):
-            try:
-                os.kill(group, signal.SIGINT)
-            except ProcessLookupError:
-                running[group] = (0.0, True)
-    left = wait({group: now + grace for group, (grace, _) in running.items()})
+    left = wait({group: now + grace for group, grace in running.items()})
     for group in left:
         tell(group, signal.SIGTERM)
     for group in wait(dict.fromkeys(left, time.monotonic() + TERM_S)):

@@ -220,7 +220,9 @@ def close_run(
 def _own_page(state: RunState, directory: Path, now: datetime, zone: str) -> str | None:
     """The page of a runbook whose readers are not engineers; None for the usual report."""
     observed, measured = state.step("observe"), state.step("measure")
-    if state.runbook != "dora" or not (observed and observed.value and measured and measured.value):
+    if state.runbook != "dora" or state.status is not Status.SUCCEEDED:
+        return None  # a run that was stopped has to say so first
+    if not (observed and observed.value and measured and measured.value):
         return None
     from gitops_nb.dora import DoraState, Measured
     from gitops_nb.model import from_json

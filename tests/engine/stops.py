@@ -64,7 +64,7 @@ SAYS = {
 TIMEOUTS = {
     "cell timeout": "{step: 5s, run: 1h}",
     "step timeout": "{step: 5s, run: 1h}",
-    "run timeout": "{step: 1h, run: 8s}",
+    "run timeout": "{step: 1h, run: 20s}",
 }
 
 
