@@ -15,7 +15,8 @@ from gitops_nb.notebook.guard import guard_kernel
 from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
 from gitops_nb.notebook.place import is_interactive, running_shell
 from gitops_nb.notebook.progress import Progress
-from gitops_nb.record.approvals import sign_answer
+from gitops_nb.policy import is_same_person
+from gitops_nb.record.approvals import key_of, public_key, sign_answer
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
 from gitops_nb.redaction import process_redactor
@@ -111,8 +112,14 @@ def report_link(directory: Path, run: RunState) -> str:
 
 
 def second_person(session: Session) -> SecondPerson | None:
-    """The sandbox's approver, who signs with a key of the sandbox; None in live mode."""
-    name, key = session.platform.second_person, session.platform.signing_key
+    """Whom the panel's buttons sign for.
+
+    In the sandbox that is its approver. In live mode it is whoever sits in front, and only with a key that asks for
+    each use: any cell could make another one sign unseen. Else there are no buttons, and the panel shows the command.
+    """
+    platform = session.platform
+    key = platform.signing_key
+    name = platform.second_person or _present_person(session)
     if not name or key is None:
         return None
 
@@ -132,5 +139,22 @@ def second_person(session: Session) -> SecondPerson | None:
         )
 
     return SecondPerson(
-        name, lambda: answer("approve"), lambda reason: answer("reject", reason=reason)
+        name,
+        lambda: answer("approve"),
+        lambda reason: answer("reject", reason=reason),
+        asks_each_time=not platform.second_person,
     )
+
+
+def _present_person(session: Session) -> str:
+    """The approver in front of a live notebook, when their key asks for each use and they are not the requester."""
+    platform, rules = session.platform, session.rules
+    if platform.signing_key is None:
+        return ""
+    found = key_of(public_key(platform.signing_key, platform.processes), rules.trust.persons)
+    if found is None or not found[1].asks_each_time:
+        return ""
+    person = found[0].person
+    requester = str(session.state.opened["requester"]["name"])
+    may = person in {approver.person for approver in rules.approvers}
+    return person if may and not is_same_person(person, requester, rules.trust) else ""

@@ -1,8 +1,8 @@
 """The approval panel: what a person sees before a change, and how a notebook waits for the answer.
 
 In the sandbox the panel plays the second person, named as such, with one button to approve and one to
-reject. In live mode it has no button: it shows the digest, the exact command for that other person, and the
-time that is left. The panel decides nothing: it shows the run's state and calls what the session gave it;
+reject. In live mode it has buttons only for an approver whose key asks for each signature; otherwise it shows the
+digest, the exact command for that other person, and the time that is left. The panel decides nothing: it shows the run's state and calls what the session gave it;
 whether an answer counts is checked where every answer is checked.
 """
 
@@ -31,11 +31,15 @@ POLL_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class SecondPerson:
-    """The sandbox's other person, and what happens when the panel's user acts as them."""
+    """Whom the buttons sign for, and what they do: the sandbox's other person, or a live approver in front.
+
+    ``asks_each_time`` is true for a live approver, whose key asks for every signature.
+    """
 
     name: str
     approve: Callable[[], object]
     reject: Callable[[str], object]
+    asks_each_time: bool = False
 
 
 class Panel:
@@ -44,7 +48,7 @@ class Panel:
     Args:
         run: Fold of the run's journal, waiting.
         zone: IANA name of the reader's time zone.
-        second_person: Of the sandbox; ignored in live mode, where nobody plays anybody.
+        second_person: Of the sandbox; in live mode only a person whose key asks for each use.
         place: Where it is drawn; the default is the running cell.
         now: Present wall time.
     """
@@ -61,7 +65,8 @@ class Panel:
         self._run = run
         self._zone = zone
         self._now = now
-        self._second = second_person if run.is_sandbox else None
+        may_sign = second_person is not None and (run.is_sandbox or second_person.asks_each_time)
+        self._second = second_person if may_sign else None
         self._problem = ""
         self._drawn = ""
         self._place = place or new_place()
@@ -166,6 +171,12 @@ class Panel:
             }
         if self._problem:
             return {"sentence": self._problem, "command": command}
+        if self._second is not None and self._second.asks_each_time:
+            sentence = (
+                f"You sign as {self._second.name}: your key asks for each signature, and only after you said yes "
+                "there does the button do anything. Compare the first 12 characters of the digest. Or, in a terminal:"
+            )
+            return {"sentence": sentence, "command": command}
         if self._second is not None:
             sentence = (
                 f"The sandbox plays a second person, {self._second.name}, so that you can see what an "
@@ -184,7 +195,7 @@ class Panel:
         if second is None:
             return []
         name = one_line(second.name)
-        role = "second person of the sandbox"
+        role = "your key asks" if second.asks_each_time else "second person of the sandbox"
         wide = self._widgets.Layout(width="auto")
         yes = self._widgets.Button(
             description=f"approve as {name} ({role})", button_style="primary", layout=wide

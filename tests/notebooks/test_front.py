@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import pytest
@@ -57,12 +58,43 @@ async def test_second_person_signs_what_the_session_accepts(session, monkeypatch
     assert session.finish().status is Status.SUCCEEDED
 
 
-def test_live_mode_has_no_second_person(session, monkeypatch):
-    """A platform without a second person gives the panel nobody to play."""
-    assert second_person(session) is not None
-    live = type("Platform", (), {"second_person": "", "signing_key": session.platform.signing_key})
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"confirm": True}, "tomasz.zielinski"),
+        ({"confirm": True, "person": "somebody.else"}, None),
+        ({"confirm": True, "requester": True}, None),
+        ({"confirm": True, "key": None}, None),
+    ],
+)
+def test_in_live_mode_only_a_key_that_asks_signs(session, monkeypatch, change, expected):
+    """Any cell can make a loaded key sign unseen: without one that asks each time there is only the command."""
+    platform = session.platform
+    assert second_person(session).asks_each_time is False
+    persons = tuple(
+        person.model_copy(
+            update={
+                "person": change.get("person", person.person),
+                "keys": tuple(
+                    key.model_copy(update={"confirm": change.get("confirm", False)})
+                    for key in person.keys
+                ),
+            }
+        )
+        for person in platform.trust.persons
+    )
+    key = platform.requester_key if change.get("requester") else platform.signing_key
+    live = dataclasses.replace(
+        platform,
+        second_person="",
+        trust=platform.trust.model_copy(update={"persons": persons}),
+        signing_key=change.get("key", key),
+    )
     monkeypatch.setattr(session, "platform", live)
-    assert second_person(session) is None
+    found = second_person(session)
+    assert (found.name if found else None) == expected
+    assert found is None or found.asks_each_time
 
 
 def test_link_only_to_a_report_that_is_there(session):

@@ -90,6 +90,18 @@ def test_sandbox_buttons_name_the_second_person():
     ]
 
 
+def test_live_buttons_are_for_a_key_that_asks():
+    """An approver in front signs with a key that asks for each use; the panel says that it will."""
+    clicks = Clicks()
+    person = SecondPerson("tomas", lambda: clicks.done.append("approve"), clicks.done.append, True)
+    panel = make("live", person)
+    assert [b.description for b in buttons(panel)] == [
+        "approve as tomas (your key asks)",
+        "reject as tomas (your key asks)",
+    ]
+    assert "your key asks for each signature" in text(panel)
+
+
 def test_live_mode_has_no_button():
     """In live mode nobody plays a second person, even when one is given: digest, command and countdown only."""
     panel = make("live", Clicks().person())
