@@ -313,7 +313,7 @@ class Session:
         if other:
             raise Refused(
                 f"{other} is changing {self.request.subject} in {self.request.environment}",
-                hint="Wait for it to end, then resume.",
+                hint="Wait for it to end, then run this one again.",
             )
         self.platform.processes.keep_open(*self._recorder.lock_descriptors)
         if not self._is_replaying:

@@ -1,0 +1,164 @@
+"""A record store that goes away in the middle of a run: nothing is lost, nothing happens twice."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from gitops_nb.adapters.folder import Folder
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.errors import ConflictError, ExitCode, RecordError, Refused, UnavailableError
+from gitops_nb.model import Status
+from gitops_nb.record import journal
+from gitops_nb.record.runs import run_directories
+from gitops_nb.session import stores
+from gitops_nb.session.copies import Sender, fetch_runs
+from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.targets import TargetLock, take_target
+from gitops_nb.session.verifying import verify_records
+
+URL = "gs://records/platform"
+
+
+class Flaky(Folder):
+    """A bucket that stops answering once it was given a record with this text."""
+
+    def __init__(self, root, until: bytes) -> None:
+        super().__init__(root)
+        self.until = until
+        self.is_down = False
+
+    def create(self, key: str, content: bytes) -> bool:
+        self._answer()
+        created = super().create(key, content)
+        self.is_down = self.is_down or self.until in content
+        return created
+
+    def replace(self, key: str, content: bytes) -> None:
+        self._answer()
+        super().replace(key, content)
+
+    def list(self, prefix: str, *, after: str = "") -> tuple[str, ...]:
+        self._answer()
+        return super().list(prefix, after=after)
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise UnavailableError("gs://records/platform does not answer")
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """Records of the workspace go to a bucket that a test takes away."""
+
+    def use(until: bytes) -> Flaky:
+        store = Flaky(tmp_path / "bucket", until)
+        monkeypatch.setattr(stores, "_open", lambda url: store)
+        monkeypatch.setenv("GITOPS_NB_REPORTS", URL)
+        return store
+
+    return use
+
+
+def approved(runner) -> str:
+    """A waiting run with an approval, in the spool that the workspace keeps for the bucket."""
+    waiting, _ = runner.promote()
+    spool = find_workspace(runner.workspace.root).reports
+    runner.workspace = SimpleNamespace(root=runner.workspace.root, reports=spool)
+    runner.answer(waiting.run)
+    return waiting.run
+
+
+def sent(store: Flaky, directory) -> bool:
+    """Whether the bucket has the whole journal, record by record."""
+    lines = (directory / journal.FILE).read_bytes().splitlines()
+    keys = store.list(f"{directory.name}/journal/")
+    return [store.read(key) for key in keys] == lines
+
+
+def test_a_store_that_goes_away_after_an_effect_stops_before_the_next(runner, bucket):
+    """The run ends with 74, its first effect recorded here; the next command sends the rest, and resume does the rest once."""
+    store = bucket(b'"kind":"done"')
+    before = runner.tip()
+    run = approved(runner)
+    state, stop = runner.promote(run=run)
+    assert stop.exit_code is ExitCode.CANNOT_RECORD
+    done = [effect.key for effect in state.effects if effect.ended and not effect.failed]
+    assert done == ["commit"]
+    assert not state.in_doubt
+    where = find_workspace(runner.workspace.root)
+    (directory,) = run_directories(where.reports)
+    store.is_down, store.until = False, b"never"
+    assert not sent(store, directory)
+    recover(where)
+    assert sent(store, directory)
+    state, stop = runner.promote(run=run)
+    assert stop is None
+    assert state.status is Status.SUCCEEDED
+    commits = runner.platform().git.log("platform-config", runner.tip(), limit=2)
+    assert commits[0].trailers["Gitops-Nb-Run"] == run
+    assert commits[1].sha == before
+    assert sent(store, directory)
+    assert verify_records(where, [directory]).holds
+
+
+def test_a_store_that_is_away_before_the_first_effect_refuses(runner, bucket):
+    """No start in the ledger, no effect: nothing was changed."""
+    store = bucket(b"never")
+    before = runner.tip()
+    run = approved(runner)
+    store.until = b'"kind":"attempt"'
+    state, stop = runner.promote(run=run)
+    assert stop.exit_code in (ExitCode.UNAVAILABLE, ExitCode.CANNOT_RECORD)
+    assert state.effects == ()
+    assert runner.tip() == before
+
+
+def test_a_run_that_went_on_elsewhere_is_fenced(runner, bucket):
+    """Two machines that go on with one run: the second finds another record in its place, and begins no effect."""
+    store = bucket(b"never")
+    run = approved(runner)
+    where = find_workspace(runner.workspace.root)
+    directory = where.reports / run
+    number = len((directory / journal.FILE).read_bytes().splitlines())
+    before = runner.tip()
+    store.create(f"{run}/journal/{number:012}.json", b"{}")
+    with pytest.raises(ConflictError, match="went on elsewhere"):
+        Sender(store, directory).flush()
+    state, stop = runner.promote(run=run)
+    assert stop is not None
+    assert not any(effect.ended and not effect.failed for effect in state.effects)
+    assert runner.tip() == before
+
+
+def test_a_hostile_name_in_the_bucket_reaches_no_file(runner, bucket):
+    """Keys of a bucket are as untrusted as its content: none of them leaves the run's directory or replaces its journal."""
+    store = bucket(b"never")
+    run = approved(runner)
+    where = find_workspace(runner.workspace.root)
+    own = (where.reports / run / journal.FILE).read_bytes()
+    (store._root / run / journal.FILE).write_bytes(b"forged")
+    with pytest.raises(RecordError, match="is no file of a run"):
+        fetch_runs(where)
+    assert (where.reports / run / journal.FILE).read_bytes() == own
+
+
+def test_runs_with_other_reports_see_each_others_lock(runner, monkeypatch, tmp_path):
+    """The lock on a target belongs to the workspace, wherever the record goes; a run inside another one honours it."""
+    one = find_workspace(runner.workspace.root, reports=tmp_path / "one")
+    other = find_workspace(runner.workspace.root, reports=tmp_path / "other")
+    held = take_target(one, "production--checkout", "run-1")
+    assert isinstance(held, TargetLock)
+    assert take_target(other, "production--checkout", "run-2") == "run-1"
+    before = runner.tip()
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    _, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, Refused)
+    assert "run-1 is changing checkout" in stop.message
+    assert runner.tip() == before
+    held.release()
+    taken = take_target(other, "production--checkout", "run-2")
+    assert isinstance(taken, TargetLock)
+    taken.release()
