@@ -105,6 +105,8 @@ def stop_run(
         path = workspace.root / f"runbooks/{runbook}.yaml"
         path.write_text(path.read_text(encoding="utf-8") + f"\ntimeouts: {TIMEOUTS[mode]}\n")
     mark = uuid.uuid4().hex
+    temporary = workspace.root / "tmp"
+    temporary.mkdir()
     flag = workspace.root / "disk-is-full"
     environment = {
         **os.environ,
@@ -112,6 +114,7 @@ def stop_run(
         "STOP": f"{step}:{mode}",
         "STOP_FLAG": str(flag),
         "STOP_MARK": mark,
+        "TMPDIR": str(temporary),
     }
     if command:
         environment["STOP_COMMAND"] = f"{command}:{workspace.root / f'signals-{mark}'}"
@@ -138,6 +141,8 @@ def stop_run(
     code = -signal.SIGKILL if code == 128 + signal.SIGKILL else code
     left = left_of(mark, within_s=10)
     assert left == [], f"still running: {left}"
+    if mode != "runner SIGKILL":
+        assert list(temporary.glob("gitops-nb-*")) == [], "connection file and sockets are left"
     flag.unlink(missing_ok=True)
     directory = next(workspace.reports.glob("2*"))
     deadline = time.monotonic() + 10
