@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import words
-from gitops_nb.dora.definition import DAY_S, WEEK_S
+from gitops_nb.dora.definition import DAY_S, WEEK_S, Start
 from gitops_nb.dora.results import Look, Measured, Metric, Service
 from gitops_nb.dora.windows import Window
 
@@ -82,8 +82,8 @@ def sentence(measured: Measured) -> str:
         if lead.before and lead.before.value is not None:
             was = f", {words.duration(lead.before.value, like=lead.now.value)} before"
         parts.append(
-            f"Half of all versions are in {measured.environment} within "
-            f"{words.duration(lead.now.value)} of {measured.first_environment}{was}."
+            f"Half of all {_what(measured)} are in {measured.environment} within "
+            f"{words.duration(lead.now.value)} of {_begin(measured)}{was}."
         )
     made = (
         f"{words.count(measured.services, 'service')} made {words.count(deployments, 'deployment')}"
@@ -96,6 +96,18 @@ def sentence(measured: Measured) -> str:
     else:
         parts.append(f"{made}; {failing.counts.get('failed', 0):,} failed.")
     return " ".join(parts)
+
+
+def _by_version(measured: Measured) -> bool:
+    return measured.options.lead_time_start is Start.FIRST_ENVIRONMENT
+
+
+def _what(measured: Measured) -> str:
+    return "versions" if _by_version(measured) else "changes"
+
+
+def _begin(measured: Measured) -> str:
+    return measured.first_environment if _by_version(measured) else "being written"
 
 
 def look_at(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) -> tuple[Look, ...]:
@@ -298,13 +310,13 @@ def _slowest(measured: Measured, services: Sequence[Service]) -> list[Look]:
 def _left_out(measured: Measured) -> list[Look]:
     """When a tenth or more of the versions has no lead time for one reason that is a fault of the data."""
     lead = measured.metric("lead_time")
-    total = lead.counts.get("versions", 0) + lead.counts.get("left out", 0)
+    total = lead.now.n + lead.counts.get("left out", 0)
     for reason, rows in lead.excluded.items():
         if rows * 10 >= total and "rollback or repeat" not in reason and lead.has_value:
             return [
                 Look(
                     "",
-                    f"{rows:,} of {total:,} versions have no lead time: {reason}. "
+                    f"{rows:,} of {total:,} {_what(measured)} have no lead time: {reason}. "
                     "The lead time may be wrong by more than its interval says.",
                 )
             ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import benchmarks, findings, glossary, tables, words
-from gitops_nb.dora.definition import DoraDefinition
+from gitops_nb.dora.definition import DoraDefinition, Start, differences
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.results import Change, Measured, Metric, Service, SyncStatus
 from gitops_nb.dora.statistics import Estimate
@@ -116,6 +116,10 @@ def render_dora(
         charts=dora_charts.charts(measured, services, measured_zone),
         weeks=_week_rows(measured, measured_zone),
         stages=dora_tables.stage_rows(measured.stages),
+        split=[row for row in dora_tables.stage_rows(measured.split) if row.now[0]],
+        sync_history=_sync_history(measured),
+        by_version=measured.options.lead_time_start is Start.FIRST_ENVIRONMENT,
+        options=differences(measured.options),
         compared=dora_tables.what_if_rows(measured),
         failing_title="Failed" if not measured.metric("fail_rate").missing else "Rolled back",
         rows=rows[:FIRST_ROWS],
@@ -208,7 +212,7 @@ def _n(metric: Metric) -> str:
 
 def _level(metric: Metric, measured: Measured) -> tuple[str, str]:
     level = metric.level
-    if metric.key == "lead_time" and level.low:
+    if metric.key == "lead_time" and level.low and "versions" in metric.counts:
         # The Quick Check asks from the commit of the code, which lies before our start.
         span = f"{level.low}" if level.is_single else f"{level.low} to {level.high}"
         return (
@@ -308,6 +312,21 @@ def _sync_card(sync: SyncStatus, environment: str) -> Mapping[str, str]:
     }
 
 
+def _sync_history(measured: Measured) -> Mapping[str, object] | None:
+    """The share of looks that found an application in sync, week by week; None when nobody looked."""
+    looks = sum(week.observed for week in measured.sync_weeks)
+    if not looks:
+        return None
+    synced = sum(week.synced for week in measured.sync_weeks)
+    shares = [round(100 * week.synced / week.observed) for week in measured.sync_weeks]
+    weeks = words.count(len(shares), "week")
+    return {
+        "path": dora_scales.sparkline(shares[-_SPARK_WEEKS:]),
+        "width": 2 * len(shares[-_SPARK_WEEKS:]) + 2,
+        "label": f"In sync in {words.number(100 * synced / looks)} % of {words.count(looks, 'look')} in {weeks}",
+    }
+
+
 def _row(service: Service, measured: Measured, zone: ZoneInfo) -> Row:
     counts = service.weeks[-_SPARK_WEEKS:]
     rate = "" if service.per_week is None else f"{words.number(service.per_week)} a week"
@@ -368,9 +387,10 @@ def _week_rows(measured: Measured, zone: ZoneInfo) -> Sequence[tuple[str, ...]]:
 def _left_out_sentence(measured: Measured) -> str:
     counted = measured.metric("frequency").counts.get("deployments", 0)
     lead = measured.metric("lead_time").counts
+    words_of_lead = "versions" if "versions" in lead else "changes"
     return (
         f"Seen in the window: {words.count(measured.seen, 'event')} of {measured.environment}. Counted: "
-        f"{words.count(counted, 'deployment')}, {lead.get('versions', 0):,} with a lead time."
+        f"{words.count(counted, 'deployment')}, {measured.metric('lead_time').now.n:,} {words_of_lead} with a lead time."
     )
 
 

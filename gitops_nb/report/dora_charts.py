@@ -16,7 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import words
-from gitops_nb.dora.definition import DAY_S, HOUR_S, WEEK_S
+from gitops_nb.dora.definition import DAY_S, HOUR_S, WEEK_S, Included, Start
 from gitops_nb.dora.levels import MONTH_S
 from gitops_nb.dora.results import Measured, Service, Week
 from gitops_nb.dora.statistics import Estimate
@@ -127,10 +127,11 @@ def _frequency(measured: Measured, zone: ZoneInfo) -> Chart:
     layout = _layout(xaxis=_time_axis(measured, zone), yaxis=axis)
     layout |= _window_mark(measured, zone)
     marks = [_vertical(_day(shift.week_s, zone)) for shift in measured.shifts]
-    layout["shapes"] = [*layout.get("shapes", ()), *marks]
+    layout["shapes"] = [*_freezes(measured, zone), *layout.get("shapes", ()), *marks]
     note = f"Deployments to {measured.environment} per week, all services, n = {total:,}."
     if measured.shifts:
         note += f" {dora_tables.pace(measured.shifts, zone)}"
+    note += _freeze_note(measured, zone)
     if any(week.period == "partial" and week.deployments for week in weeks):
         note += " Hatched: not a whole week."
     return Chart("frequency", title, note, title, 260, {"data": [bars], "layout": layout})
@@ -145,7 +146,10 @@ def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
     if lead.change and lead.now.value is not None and lead.before and lead.before.value is not None:
         now = words.duration(lead.now.value)
         then = words.duration(lead.before.value, like=lead.now.value)
-        title = f"Half of all versions take {now} or less, {then} before"
+        what = (
+            "versions" if measured.options.lead_time_start is Start.FIRST_ENVIRONMENT else "changes"
+        )
+        title = f"Half of all {what} take {now} or less, {then} before"
     x = [_monday(week, zone) for week in weeks]
     hover = [
         f"week of {words.day(week.start_s, zone)}: {words.duration(week.lead_median_s or 0)}, "
@@ -188,9 +192,12 @@ def _lead_time(measured: Measured, zone: ZoneInfo) -> Chart:
         yaxis={"range": [0, top * 1.06], "title": {"text": unit}},
     )
     layout |= _window_mark(measured, zone)
+    layout["shapes"] = [*_freezes(measured, zone), *layout.get("shapes", ())]
     total = sum(week.lead_n for week in weeks)
+    by_version = measured.options.lead_time_start is Start.FIRST_ENVIRONMENT
+    begin = measured.first_environment if by_version else "writing a change"
     note = (
-        f"{unit.capitalize()} from {measured.first_environment} to {measured.environment}: median (line) and "
+        f"{unit.capitalize()} from {begin} to {measured.environment}: median (line) and "
         f"middle half (box) of each week, n = {total:,}."
     )
     if cut:
@@ -381,6 +388,39 @@ def _window_mark(measured: Measured, zone: ZoneInfo) -> dict[str, Any]:
             },
         ],
     }
+
+
+def _freezes(measured: Measured, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """A shade behind the weeks of each freeze window."""
+    return [
+        {
+            "type": "rect",
+            "xref": "x",
+            "yref": "paper",
+            "x0": _day(max(freeze.start_s, measured.weeks[0].start_s), zone),
+            "x1": _day(min(freeze.end_s, measured.weeks[-1].end_s), zone),
+            "y0": 0,
+            "y1": 1,
+            "fillcolor": "--line",
+            "opacity": 0.6,
+            "line": {"width": 0},
+            "layer": "below",
+        }
+        for freeze in measured.freezes
+    ]
+
+
+def _freeze_note(measured: Measured, zone: ZoneInfo) -> str:
+    """The freeze windows by name, since a shade has none."""
+    if not measured.freezes:
+        return ""
+    shown = [
+        f"{one_line(clip(freeze.name, 40))} ({words.days(freeze.start_s, freeze.end_s, zone)})"
+        for freeze in measured.freezes[:3]
+    ]
+    more = len(measured.freezes) - 3
+    counts = "" if measured.options.freezes is Included.COUNTED else ", left out of the numbers"
+    return f" Shaded: frozen{counts}: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}."
 
 
 def _vertical(at: float | str) -> dict[str, Any]:
