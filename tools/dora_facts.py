@@ -49,7 +49,8 @@ _CHANGE = """
 _INCIDENT = """
     select 'i' || row_number() over (order by deployment_id) as incident_id, service, environment,
            finished_s + floor(-ln(1 - u(n, 21)) * 50000)::bigint as started_s,
-           case when u(n, 22) < 0.9 then started_s + floor(u(n, 23) * 90000)::bigint end as resolved_s,
+           case when u(n, 22) < 0.9 then finished_s + floor(-ln(1 - u(n, 21)) * 50000)::bigint
+               + floor(u(n, 23) * 90000)::bigint end as resolved_s,
            case when u(n, 24) < 0.2 then deployment_id else '' end as deployment_id,
            '2' as severity, 'generated' as source
     from (select *, row_number() over (order by deployment_id) as n from deployment

@@ -118,6 +118,8 @@ def render_dora(
         stages=dora_tables.stage_rows(measured.stages),
         split=[row for row in dora_tables.stage_rows(measured.split) if row.now[0]],
         sync_history=_sync_history(measured),
+        # Where the fail rate is known, rollbacks are in it; here they stand for themselves.
+        back=None if measured.metric("fail_rate").missing else _rollback_card(measured),
         by_version=measured.options.lead_time_start is Start.FIRST_ENVIRONMENT,
         options=differences(measured.options),
         compared=dora_tables.what_if_rows(measured),
@@ -187,6 +189,11 @@ def _card(metric: Metric, measured: Measured) -> Card:
     )
 
 
+def _rollback_card(measured: Measured) -> Card | None:
+    card = _card(measured.rollbacks, measured)
+    return card if card.value else None
+
+
 def _n(metric: Metric) -> str:
     counts = metric.counts
     match metric.key:
@@ -202,6 +209,8 @@ def _n(metric: Metric) -> str:
             )
         case "fail_rate" if counts:
             return f"{counts['failed']:,} of {words.count(counts['deployments'], 'deployment')}"
+        case "rollbacks":
+            return f"{counts['rollbacks']:,} of {words.count(counts['deployments'], 'deployment')}"
         case "rework" if counts:
             return f"{counts['unplanned']:,} of {words.count(counts['deployments'], 'deployment')}"
         case "recovery" if counts:

@@ -119,8 +119,7 @@ def _linear(largest: float) -> tuple[_Place, tuple[Tick, ...]]:
     top = next((t for t in (0.01, 0.02, 0.04, 0.1, 0.2, 0.3, 0.4, 0.6) if largest <= t * 0.98), 1.0)
     place = _Place(0.0, top, logarithmic=False)
     return place, tuple(
-        Tick(place(share), f"{words.number(share * 100)}{words.NBSP}%")
-        for share in (0, top / 2, top)
+        Tick(place(share), f"{share * 100:g}{words.NBSP}%") for share in (0, top / 2, top)
     )
 
 
