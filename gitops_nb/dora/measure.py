@@ -69,6 +69,9 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
     weeks = tallies.weekly(known, scope)
     services = tallies.services(known, scope, weeks)
     ledger = tables.ledger(engine, question, scope.window)
+    deployed = tables.deployments(
+        engine, question, scope.shown, has_leads=numbers.knows_leads(question)
+    )
     measured = Measured(
         environment=request.environment,
         first_environment=scope.first_environment,
@@ -91,7 +94,7 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
         services=sum(service.deployments > 0 for service in services),
         seen=numbers.count(engine, numbers.seen(question, scope.window)),
         excluded=tables.summary(ledger),
-        files=tables.write(services, ledger, request.workdir),
+        files=tables.write(services, deployed, ledger, request.workdir),
         is_last=request.is_last,
         stages=steps.promotions(
             engine, request.promotions, scope.periods, is_native=engine.is_native

@@ -112,8 +112,7 @@ def ask(
         zone: Where weeks begin.
     """
     judged = engine.keep("judged", judging.judged(question))
-    knows_leads = question.first_environments or not leading.is_by_version(question)
-    leads = engine.keep("leads", leading.leads(question)) if knows_leads else None
+    leads = engine.keep("leads", leading.leads(question)) if knows_leads(question) else None
     counts: list[dict[str, Counts]] = [{} for _ in periods]
     for period, service, *numbers in engine.rows(judging.tallied(judged, periods)):
         counts[period][service] = Counts(*numbers)
@@ -144,6 +143,11 @@ def ask(
         },
         last_s=dict(engine.rows(last(judged, periods[NOW].end_s))),
     )
+
+
+def knows_leads(question: Question) -> bool:
+    """Whether the facts can tell lead times at all: versions may enter the platform right there."""
+    return bool(question.first_environments) or not leading.is_by_version(question)
 
 
 def weekly(judged: ir.Table, window: Window, *, zone: ZoneInfo) -> ir.Table:

@@ -93,13 +93,51 @@ def summary(ledger_rows: pd.DataFrame) -> tuple[Excluded, ...]:
     return tuple(sorted(found, key=lambda item: (-item.rows, item.reason)))
 
 
-def write(services: tuple[Service, ...], rows: pd.DataFrame, directory: Path) -> dict[str, str]:
-    """Writes services and ledger as Parquet and CSV; returns SHA-256 by path below ``directory``."""
+def deployments(
+    engine: DuckEngine, question: Question, window: Window, *, has_leads: bool
+) -> pd.DataFrame:
+    """Every deployment of a window, newest first, with what became of it and its changes: what a reader drills down to.
+
+    Returns:
+        Columns: finished_s, service, version, revision, failed_by, recovery_s, is_open, rework_by, changes, lead_s (the
+        median of its changes); empty where unknown.
+    """
+    rows = expressions.inside(judging.judged(question), window)
+    found = engine.frame(rows.drop("position", "is_rollback", "is_comparable", "rolled_back"))
+    found = found.assign(changes=0, lead_s=float("nan"))
+    if has_leads:
+        by_id = expressions.quantiles(
+            expressions.inside(leading.leads(question), window),
+            "lead_s",
+            ("deployment_id",),
+            is_native=question.is_native,
+        )
+        known = engine.frame(by_id).set_index("deployment_id")
+        known = known.reindex(found["deployment_id"]).reset_index(drop=True)
+        found["changes"] = known["n"].fillna(0)
+        found["lead_s"] = (known["q2_x4"] / 4).round()
+    types = {
+        "finished_s": "int64",
+        **dict.fromkeys(("service", "version", "revision", "failed_by"), "str"),
+        "recovery_s": "Int64",
+        "is_open": "int64",
+        "rework_by": "str",
+        "changes": "int64",
+        "lead_s": "Int64",
+    }
+    ordered = found.sort_values(["finished_s", "service", "deployment_id"], ascending=False)
+    return ordered[list(types)].astype(types).reset_index(drop=True)
+
+
+def write(
+    services: tuple[Service, ...], deployed: pd.DataFrame, rows: pd.DataFrame, directory: Path
+) -> dict[str, str]:
+    """Writes services, deployments and ledger as Parquet and CSV; returns SHA-256 by path below ``directory``."""
     folder = directory / FOLDER
     table = _service_frame(services)
     return {
         (FOLDER / f"{name}{suffix}").as_posix(): digest
-        for name, frame in (("services", table), ("excluded", rows))
+        for name, frame in (("services", table), ("deployments", deployed), ("excluded", rows))
         for suffix, digest in (
             (".parquet", facts.write_table(frame, folder / f"{name}.parquet")),
             (".csv", write_csv(frame, folder / f"{name}.csv")),

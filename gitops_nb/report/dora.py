@@ -8,13 +8,16 @@ Plotly that is installed; nothing is loaded from anywhere.
 from __future__ import annotations
 
 import importlib.metadata
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from gitops_nb.dora import benchmarks, findings, glossary, tables, words
+import pandas as pd
+
+from gitops_nb.dora import benchmarks, facts, findings, glossary, tables, words
 from gitops_nb.dora.definition import DoraDefinition, Start, differences
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.results import Change, Measured, Metric, Service, SyncStatus
@@ -22,10 +25,13 @@ from gitops_nb.dora.statistics import Estimate
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import dora_charts, dora_scales, dora_tables, layout
 from gitops_nb.report.dora_scales import Scale
+from gitops_nb.report.text import clip, one_line
 from gitops_nb.report.words import Times
 
 FIRST_ROWS = 40
 """Services that stand open in the table; the others are folded."""
+DRILL_ROWS = 5000
+"""Deployments that the page itself holds, the newest; deployments.csv has all."""
 _SPARK_WEEKS = 60
 _ICONS = {"up": "up", "down": "down", "flat": "flat", "unknown": ""}
 _MINUS = "\u2212"
@@ -123,6 +129,7 @@ def render_dora(
         by_version=measured.options.lead_time_start is Start.FIRST_ENVIRONMENT,
         options=differences(measured.options),
         compared=dora_tables.what_if_rows(measured),
+        drill=_drill(measured, directory, measured_zone),
         failing_title="Failed" if not measured.metric("fail_rate").missing else "Rolled back",
         rows=rows[:FIRST_ROWS],
         more_rows=rows[FIRST_ROWS:],
@@ -375,6 +382,36 @@ def _recovery_cell(service: Service) -> tuple[str, str]:
         still = f", {service.still_open} open" if service.still_open else ""
         return "", f"too few, n {service.failed}{still}"
     return _cell("s", service.recovery)
+
+
+def _drill(measured: Measured, directory: Path, zone: ZoneInfo) -> Mapping[str, object] | None:
+    """The deployments behind the weekly chart, by week, as the page's script shows them; None without any."""
+    found = facts.read_table(directory, "deployments")
+    if found.empty:
+        return None
+    borders = [week.start_s for week in measured.weeks]
+    rows: list[list[object]] = []
+    for row in found.head(DRILL_ROWS).to_dict("records"):
+        local = datetime.fromtimestamp(row["finished_s"], zone)
+        lead = "" if pd.isna(row["lead_s"]) else words.duration(float(row["lead_s"]))
+        rows.append(
+            [
+                bisect_right(borders, row["finished_s"]) - 1,
+                local.strftime("%Y-%m-%d %H:%M %z"),
+                clip(one_line(row["service"]), 80),
+                clip(one_line(row["version"]), 60),
+                row["revision"][:12],
+                ", ".join(part for part in (row["failed_by"], row["rework_by"]) if part),
+                lead,
+            ]
+        )
+    shown = sorted({str(row[0]) for row in rows}, key=int, reverse=True)
+    return {
+        "rows": rows,
+        "weeks": [(week, words.day(borders[int(week)], zone)) for week in shown],
+        "total": len(found),
+        "shown": len(rows),
+    }
 
 
 def _week_rows(measured: Measured, zone: ZoneInfo) -> Sequence[tuple[str, ...]]:

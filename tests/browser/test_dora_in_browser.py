@@ -76,6 +76,22 @@ def test_opens_offline_and_draws_every_chart(browser, request, which):
     assert min(drawn) > 2
 
 
+def test_a_bar_opens_the_deployments_of_its_week(browser, invented):
+    """The newest week stands open; pressing a bar of the first chart, or choosing a week, shows that week's rows."""
+    page_ = browser.open(invented).page
+    _wait(page_)
+    first = page_.locator("#week").input_value()
+    assert page_.locator("#drilled tbody tr").count() > 0
+    box = page_.locator(".plot").first.locator(".bars .point").nth(3).bounding_box()
+    page_.locator(".plot").first.scroll_into_view_if_needed()
+    box = page_.locator(".plot").first.locator(".bars .point").nth(3).bounding_box()
+    page_.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 4)
+    assert page_.locator("#week").input_value() == "3" != first
+    when = page_.locator("#drilled tbody tr td").first.inner_text()
+    page_.locator("#week").select_option(first)
+    assert page_.locator("#drilled tbody tr td").first.inner_text() != when
+
+
 def test_a_name_is_drawn_as_it_is_written(browser, invented):
     """Markup in a service's name is text in table and chart, not bold."""
     page_ = browser.open(invented).page

@@ -6,11 +6,17 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
 
 import plotly.graph_objects as go
 import pytest
 
+from gitops_nb import dora
+from gitops_nb.dora.definition import DoraDefinition, Included
+from gitops_nb.dora.results import Freeze
 from gitops_nb.report import dora_charts
 from tests.dora.dora_factories import (
     HOUR,
@@ -21,7 +27,9 @@ from tests.dora.dora_factories import (
     many,
     measure,
     page,
+    request,
     steady,
+    view,
 )
 
 HOSTILE = "<img src=x onerror=alert(1)>$\\href{javascript:alert(2)}{x}$%{y}\u202egnp"
@@ -62,6 +70,15 @@ class _Page(HTMLParser):
     @property
     def figures(self) -> list[dict]:
         """The figures, as the page's script reads them."""
+        return [found for found in self._json if isinstance(found, dict)]
+
+    @property
+    def deployments(self) -> list[list]:
+        """The rows that the page's script shows as text, week by week."""
+        return next(found for found in self._json if isinstance(found, list))
+
+    @property
+    def _json(self) -> list:
         return [json.loads(s) for a, s in self.scripts if a.get("type") == "application/json"]
 
     @property
@@ -118,6 +135,43 @@ def test_names_from_outside_stay_text(tmp_path):
     assert "<img" not in figures
     assert "$" not in figures
     assert "%{" not in figures
+
+
+def test_the_deployments_behind_the_chart_are_in_the_page(tmp_path):
+    """Each deployment of the weeks shown has its row, with what became of it; all of them stand in the CSV."""
+    history, name = _failing(tmp_path)
+    measured, source = page(tmp_path, history, incidents=name)
+    rows = _Page(source).deployments
+
+    per_week = Counter(row[0] for row in rows)
+    assert [per_week[index] for index in range(len(measured.weeks))] == [
+        week.deployments for week in measured.weeks
+    ]
+    assert sum("incident" in row[5] for row in rows) >= 6
+    assert {row[6] for row in rows} == {"60.0\u00a0min"}
+    lines = (tmp_path / "run/evidence/dora/deployments.csv").read_text().splitlines()
+    assert len(lines) == len(rows) + 1
+
+
+def test_a_freeze_is_shaded_and_named(tmp_path):
+    """The chart has a rectangle for the freeze window of the environment, and its note names it, escaped."""
+    asked = request(tmp_path)
+    asked = replace(asked, freezes=(Freeze("<b>Sale</b>", NOW_S - 5 * WEEK, NOW_S - 3 * WEEK),))
+    state = dora.observe(view(steady(30)), asked)
+    measured = dora.measure(asked, state)
+
+    chart = dora_charts.charts(measured, (), ZoneInfo("UTC"))[0]
+    left_out = dora.measure(
+        replace(asked, definition=DoraDefinition(freezes=Included.LEFT_OUT)), state
+    )
+
+    shade = chart.figure["layout"]["shapes"][0]
+    assert (shade["type"], shade["x0"], shade["x1"]) == ("rect", "2026-10-19", "2026-11-02")
+    assert "Shaded: frozen: <b>Sale</b> (19" in chart.note
+    assert measured.metric("frequency").counts["deployments"] == 26
+    assert left_out.metric("frequency").counts["deployments"] == 22
+    assert left_out.metric("frequency").now.value == measured.metric("frequency").now.value == 2
+    assert left_out.definition != measured.definition
 
 
 def test_plotly_shows_an_escaped_name_as_it_is():

@@ -27,9 +27,40 @@
     }
     Plotly.react(plot, figure.data, figure.layout, {displayModeBar: false, responsive: !width});
   });
+  const week = document.getElementById("week");
+  const fill = () => {
+    const body = document.querySelector("#drilled tbody");
+    const mine = JSON.parse(document.getElementById("drill").textContent).filter((row) => String(row[0]) === week.value);
+    const labels = ["", "when:", "version:", "commit:", "failed or unplanned:", "lead time:"];
+    body.replaceChildren(...mine.map(([, when, service, version, sha, trouble, lead]) => {
+      const line = document.createElement("tr");
+      [service, when, version, sha, trouble, lead].forEach((text, place) => {
+        const cell = document.createElement(place ? "td" : "th");
+        if (place) cell.dataset.l = labels[place]; else cell.scope = "row";
+        if (place === 5) cell.className = "r";
+        // Text of a run is never markup.
+        cell.textContent = text;
+        line.append(cell);
+      });
+      return line;
+    }));
+  };
+  if (week) {
+    fill();
+    week.addEventListener("change", fill);
+  }
+  const choose = (index) => {
+    if (!week || ![...week.options].some((option) => option.value === String(index))) return;
+    week.value = String(index);
+    fill();
+    document.getElementById("deployments").scrollIntoView();
+  };
+  const listen = () => plots.slice(0, week ? 1 : 0).forEach((plot) =>
+    plot.on("plotly_click", (event) => choose(event.points[0].pointIndex)));
   draw(screen());
+  listen();
   dark.addEventListener("change", () => draw(screen()));
   // Two charts side by side on A4; the browser does not ask them to fit when it prints.
   addEventListener("beforeprint", () => draw(light, 316));
-  addEventListener("afterprint", () => { plots.forEach((plot) => Plotly.purge(plot)); draw(screen()); });
+  addEventListener("afterprint", () => { plots.forEach((plot) => Plotly.purge(plot)); draw(screen()); listen(); });
 })();
