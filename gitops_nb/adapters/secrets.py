@@ -102,7 +102,7 @@ def google_session() -> Any:
     from google.auth.transport.requests import AuthorizedSession
 
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    return AuthorizedSession(credentials)
+    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]  # google-auth has no types here
 
 
 def _read_private(path: Path, ref: SecretRef) -> str:
