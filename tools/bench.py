@@ -20,13 +20,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import bench_engine
 
+from gitops_nb.adapters.folder import Folder
 from gitops_nb.catalog import strict_yaml
+from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.cli.initialising import create_workspace
 from gitops_nb.errors import ConfigurationError
+from gitops_nb.record.audit import Audit, audit
 from gitops_nb.record.journal import Journal
+from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.ledger import Ledger, Phase
 from gitops_nb.record.runs import create_run
 from gitops_nb.record.verify import verify_run
 from gitops_nb.redaction import Redactor
@@ -84,6 +90,36 @@ def bench_journal(folder: Path) -> dict[str, float]:
         "append_p95_ms": round(statistics.quantiles(times, n=20)[18] * 1000, 2),
         "verify_1000_s": round(seconds(lambda: verify_run(folder)), 3),
     }
+
+
+def bench_ledger(root: Path) -> dict[str, float]:
+    """Seconds to sign one ledger record, and to verify a ledger of 10,000."""
+    store, signer = Folder(root / "reports"), open_runner_key(root)
+    ledger = Ledger(store, "production", signer)
+    subjects = {f"evidence/step-{n}.json": "1" * 64 for n in range(12)}
+    body = {"reason": "x" * 300, "steps": [{"name": str(n)} for n in range(6)]}
+
+    def append(number: int) -> None:
+        phase = (Phase.START, Phase.END)[number % 2]
+        run = f"20260101T000000Z-bench-{number // 2:04}"
+        ledger.append(phase, run=run, attempt=1, subjects=subjects, body=body)
+
+    one_s = statistics.median(seconds(partial(append, n)) for n in range(20))
+    last = ledger.last()
+    # Listing 10,000 slots before each of 10,000 records would measure the making, not the check.
+    for number in range(20, 10_000):
+        with mock.patch.object(Ledger, "last", return_value=last):
+            phase = (Phase.START, Phase.END)[number % 2]
+            run = f"20260101T000000Z-bench-{number // 2:04}"
+            last = ledger.append(phase, run=run, attempt=1, subjects=subjects, body=body)
+    runners = (RunnerKey(name="here", key=signer.public),)
+    checked: list[Audit] = []
+    took_s = seconds(
+        lambda: checked.append(audit(store, "production", runners=runners, now=datetime.now(UTC)))
+    )
+    assert checked[0].findings == ()
+    assert len(checked[0].entries) == 10_000
+    return {"append_ms": round(one_s * 1000, 2), "verify_10000_s": round(took_s, 2)}
 
 
 def bench_refusals() -> dict[str, float]:
@@ -152,6 +188,7 @@ def main() -> None:
         )
         result = {
             "commands_s": bench_commands(root),
+            "ledger": bench_ledger(Path(folder, "ledger")),
             "journal": bench_journal(Path(folder, "20260101T000000Z-bench-0000")),
             "refuse_yaml_ms": bench_refusals(),
             "engine": bench_engine.bench(root),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError
-from gitops_nb.model import Mode
+from gitops_nb.model import Mode, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.findings import Code, Finding
@@ -80,19 +81,22 @@ def verify_records(workspace: Workspace, directories: Sequence[Path]) -> Checked
             runners = _runners(workspace, catalog, is_sandbox=is_sandbox)
             audits[name] = audit(store, name, runners=runners, now=now, anchors=known)
             notes[name] = [note] if note else []
-    trusts = {Mode.LIVE: catalog.trust}
+    built_s = _sandbox_built_s(workspace)
+    trusts: dict[Mode, Trust] = {Mode.LIVE: catalog.trust}
     runs: list[Verification] = []
     for directory in directories:
         state = scan_run(directory)
         name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
         mode = Mode.SANDBOX if state.is_sandbox else Mode.LIVE
-        if state.request is not None and mode not in trusts:
-            trusts[mode] = _sandbox_trust(workspace, catalog)
+        # A sandbox that was built anew has other persons: older signatures were by nobody whom it knows.
+        is_earlier = state.is_sandbox and (not state.started or _seconds(state.started) < built_s)
+        if state.request is not None and mode not in trusts and not is_earlier:
+            trusts[mode] = open_platform(workspace, catalog, Mode.SANDBOX).trust
         runs.append(
             verify_run(
                 directory,
                 ledger=audits.get(name) or Audit(name, (), ()),
-                trust=trusts.get(mode),
+                trust=None if is_earlier else trusts.get(mode),
                 processes=LocalProcesses(),
                 now=now,
             )
@@ -143,8 +147,16 @@ def _runners(workspace: Workspace, catalog: Catalog, *, is_sandbox: bool) -> tup
     return (RunnerKey(name="this-workspace", key=own), *others)
 
 
-def _sandbox_trust(workspace: Workspace, catalog: Catalog) -> Trust:
-    return open_platform(workspace, catalog, Mode.SANDBOX).trust
+def _sandbox_built_s(workspace: Workspace) -> float:
+    """When the sandbox was built, in epoch seconds; infinity when there is none."""
+    try:
+        return (workspace.sandbox / "origin").stat().st_mtime
+    except OSError:
+        return math.inf
+
+
+def _seconds(moment: str) -> float:
+    return parse_time(moment).timestamp()
 
 
 def _anchors(workspace: Workspace, catalog: Catalog, mode: Mode) -> tuple[tuple[Anchor, ...], str]:
