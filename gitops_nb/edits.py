@@ -24,6 +24,7 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/@:-]{0,199}")
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([A-Za-z0-9_-]+)=([^\]]+)\]")
 _BOM = "\ufeff"
+_FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,12 @@ def read_scalar(content: bytes, key: str) -> Scalar:
     Raises:
         UsageError: The file is not YAML, the key is not there, or it cannot be edited safely.
     """
+    return _read(content, key, yaml.SafeLoader)
+
+
+def _read(content: bytes, key: str, loader: Any) -> Scalar:
     text, _ = _decode(content)
-    roots = _compose(text)
+    roots = _compose(text, loader)
     found = [node for root in roots if (node := _walk(root, key)) is not None]
     if not found:
         raise UsageError(f"no key {key}", hint="Check `promotable` in fleet.yaml.")
@@ -75,7 +80,9 @@ def read_part(content: bytes, key: str, part: str) -> str:
     Raises:
         UsageError: As in ``read_scalar``, or the value has no tag.
     """
-    value = read_scalar(content, key).value
+    # A file's whole history is read this way: libyaml is twenty times faster. Where to edit is asked of PyYAML's own
+    # scanner, whose positions count characters of the text.
+    value = _read(content, key, _FAST).value
     return value if part == "value" else split_image(value)[1]
 
 
@@ -159,9 +166,9 @@ def _decode(content: bytes) -> tuple[str, str]:
     return (text[1:], _BOM) if text.startswith(_BOM) else (text, "")
 
 
-def _compose(text: str) -> list[Any]:
+def _compose(text: str, loader: Any = yaml.SafeLoader) -> list[Any]:
     try:
-        return list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        return list(yaml.compose_all(text, Loader=loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""

@@ -113,3 +113,17 @@ def test_a_diff_shows_the_lines_around():
     """Numbers are those of the file, old for removed and new for added lines."""
     lines = diff(FILE.encode(), edit_scalar(FILE.encode(), KEY, "tag", "v3"), context=1)
     assert [(line.sign, line.number) for line in lines] == [(" ", 8), ("-", 9), ("+", 9), (" ", 10)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["v1", "'v1'", '"v\\x31"', "v1 # note", "é-🚀", "1.10", "0123", "yes", "!!str 1", "v1\r"],
+)
+@pytest.mark.parametrize("head", ["", "\ufeff", "# é\n", "---\n", "a: &x 1\nb: *x\n"])
+def test_reading_fast_reads_the_same(head, value):
+    """The C parser and PyYAML's own scanner agree on the text of a scalar."""
+    content = f"{head}spec:\n  items:\n    - {{name: a, image: z}}\n    - name: b\n      image: {value}\n".encode()
+    assert (
+        read_part(content, "spec.items[name=b].image", "value")
+        == read_scalar(content, "spec.items[name=b].image").value
+    )
