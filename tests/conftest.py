@@ -16,6 +16,22 @@ from gitops_nb.cli.initialising import create_workspace
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 COMMAND = Path(sys.executable).with_name("gitops-nb")
+SEED = int(os.environ.get("GITOPS_NB_SEED", "20261123"))
+"""What chooses among cases; the variable of that name repeats a run with another one."""
+
+
+def pytest_report_header() -> str:
+    """The seed, so that a run can be repeated."""
+    return f"seed: {SEED} (GITOPS_NB_SEED)"
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """How many cases stood behind tests that try many in one."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "cases" and getattr(report, "when", "") == "call":
+                    terminalreporter.write_line(f"{value} cases, {report.outcome}: {report.nodeid}")
 
 
 @pytest.fixture(autouse=True)
