@@ -53,6 +53,7 @@ format: $(READY) ## format code and notebooks
 bench: $(READY) ## measure what README and docs state, as JSON
 	@$(BIN)/python tools/bench.py
 	@$(BIN)/python tools/bench_dora.py
+	@$(BIN)/python tools/bench_collect.py
 
 lock: $(READY) ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile pyproject.toml --extra lab --group dev --universal --python-version 3.11 \
