@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 
 import duckdb
@@ -14,6 +15,7 @@ import yaml
 from gitops_nb.cli.initialising import workspace_files
 from gitops_nb.dora.store import TABLES, FactStore
 from gitops_nb.dora.stored import COLUMNS
+from tests.buckets import BUCKET, gcs_server
 from tests.cli.test_workflow import actionlint  # noqa: F401  a fixture
 from tests.dora.git_factories import Repository
 from tests.dora.test_store import tree
@@ -196,3 +198,55 @@ def test_an_unknown_repository_for_github_is_named(workspace):
     assert done.returncode == 64
     assert "'nope' is no application's source" in done.stderr
     assert list(workspace.root.glob(".gitops-nb/sandbox/facts/*/service=*")) == []
+
+
+def test_collected_facts_make_the_report_of_a_run(workspace):
+    """`run dora` measures the folder of facts that was named; progress stands on stderr, a line with its time each."""
+    collected = workspace.run("dora", "collect", "--argocd", "0")
+    assert collected.returncode == 0, collected.stderr
+    lines = [line for line in collected.stderr.splitlines() if "/" in line]
+    assert all(re.match(r"\d\d:\d\d:\d\dZ  \d+/\d+  ", line) for line in lines)
+    assert sum("begins" in line for line in lines) == len(lines) / 2 > 2
+    metrics = json.loads(workspace.run("dora", "metrics", "-p", "window=13w", "--json").stdout)
+
+    done = workspace.run(
+        "run", "dora", "-p", "deployments=.gitops-nb/sandbox/facts", "-p", "window=13w",
+        "-p", "definition=attribution_window=48h,bots=left out",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = workspace.reports.glob("*-dora-*")
+    measured = json.loads((run / "evidence/measure.json").read_text())
+    frequency = next(m for m in measured["metrics"] if m["key"] == "frequency")
+    assert frequency["counts"] == metrics["metrics"][0]["counts"]
+    assert measured["definition"] != metrics["definition"]
+    page = (run / "report.html").read_text()
+    assert "attribution_window_s=172800" in page
+    assert "bots=left out" in page
+
+
+def test_an_option_that_no_definition_has_is_named(workspace):
+    """Exit 64 before there is a run."""
+    done = workspace.run("run", "dora", "-p", "definition=attribution=48h")
+
+    assert done.returncode == 64
+    assert "'attribution=48h' is no option" in done.stderr
+    assert list(workspace.reports.glob("*-dora-*")) == []
+
+
+def test_facts_in_a_bucket_are_collected_on_one_machine_and_measured_on_another(
+    workspace, tmp_path
+):
+    """The same counts as from the folder; what is in the bucket is what the folder holds."""
+    with gcs_server(tmp_path) as address:
+        near = {"STORAGE_EMULATOR_HOST": address}
+        facts = ("--facts", f"gs://{BUCKET}/dora")
+        collected = workspace.run("dora", "collect", *facts, **near)
+        assert collected.returncode == 0, collected.stderr
+        for folder in workspace.root.glob(".gitops-nb/sandbox/facts-*"):
+            shutil.rmtree(folder)
+        measured = workspace.run("dora", "metrics", "-p", "window=13w", "--json", *facts, **near)
+    assert measured.returncode == 0, measured.stderr
+    assert workspace.run("dora", "collect").returncode == 0
+    local = json.loads(workspace.run("dora", "metrics", "-p", "window=13w", "--json").stdout)
+    assert json.loads(measured.stdout)["metrics"] == local["metrics"]

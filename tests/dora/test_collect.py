@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,7 @@ import pytest
 
 from gitops_nb import dora
 from gitops_nb.dora import collect, facts
+from gitops_nb.dora.definition import OPTIONS
 from gitops_nb.errors import UsageError
 from tests.dora.dora_factories import (
     FLEET,
@@ -270,3 +272,72 @@ def test_the_platforms_own_incidents_never_meet_a_file_from_elsewhere(tmp_path):
     assert asked().incidents == own
     assert asked(deployments=name).incidents is None
     assert asked(deployments=name, incidents=own.name).incidents == own
+
+
+def test_two_files_for_one_service_are_refused_and_nothing_is_written(tmp_path):
+    """Both places are named when two patterns of the fleet claim the same service and environment."""
+    history = steady(10)
+    history.add(NOW_S - WEEK, "other/checkout/production.yaml", b"tag: v9\n")
+    asked = request(tmp_path)
+    (source,) = asked.sources
+    other = replace(source, path="other/{service}/{environment}.yaml", key="tag", part="value")
+
+    with pytest.raises(UsageError, match="checkout in production has its version in two places"):
+        dora.observe(view(history), replace(asked, sources=(source, other)))
+
+    assert list(asked.workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (("window=48h",), "is no option"),
+        (("attribution_window=2 days",), "a duration is a whole number"),
+        (("failures=rollback+luck",), "'luck' is none of"),
+        (("failures=attempt",), "never was a deployment"),
+        (("minimum_weeks=0",), "no whole number"),
+        (("bots=maybe",), "'maybe' is none of counted, left out"),
+    ],
+)
+def test_a_definition_that_cannot_be_read_is_named(tmp_path, pairs, message):
+    """Option and value are named before there is anything to write."""
+    with pytest.raises(UsageError, match=message):
+        request(tmp_path, definition=pairs)
+
+
+def test_a_definition_keeps_its_defaults_but_for_what_is_named(tmp_path):
+    """Every option can be written, and changes the hash; nothing named is the default."""
+    written = (
+        "lead_time_start=committed", "bots=left out", "freezes=left out", "coalesce=5m",
+        "failures=incident+rollback", "revert_window=3d", "health_window=1h", "attribution_window=0",
+        "hotfix_words=hotfix+Urgent", "minimum_failures=3", "minimum_weeks=4",
+    )  # fmt: skip
+    assert {pair.split("=")[0] for pair in written} == set(OPTIONS)
+    usual = dora.DoraDefinition()
+    assert request(tmp_path).definition == usual
+
+    found = request(tmp_path, definition=written).definition
+
+    assert found.is_for_reports
+    assert (found.coalesce_s, found.attribution_window_s, found.hotfix_words) == (
+        300,
+        0,
+        ("hotfix", "urgent"),
+    )
+    assert [cause.value for cause in found.failures] == ["rollback", "incident"]
+    hashes = {request(tmp_path, definition=(pair,)).definition.hash for pair in written}
+    assert len(hashes | {usual.hash}) == len(written) + 1
+
+
+@pytest.mark.parametrize(("text", "weeks"), [("previous", 13), ("none", 0), ("2026-Q1", 12)])
+def test_what_to_compare_with_is_chosen(tmp_path, text, weeks):
+    """The window before, nothing, or an earlier window by name."""
+    before = request(tmp_path, compare_to=text).before
+
+    assert (0 if before is None else before.seconds // WEEK) == weeks
+
+
+def test_a_window_to_compare_with_has_to_lie_before(tmp_path):
+    """One that ends inside the window is refused."""
+    with pytest.raises(UsageError, match="does not end before the window begins"):
+        request(tmp_path, window="2026-Q3", compare_to="2026-Q3")
