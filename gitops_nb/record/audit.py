@@ -190,7 +190,9 @@ def _with_anchors(checked: Audit, anchors: Sequence[Anchor]) -> Audit:
     newest: Anchor | None = None
     for anchor in anchors:
         if hashes.get(anchor.size) == anchor.head:
-            newest = anchor if newest is None or anchor.size > newest.size else newest
+            # What this machine remembers shows a rewritten ledger; it is no witness outside of it.
+            if not anchor.is_own and (newest is None or anchor.size > newest.size):
+                newest = anchor
             continue
         if anchor.is_own or anchor.genesis == checked.genesis or anchor.run in checked.by_run:
             last = checked.entries[-1].seq + 1 if checked.entries else 0

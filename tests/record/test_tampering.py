@@ -185,6 +185,17 @@ def a_journal_rewritten_as_a_whole(records):
     rewrite_journal(records.runs[1], change)
 
 
+@tampers("edited")
+def a_journal_rewritten_whose_end_was_never_signed(records):
+    """No digest of the whole file is signed yet: the heads in the earlier records show it."""
+    records.slot(8).unlink()
+
+    def change(rows):
+        rows[0]["body"]["requester"]["name"] = "petra"
+
+    rewrite_journal(records.runs[2], change)
+
+
 @tampers("contradiction")
 def an_effect_without_a_decision(records):
     rewrite_journal(
