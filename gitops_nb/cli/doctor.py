@@ -22,6 +22,7 @@ from gitops_nb.errors import ExitCode, GitOpsError
 from gitops_nb.model import Mode
 from gitops_nb.ports import ClusterReader
 from gitops_nb.record.approvals import person_of, public_key
+from gitops_nb.record.keys import open_runner_key
 from gitops_nb.report.text import terminal
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
@@ -84,6 +85,7 @@ def _examine(where: Workspace, given: str | None) -> Iterator[Examined]:
         f"{len(catalog.runbooks)} runbooks, {len(catalog.fleet.environments)} environments",
     )
     yield from _environments(catalog)
+    yield _runner(where, catalog, mode)
     yield from _versions(where, catalog)
     try:
         platform = open_platform(where, catalog, mode)
@@ -93,6 +95,25 @@ def _examine(where: Workspace, given: str | None) -> Iterator[Examined]:
     yield from _platform(platform)
     if mode is Mode.LIVE:
         yield from _tools()
+
+
+def _runner(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
+    """The key that signs the ledger; in live mode `verify` counts it only once trust.yaml lists it."""
+    try:
+        signer = open_runner_key(where.root)
+    except GitOpsError as error:
+        return Examined("runner key", False, error.message, error.hint, is_required=False)
+    body = signer.public.split(" ")[1]
+    named = [one.name for one in catalog.trust.runners if one.key.split(" ")[1] == body]
+    if named or mode is Mode.SANDBOX:
+        return Examined("runner key", True, f"{signer.keyid} {''.join(named)}".rstrip())
+    return Examined(
+        "runner key",
+        False,
+        f"{signer.keyid} is not in trust.yaml: verify refuses what it signs",
+        f"Add to runners: {{name: NAME, key: {signer.public!r}}}",
+        is_required=False,
+    )
 
 
 def _program(name: str, argv: tuple[str, ...]) -> Examined:

@@ -98,7 +98,10 @@ class Gate:
             recorder.pause()
             raise WaitingForApproval(reason, hint=hint)
 
+        recorder.sign_request()
+
         def poll() -> Decision | None:
+            recorder.fetch_answers()
             now = self._decision(plan, rules, decision.verdicts)
             return now if now.answer is not Answer.WAITING else None
 

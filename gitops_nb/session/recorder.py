@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,12 +25,15 @@ from gitops_nb.record.effects import JournalEffects
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
+from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import Lock, lock_holder, try_lock
 from gitops_nb.redaction import process_redactor
-from gitops_nb.session.copies import Sender, sender
+from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.lifecycle import STATUS_OF, close_run, holder
-from gitops_nb.session.notary import ask
+from gitops_nb.session.notary import ask, attest
 from gitops_nb.session.targets import TargetLock, take_target
+
+FETCHED_EVERY_S = 5.0
 
 
 class Recorder:
@@ -64,6 +68,7 @@ class Recorder:
         self._is_supervised = is_supervised
         self._who = who
         self._sender = sender(workspace, directory)
+        self._fetched_s = -math.inf
         self._target_lock: TargetLock | None = None
         self._is_closed = False
         self._redactor = process_redactor()
@@ -185,6 +190,16 @@ class Recorder:
                 return taken
             self._target_lock = taken
         return ""
+
+    def sign_request(self) -> None:
+        """Has the ledger say that this run waits, where its own process does the waiting."""
+        attest(self.workspace, self.directory, Phase.REQUESTED, signer="session")
+
+    def fetch_answers(self) -> None:
+        """Brings answers that arrived in the bucket, at most every five seconds."""
+        if self._sender is not None and time.monotonic() - self._fetched_s >= FETCHED_EVERY_S:
+            self._fetched_s = time.monotonic()
+            fetch_answers(self.workspace, self.directory)
 
     def sign_start(self) -> None:
         """Has the ledger say that effects begin, before the first one does.
