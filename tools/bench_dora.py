@@ -49,10 +49,10 @@ def measure(name: str, folder: Path) -> dict[str, float]:
     """Runs one measurement in this process: wall and CPU seconds of the query, peak memory of the process."""
     question = Question("production", WINDOW.end_s, is_native=True)
     queries = {
-        "scan_links": "select min(service), sum(finished_s), sum(authored_s) from change_deployment "
+        "scan_links": "select min(service), sum(finished_s), sum(authored_s) from facts_change_deployment "
         "where environment = 'production'",
-        "scan_changes": "select min(service), sum(committed_s) from change",
-        "scan_changes_with_sha": "select min(service), min(sha), sum(committed_s) from change",
+        "scan_changes": "select min(service), sum(committed_s) from facts_change",
+        "scan_changes_with_sha": "select min(service), min(sha), sum(committed_s) from facts_change",
         # Each quartile is used, or the optimizer would leave it out.
         "weekly_quantiles": "select sum(n), sum(q1_x4 + q2_x4 + q3_x4) from "
         f"({sql(numbers.weekly_leads(leads(question), WINDOW, zone=ZONE, by=('service',), is_native=True))})",

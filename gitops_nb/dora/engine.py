@@ -18,6 +18,7 @@ import pandas as pd
 from gitops_nb.dora.fact_tables import FACTS, FactTables, frame
 
 MEMORY = "600MB"
+_NUMBERED = ("change", "deployment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,11 @@ class DuckEngine:
                 if pattern:
                     quoted = pattern.replace("'", "''")
                     source = f"read_parquet('{quoted}', hive_partitioning = true, hive_types_autocast = false)"
-                    connection.execute(f"create view {name} as from {source}")
+                    connection.execute(f"create view facts_{name} as from {source}")
                 else:
-                    connection.register(name, frame(columns, ()))
+                    connection.register(f"facts_{name}", frame(columns, ()))
+                connection.execute(f"create view {name} as from facts_{name}")
+            _number_services(connection)
             yield cls(connection)
 
     @classmethod
@@ -76,6 +79,20 @@ class DuckEngine:
         """Computes an expression once, for those that build on it; gives the table that holds its rows."""
         self.connection.execute(f"create or replace temp table {name} as {sql(expression)}")
         return ibis.table(expression.schema(), name=name)
+
+
+def _number_services(connection: duckdb.DuckDBPyConnection) -> None:
+    """Has the engine keep services as numbers: joining by time takes half as long, and less memory."""
+    names = " union ".join(f"select service from facts_{name}" for name in _NUMBERED)  # noqa: S608  names are ours
+    connection.execute(f"create temp table service_name as {names}")
+    if not connection.execute("select 1 from service_name limit 1").fetchall():
+        return
+    connection.execute(
+        "create type service as enum (select service from service_name where service is not null order by 1)"
+    )
+    for name in _NUMBERED:
+        columns = f"* replace (service::service as service) from facts_{name}"
+        connection.execute(f"create or replace temp view {name} as select {columns}")
 
 
 def _files(folder: Path | str, name: str) -> str:
