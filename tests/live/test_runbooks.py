@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -74,11 +75,17 @@ class Live:
         self.work = root / "work"
         self.workspace = Workspace(root / "team")
         self.key = root / "tomas"
+        self.asks = root / "priya"
         self._make_repository()
         self._make_workspace(root)
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """One command of gitops-nb, which has to end with this exit code."""
+        # Who asks signs with the key of their home, which is another one in every test.
+        own = Path(os.environ["HOME"], ".ssh")
+        own.mkdir(exist_ok=True, mode=0o700)
+        shutil.copy(self.asks, own / "id_ed25519")
+        shutil.copy(self.asks.with_suffix(".pub"), own / "id_ed25519.pub")
         done = self.workspace.run(*arguments, timeout=400)
         assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
@@ -169,10 +176,12 @@ class Live:
 
     def _make_workspace(self, root: Path) -> None:
         create_workspace(self.workspace.root)
-        subprocess.run(
-            ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)), check=True
-        )
-        public = " ".join(self.key.with_suffix(".pub").read_text().split()[:2])
+        publics: dict[str, str] = {}
+        for key in (self.key, self.asks):
+            subprocess.run(
+                ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)), check=True
+            )
+            publics[key.name] = " ".join(key.with_suffix(".pub").read_text().split()[:2])
         server = kubectl(
             "config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"
         )
@@ -217,7 +226,8 @@ class Live:
             "approvers": [{"person": "tomas", "environments": ["staging", "production"]}],
         }
         self.workspace.write("runbooks/policy.yaml", json.dumps(policy, indent=1))
-        trust = {"kind": "Trust", "persons": [{"person": "tomas", "keys": [{"key": public}]}]}
+        persons = [{"person": name, "keys": [{"key": key}]} for name, key in publics.items()]
+        trust = {"kind": "Trust", "persons": persons}
         self.workspace.write("runbooks/trust.yaml", json.dumps(trust, indent=1))
         self.workspace.replace("gitops-nb.yaml", "mode: sandbox", "mode: live")
 
