@@ -142,7 +142,7 @@ def _writable(folder: Path) -> Examined:
 
 
 def _environments(catalog: Catalog) -> Iterator[Examined]:
-    """What fleet.yaml says of each environment; limits and retention are shown, nothing enforces them yet."""
+    """What fleet.yaml says of each environment; limits are shown, and nothing enforces them yet."""
     for name, environment in catalog.fleet.environments.items():
         starts = "automation or a person starts" if environment.auto_deploy else "a person starts"
         approves = "another approves" if environment.approval_required else "nobody approves"

@@ -337,12 +337,16 @@ def unlock(name: str, reason: str, workspace: Path | None, reports: Path | None)
     free(name, reason=reason, workspace=workspace, reports=reports)
 
 
-@group.command(epilog="\b\nExamples:\n  gitops-nb prune --older-than 400d")
-@click.option("--older-than", required=True, metavar="AGE", help="For example 400d.")
+@group.command(epilog="\b\nExamples:\n  gitops-nb prune\n  gitops-nb prune --older-than 400d --yes")
+@click.option(
+    "--older-than",
+    metavar="AGE",
+    help="For example 400d; by default each environment's retention in fleet.yaml.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_common
-def prune(older_than: str, yes: bool, workspace: Path | None, reports: Path | None) -> None:
-    """Removes runs that ended longer ago; a signed tombstone of each stays in the ledger."""
+def prune(older_than: str | None, yes: bool, workspace: Path | None, reports: Path | None) -> None:
+    """Removes runs older than their environment's retention; a signed tombstone of each stays in the ledger."""
     from gitops_nb.cli.pruning import prune_runs
 
     prune_runs(older_than, yes=yes, workspace=workspace, reports=reports)

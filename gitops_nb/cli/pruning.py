@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from gitops_nb.catalog.durations import parse_duration
-from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import UsageError
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.pruning import old_runs, prune
 
 
-def prune_runs(older_than: str, *, yes: bool, workspace: Path | None, reports: Path | None) -> None:
-    """Removes runs that ended longer ago than that, after a question.
+def prune_runs(
+    older_than: str | None, *, yes: bool, workspace: Path | None, reports: Path | None
+) -> None:
+    """Removes runs that ended longer ago than that, or than their environment's retention, after a question.
 
     Raises:
         UsageError: The age is none, or nobody confirmed.
+        ConfigurationError: fleet.yaml, which says the retention, is wrong.
     """
-    try:
-        age = parse_duration(older_than)
-    except ValueError as error:
-        raise UsageError(f"--older-than: {error}", hint="Write for example 400d.") from error
     where = find_workspace(workspace, reports=reports)
+    kept = _kept(where, older_than)
     recover(where)
-    runs = old_runs(where, age)
+    runs = old_runs(where, kept)
     if not runs:
-        click.echo(f"no run ended more than {older_than} ago")
+        click.echo(f"no run is older than {older_than or 'the retention of its environment'}")
         return
-    click.echo(f"{len(runs)} runs, {runs[0].run} to {runs[-1].run}")
+    click.echo(
+        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {runs[0].run} to {runs[-1].run}"
+    )
     if not yes and not click.confirm("Remove them? A signed tombstone of each stays in the ledger"):
         raise UsageError("nothing was removed")
     prune(where, runs)
     click.echo("removed; the ledger keeps who asked, what was done, and a tombstone")
+
+
+def _kept(where: Workspace, older_than: str | None) -> Callable[[str], timedelta | None]:
+    if older_than is None:
+        environments = load_catalog(where.runbooks).fleet.environments
+        return lambda name: environments[name].retention if name in environments else None
+    try:
+        age = parse_duration(older_than)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}", hint="Write for example 400d.") from error
+    return lambda _: age

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,16 +20,24 @@ from gitops_nb.session.notary import open_ledger, pending
 PER_RECORD = 200
 
 
-def old_runs(workspace: Workspace, older_than: timedelta) -> tuple[RunState, ...]:
-    """Runs that ended longer ago, oldest first; what waits, runs, is in doubt or not yet signed stays."""
-    before = datetime.now(UTC) - older_than
+def old_runs(workspace: Workspace, kept: Callable[[str], timedelta | None]) -> tuple[RunState, ...]:
+    """Runs that ended longer ago, oldest first; what waits, runs, is in doubt or not yet signed stays.
+
+    Args:
+        workspace: Whose runs they are.
+        kept: How long runs of an environment are kept; None for ever. An environment is "" for a run in none.
+    """
+    now = datetime.now(UTC)
     unsigned = set(pending(workspace))
     found: list[RunState] = []
     for directory in reversed(run_directories(workspace.reports)):
         state = scan_run(directory)
         if not state.ended or not state.files or state.in_doubt or state.run in unsigned:
             continue
-        if parse_time(state.ended) < before and not is_run_held(workspace.reports, state.run):
+        age = kept(state.environment)
+        if age is None or parse_time(state.ended) >= now - age:
+            continue
+        if not is_run_held(workspace.reports, state.run):
             found.append(state)
     return tuple(found)
 
