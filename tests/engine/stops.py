@@ -62,10 +62,11 @@ SAYS = {
     "record store unavailable": "the runner was killed",
 }
 TIMEOUTS = {
-    "cell timeout": "{step: 5s, run: 1h}",
-    "step timeout": "{step: 5s, run: 1h}",
-    "run timeout": "{step: 1h, run: 20s}",
+    "cell timeout": "{step: 15s, run: 1h}",
+    "step timeout": "{step: 15s, run: 1h}",
+    "run timeout": "{step: 1h, run: 40s}",
 }
+"""Long enough for every step before the one that hangs, on a busy machine too."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def stop_run(
         text=True,
         start_new_session=True,
     )
-    printed, _ = process.communicate(timeout=100)
+    printed, _ = process.communicate(timeout=180)
     code = process.returncode - 256 if process.returncode > 200 else process.returncode
     code = -signal.SIGKILL if code == 128 + signal.SIGKILL else code
     left = left_of(mark, within_s=10)
