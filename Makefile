@@ -13,11 +13,13 @@ help: ## this list
 
 setup: $(READY) ## .venv with everything from requirements.lock
 
+# Compiled at once: where PYTHONDONTWRITEBYTECODE is set every process would compile all of it again.
 $(READY): pyproject.toml requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/python -m compileall -q gitops_nb
 	@touch $@
 
 demo: $(READY) ## bootstrap, promotion and dora in the sandbox, headlessly
