@@ -20,6 +20,7 @@ import yaml
 
 from gitops_nb.cli.initialising import create_workspace
 from gitops_nb.model import ObjectRef
+from gitops_nb.record.keys import open_runner_key
 from tests.conftest import SHARED, Workspace
 
 pytestmark = pytest.mark.live
@@ -227,7 +228,8 @@ class Live:
         }
         self.workspace.write("runbooks/policy.yaml", json.dumps(policy, indent=1))
         persons = [{"person": name, "keys": [{"key": key}]} for name, key in publics.items()]
-        trust = {"kind": "Trust", "persons": persons}
+        runner = {"name": "lab", "key": open_runner_key(self.workspace.root).public}
+        trust = {"kind": "Trust", "persons": persons, "runners": [runner]}
         self.workspace.write("runbooks/trust.yaml", json.dumps(trust, indent=1))
         self.workspace.replace("gitops-nb.yaml", "mode: sandbox", "mode: live")
 
