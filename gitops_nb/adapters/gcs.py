@@ -9,7 +9,6 @@ Source: cloud.google.com/storage/docs/request-preconditions, "retry-strategy".
 
 from __future__ import annotations
 
-import queue
 import random
 import re
 import threading
@@ -18,6 +17,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from gitops_nb.adapters.deadline import within
 from gitops_nb.adapters.folder import check_key
 from gitops_nb.errors import GitOpsError, UnavailableError, UsageError
 
@@ -159,7 +159,7 @@ class Bucket:
         attempt = 0
         while True:
             left = ends - time.monotonic()
-            outcome = _within(act, left)
+            outcome = within(act, left)
             if not isinstance(outcome, BaseException):
                 return outcome
             if isinstance(outcome, GitOpsError):
@@ -172,26 +172,6 @@ class Bucket:
                     hint="Check the bucket's name, credentials and network.",
                 ) from outcome
             time.sleep(pause)
-
-
-def _within(act: Callable[[], T], seconds: float) -> T | Exception:
-    """What ``act`` returns or raises, at the latest after some seconds.
-
-    A socket's timeout starts anew with each byte; only another thread can end the wait for a slow drip.
-    """
-    answers: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put(act())
-        except Exception as error:  # noqa: BLE001  handed to the caller, who judges it
-            answers.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        return answers.get(timeout=max(0.0, seconds))
-    except queue.Empty:
-        return TimeoutError(f"no answer within {seconds:.0f} s")
 
 
 def _is_passing(error: BaseException) -> bool:

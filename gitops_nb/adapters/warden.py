@@ -1,64 +1,172 @@
-"""Ends external commands whose starter was killed. Run as a script by ``process``, never imported.
+"""Parent of one external command at a time, with one thread: its death is the command's only SIGINT.
 
-Standard input tells what runs: ``begin GROUP GRACE_S`` and ``end GROUP``, a line each. When it closes, the starter is gone:
-what still runs gets SIGINT, once and not its group, after its grace TERM, then KILL, both to the whole process group.
+``process`` runs this file as a script (with nothing but the standard library, it starts in milliseconds) and talks to it
+over a Unix socket, its standard input. Linux sends a command the SIGINT once its parent is gone (PDEATHSIG), once for each thread
+of that parent; so the parent has a single one, and interrupting a command means to leave it: whoever else was killed, in
+whatever order, nobody can do that twice.
+
+In: a line of JSON (argv, env, cwd, grace_s) with descriptors: the command's standard input, output and error, then those it
+inherits. Out: ``began PID``, then ``ended STATUS`` or ``failed ERRNO``. When our starter closes its side or dies, the command
+is left; a fork of ours that is not its parent waits out its grace and sends its process group TERM, then KILL.
 """
 
+from __future__ import annotations
+
 import contextlib
+import ctypes
+import json
 import os
+import select
 import signal
+import socket
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any, NoReturn
+
+NAME = "gitops-warden"
+"""As the system shows this process, even when it has ended and nobody has waited for it yet."""
 TERM_S = 3.0
+"""Between TERM and KILL."""
+LONGEST_REQUEST = 64 * 1024
+MOST_DESCRIPTORS = 32
+_SET_PDEATHSIG, _SET_NAME = 1, 15
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Asks Linux to send this process a signal when its parent dies; elsewhere the parent has to be watched.
+
+    The signal comes when the parent's thread ends that started us, and again when the thread ends that took us over.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PDEATHSIG, int(number))
+
+
+def end_group(group: int, grace_s: float) -> None:
+    """Gives a process group that was interrupted its grace, then TERM, then KILL."""
+    for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, TERM_S)):
+        until = time.monotonic() + patience_s
+        while lives(group) and time.monotonic() < until:
+            time.sleep(0.02)
+        if lives(group):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, number)
 
 
 def lives(group: int) -> bool:
-    """Whether anything is left of a process group."""
+    """Whether anything of a process group still runs; what only waits to be reaped does not."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    if sys.platform != "linux":
+        return True
+    from pathlib import Path  # a tenth of our start, and seldom needed
+
+    return any(_runs_in(group, path) for path in Path("/proc").glob("[0-9]*/stat"))
 
 
-def tell(group: int, number: int) -> None:
-    """Signals a group that may be gone already."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
-
-
-def wait(groups: dict[int, float]) -> dict[int, float]:
-    """Waits until the groups are gone or their moment has come; returns those that are left."""
-    left = dict(groups)
-    while left and time.monotonic() < max(left.values()):
-        left = {group: until for group, until in left.items() if lives(group)}
-        time.sleep(0.05)
-    return {group: until for group, until in left.items() if lives(group)}
+def _runs_in(group: int, stat: Path) -> bool:
+    try:
+        state, _, found = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False  # it ended meanwhile
+    return int(found) == group and state not in "ZX"
 
 
 def main() -> None:
-    """Listens until the starter is gone, then ends what it left."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    """Runs commands one after the other until the starter is gone."""
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    running: dict[int, float] = {}
-    for line in sys.stdin:
-        word, group, *rest = line.split()
-        if word == "begin":
-            running[int(group)] = float(rest[0])
-        else:
-            running.pop(int(group), None)
-    for group in running:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(group, signal.SIGINT)
-    now = time.monotonic()
-    left = wait({group: now + grace for group, grace in running.items()})
-    for group in left:
-        tell(group, signal.SIGTERM)
-    for group in wait(dict.fromkeys(left, time.monotonic() + TERM_S)):
-        tell(group, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_NAME, NAME.encode())
+    # Where commands do not inherit it.
+    starter = socket.socket(fileno=os.dup(0))
+    while request := _receive(starter):
+        _run(starter, *request)
+    os._exit(0)  # without clearing up: there is nothing to clear
+
+
+def _receive(starter: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next request; None when the starter is gone."""
+    line, descriptors = b"", []
+    while not line.endswith(b"\n"):
+        part, received, _, _ = socket.recv_fds(starter, LONGEST_REQUEST, MOST_DESCRIPTORS)
+        if not part:
+            return None
+        line += part
+        descriptors += received
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return json.loads(line), descriptors
+
+
+def _run(starter: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    """Runs a command and says how it ended, or leaves it."""
+    ended, child_ended = os.pipe()
+    os.set_blocking(child_ended, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(child_ended)
+    warden = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(starter, request, descriptors, warden)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    _say(starter, f"began {pid}")
+    ready, _, _ = select.select((ended, starter), (), ())
+    if ended not in ready:
+        _leave(pid, request["grace_s"])
+    _, status = os.waitpid(pid, 0)
+    signal.set_wakeup_fd(-1)
+    os.close(ended)
+    os.close(child_ended)
+    _say(starter, f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+def _become(
+    starter: socket.socket, request: dict[str, Any], descriptors: list[int], warden: int
+) -> NoReturn:
+    """The life of a fork that turns into the command."""
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (*_IGNORED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        die_with_parent(signal.SIGINT)
+        if os.getppid() != warden:
+            os._exit(1)  # left before it began
+        for number, descriptor in enumerate(descriptors[:3]):
+            os.dup2(descriptor, number)
+        for descriptor in descriptors[3:]:
+            os.set_inheritable(descriptor, True)
+        if request["cwd"] is not None:
+            os.chdir(request["cwd"])
+        os.execvpe(request["argv"][0], request["argv"], request["env"])  # noqa: S606  an argument list
+    except OSError as error:
+        _say(starter, f"failed {error.errno}")
+    finally:
+        os._exit(127)
+
+
+def _leave(pid: int, grace_s: float) -> NoReturn:
+    """Leaves the command, which interrupts it; a fork, not its parent, stays until its process group has ended."""
+    if os.fork() == 0:
+        end_group(pid, grace_s)
+    elif sys.platform != "linux":
+        os.kill(pid, signal.SIGINT)
+    os._exit(0)
+
+
+def _say(starter: socket.socket, line: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        starter.sendall(f"{line}\n".encode())
 
 
 if __name__ == "__main__":

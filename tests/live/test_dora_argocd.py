@@ -14,7 +14,7 @@ from tests.contract.conftest import live_platform  # noqa: F401  a fixture
 from tests.contract.platforms import Platform, deployment
 
 pytestmark = pytest.mark.live
-WATCH_S = 75
+WATCH_S = 180
 HOOK = """\
 apiVersion: batch/v1
 kind: Job
@@ -99,7 +99,7 @@ def test_what_a_real_argocd_did_is_told_apart(live_platform: Platform, tmp_path)
 
 
 class _Only:
-    """One Application of an Argo CD that others use as well."""
+    """One Application of an Argo CD that others use as well, until the repair has ended."""
 
     def __init__(self, argo, name: str) -> None:
         self.argo, self.name = argo, name
@@ -111,7 +111,16 @@ class _Only:
         return self.argo.snapshot(name)
 
     def watch(self, name: str, *, timeout_s: float):
-        return self.argo.watch(name, timeout_s=timeout_s)
+        for snapshot in self.argo.watch(name, timeout_s=timeout_s):
+            yield snapshot
+            if _healed(snapshot.application):
+                return
+
+
+def _healed(application) -> bool:
+    state = application["status"].get("operationState") or {}
+    is_heal = (state.get("operation") or {}).get("sync", {}).get("autoHealAttemptsCount", 0) > 0
+    return is_heal and state.get("phase") == "Succeeded"
 
 
 def _ended(application, identifier: str) -> bool:
