@@ -183,7 +183,7 @@ class Reader:
         return iter(self.shown[name])
 
 
-def application(*history: tuple[str, str], health: str = "Healthy", phase: str = "Succeeded"):
+def application(*history: tuple[str, str], health: str = "Healthy", workloads: tuple = ()):
     """A snapshot with history entries (letter of the revision, minute)."""
     entries = [
         {"revision": letter * 40, "deployStartedAt": _minute(at), "deployedAt": _minute(at)}
@@ -196,7 +196,7 @@ def application(*history: tuple[str, str], health: str = "Healthy", phase: str =
             "lastTransitionTime": entries[-1]["deployedAt"].replace(":00Z", ":30Z"),
         },
     }
-    return Snapshot("x", {"status": status})
+    return Snapshot("x", {"status": status}, workloads)
 
 
 def _minute(minute: str) -> str:
@@ -259,6 +259,21 @@ def test_a_rollback_in_the_second_of_the_crash_is_not_degraded_by_it(tmp_path):
     )
     table = store.read("deployment").sort_values("finished_s")
     assert table["outcome"].tolist()[-1] == "succeeded"
+
+
+def test_a_degraded_without_a_cause_counts_until_it_is_healthy(tmp_path):
+    """Seen on a real Argo CD: for a moment a fix is Degraded by what it replaced, and no workload shows why."""
+    idle = ({"kind": "Deployment", "metadata": {"name": "web", "uid": "1"}, "spec": {}},)
+    for name, after, outcome in (
+        ("gone", [application(("a", "00"), ("b", "10"))], "succeeded"),
+        ("stays", [], "degraded"),
+    ):
+        store = FactStore(tmp_path / name)
+        doubtful = application(("a", "00"), ("b", "10"), health="Degraded", workloads=idle)
+        reader = Reader({"web": [application(("a", "00")), doubtful, *after]})
+        collect_argocd({"c": reader}, store, {"web": PLACE}, watch_s=60, now_s=LONG_AFTER)
+        table = store.read("deployment").sort_values("finished_s")
+        assert table["outcome"].tolist() == ["succeeded", outcome]
 
 
 def test_a_deployment_whose_health_is_open_comes_later(tmp_path):

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from gitops_nb.argo import current_images, current_revisions, history_of, operation_state
+from gitops_nb.argo.rollout import failed_workloads, failing_pods
 from gitops_nb.argo.status import at, revisions_of
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
@@ -55,6 +56,7 @@ class _Operation:
     is_heal: bool = False
     is_dry_run: bool = False
     is_degraded: bool = False
+    is_proven: bool = False
     is_healthy: bool = False
     is_in_force: bool = False
     version: str = ""
@@ -207,8 +209,11 @@ class ApplicationLog:
         is_fresh = newest.started_s < changed_s <= newest.finished_s + HEALTH_WINDOW_S
         if health.get("status") == "Degraded" and is_fresh:
             newest.is_degraded, newest.degraded_s = True, newest.degraded_s or changed_s
+            newest.is_proven |= _has_cause(snapshot)
         if health.get("status") == "Healthy":
             newest.is_healthy = True
+            if not newest.is_proven:
+                newest.is_degraded, newest.degraded_s = False, None
             if changed_s >= newest.finished_s:
                 newest.healthy_s = newest.healthy_s or changed_s
         sync = at(application, "status", "sync")
@@ -353,6 +358,15 @@ def classify(attempts: Iterable[Any]) -> list[dict[str, Any]]:
         current, reached = row, {attempt.application}
         rows.append(row)
     return rows
+
+
+def _has_cause(snapshot: Snapshot) -> bool:
+    """Right after a fix Argo CD may say Degraded, even newly, of what the fix replaced: then no workload shows why.
+
+    Without workloads, as in a recording of Applications alone, its word stands.
+    """
+    workloads = snapshot.workloads
+    return not workloads or bool(failing_pods(workloads) or failed_workloads(workloads))
 
 
 def _dash(number: str) -> str:
