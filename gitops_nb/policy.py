@@ -6,15 +6,23 @@ without any gate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gitops_nb.catalog.fleet import Fleet
-from gitops_nb.catalog.policies import Approver, EnvironmentPolicy, FreezeWindow, Gates, Policy
+from gitops_nb.catalog.policies import (
+    GITHUB_ISSUER,
+    Approver,
+    EnvironmentPolicy,
+    FreezeWindow,
+    Gates,
+    Policy,
+    Workflow,
+)
 from gitops_nb.catalog.trust import Trust
-from gitops_nb.model import Answer, Approval, Decision, Plan, Verdict
+from gitops_nb.model import Answer, Approval, Decision, Json, Plan, Verdict
 
 CLOCK_SKEW = timedelta(seconds=120)
 """How far two honest clocks may differ before an approval counts as future-dated."""
@@ -28,7 +36,7 @@ class RequesterKind(StrEnum):
 
 
 class Proof(StrEnum):
-    """What proves who asks: nothing, a signature with their own key, or the identity that CI gives."""
+    """What proves who asks: nothing, a signature with their own key, or the identity that CI signs for its job."""
 
     NONE = ""
     KEY = "key"
@@ -58,6 +66,8 @@ class Rules:
     freeze_windows: tuple[FreezeWindow, ...]
     approvers: tuple[Approver, ...]
     trust: Trust
+    workflows: tuple[Workflow, ...] = ()
+    ci_issuer: str = GITHUB_ISSUER
 
 
 def rules_for(fleet: Fleet, policy: Policy, trust: Trust, environment: str) -> Rules:
@@ -74,6 +84,8 @@ def rules_for(fleet: Fleet, policy: Policy, trust: Trust, environment: str) -> R
         freeze_windows=tuple(w for w in policy.freeze_windows if environment in w.environments),
         approvers=tuple(a for a in policy.approvers if environment in a.environments),
         trust=trust,
+        workflows=tuple(w for w in policy.workflows if environment in w.environments),
+        ci_issuer=policy.ci_issuer,
     )
 
 
@@ -173,7 +185,7 @@ def decide(
     if rules.approvals and requester.proof is Proof.NONE:
         return answer(
             Answer.REFUSED,
-            f"{rules.environment} needs to know who asks, and {requester.name} is a {requester.evidence}",
+            f"{rules.environment} needs to know who asks: {requester.name}, {requester.evidence}",
         )
     if break_glass and rules.approvals:
         allowed = {a.person for a in rules.approvers if a.break_glass}
@@ -197,6 +209,28 @@ def is_same_person(one: str, other: str, trust: Trust) -> bool:
     return one == other or (known is not None and other in known.names)
 
 
+def workflow_problem(claims: Mapping[str, Json], rules: Rules) -> str:
+    """Why the CI job of verified claims may not ask in an environment, or the empty text.
+
+    Claims are GitHub's; one workflow of policy.yaml has to fit all of them.
+    """
+    repository, ref = claims.get("repository"), claims.get("ref")
+    named = claims.get("environment")
+    job_of = f", in the GitHub environment {named}" if named is not None else ""
+    said = f"{claims.get('workflow_ref')}, started by {claims.get('event_name')}{job_of}"
+    for one in rules.workflows:
+        job = one.job_environment or (rules.environment if named is not None else None)
+        if (
+            (repository, ref) == (one.repository, one.ref)
+            and claims.get("workflow_ref") == f"{one.repository}/{one.workflow}@{one.ref}"
+            and one.repository_id in (None, claims.get("repository_id"))
+            and claims.get("event_name") in one.events
+            and named == job
+        ):
+            return ""
+    return f"policy.yaml lists no workflow for {rules.environment} that is {said}"
+
+
 def check_approval(
     approval: Approval,
     *,
@@ -205,7 +239,7 @@ def check_approval(
     created: datetime,
     expires: datetime,
     rules: Rules,
-    requester: str,
+    requesters: Sequence[str],
     now: datetime,
 ) -> str:
     """What is wrong with a correctly signed approval or rejection, or the empty text.
@@ -217,7 +251,7 @@ def check_approval(
         created: When the request was made.
         expires: When the request ends.
         rules: Of the environment.
-        requester: Who asked; that person cannot approve.
+        requesters: Who asked, or had a part in it (see ``approvals.askers``); these people cannot approve.
         now: Wall time of the check.
     """
     problem = ""
@@ -233,8 +267,8 @@ def check_approval(
         problem = "it claims to last longer than the request"
     elif now >= approval.expires:
         problem = f"it expired at {approval.expires.isoformat()}"
-    elif is_same_person(approval.person, requester, rules.trust):
-        problem = f"{requester} asked for this change and cannot answer it"
+    elif own := [one for one in requesters if is_same_person(approval.person, one, rules.trust)]:
+        problem = f"{own[0]} asked for this change and cannot answer it"
     elif approval.person not in {a.person for a in rules.approvers}:
         problem = f"{approval.person} may not approve in {rules.environment}"
     return problem

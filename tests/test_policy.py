@@ -184,7 +184,7 @@ def test_an_approval_is_checked_in_every_respect(changes, problem):
         created=NOW - timedelta(minutes=5),
         expires=NOW + timedelta(hours=2),
         rules=rules(),
-        requester="priya",
+        requesters=("priya",),
         now=NOW,
     )
     assert (problem in found) if problem else found == ""

@@ -6,10 +6,19 @@ from collections.abc import Container
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, StrictBool, model_validator
+from pydantic import AwareDatetime, Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.fields import Duration, Name, Strict
 from gitops_nb.catalog.trust import PersonName
+
+GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+Issuer = Annotated[
+    str,
+    # http only on this machine: an issuer of tests.
+    StringConstraints(
+        pattern=r"^(https://[a-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*[A-Za-z0-9_~-])?|http://127\.0\.0\.1:\d+)\Z"
+    ),
+]
 
 
 class SoakGate(Strict):
@@ -79,6 +88,37 @@ class Approver(Strict):
     )
 
 
+class Workflow(Strict):
+    """A GitHub workflow that may ask for changes, as the identity token of its jobs names it."""
+
+    repository: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}\Z")
+    ] = Field(description="OWNER/NAME of the repository whose workflow it is.")
+    repository_id: Annotated[str, StringConstraints(pattern=r"^\d{1,20}\Z")] | None = Field(
+        default=None, description="Its number: a repository made anew has the name, not the number."
+    )
+    workflow: Annotated[
+        str, StringConstraints(pattern=r"^\.github/workflows/[A-Za-z0-9_.-]+\.ya?ml\Z")
+    ] = Field(description="File of the workflow, for example .github/workflows/runbook.yml.")
+    ref: Annotated[str, StringConstraints(pattern=r"^refs/(heads|tags)/[A-Za-z0-9_./-]+\Z")] = (
+        Field(description="Branch or tag that it runs from, for example refs/heads/main.")
+    )
+    environments: tuple[Name, ...] = Field(
+        min_length=1, description="Where it may ask for changes."
+    )
+    events: tuple[Literal["workflow_dispatch", "schedule", "push", "repository_dispatch"], ...] = (
+        Field(
+            default=("workflow_dispatch",),
+            min_length=1,
+            description="What may start it. A person starts workflow_dispatch; pull requests never may.",
+        )
+    )
+    job_environment: Name | None = Field(
+        default=None,
+        description="GitHub environment that its job has to name, so that the rules of that one hold too.",
+    )
+
+
 class Policy(Strict):
     """All rules."""
 
@@ -94,6 +134,13 @@ class Policy(Strict):
         default=(), description="Times without changes."
     )
     approvers: tuple[Approver, ...] = Field(default=(), description="Who may approve what.")
+    workflows: tuple[Workflow, ...] = Field(
+        default=(), description="Which CI workflows may ask for changes that need approval."
+    )
+    ci_issuer: Issuer = Field(
+        default=GITHUB_ISSUER,
+        description="Who signs the identity of CI jobs; GitHub Enterprise Server has an address of its own.",
+    )
 
     @model_validator(mode="after")
     def _short_lived(self) -> Self:
@@ -114,6 +161,11 @@ class Policy(Strict):
             named += [
                 (("freeze_windows", index, "environments", i), n)
                 for i, n in enumerate(window.environments)
+            ]
+        for index, workflow in enumerate(self.workflows):
+            named += [
+                (("workflows", index, "environments", i), n)
+                for i, n in enumerate(workflow.environments)
             ]
         listed: set[str] = set()
         for index, approver in enumerate(self.approvers):

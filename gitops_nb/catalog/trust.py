@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, StrictBool, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    StrictBool,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from gitops_nb.catalog.fields import Name, Strict
 
@@ -96,6 +104,23 @@ class Trust(Strict):
     runners: tuple[RunnerKey, ...] = Field(
         default=(), description="Keys that sign the ledger, one per runner."
     )
+
+    revoked: str = Field(
+        default="",
+        description="OpenSSH key revocation list (`ssh-keygen -k -f FILE KEY.pub`) in base64; its keys never count.",
+    )
+
+    @field_validator("revoked")
+    @classmethod
+    def _is_list(cls, value: str) -> str:
+        text = "".join(value.split())
+        try:
+            content = base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise ValueError("not base64") from error
+        if content and not content.startswith(b"SSHKRL\n\0"):
+            raise ValueError("not a key revocation list of OpenSSH")
+        return text
 
     def person(self, name: str) -> TrustedPerson | None:
         """The person of this name or alias."""

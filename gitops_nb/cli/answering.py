@@ -14,6 +14,7 @@ from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
 from gitops_nb.policy import check_approval, is_same_person, rules_for
 from gitops_nb.record.approvals import (
+    askers,
     read_answers,
     request_problem,
     sign_answer,
@@ -61,12 +62,7 @@ def answer(
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
-    problem = request_problem(
-        state.request,
-        state.request_signature,
-        persons=platform.trust.persons,
-        processes=platform.processes,
-    )
+    problem = request_problem(state, trust=platform.trust, processes=platform.processes)
     if problem:
         raise Refused(f"{problem}; nothing was signed", hint="The runbook is run again.")
     _refuse_unfit(state, platform, person, kind)
@@ -94,9 +90,7 @@ def answer(
         f"{'approved' if kind == 'approve' else 'rejected'} by {person}: {path.relative_to(where.reports)}"
     )
     if kind == "reject":
-        signed = read_answers(
-            directory, processes=platform.processes, persons=platform.trust.persons
-        )
+        signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
         _close_rejected(where, directory, mine)
     else:
@@ -158,7 +152,6 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
     """Says before signing what would make the answer worthless."""
     request = state.request
     now = datetime.now(UTC)
-    requester = str(request["requester"]["name"])
     trial = Approval(
         run=state.run,
         subject=state.request_digest,
@@ -175,7 +168,7 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
         created=parse_time(request["created"]),
         expires=parse_time(request["expires"]),
         rules=rules_for(platform.fleet, platform.policy, platform.trust, state.environment),
-        requester=requester,
+        requesters=askers(request),
         now=now,
     )
     if problem:
@@ -187,7 +180,7 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
 
 def _refuse_second(state: RunState, platform: Platform, directory: Path, person: str) -> None:
     """One person counts once; a second answer would only look like progress."""
-    answers = read_answers(directory, processes=platform.processes, persons=platform.trust.persons)
+    answers = read_answers(directory, processes=platform.processes, trust=platform.trust)
     for answered in answers:
         given = answered.approval
         if given and given.person == person and given.subject == state.request_digest:

@@ -21,8 +21,8 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, GitOpsError
 from gitops_nb.model import Mode
 from gitops_nb.ports import ClusterReader
-from gitops_nb.record.approvals import person_of, public_key
 from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.signatures import person_of, public_key
 from gitops_nb.report.text import terminal
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode

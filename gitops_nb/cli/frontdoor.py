@@ -15,6 +15,7 @@ from gitops_nb.errors import Stop, UsageError
 from gitops_nb.model import Status
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
+from gitops_nb.record.keys import hide_given_key
 from gitops_nb.session.lifecycle import code_digest, notebook_digest
 
 _STATUS = {"pending": "pending", "completed": "completed"}
@@ -38,6 +39,7 @@ def run_for_papermill(notebook: Any, *, input_path: str, output_path: str | None
     """
     import nbformat
 
+    hide_given_key()
     path = Path(input_path).resolve()
     where = find_workspace(
         next((p for p in path.parents if (p / "gitops-nb.yaml").is_file()), None)

@@ -406,6 +406,10 @@ group.add_command(dora)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``gitops-nb``; always ends by SystemExit with a documented exit code."""
     wants_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    if "GITOPS_NB_RUNNER_KEY" in os.environ:
+        from gitops_nb.record.keys import hide_given_key
+
+        hide_given_key()
     try:
         # Without standalone mode click returns the code of `ctx.exit` instead of ending the process.
         code = group.main(args=arguments, prog_name="gitops-nb", standalone_mode=False)

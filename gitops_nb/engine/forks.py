@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from gitops_nb.adapters.process import die_with_parent
+from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.engine.kernels import Kernel, write_connection
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ExitCode
 from gitops_nb.imports import skip_debugger, skip_slow_imports
+from gitops_nb.record.keys import forget_given_key
 from gitops_nb.report.layout import preload_templates
 from gitops_nb.session.lifecycle import Cause
 from gitops_nb.session.slices import slice_of
@@ -135,6 +136,7 @@ def _serve_kernel(pipe: int, parent: int) -> NoReturn:
     os.environ.update(order["environment"])
     os.chdir(order["cwd"])
     _redirect(Path(order["log"]))
+    forget_given_key()
     code = 1
     try:
         from gitops_nb import kernel

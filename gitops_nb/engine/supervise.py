@@ -26,6 +26,7 @@ from gitops_nb.record import keys
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import is_held, lock_holder, try_lock
+from gitops_nb.session import identity
 from gitops_nb.session.lifecycle import (
     Cause,
     Death,
@@ -37,6 +38,8 @@ from gitops_nb.session.lifecycle import (
 from gitops_nb.session.notary import VARIABLE as NOTARY
 from gitops_nb.session.notary import notary
 
+NOT_FOR_NOTEBOOKS = frozenset({keys.VARIABLE, *identity.VARIABLES})
+"""Variables that hold or open what only the engine may use."""
 GRACE_S = 10.0
 """How long a kernel may take to end its cell after an interrupt, beside the grace of commands that it runs."""
 LONGEST_GRACE_S = 900.0
@@ -132,8 +135,8 @@ def _environment(
     workspace: Workspace, directory: Path, order: Order, address: Path
 ) -> dict[str, str]:
     return {
-        # The notebook has no part in signing: the engine does it.
-        **{name: value for name, value in os.environ.items() if name != keys.VARIABLE},
+        # The notebook has no part in signing and in proving who asks: the engine does it.
+        **{name: value for name, value in os.environ.items() if name not in NOT_FOR_NOTEBOOKS},
         NOTARY: str(address),
         "GITOPS_NB_RUN": directory.name,
         "GITOPS_NB_WORKSPACE": str(workspace.root),

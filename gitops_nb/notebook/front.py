@@ -16,9 +16,10 @@ from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
 from gitops_nb.notebook.place import is_interactive, running_shell
 from gitops_nb.notebook.progress import Progress
 from gitops_nb.policy import is_same_person
-from gitops_nb.record.approvals import key_of, public_key, sign_answer
+from gitops_nb.record.approvals import sign_answer
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
+from gitops_nb.record.signatures import key_of, public_key
 from gitops_nb.redaction import process_redactor
 from gitops_nb.session import Session
 from gitops_nb.session import open_session as open_session_in

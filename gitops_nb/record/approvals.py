@@ -9,22 +9,22 @@ for one. Answers lie as ``approvals/*.json`` in the run directory; carrying them
 from __future__ import annotations
 
 import json
-import re
 import secrets
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gitops_nb.catalog.trust import PersonKey, TrustedPerson
-from gitops_nb.errors import RecordError, UnavailableError, UsageError
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.model import Approval, Json, canonical, digest, format_time, parse_time, to_json
 from gitops_nb.ports import Processes
 from gitops_nb.record.dsse import refuse_twice
 from gitops_nb.record.files import create_file
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.runs import APPROVALS as FOLDER
+from gitops_nb.record.signatures import check_signature, sign
 
 NAMESPACE = "gitops-nb/approval@v1"
 GITHUB = "github:"
@@ -132,84 +132,41 @@ def signed_answer(
     return {"statement": statement.decode(), "signature": signature}
 
 
-def sign(message: bytes, namespace: str, *, key: Path, processes: Processes) -> str:
-    """An SSH signature in a namespace.
-
-    Raises:
-        UsageError: The key cannot sign.
-    """
-    done = processes.run(
-        ("ssh-keygen", "-Y", "sign", "-q", "-n", namespace, "-f", str(key)),
-        timeout_s=120,
-        stdin=message,
-    )
-    if done.exit_code != 0:
-        said = done.stderr.strip().splitlines()
-        raise UsageError(
-            f"{key} cannot sign: {said[-1] if said else 'no reason given'}",
-            hint="Name an SSH key with --key; its agent has to be unlocked.",
-        )
-    return done.stdout
-
-
-def request_problem(
-    request: Json, signature: str, *, persons: Sequence[TrustedPerson], processes: Processes
-) -> str:
-    """What is wrong with who asked: "" when the requester's own key signed the request, or CI asked."""
+def request_problem(state: RunState, *, trust: Trust, processes: Processes) -> str:
+    """What is wrong with who asked: "" when the requester's own key signed the request, or CI's identity is bound to it."""
+    request = state.request
     requester = request["requester"]
     match requester.get("proof", ""):
         case "ci":
-            return ""
+            return identity_problem(state.request_identity, request, state.request_digest)
         case "key":
-            known = next((p for p in persons if p.person == requester["name"]), None)
-            keys = keys_at(parse_time(request["created"]), known)
+            created = parse_time(request["created"])
             person = str(requester["name"])
             signed = check_signature(
                 canonical(request),
-                signature,
+                state.request_signature,
                 person,
                 REQUEST_NAMESPACE,
-                keys=keys,
+                trust=trust,
+                moments=(created,),
                 processes=processes,
             )
             return "" if signed else f"no valid key of {person} signed the request"
     return "nothing proves who asked"
 
 
-def public_key(key: Path, processes: Processes) -> str:
-    """The public half of a key file: "TYPE BASE64".
-
-    Raises:
-        UsageError: The file is not an SSH key.
-    """
-    public = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
-    if public.is_file():
-        text = public.read_text(encoding="utf-8")
-    else:
-        done = processes.run(("ssh-keygen", "-y", "-P", "", "-f", str(key)), timeout_s=20)
-        if done.exit_code != 0:
-            raise UsageError(f"{key} is not a readable SSH key", hint="Name one with --key.")
-        text = done.stdout
-    return " ".join(text.split()[:2])
-
-
-def person_of(key: str, persons: Iterable[TrustedPerson]) -> str | None:
-    """Whose key this is, or None."""
-    found = key_of(key, persons)
-    return found[0].person if found else None
-
-
-def key_of(key: str, persons: Iterable[TrustedPerson]) -> tuple[TrustedPerson, PersonKey] | None:
-    """The person whose key this is, with the key's entry, or None."""
-    body = key.split(" ")[1] if " " in key else key
-    return next(((p, k) for p in persons for k in p.keys if k.key.split(" ")[1] == body), None)
+def askers(request: Mapping[str, Json]) -> tuple[str, ...]:
+    """Everybody with a part in asking: the requester, and who started the CI run, first and now."""
+    ci = request.get("ci") or {}
+    names = (request["requester"]["name"], ci.get("actor"), ci.get("triggering_actor"))
+    return tuple(dict.fromkeys(str(name) for name in names if name))
 
 
 def read_answers(
     directory: Path,
     *,
     processes: Processes,
-    persons: Sequence[TrustedPerson],
+    trust: Trust,
     now: datetime | None = None,
 ) -> tuple[Answered, ...]:
     """Every answer of a run with its signature checked; order of the file names.
@@ -220,20 +177,18 @@ def read_answers(
     if not folder.is_dir():
         return ()
     return tuple(
-        _read_answer(path, processes, persons, now) for path in sorted(folder.glob("*.json"))
+        _read_answer(path, processes, trust, now) for path in sorted(folder.glob("*.json"))
     )
 
 
-def _read_answer(
-    path: Path, processes: Processes, persons: Sequence[TrustedPerson], now: datetime | None
-) -> Answered:
+def _read_answer(path: Path, processes: Processes, trust: Trust, now: datetime | None) -> Answered:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return Answered(path.name, None, "it is too large")
         outer = json.loads(path.read_bytes(), object_pairs_hook=refuse_twice)
     except (OSError, ValueError, RecursionError) as error:
         return Answered(path.name, None, f"it cannot be read ({type(error).__name__})")
-    return check_answer(path.name, outer, processes=processes, persons=persons, now=now)
+    return check_answer(path.name, outer, processes=processes, trust=trust, now=now)
 
 
 def check_answer(
@@ -241,7 +196,7 @@ def check_answer(
     outer: Json,
     *,
     processes: Processes,
-    persons: Sequence[TrustedPerson],
+    trust: Trust,
     now: datetime | None,
 ) -> Answered:
     """An answer from its ``statement`` and ``signature``; see ``read_answers``."""
@@ -256,10 +211,14 @@ def check_answer(
             return Answered(file, None, f"its answer is {inner['answer']!r}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Answered(file, None, f"it cannot be read ({type(error).__name__})")
-    known = next((p for p in persons if p.person == person), None)
-    keys = tuple(k for k in keys_at(times[0], known) if now is None or k in keys_at(now, known))
     fingerprint = check_signature(
-        statement.encode(), signature, person, NAMESPACE, keys=keys, processes=processes
+        statement.encode(),
+        signature,
+        person,
+        NAMESPACE,
+        trust=trust,
+        moments=(times[0],) if now is None else (times[0], now),
+        processes=processes,
     )
     if fingerprint is None:
         return Answered(file, None, f"no valid key of {person} in trust.yaml signed it")
@@ -274,58 +233,3 @@ def check_answer(
         reason=str(inner["reason"]),
     )
     return Answered(file, approval)
-
-
-def keys_at(moment: datetime, person: TrustedPerson | None) -> tuple[str, ...]:
-    """A person's keys that count at a moment."""
-    return tuple(k.key for k in person.keys if k.counts_at(moment)) if person else ()
-
-
-def check_signature(
-    message: bytes,
-    signature: str,
-    person: str,
-    namespace: str,
-    *,
-    keys: Sequence[str],
-    processes: Processes,
-) -> str | None:
-    """Fingerprint of the key out of ``keys`` that signed in this namespace, or None."""
-    if not keys or not isinstance(signature, str):
-        return None
-    with tempfile.TemporaryDirectory(prefix="gitops-nb-") as folder:
-        allowed = Path(folder, "allowed_signers")
-        allowed.write_text(
-            "".join(
-                f'{person} namespaces="{namespace}" {" ".join(key.split()[:2])}\n' for key in keys
-            ),
-            encoding="utf-8",
-        )
-        file = Path(folder, "signature")
-        file.write_text(signature, encoding="utf-8")
-        try:
-            done = processes.run(
-                (
-                    "ssh-keygen",
-                    "-Y",
-                    "verify",
-                    "-f",
-                    str(allowed),
-                    "-I",
-                    person,
-                    "-n",
-                    namespace,
-                    "-s",
-                    str(file),
-                ),
-                timeout_s=20,
-                stdin=message,
-            )
-        except UnavailableError as error:
-            raise RecordError(
-                "ssh-keygen is missing", hint="Install the OpenSSH client."
-            ) from error
-    if done.exit_code != 0:
-        return None
-    match = re.search(r"SHA256:[A-Za-z0-9+/]+", done.stdout)
-    return match[0] if match else "unknown key"

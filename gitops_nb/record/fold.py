@@ -76,6 +76,7 @@ class RunState:
     request: Json = None
     request_digest: str = ""
     request_signature: str = ""
+    request_identity: Mapping[str, Json] = field(default_factory=dict)
     decision: Json = None
     approvals: tuple[Mapping[str, Json], ...] = ()
     targets: tuple[Mapping[str, Json], ...] = ()
@@ -165,6 +166,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 request=body["request"],
                 request_digest=body["digest"],
                 request_signature=body.get("signature", ""),
+                request_identity=body.get("identity") or {},
             )
         case "decision":
             return replace(state, decision=body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,14 @@ from gitops_nb.errors import ConfigurationError, RecordError
 from gitops_nb.record import dsse
 
 VARIABLE = "GITOPS_NB_RUNNER_KEY"
-"""In CI: path of the key file; the workspace's own is used where it is not set."""
+"""In CI: the key itself, or the path of its file; the workspace's own is used where it is not set."""
+_BEGIN = "-----BEGIN"
+_MAKE = "Make one with `ssh-keygen -t ed25519 -N '' -f FILE`."
+_DUMPABLE = 4
+_ENV_START = 47
+"""Place of env_start behind the command's name in /proc/PID/stat (field 50 of proc(5))."""
+_given = bytearray()
+"""A key that came in the environment; ``hide_given_key`` put it here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,43 @@ class RunnerSigner:
         return dsse.seal(payload, dsse.IN_TOTO, key=self._private, keyid=self.keyid)
 
 
+def hide_given_key() -> None:
+    """Takes a key that came in the environment out of it, before anything else is started.
+
+    What the process began with can be read from /proc by the same user, notebooks included: it is overwritten there,
+    and other processes of that user lose the right to look into this one.
+    """
+    text = os.environ.get(VARIABLE, "")
+    if not text.startswith(_BEGIN):
+        return
+    _given[:] = text.encode()
+    del os.environ[VARIABLE]
+    begins = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    content = Path("/proc/self/environ").read_bytes()
+    where = content.find(f"{VARIABLE}={_BEGIN}".encode())
+    if where >= 0:
+        end = content.find(b"\0", where)
+        ctypes.memset(int(begins[_ENV_START]) + where, 0, end - where)
+    ctypes.CDLL(None).prctl(_DUMPABLE, 0, 0, 0, 0)
+
+
+def forget_given_key() -> None:
+    """Wipes it; for a process that was forked and has nothing to sign."""
+    _given[:] = bytes(len(_given))
+    _given.clear()
+
+
+def custody(root: Path) -> str:
+    """Where the runner's key is held: "memory", "file of this user" or "file of another user"."""
+    if _given or os.environ.get(VARIABLE, "").startswith(_BEGIN):
+        return "memory"
+    try:
+        is_own = runner_key_path(root).stat().st_uid == os.getuid()
+    except OSError:
+        is_own = True
+    return "file of this user" if is_own else "file of another user"
+
+
 def runner_key_path(root: Path) -> Path:
     """Where the runner's private key is: GITOPS_NB_RUNNER_KEY, or ``.gitops-nb/keys/runner`` in the workspace."""
     named = os.environ.get(VARIABLE)
@@ -44,6 +89,10 @@ def open_runner_key(root: Path) -> RunnerSigner:
         ConfigurationError: The file is no Ed25519 key, or others can read it, or the named one does not exist.
         RecordError: It cannot be made.
     """
+    given = bytes(_given) or os.environ.get(VARIABLE, "").encode()
+    if given.startswith(_BEGIN.encode()):
+        # A secret's last line end is easily lost on the way.
+        return _parse(given.strip() + b"\n", VARIABLE)
     path = runner_key_path(root)
     if not path.exists():
         if os.environ.get(VARIABLE):
@@ -53,24 +102,28 @@ def open_runner_key(root: Path) -> RunnerSigner:
 
 
 def _read(path: Path) -> RunnerSigner:
+    try:
+        mode, content = path.stat().st_mode & 0o077, path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}", hint=_MAKE) from error
+    signer = _parse(content, str(path))
+    if mode:
+        raise ConfigurationError(f"others can read {path}", hint=f"Run `chmod 600 {path}`.")
+    return signer
+
+
+def _parse(content: bytes, where: str) -> RunnerSigner:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
-        mode = path.stat().st_mode & 0o077
-        private = serialization.load_ssh_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+        private = serialization.load_ssh_private_key(content, password=None)
+    except (ValueError, TypeError) as error:
         raise ConfigurationError(
-            f"{path} is not a readable SSH key without a passphrase",
-            hint="Make one with `ssh-keygen -t ed25519 -N '' -f FILE`.",
+            f"{where} is not a readable SSH key without a passphrase", hint=_MAKE
         ) from error
-    if mode:
-        raise ConfigurationError(f"others can read {path}", hint=f"Run `chmod 600 {path}`.")
     if not isinstance(private, Ed25519PrivateKey):
-        raise ConfigurationError(
-            f"{path} is not an Ed25519 key",
-            hint="Make one with `ssh-keygen -t ed25519 -N '' -f FILE`.",
-        )
+        raise ConfigurationError(f"{where} is not an Ed25519 key", hint=_MAKE)
     public = private.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )

@@ -207,14 +207,12 @@ def _check_approvals(
     found: list[Finding] = []
     if state.request is None:
         return found
-    problem = request_problem(
-        state.request, state.request_signature, persons=trust.persons, processes=processes
-    )
+    problem = request_problem(state, trust=trust, processes=processes)
     if problem:
         found.append(Finding(Code.APPROVAL, "request.json", problem))
     if not state.approvals:
         return found
-    answers = read_answers(directory, processes=processes, persons=trust.persons)
+    answers = read_answers(directory, processes=processes, trust=trust)
     signed = {
         (a.approval.person, a.approval.subject, a.approval.answer, a.approval.key): a.approval
         for a in answers
@@ -252,9 +250,7 @@ def _check_review(
         if entry.phase is not Phase.REVIEWED:
             continue
         review = entry.predicate.get("review") or {}
-        answered = check_answer(
-            entry.key, review, processes=processes, persons=trust.persons, now=None
-        )
+        answered = check_answer(entry.key, review, processes=processes, trust=trust, now=None)
         given = answered.approval
         known = trust.person(requester)
         names = known.names if known else {requester}

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gitops_nb.errors import Refused, UsageError
 from gitops_nb.model import Approval, Decision, Json, Plan, Status, canonical, parse_time, to_json
-from gitops_nb.policy import Proof, Requester, Rules, check_approval
+from gitops_nb.policy import Proof, Requester, Rules, check_approval, workflow_problem
 from gitops_nb.record.approvals import (
     GITHUB,
     REQUEST_NAMESPACE,
     Answered,
+    askers,
     new_request,
     read_answers,
     request_problem,
-    sign,
 )
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
+from gitops_nb.record.identity import audience_of, identity_problem
 from gitops_nb.record.journal import Record
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
+from gitops_nb.record.signatures import sign
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.requester import ci_run
 
@@ -74,8 +76,28 @@ class Consent:
         if requester.proof is Proof.CI and self._platform.reviews is not None:
             self._platform.reviews.confirm(requester.name)
         signature = self._sign(request) if requester.proof is Proof.KEY else ""
+        identity = self._identity(request, subject, rules) if requester.proof is Proof.CI else {}
         replace_file(self._directory / "request.json", canonical(request) + b"\n")
-        self._record("requested", request=request, digest=subject, signature=signature)
+        self._record(
+            "requested", request=request, digest=subject, signature=signature, identity=identity
+        )
+
+    def _identity(self, request: Json, subject: str, rules: Rules) -> Mapping[str, Json]:
+        """What CI signed about its job for exactly this request.
+
+        Raises:
+            Refused: It is not the job that the request names, or none that policy.yaml lists.
+            UnavailableError: CI or the issuer of its identities does not answer.
+        """
+        identity = self._platform.prove(audience_of(subject), rules.ci_issuer)
+        problem = identity_problem(identity, request, subject)
+        hint = "Run the workflow again."
+        if not problem:
+            problem = workflow_problem(identity["claims"], rules)
+            hint = "List it below `workflows` in policy.yaml, if it is to ask for changes there."
+        if problem:
+            raise Refused(f"{problem}; nothing was asked for", hint=hint)
+        return identity
 
     def _sign(self, request: Json) -> str:
         key, processes = self._platform.requester_key, self._platform.processes
@@ -100,11 +122,10 @@ class Consent:
         """
         if state.request is None or not rules.approvals:
             return
-        problem = request_problem(
-            state.request,
-            state.request_signature,
-            persons=rules.trust.persons,
-            processes=self._platform.processes,
+        problem = request_problem(state, trust=rules.trust, processes=self._platform.processes) or (
+            workflow_problem(state.request_identity["claims"], rules)
+            if state.request_identity
+            else ""
         )
         if problem:
             raise Refused(problem, hint="Run the runbook again.")
@@ -158,7 +179,7 @@ class Consent:
             created=parse_time(state.request["created"]),
             expires=parse_time(state.request["expires"]),
             rules=rules,
-            requester=str(state.request["requester"]["name"]),
+            requesters=askers(state.request),
             now=now,
         )
 
@@ -172,7 +193,7 @@ class Consent:
         for answered in read_answers(
             self._directory,
             processes=self._platform.processes,
-            persons=rules.trust.persons,
+            trust=rules.trust,
             now=now,
         ):
             problem = answered.problem

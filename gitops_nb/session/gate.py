@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
 from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, from_json, to_json
-from gitops_nb.policy import Requester, Rules, decide
+from gitops_nb.policy import Proof, Requester, Rules, decide
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.earlier import earlier_success, refuse_same_key
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
+from gitops_nb.session.requester import proof_hint
 
 Wait = Callable[[Callable[[], Decision | None], float], Awaitable[Decision | None]]
 """Shows a panel and polls until there is a decision or the seconds are over."""
@@ -62,7 +63,7 @@ class Gate:
         with self._recorder.step("decide", StepKind.READ) as took_ms:
             verdicts = ask() if not plan.is_empty else ()
             decision = self._unless_done(plan, self._decision(plan, rules, verdicts))
-            hint = _when(decision)
+            hint = self._hint(decision, rules)
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
                     self._refuse_by_record(plan, rules)
@@ -169,6 +170,17 @@ class Gate:
             rejections=rejections,
             break_glass=self._glass(),
         )
+
+    def _hint(self, decision: Decision, rules: Rules) -> str:
+        requester = _requester(self._recorder)
+        if (
+            decision.answer is Answer.REFUSED
+            and rules.approvals
+            and requester.proof is Proof.NONE
+            and all(verdict.passed for verdict in decision.verdicts)
+        ):
+            return proof_hint(requester)
+        return _when(decision)
 
     def _unless_done(self, plan: Plan, decision: Decision) -> Decision:
         """The decision; or that there is nothing to do, with the name of the run that did it."""

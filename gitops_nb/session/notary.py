@@ -29,12 +29,14 @@ from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name
 from gitops_nb.record.statement import body_of, subjects_of
 from gitops_nb.session.copies import send_run
+from gitops_nb.session.identity import prove_here
 from gitops_nb.session.stores import reports_store
 
 VARIABLE = "GITOPS_NB_NOTARY"
 """Path of the engine's socket, for the notebook's process."""
 ANSWER_S = 120.0
 _PENDING = ".pending"
+_QUESTION_BYTES = 4096
 
 
 def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) -> Entry:
@@ -118,15 +120,35 @@ def ask(workspace: Workspace, directory: Path) -> Mapping[str, Json]:
     address = os.environ.get(VARIABLE)
     if not address:
         return _start(workspace, directory, signer="session")
+    return _ask_engine(address, {"ask": "start"})
+
+
+def prove(audience: str, issuer: str) -> Mapping[str, Json]:
+    """The identity of this CI job, asked for by the engine where there is one: its notebook never sees the token."""
+    address = os.environ.get(VARIABLE)
+    if not address:
+        return prove_here(audience, issuer)
+    return _ask_engine(address, {"ask": "identity", "audience": audience, "issuer": issuer})
+
+
+def runner_key(workspace: Workspace) -> str:
+    """The public key of whoever signs the ledger for this process."""
+    address = os.environ.get(VARIABLE)
+    if not address:
+        return open_runner_key(workspace.root).public
+    return str(_ask_engine(address, {"ask": "key"})["public"])
+
+
+def _ask_engine(address: str, question: Mapping[str, str]) -> Mapping[str, Json]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_S)
             connection.connect(address)
-            connection.sendall(b"start\n")
+            connection.sendall(json.dumps(question).encode() + b"\n")
             answer: Mapping[str, Any] = json.loads(connection.makefile("rb").readline())
     except (OSError, ValueError) as error:
         raise RecordError(
-            "the engine does not sign the start of the effects; nothing was begun",
+            f"the engine does not answer when asked for {question['ask']}; nothing was begun",
             hint="Resume the run.",
         ) from error
     if "error" in answer:
@@ -147,9 +169,10 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            self.rfile.readline(16)
+            question = json.loads(self.rfile.readline(_QUESTION_BYTES) or b"{}")
+            answer = _answer(workspace, directory, question)
             with contextlib.suppress(OSError):
-                self.wfile.write(json.dumps(_answer(workspace, directory)).encode() + b"\n")
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
 
     address = private / "notary"
     with socketserver.ThreadingUnixStreamServer(str(address), Handler) as server:
@@ -165,9 +188,19 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
             thread.join()
 
 
-def _answer(workspace: Workspace, directory: Path) -> Mapping[str, Json]:
+def _answer(
+    workspace: Workspace, directory: Path, question: Mapping[str, str]
+) -> Mapping[str, Json]:
     try:
-        return _start(workspace, directory, signer="engine")
+        match question.get("ask"):
+            case "start":
+                return _start(workspace, directory, signer="engine")
+            case "key":
+                return {"public": open_runner_key(workspace.root).public}
+            case "identity":
+                return prove_here(question["audience"], question["issuer"])
+            case _:
+                return {"error": "RecordError", "message": "no such question", "hint": ""}
     except (Refused, RecordError, UnavailableError, errors.ConfigurationError) as error:
         return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
 

@@ -11,10 +11,9 @@ from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import UsageError
 from gitops_nb.policy import Proof, Requester, RequesterKind
 from gitops_nb.ports import Processes
-from gitops_nb.record.approvals import person_of, public_key
-
-_BY_PERSON = ("workflow_dispatch",)
-"""GitHub events that a person starts; every other event counts as automation."""
+from gitops_nb.record.identity import PERSON_EVENTS
+from gitops_nb.record.signatures import person_of, public_key
+from gitops_nb.session.identity import PERMISSION, can_prove
 
 
 def find_requester(processes: Processes, trust: Trust) -> Requester:
@@ -36,22 +35,33 @@ def find_requester(processes: Processes, trust: Trust) -> Requester:
 
 
 def ci_identity() -> Requester | None:
-    """Who CI says that it acts for; None outside CI."""
+    """Who CI says that it acts for; None outside CI.
+
+    Environment variables prove nothing. ``Proof.CI`` says that the job can prove itself, and a request makes it do so.
+    """
     if os.environ.get("GITHUB_ACTIONS") == "true":
         event = os.environ.get("GITHUB_EVENT_NAME", "unknown event")
-        kind = RequesterKind.PERSON if event in _BY_PERSON else RequesterKind.AUTOMATION
+        kind = RequesterKind.PERSON if event in PERSON_EVENTS else RequesterKind.AUTOMATION
         actor = os.environ.get("GITHUB_TRIGGERING_ACTOR") or os.environ.get(
             "GITHUB_ACTOR", "unknown"
         )
-        return Requester(actor, kind, f"GitHub Actions, {event}", Proof.CI)
+        if can_prove():
+            return Requester(actor, kind, f"GitHub Actions, {event}", Proof.CI)
+        return Requester(actor, kind, f"GitHub Actions, {event}, not proven")
     if os.environ.get("CI"):
         return Requester(
             os.environ.get("USER", "ci"),
             RequesterKind.AUTOMATION,
-            "environment variable CI",
-            Proof.CI,
+            "environment variable CI, not proven",
         )
     return None
+
+
+def proof_hint(requester: Requester) -> str:
+    """What somebody whom nothing proves can do about it."""
+    if requester.evidence.startswith("GitHub Actions"):
+        return PERMISSION
+    return "Sign with a key of yours that trust.yaml lists: set Git's user.signingkey."
 
 
 def ci_run() -> Mapping[str, str]:

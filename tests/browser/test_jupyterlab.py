@@ -157,7 +157,7 @@ def test_gate_that_timed_out_never_continues(browser, lab, workspace):
 LIVE_SETUP = """
 from pathlib import Path
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.catalog.trust import PersonKey, TrustedPerson
+from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
 from gitops_nb.model import Answer, Decision, from_json
 from gitops_nb.notebook.panel import Panel, wait_for_decision
 from gitops_nb.notebook.place import is_interactive
@@ -170,7 +170,7 @@ run = read_run(directory)
 approver = TrustedPerson(person="tomas-b", keys=(PersonKey(key=Path("tomas-b.pub").read_text().strip()),))
 
 def poll():
-    answers = [a.approval for a in read_answers(directory, processes=LocalProcesses(), persons=(approver,))]
+    answers = [a.approval for a in read_answers(directory, processes=LocalProcesses(), trust=Trust(persons=(approver,)))]
     valid = tuple(a for a in answers if a and a.subject == run.request_digest and a.answer == "approve")
     waiting = from_json(Decision, run.decision)
     return dataclasses.replace(waiting, answer=Answer.ALLOWED, approvals=valid) if valid else None

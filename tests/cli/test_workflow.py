@@ -30,6 +30,9 @@ def test_actions_are_pinned_and_inputs_never_reach_a_shell():
     ]
     assert all("${{" not in script for script in scripts)
     assert workflow["permissions"] == {"contents": "read"}
+    # Only the job that asks proves who it is; the one that resumes needs no identity.
+    assert workflow["jobs"]["run"]["permissions"]["id-token"] == "write"
+    assert "id-token" not in workflow["jobs"]["resume"]["permissions"]
     assert workflow["concurrency"]["cancel-in-progress"] is False
     assert f"gitops-nb=={__version__}" in text
     assert {"run", "resume"} == set(workflow["jobs"])

@@ -23,14 +23,7 @@ from gitops_nb.model import (
     to_json,
 )
 from gitops_nb.record import journal
-from gitops_nb.record.approvals import (
-    REQUEST_NAMESPACE,
-    new_request,
-    public_key,
-    read_answers,
-    sign,
-    sign_answer,
-)
+from gitops_nb.record.approvals import REQUEST_NAMESPACE, new_request, read_answers, sign_answer
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.fold import fold
@@ -38,6 +31,7 @@ from gitops_nb.record.journal import Journal
 from gitops_nb.record.keys import RunnerSigner, open_runner_key
 from gitops_nb.record.ledger import Ledger, Phase
 from gitops_nb.record.runs import create_run, run_directories, seal
+from gitops_nb.record.signatures import public_key, sign
 from gitops_nb.record.statement import body_of, subjects_of
 from gitops_nb.record.verify import verify_run
 
@@ -180,7 +174,7 @@ def make_run(root: Path, ledger: Ledger, key: Path, trust: Trust, number: int) -
         directory, processes=LocalProcesses(), key=key, run=run, subject=subject, answer="approve",
         person="tomas", at=now, expires=now + timedelta(hours=4),
     )  # fmt: skip
-    (answered,) = read_answers(directory, processes=LocalProcesses(), persons=trust.persons)
+    (answered,) = read_answers(directory, processes=LocalProcesses(), trust=trust)
     approval = answered.approval
     open_journal.append("approval", **to_json(approval))
     decision = Decision(

@@ -9,17 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.catalog.trust import PersonKey, TrustedPerson
+from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
 from gitops_nb.errors import UsageError
 from gitops_nb.model import canonical
-from gitops_nb.record.approvals import (
-    FOLDER,
-    new_request,
-    person_of,
-    public_key,
-    read_answers,
-    sign_answer,
-)
+from gitops_nb.record.approvals import FOLDER, new_request, read_answers, sign_answer
+from gitops_nb.record.signatures import person_of, public_key
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -60,7 +54,7 @@ def sign(directory, keys, **changes):
 
 def read(directory, approvers):
     """All answers with their signatures checked."""
-    return read_answers(directory, processes=LocalProcesses(), persons=approvers)
+    return read_answers(directory, processes=LocalProcesses(), trust=Trust(persons=approvers))
 
 
 def test_a_signed_answer_is_read_back(tmp_path, keys, approvers):

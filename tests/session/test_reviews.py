@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gitops_nb.catalog.policies import Policy
 from gitops_nb.errors import Refused, UnavailableError
-from gitops_nb.policy import Proof, Requester, RequesterKind
+from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.ports import Page
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.reviews import GitHubReviews, Review
@@ -39,6 +41,17 @@ def environment_review(login="tomas", state="approved", environment="production"
 
 def pull_review(login="tomas", state="APPROVED", commit=SHA):
     return {"id": 1, "user": {"login": login}, "state": state, "commit_id": commit, "body": ""}
+
+
+LISTED = {
+    "repository": "acme/platform", "workflow": ".github/workflows/runbook.yml",
+    "ref": "refs/heads/main", "environments": ["production"],
+}  # fmt: skip
+JOB = {
+    **{name: value for name, value in CI.items() if name != "triggering_actor"},
+    "event_name": "workflow_dispatch", "ref": "refs/heads/main",
+    "workflow_ref": "acme/platform/.github/workflows/runbook.yml@refs/heads/main",
+}  # fmt: skip
 
 
 class Api:
@@ -135,7 +148,23 @@ class Reviewed(Table):
     def consent(self) -> Consent:
         made = super().consent
         made._platform.reviews = GitHubReviews(self.api, CI)
+        made._platform.prove = self.prove
         return made
+
+    @property
+    def rules(self) -> Rules:
+        here = Policy.model_validate({"workflows": [LISTED]})
+        return replace(super().rules, workflows=here.workflows)
+
+    @staticmethod
+    def prove(audience, issuer):
+        """An identity that fits, as it comes verified."""
+        now = int(time.time())
+        return {
+            "issuer": issuer,
+            "kid": "1",
+            "claims": {**JOB, "iss": issuer, "aud": audience, "iat": now},
+        }
 
 
 @pytest.fixture

@@ -1,0 +1,185 @@
+"""The identity of a CI job: a token that GitHub signs for exactly this job, asked for and verified here.
+
+The token lives for minutes and opens other doors too: it is masked before anything else happens, and leaves this module
+as the claims that were verified, never as itself.
+
+Source: docs.github.com, "OpenID Connect reference"; OpenID Connect Discovery 1.0; RFC 7519; RFC 8725.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from gitops_nb.adapters.deadline import within
+from gitops_nb.errors import Refused, UnavailableError
+from gitops_nb.model import Json
+from gitops_nb.redaction import process_redactor
+
+DEADLINE_S = 20.0
+"""For everything that one proof asks for."""
+LEEWAY_S = 60
+_MAX_BYTES = 1 << 20
+_MAX_LIFE_S = 3600
+_ALGORITHMS = ["RS256"]
+_NEEDED = ["iss", "aud", "sub", "exp", "nbf", "iat", "repository", "run_id", "run_attempt", "actor"]
+KEPT = (
+    "iss", "aud", "sub", "iat", "nbf", "exp", "jti",
+    "repository", "repository_id", "repository_owner_id", "ref", "ref_protected", "sha",
+    "workflow_ref", "workflow_sha", "job_workflow_ref", "environment", "event_name",
+    "actor", "actor_id", "run_id", "run_attempt", "runner_environment",
+)  # fmt: skip
+"""Claims that go into the record."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect could carry the token, or the question for the keys, to another server."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def prove(
+    request_url: str, request_token: str, *, audience: str, issuer: str
+) -> Mapping[str, Json]:
+    """Asks CI for this job's identity, for one audience, and verifies it against the issuer's keys.
+
+    Args:
+        request_url: ACTIONS_ID_TOKEN_REQUEST_URL.
+        request_token: ACTIONS_ID_TOKEN_REQUEST_TOKEN; sent to that address only.
+        audience: What the identity is for.
+        issuer: Whose signature counts.
+
+    Returns:
+        ``issuer``, ``kid`` (id of the key that signed), and ``claims``.
+
+    Raises:
+        Refused: What came is no identity that counts.
+        UnavailableError: CI or the issuer did not answer in time.
+    """
+    ends = time.monotonic() + DEADLINE_S
+    redactor = process_redactor()
+    redactor.register("the token that asks for CI's identity", request_token)
+    query = urllib.parse.urlencode({"audience": audience})
+    joint = "&" if urllib.parse.urlsplit(request_url).query else "?"
+    answer = _ask(f"{request_url}{joint}{query}", ends, token=request_token)
+    token = answer.get("value")
+    if not isinstance(token, str) or len(token) < 32:
+        raise UnavailableError("CI answers without an identity token", hint="Run the job again.")
+    redactor.register("CI's identity token", token)
+    return verify(token, audience=audience, issuer=issuer, ends=ends)
+
+
+def verify(
+    token: str, *, audience: str, issuer: str, ends: float | None = None
+) -> Mapping[str, Json]:
+    """Verifies an identity token; see ``prove``. ``ends`` is a moment of the monotonic clock.
+
+    Raises:
+        Refused: Signature, issuer, audience or a time is wrong, or a claim is missing.
+        UnavailableError: The issuer did not answer in time.
+    """
+    import jwt
+
+    until = time.monotonic() + DEADLINE_S if ends is None else ends
+    try:
+        header = jwt.get_unverified_header(token)
+    except jwt.PyJWTError as error:
+        raise _refused(str(error)) from error
+    kid = header.get("kid")
+    if header.get("alg") not in _ALGORITHMS or not isinstance(kid, str) or not kid:
+        raise _refused(f"it is signed by {header.get('alg')} with the key {kid}")
+    try:
+        claims = jwt.decode(
+            token,
+            _key(issuer, kid, until),
+            algorithms=_ALGORITHMS,
+            audience=audience,
+            issuer=issuer,
+            leeway=LEEWAY_S,
+            options={"require": _NEEDED, "strict_aud": True},
+        )
+    except jwt.PyJWTError as error:
+        raise _refused(str(error)) from error
+    if claims["exp"] - claims["iat"] > _MAX_LIFE_S:
+        raise _refused("it lasts longer than an hour")
+    kept: dict[str, Json] = {name: claims[name] for name in KEPT if name in claims}
+    odd = [name for name, value in kept.items() if not isinstance(value, str | int)]
+    if odd:
+        raise _refused(f"{odd[0]} is no text")
+    return {"issuer": issuer, "kid": kid, "claims": kept}
+
+
+def _key(issuer: str, kid: str, ends: float) -> Any:
+    """The issuer's public RSA key of this id, asked for now."""
+    import jwt
+
+    described = _ask(f"{issuer}/.well-known/openid-configuration", ends)
+    address = str(described.get("jwks_uri", ""))
+    if described.get("issuer") != issuer or _origin(address) != _origin(issuer):
+        raise _refused(f"{issuer} describes another issuer")
+    listed = _ask(address, ends).get("keys")
+    for one in listed if isinstance(listed, list) else ():
+        if (
+            isinstance(one, dict)
+            and (one.get("kid"), one.get("kty")) == (kid, "RSA")
+            and one.get("use", "sig") == "sig"
+            and one.get("alg", "RS256") == "RS256"
+        ):
+            return jwt.PyJWK.from_dict(one, algorithm="RS256")
+    raise _refused(f"{issuer} has no key {kid}")
+
+
+def _ask(url: str, ends: float, *, token: str = "") -> Mapping[str, Any]:
+    """A JSON object from an address, within the deadline."""
+    where = urllib.parse.urlsplit(url)
+    if where.scheme != "https" and where.hostname != "127.0.0.1":
+        raise UnavailableError(f"{where.scheme}://{where.netloc} is not https")
+    headers = {"Accept": "application/json", "User-Agent": "gitops-nb"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  https, checked above
+    opener = urllib.request.build_opener(_NoRedirect)
+
+    def ask() -> bytes:
+        with opener.open(request, timeout=5) as answer:
+            content: bytes = answer.read(_MAX_BYTES + 1)
+            return content
+
+    left = ends - time.monotonic()
+    found = within(ask, left)
+    place = f"{where.netloc}{where.path}"
+    if isinstance(found, urllib.error.HTTPError):
+        found.close()
+        raise UnavailableError(f"{place} answers {found.code}", hint="Run the job again.")
+    if isinstance(found, OSError | ValueError | http.client.HTTPException):
+        raise UnavailableError(
+            f"{place} does not answer: {found}", hint="Run the job again."
+        ) from found
+    if isinstance(found, BaseException):
+        raise found
+    try:
+        value = json.loads(found) if len(found) <= _MAX_BYTES else None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UnavailableError(f"{place} does not answer a JSON object")
+    return value
+
+
+def _origin(url: str) -> tuple[str, str]:
+    where = urllib.parse.urlsplit(url)
+    return where.scheme, where.netloc
+
+
+def _refused(why: str) -> Refused:
+    return Refused(
+        f"CI's identity does not count: {why}; nothing was asked for",
+        hint="Run the workflow again; if that does not help, find out who signed it.",
+    )

@@ -1,0 +1,142 @@
+"""SSH signatures of people: made by ssh-keygen or an agent, checked against the keys of trust.yaml.
+
+What a key may sign is decided twice: here, by the times in trust.yaml, and by OpenSSH, which gets the same times as
+``valid-after`` and ``valid-before`` and the key revocation list.
+
+Source: ssh-keygen(1), ALLOWED SIGNERS and KEY REVOCATION LISTS.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
+from gitops_nb.errors import RecordError, UnavailableError, UsageError
+from gitops_nb.ports import Processes
+
+
+def sign(message: bytes, namespace: str, *, key: Path, processes: Processes) -> str:
+    """An SSH signature in a namespace.
+
+    Raises:
+        UsageError: The key cannot sign.
+    """
+    done = processes.run(
+        ("ssh-keygen", "-Y", "sign", "-q", "-n", namespace, "-f", str(key)),
+        timeout_s=120,
+        stdin=message,
+    )
+    if done.exit_code != 0:
+        said = done.stderr.strip().splitlines()
+        raise UsageError(
+            f"{key} cannot sign: {said[-1] if said else 'no reason given'}",
+            hint="Name an SSH key with --key; its agent has to be unlocked.",
+        )
+    return done.stdout
+
+
+def public_key(key: Path, processes: Processes) -> str:
+    """The public half of a key file: "TYPE BASE64".
+
+    Raises:
+        UsageError: The file is not an SSH key.
+    """
+    public = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
+    if public.is_file():
+        text = public.read_text(encoding="utf-8")
+    else:
+        done = processes.run(("ssh-keygen", "-y", "-P", "", "-f", str(key)), timeout_s=20)
+        if done.exit_code != 0:
+            raise UsageError(f"{key} is not a readable SSH key", hint="Name one with --key.")
+        text = done.stdout
+    return " ".join(text.split()[:2])
+
+
+def person_of(key: str, persons: Iterable[TrustedPerson]) -> str | None:
+    """Whose key this is, or None."""
+    found = key_of(key, persons)
+    return found[0].person if found else None
+
+
+def key_of(key: str, persons: Iterable[TrustedPerson]) -> tuple[TrustedPerson, PersonKey] | None:
+    """The person whose key this is, with the key's entry, or None."""
+    body = key.split(" ")[1] if " " in key else key
+    return next(((p, k) for p in persons for k in p.keys if k.key.split(" ")[1] == body), None)
+
+
+def check_signature(
+    message: bytes,
+    signature: str,
+    person: str,
+    namespace: str,
+    *,
+    trust: Trust,
+    moments: Sequence[datetime],
+    processes: Processes,
+) -> str | None:
+    """Fingerprint of the person's key that signed in this namespace, or None.
+
+    Args:
+        message: What was signed.
+        signature: As ssh-keygen writes it.
+        person: Whose key it has to be, by the name in trust.yaml.
+        namespace: What the signature has to be for.
+        trust: Keys, their times, and the revocation list.
+        moments: When the key has to count; the first is when it signed.
+        processes: Starts ssh-keygen.
+    """
+    known = next((one for one in trust.persons if one.person == person), None)
+    keys = [
+        key
+        for key in (known.keys if known else ())
+        if all(key.counts_at(moment) for moment in moments)
+    ]
+    if not keys or not isinstance(signature, str):
+        return None
+    with tempfile.TemporaryDirectory(prefix="gitops-nb-") as folder:
+        allowed, file = Path(folder, "allowed_signers"), Path(folder, "signature")
+        allowed.write_text("".join(_line(person, namespace, key) for key in keys), encoding="utf-8")
+        file.write_text(signature, encoding="utf-8")
+        revoked: tuple[str, ...] = ()
+        if trust.revoked:
+            listed = Path(folder, "revoked")
+            listed.write_bytes(base64.b64decode(trust.revoked))
+            revoked = ("-r", str(listed))
+        try:
+            done = processes.run(
+                (
+                    "ssh-keygen", "-Y", "verify", "-f", str(allowed), "-I", person, "-n", namespace,
+                    "-s", str(file), "-O", f"verify-time={_time(moments[0])}", *revoked,
+                ),
+                timeout_s=20,
+                stdin=message,
+                environment={"TZ": "UTC"},
+            )  # fmt: skip
+        except UnavailableError as error:
+            raise RecordError(
+                "ssh-keygen is missing", hint="Install the OpenSSH client."
+            ) from error
+    if done.exit_code != 0:
+        return None
+    match = re.search(r"SHA256:[A-Za-z0-9+/]+", done.stdout)
+    return match[0] if match else "unknown key"
+
+
+def _line(person: str, namespace: str, key: PersonKey) -> str:
+    """A key as a line of an allowed_signers file; its times are UTC because the reader's zone is."""
+    options = [f'namespaces="{namespace}"']
+    if key.valid_from is not None:
+        options.append(f'valid-after="{_time(key.valid_from)}"')
+    ends = [moment for moment in (key.valid_until, key.revoked_since) if moment is not None]
+    if ends:
+        options.append(f'valid-before="{_time(min(ends))}"')
+    return f"{person} {','.join(options)} {' '.join(key.key.split()[:2])}\n"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y%m%d%H%M%S}"
