@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gitops_nb.model import Blob, Commit, Json, ObjectRef, SecretRef, StepKind
 
@@ -27,11 +27,11 @@ class Clock(Protocol):
         """Waits; the sandbox advances its cluster clock instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(NamedTuple):
     """One file that one commit changed; ``content`` is the file after it, None when it was deleted.
 
-    Times are UTC epoch seconds; ``status`` is A, M or D (a rename is a D and an A).
+    Times are UTC epoch seconds; ``status`` is A, M or D (a rename is a D and an A). A tuple, since a history has ten
+    thousands of them.
     """
 
     sha: str

@@ -1,7 +1,7 @@
 """make bench: what collecting a configuration repository costs beside ``git log --raw``; one JSON document on stdout.
 
 The repository comes from a seed: one commit sets one version of one of 70 services in one of three environments. Every
-measurement is a process of its own, with its children's processor time; rounds are interleaved and the best one counts.
+measurement is a process of its own, with its children's processor time; rounds are interleaved, and medians are shown.
 The number of commits is the first argument, 60,000 when there is none.
 """
 
@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ START_S = 1_600_000_000
 SERVICES = 70
 ENVIRONMENTS = ("integration", "staging", "production")
 PATTERN = "charts/app-config/image-tags/{environment}/{service}"
-ROUNDS = 3
+ROUNDS = 5
 
 
 def write(path: Path, commits: int) -> None:
@@ -60,9 +61,10 @@ def collect(repository: Path, cache: Path, facts: Path) -> dict[str, float]:
     from gitops_nb.adapters.git import Remote
     from gitops_nb.adapters.git_history import GitHistory
     from gitops_nb.adapters.process import LocalProcesses
+    from gitops_nb.dora import fact_tables
     from gitops_nb.dora.collect import VersionSource
     from gitops_nb.dora.collectors.configuration import collect_configuration
-    from gitops_nb.dora.store import FactStore
+    from gitops_nb.dora.store import EVENT, FactStore, check
 
     git = GitHistory(
         {"config": Remote(f"file://{repository}", "main")},
@@ -71,6 +73,8 @@ def collect(repository: Path, cache: Path, facts: Path) -> dict[str, float]:
         author=("bench", "bench@example.org"),
     )
     git.refresh("config")
+    # The first check imports pandera.
+    check("event", fact_tables.frame(EVENT, ()))
     source = VersionSource("config", "main", PATTERN, "image_tag")
     began, cpu = time.perf_counter(), _cpu()
     done = collect_configuration(
@@ -81,7 +85,17 @@ def collect(repository: Path, cache: Path, facts: Path) -> dict[str, float]:
 
 def _cpu() -> float:
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(one.ru_utime + one.ru_stime for one in used) + _cpu_of_wardens()
+
+
+def _cpu_of_wardens() -> float:
+    """What living children used, and the commands that they waited for: the wardens, which end with us."""
+    ticks = 0
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text(encoding="ascii").split():
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
+            ticks += sum(map(int, fields.split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _log(repository: Path) -> dict[str, float]:
@@ -126,19 +140,21 @@ def main() -> None:
             )
             _import(repository, stream)
             found["one_commit"].append(_own(repository, cache, facts))
-    best = {
-        name: {key: round(min(r[key] for r in rounds), 3) for key in ("wall_s", "cpu_s")}
+    middle = {
+        name: {
+            key: round(statistics.median(r[key] for r in rounds), 3) for key in ("wall_s", "cpu_s")
+        }
         for name, rounds in found.items()
     }
     ratio = {
-        key.removesuffix("_s"): round(best["collect"][key] / best["git_log_raw"][key], 2)
+        key.removesuffix("_s"): round(middle["collect"][key] / middle["git_log_raw"][key], 2)
         for key in ("wall_s", "cpu_s")
     }
     document = {
         "commits": commits,
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
-        "measured": best,
+        "measured": middle,
         "collect_beside_git_log": {**ratio, "goal": 2.0},
         "one_commit_goal_s": 1.0,
     }

@@ -1,14 +1,17 @@
 """make bench: what the report's queries cost beside a bare scan of the same columns; one JSON document on stdout.
 
 Facts come from a seed (``dora_facts``). Each measurement is a process of its own, so that its peak memory is its own;
-rounds are interleaved and the best one counts, since other work on the machine only adds. Compare ratios of one
-document, not seconds across machines. The size is the first argument: changes, ten million when there is none.
+rounds are interleaved, and medians are shown. Compare ratios of one document, not seconds across machines.
+``cost_growth`` is how much more processor time each tenfold of the changes took: below 10 is better than linear, since
+some of it is paid once. The size is the first argument: changes, ten million when there is none.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +28,7 @@ from gitops_nb.dora.expressions import Question, inside
 from gitops_nb.dora.leading import leads, link_by_time
 from gitops_nb.dora.windows import Window
 
-ROUNDS = 2
+ROUNDS = 5
 REPEATS = 3
 SERVICES = 500
 WINDOW = Window(dora_facts.START_S, dora_facts.START_S + dora_facts.YEARS_S)
@@ -70,7 +73,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
             else:
                 engine.connection.execute(queries[name]).fetchall()
             times.append((time.perf_counter() - began, time.process_time() - cpu))
-    wall, cpu = min(times)
+    wall, cpu = (statistics.median(part) for part in zip(*times, strict=True))
     # ru_maxrss would be that of the process that started this one; VmHWM begins anew.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak_kb = int(status.split("VmHWM:")[1].split()[0])
@@ -78,7 +81,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
 
 
 def measure_all(folder: Path) -> dict[str, dict[str, float]]:
-    """The best of each measurement over interleaved rounds; memory is the worst."""
+    """The middle of each measurement over interleaved rounds; memory is the worst."""
     names = dict.fromkeys(name for key, (base, _) in GOALS.items() for name in (base, key))
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(ROUNDS):
@@ -94,8 +97,8 @@ def measure_all(folder: Path) -> dict[str, dict[str, float]]:
             rounds.append(json.loads(done.stdout))
     return {
         name: {
-            "wall_s": round(min(r["wall_s"] for r in rounds), 3),
-            "cpu_s": round(min(r["cpu_s"] for r in rounds), 3),
+            "wall_s": round(statistics.median(r["wall_s"] for r in rounds), 4),
+            "cpu_s": round(statistics.median(r["cpu_s"] for r in rounds), 4),
             "peak_mb": round(max(r["peak_mb"] for r in rounds)),
         }
         for name, rounds in found.items()
@@ -111,11 +114,13 @@ def main() -> None:
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
     }
+    measured: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as text:
         for size in sizes:
             folder = Path(text) / str(size)
             dora_facts.write(folder, changes=size, deployments=size // 10, services=SERVICES)
             times = measure_all(folder)
+            measured.append(times)
             document[str(size)] = {
                 "changes": size,
                 "deployments": size // 10,
@@ -129,6 +134,13 @@ def main() -> None:
                     for name, (base, goal) in GOALS.items()
                 },
             }
+    document["cost_growth"] = {
+        name: [
+            round(costs[name]["cpu_s"] / before[name]["cpu_s"], 1)
+            for before, costs in itertools.pairwise(measured)
+        ]
+        for name in GOALS
+    }
     print(json.dumps({"dora": document}, indent=1))
 
 

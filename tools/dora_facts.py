@@ -10,6 +10,8 @@ from pathlib import Path
 
 import duckdb
 
+from gitops_nb.dora.fact_tables import LAID_OUT
+
 START_S = 1_704_067_200
 YEARS_S = 2 * 52 * 7 * 86_400
 
@@ -80,7 +82,7 @@ LINK = """
 def write(
     folder: Path, *, changes: int, deployments: int, services: int, with_links: bool = True
 ) -> None:
-    """Writes the tables into ``folder``, ordered by service and time as the store of facts is."""
+    """Writes the tables into ``folder``, their rows lying as those of a run's facts do."""
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {
         "changes": changes,
@@ -100,7 +102,7 @@ def write(
             ("exclusion", _EXCLUSION, "service, finished_s, sha"),
         ]
         if with_links:
-            tables.append(("change_deployment", LINK, "service, finished_s, sha"))
+            tables.append(("change_deployment", LINK, LAID_OUT["change_deployment"]))
         for name, query, order in tables:
             target = folder / f"{name}.parquet"
             connection.execute(f"copy ({query} order by {order}) to '{target}' (compression zstd)")

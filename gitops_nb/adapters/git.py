@@ -384,6 +384,8 @@ class Git:
             stdin=stdin,
             environment={
                 "GIT_TERMINAL_PROMPT": "0",
+                # Output is read whole; by default a log is written commit by commit.
+                "GIT_FLUSH": "0",
                 "GIT_SSH_COMMAND": os.environ.get(
                     "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10"
                 ),
@@ -445,30 +447,26 @@ def _parse_raw(
     sha, authored, committed = "", 0, 0
     # Each path is asked about once: many commits touch few files.
     paths: dict[bytes, str] = {}
-    for header, written, made, mode, blob, status, raw in _RAW.findall(output):
-        if header:
-            sha, authored, committed = header.decode(), int(written), int(made)
+    parts = iter(output.split(b"\0"))
+    for part in parts:
+        if part[:1] == b"\x01":
+            header, written, made = part[1:].decode().split(" ")
+            sha, authored, committed = header, int(written), int(made)
             continue
+        entry = part.lstrip(b"\n")
+        if not entry:
+            continue
+        # :OLDMODE NEWMODE OLDBLOB NEWBLOB STATUS, of fixed lengths; the next part is the path, whatever is in it.
+        raw = next(parts)
         path = paths.get(raw)
         if path is None:
             name = raw.decode(errors="replace")
             path = paths[raw] = name if wanted is None or wanted(name) else ""
-        if not path or mode == b"160000":  # a submodule is not a file
+        if not path or entry[8:14] == b"160000":  # a submodule is not a file
             continue
-        yield (
-            sha,
-            authored,
-            committed,
-            path,
-            status.decode(),
-            "" if status == b"D" else blob.decode(),
-        )
-
-
-_RAW = re.compile(
-    rb"\x01([0-9a-f]{40}) (\d+) (\d+)\0?"
-    rb"|\n?:\d{6} (\d{6}) [0-9a-f]{40} ([0-9a-f]{40}) ([A-Z])\d*\0([^\0]*)\0"
-)
+        status = entry[97:98].decode()
+        blob = "" if status == "D" else entry[56:96].decode()
+        yield sha, authored, committed, path, status, blob
 
 
 @contextmanager

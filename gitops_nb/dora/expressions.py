@@ -203,7 +203,8 @@ def quantiles(rows: ir.Table, value: str, by: Sequence[str], *, is_native: bool)
 
 
 def _native_quantiles(rows: ir.Table, value: str, by: Sequence[str]) -> ir.Table:
-    base = rows.select(*by, value=rows[value])
+    # Half the bytes to move; durations are below 68 years, and the engine refuses what is not.
+    base = rows.select(*by, value=rows[value].cast("int32"))
     sums = {"n": base.count(), "all": base.value.quantile([q / 4 for q in QUARTERS])}
     found = base.group_by(list(by)).agg(**sums) if by else base.agg(**sums)
     # Quarters as floats are exact below 2^51, which any duration is.
@@ -220,10 +221,13 @@ def at_ranks(
     """
     base = rows.select(value=rows[value])
     if is_native and n:
+        base = base.mutate(value=base.value.cast("int32"))
         shares = [(rank - 0.5) / n for rank in ranks]
         found = base.agg(all=discrete_quantiles(base.value, shares))
         parts = [
-            found.select(rank=ibis.literal(rank, type="int64"), value=found["all"][place])
+            found.select(
+                rank=ibis.literal(rank, type="int64"), value=found["all"][place].cast("int64")
+            )
             for place, rank in enumerate(ranks)
         ]
         return parts[0].union(*parts[1:])

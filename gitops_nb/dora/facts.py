@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -23,8 +24,7 @@ Booleans = np.ndarray[tuple[int], np.dtype[np.bool_]]
 _NUMBERED = re.compile(r"v(\d{1,9})|v?(\d{1,9}(?:\.\d{1,9}){1,3})")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One version of one service in one environment, as history names it; ``version`` "" is a removal."""
 
     service: str
@@ -189,13 +189,14 @@ def _distinct(ids: pd.Series[str]) -> pd.Series[str]:
 
 def event_frame(events: Iterable[Event]) -> pd.DataFrame:
     """The events as a table with their own columns."""
-    names = list(Event.__dataclass_fields__)
-    rows = [
-        (e.service, e.environment, e.version, e.sha, e.finished_s, e.position, e.is_seed)
-        for e in events
-    ]
-    types = dict.fromkeys(names[:4], "str") | dict.fromkeys(names[4:6], "int64")
-    return pd.DataFrame(rows, columns=names).astype({**types, "is_seed": "bool"})
+    rows = list(events)
+    kinds = (*["str"] * 4, "int64", "int64", "bool")
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[place] for row in rows], dtype=kind)
+            for place, (name, kind) in enumerate(zip(Event._fields, kinds, strict=True))
+        }
+    )
 
 
 def incident_frame(incidents: Iterable[Incident], source: str = "file") -> pd.DataFrame:
@@ -211,12 +212,13 @@ def exclusion_frame(exclusions: Iterable[Exclusion]) -> pd.DataFrame:
     return frame(EXCLUSION, (asdict(exclusion) for exclusion in exclusions))
 
 
-def write_table(table: pd.DataFrame, path: Path) -> str:
+def write_table(table: pd.DataFrame, path: Path, *, order: str = "") -> str:
     """Writes one table as Parquet, whole or not at all; returns the file's SHA-256."""
     part = path.with_suffix(".part")
     with duckdb.connect() as connection:
         connection.register("facts", table)
-        connection.table("facts").write_parquet(str(part), compression="zstd")
+        rows = connection.table("facts")
+        (rows.order(order) if order else rows).write_parquet(str(part), compression="zstd")
     digest = sha256(part)
     part.replace(path)
     return digest

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gitops_nb.dora import cards, collect, facts, stored, words
-from gitops_nb.dora.fact_tables import FactTables
+from gitops_nb.dora.fact_tables import LAID_OUT, FactTables
 from gitops_nb.dora.facts import FOLDER, Exclusion
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import SyncStatus
@@ -114,7 +114,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         (FOLDER / f"{name}.parquet").as_posix(): facts.write_table(
-            table, folder / f"{name}.parquet"
+            table, folder / f"{name}.parquet", order=LAID_OUT.get(name, "")
         )
         for name, table in tables.frames().items()
     }
