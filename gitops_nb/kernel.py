@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 
-from gitops_nb.adapters.process import die_with_parent
+from gitops_nb.adapters.process import prepare
+from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.imports import skip_debugger, skip_slow_imports
 
 
@@ -19,6 +20,7 @@ def main() -> None:
 def serve(arguments: list[str]) -> None:
     """Runs the kernel application in this process."""
     skip_debugger()
+    prepare()
     from ipykernel import kernelapp
 
     # IPython's history would be one more file in the person's home.

@@ -1,32 +1,33 @@
 """Runs external commands: argument lists, own process group, a total deadline, no inherited secrets, no orphans.
 
-A command that has to stop gets SIGINT once, itself and not its group (OpenTofu below Terragrunt loses its state at the second
-one); after the grace that its adapter declares the group gets TERM, then KILL. When we are killed, the warden, a small
-process beside us, does the same. Linux could send that SIGINT itself (PDEATHSIG), but sends it once for each thread of
-ours that dies: commands were seen to get two.
+A command is started by a *warden*, a small process beside us that runs one command at a time (``warden``). A command that has
+to stop is left by its warden: it gets SIGINT once, itself and not its group (OpenTofu below Terragrunt loses its state at the
+second one); after the grace that its adapter declares the group gets TERM, then KILL. The same happens when we are killed.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
+import json
 import os
-import signal
+import selectors
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from gitops_nb.adapters import warden
 from gitops_nb.errors import TimedOut, UnavailableError
 from gitops_nb.ports import Completed
 
 _PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR", "DISPLAY", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")  # fmt: skip
-TERM_S = 3.0
-"""Between TERM and KILL."""
-_PR_SET_PDEATHSIG = 1
+_CHUNK_BYTES = 64 * 1024
 
 
 class LocalProcesses:
@@ -51,134 +52,229 @@ class LocalProcesses:
     ) -> Completed:
         """See ``ports.Processes.run``. ``environment`` is added to a short list of inherited variables."""
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        passed |= environment or {}
-        try:
-            process = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env=passed,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                pass_fds=[fd for fd in self._kept_open if _is_open(fd)],
+        request = {
+            "argv": argv,
+            "env": {**passed, **(environment or {})},
+            "cwd": None if cwd is None else str(cwd),
+            "grace_s": grace_s,
+        }
+        kept = tuple(fd for fd in self._kept_open if _is_open(fd))
+        deadline = time.monotonic() + timeout_s
+        name = " ".join(argv[:3])
+        with _free_warden() as free:
+            with closing(_Command(free.socket, request, kept, stdin=stdin)) as command:
+                try:
+                    command.follow(deadline)
+                finally:
+                    command.stop()
+            if command.is_late:
+                raise TimedOut(
+                    f"command timeout: {name} did not end within {timeout_s:g} s",
+                    hint="Try again; it was stopped.",
+                )
+            if command.exit_code is None:
+                raise UnavailableError(
+                    f"{name} was interrupted: its warden was killed",
+                    hint="Try again; it was stopped.",
+                )
+        if command.errno:
+            raise UnavailableError(
+                f"cannot start {argv[0]}: {os.strerror(command.errno)}",
+                hint=f"Install {argv[0]}; see `gitops-nb doctor`.",
             )
-        except OSError as error:
-            raise _not_started(argv[0], error.strerror) from error
-        warden = _warden(os.getpid())
-        warden.tell(f"begin {process.pid} {grace_s}")
-        try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            _end(process, grace_s)
-            raise TimedOut(
-                f"command timeout: {' '.join(argv[:3])} did not end within {timeout_s:g} s",
-                hint="Try again; it was stopped.",
-            ) from error
-        except BaseException:
-            _end(process, grace_s)
-            raise
-        finally:
-            warden.tell(f"end {process.pid}")
         return Completed(
             argv=argv,
-            exit_code=process.returncode,
-            output=stdout,
-            stderr=stderr.decode(errors="replace"),
+            exit_code=command.exit_code,
+            output=bytes(command.output),
+            stderr=command.stderr.decode(errors="replace"),
         )
-
-
-def die_with_parent(number: signal.Signals) -> None:
-    """Asks Linux to send this process a signal when its parent dies; elsewhere the parent has to be watched.
-
-    The signal comes when the parent's thread ends that started us.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
 
 
 class _Warden:
-    """Our end of the pipe to the process that ends what we leave behind."""
+    """Our end of the socket to a process that starts commands for us, one at a time."""
 
     def __init__(self) -> None:
-        script = Path(__file__).with_name("warden.py")
-        self._process = subprocess.Popen(
-            (sys.executable, "-S", "-E", str(script)),
-            env={},
-            cwd="/",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                (sys.executable, "-I", "-S", warden.__file__),
+                env={},
+                cwd="/",
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
-    def tell(self, line: str) -> None:
-        """Notes a begin or an end; a warden that somebody killed is no reason to stop."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                os.write(self._process.stdin.fileno(), f"{line}\n".encode())
+    @property
+    def is_there(self) -> bool:
+        """Whether it lives."""
+        return self._process.poll() is None
 
     def close(self) -> None:
-        """Lets go of the pipe."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        """Lets it end; only now, for until then its command may be about to end."""
+        self.socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
 
 
+def prepare() -> None:
+    """Starts a warden ahead of the first command, which then need not wait for it."""
+    _idle(os.getpid()).append(_Warden())
+
+
 @cache
-def _warden(_pid: int) -> _Warden:
-    """The warden of this process; a forked child has its own."""
-    warden = _Warden()
-    atexit.register(warden.close)
-    return warden
+def _idle(_pid: int) -> list[_Warden]:
+    """The wardens of this process that run no command; a forked child has its own."""
+    idle: list[_Warden] = []
+
+    def close() -> None:
+        for one in idle:
+            one.close()
+
+    atexit.register(close)
+    return idle
+
+
+@contextmanager
+def _free_warden() -> Iterator[_Warden]:
+    """A warden for one command, an idle one or a new one."""
+    idle = _idle(os.getpid())
+    one = idle.pop() if idle else _Warden()
+    if not one.is_there:  # somebody killed it meanwhile
+        one.close()
+        one = _Warden()
+    try:
+        yield one
+    except BaseException:
+        one.close()
+        raise
+    idle.append(one)
+
+
+class _Command:
+    """One running command: what goes into it and what comes out.
+
+    Args:
+        starter: The socket of its warden.
+        request: What to run, see ``warden``.
+        kept: Descriptors that it inherits beside its standard streams.
+        stdin: Its standard input.
+    """
+
+    def __init__(
+        self,
+        starter: socket.socket,
+        request: Mapping[str, Any],
+        kept: tuple[int, ...],
+        *,
+        stdin: bytes,
+    ) -> None:
+        self.exit_code: int | None = None
+        self.errno = 0
+        self.is_late = False
+        self.output, self.stderr, self._said = bytearray(), bytearray(), bytearray()
+        self._pid = 0
+        self._grace_s = float(request["grace_s"])
+        self._starter = starter
+        self._left = memoryview(stdin)
+        theirs_in, self._stdin = os.pipe()
+        output, theirs_out = os.pipe()
+        stderr, theirs_err = os.pipe()
+        self._sources = {output: self.output, stderr: self.stderr, starter.fileno(): self._said}
+        self._selector = selectors.DefaultSelector()
+        for source in self._sources:
+            self._selector.register(source, selectors.EVENT_READ)
+        os.set_blocking(self._stdin, False)
+        self._selector.register(self._stdin, selectors.EVENT_WRITE)
+        theirs = (theirs_in, theirs_out, theirs_err)
+        line = f"{json.dumps(request)}\n".encode()
+        try:
+            # A warden that somebody kills just now says nothing, which is noticed below.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                sent = socket.send_fds(starter, [line], (*theirs, *kept))
+                starter.sendall(line[sent:])
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+
+    def follow(self, deadline: float) -> None:
+        """Serves its streams until it has ended and closed them, or its time is over."""
+        while self._selector.get_map() and not self.is_late and not self._is_left():
+            self.is_late = not self._serve(deadline)
+
+    def stop(self) -> None:
+        """Ends what has not ended: its warden leaves it and sees to its end; if that was killed, we do."""
+        if self.exit_code is None:
+            with contextlib.suppress(OSError):
+                self._starter.shutdown(socket.SHUT_WR)
+            until = time.monotonic() + self._grace_s + warden.TERM_S + 1
+            while not self._is_left() and self._serve(until):
+                """Its pipes are read: a command that blocks on a full one could not end in good order."""
+        if self._pid and (self.exit_code is None or self._selector.get_map()):
+            warden.end_group(self._pid, self._grace_s if self.exit_code is None else 0)
+
+    def close(self) -> None:
+        """Closes our ends of its streams."""
+        for descriptor in (self._stdin, *self._sources):
+            if descriptor in self._selector.get_map():
+                self._end(descriptor)
+        self._selector.close()
+
+    def _is_left(self) -> bool:
+        """Whether its warden is gone and did not say how it ended."""
+        return self.exit_code is None and self._starter.fileno() not in self._selector.get_map()
+
+    def _serve(self, until: float) -> bool:
+        """Waits for the next thing to happen and takes it; whether it happened in time."""
+        ready = self._selector.select(max(0.0, until - time.monotonic()))
+        for key, _ in ready:
+            if key.fd == self._stdin:
+                self._write()
+            else:
+                self._read(key.fd)
+        return bool(ready) and time.monotonic() < until
+
+    def _write(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            try:
+                self._left = self._left[os.write(self._stdin, self._left[:_CHUNK_BYTES]) :]
+            except BrokenPipeError:
+                self._left = self._left[:0]
+        if not self._left:
+            self._end(self._stdin)
+
+    def _read(self, source: int) -> None:
+        content = os.read(source, _CHUNK_BYTES)
+        self._sources[source] += content
+        if source == self._starter.fileno():
+            self._listen()
+        if not content:
+            self._end(source)
+
+    def _listen(self) -> None:
+        """What the warden said."""
+        *lines, rest = self._said.split(b"\n")
+        self._said[:] = rest
+        for word, number in (line.split() for line in lines):
+            match word:
+                case b"began":
+                    self._pid = int(number)
+                case b"failed":
+                    self.errno = int(number)
+                case _:
+                    self.exit_code = int(number)
+                    self._selector.unregister(self._starter)
+
+    def _end(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+        if descriptor != self._starter.fileno():
+            os.close(descriptor)
 
 
 def _is_open(descriptor: int) -> bool:
     try:
         os.fstat(descriptor)
     except OSError:
-        return False
-    return True
-
-
-def _not_started(program: str, reason: str | None) -> UnavailableError:
-    return UnavailableError(
-        f"cannot start {program}: {reason}", hint=f"Install {program}; see `gitops-nb doctor`."
-    )
-
-
-def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Ends a process and everything it started: SIGINT to it alone, TERM and KILL to its group."""
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
-    _drain(process, grace_s, lambda: process.poll() is None)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if not _tell_group(process.pid, number):
-            break
-        _drain(process, TERM_S, lambda: _tell_group(process.pid, 0))
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
-
-
-def _drain(
-    process: subprocess.Popen[bytes], patience_s: float, is_going_on: Callable[[], bool]
-) -> None:
-    """Waits, and reads the pipes meanwhile: a command that blocks on a full one could not end in good order."""
-    until = time.monotonic() + patience_s
-    while is_going_on() and time.monotonic() < until:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=0.1)
-            process.wait()
-            time.sleep(0.02)
-
-
-def _tell_group(group: int, number: int) -> bool:
-    """Signals a process group; whether anything is left of it."""
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from gitops_nb.adapters import warden
+
 KILLED_S = 5.0
 """How long the end of a killed process is waited for."""
 _CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
@@ -74,12 +76,7 @@ class Kernel:
 
     def runs_commands(self) -> bool:
         """Whether external commands of it still live; False where the system cannot tell."""
-        try:
-            tasks = list(Path(f"/proc/{self._child.pid}/task").iterdir())
-            children = " ".join((task / "children").read_text() for task in tasks).split()
-        except OSError:
-            return False
-        return any(not _is_warden(pid) for pid in children)
+        return any(_is_busy(pid) for pid in _children(self._child.pid))
 
     def kill(self) -> None:
         """Ends the kernel and what shares its process group, and waits for it."""
@@ -90,12 +87,26 @@ class Kernel:
             time.sleep(0.005)
 
 
-def _is_warden(pid: str) -> bool:
-    """The warden of external commands waits for the kernel's end; nobody waits for it."""
+def _children(pid: int) -> list[int]:
     try:
-        return b"warden.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except OSError:
-        return True
+        return []
+
+
+def _is_busy(pid: int) -> bool:
+    """Whether a child of the kernel is a command, or a warden with one.
+
+    A warden that has ended left its command, and is waited for when that has ended too.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    name, _, rest = stat.rpartition(")")
+    is_warden = name.partition("(")[2] == warden.NAME
+    return not is_warden or rest.split()[0] == "Z" or bool(_children(pid))
 
 
 def write_connection(private: Path) -> Path:

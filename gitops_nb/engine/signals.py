@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, Self
 
-from gitops_nb.adapters.process import die_with_parent
+from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.errors import ExitCode
 from gitops_nb.session.lifecycle import Cause
 

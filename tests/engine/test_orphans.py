@@ -83,7 +83,7 @@ def test_a_command_that_is_over_its_time_hears_one_interrupt(tmp_path):
     log = tmp_path / f"signals-{uuid.uuid4().hex}"
     script = str(STOPPER / "command.py")
     with pytest.raises(TimedOut, match=r"command timeout: .* did not end within 1 s"):
-        LocalProcesses().run((sys.executable, script, "polite", str(log)), timeout_s=1, grace_s=5)
+        LocalProcesses().run((sys.executable, script, "polite", str(log)), timeout_s=1, grace_s=1)
     assert [line for line in signals(log) if line.startswith("parent")] == ["parent SIGINT"]
     assert left_of(log.name, within_s=5) == []
 
