@@ -57,7 +57,8 @@ def prove(
         issuer: Whose signature counts.
 
     Returns:
-        ``issuer``, ``kid`` (id of the key that signed), and ``claims``.
+        ``issuer``, ``kid`` (id of the key that signed), ``claims``, and ``clock_ahead_s``: how far this machine's clock
+        is ahead of the issuer's.
 
     Raises:
         Refused: What came is no identity that counts.
@@ -113,7 +114,8 @@ def verify(
     odd = [name for name, value in kept.items() if not isinstance(value, str | int)]
     if odd:
         raise _refused(f"{odd[0]} is no text")
-    return {"issuer": issuer, "kid": kid, "claims": kept}
+    ahead_s = int(time.time()) - int(claims["iat"])
+    return {"issuer": issuer, "kid": kid, "claims": kept, "clock_ahead_s": ahead_s}
 
 
 def _key(issuer: str, kid: str, ends: float) -> Any:

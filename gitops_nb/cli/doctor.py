@@ -21,7 +21,7 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, GitOpsError
 from gitops_nb.model import Mode
 from gitops_nb.ports import ClusterReader
-from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.keys import HELD_HERE, custody, open_runner_key
 from gitops_nb.record.signatures import person_of, public_key
 from gitops_nb.report.text import terminal
 from gitops_nb.session.lifecycle import runbook_of
@@ -106,7 +106,10 @@ def _runner(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
     body = signer.public.split(" ")[1]
     named = [one.name for one in catalog.trust.runners if one.key.split(" ")[1] == body]
     if named or mode is Mode.SANDBOX:
-        return Examined("runner key", True, f"{signer.keyid} {''.join(named)}".rstrip())
+        held = custody(where.root)
+        where_held = " (a notebook of this user can read it)" if held == HELD_HERE else ""
+        found = f"{' '.join((signer.keyid, *named))}, in a {held}{where_held}"
+        return Examined("runner key", True, found.replace("in a memory", "in memory only"))
     return Examined(
         "runner key",
         False,

@@ -101,7 +101,7 @@ def audit(
             findings.append(Finding(Code.MALFORMED, key, str(error)))
             prev = hashlib.sha256(content).hexdigest()
             continue
-        findings += _check_signature(entry, known)
+        findings += signature_findings(entry, known)
         findings += _check_place(entry, name, prev=prev, at=at, size=number)
         if entry.at > now + CLOCK_SKEW:
             text = f"it is dated in the future, {format_time(entry.at)}"
@@ -123,7 +123,8 @@ def audit(
     return _with_anchors(checked, tuple(anchors))
 
 
-def _check_signature(entry: Entry, known: Mapping[str, RunnerKey]) -> list[Finding]:
+def signature_findings(entry: Entry, known: Mapping[str, RunnerKey]) -> list[Finding]:
+    """What is wrong with who signed a record; ``known`` are the runners' keys by fingerprint."""
     runner = known.get(entry.keyid)
     if runner is None:
         text = f"no runner in trust.yaml has the key {entry.keyid}"

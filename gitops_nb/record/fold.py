@@ -67,6 +67,7 @@ class RunState:
     command: str = ""
     started: str = ""
     ended: str = ""
+    redactions: Mapping[str, int] = field(default_factory=dict)
     waited_ms: int = 0
     attempts: tuple[Mapping[str, Json], ...] = ()
     steps: tuple[StepState, ...] = ()
@@ -216,6 +217,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 hint=body.get("hint", ""),
                 command=body.get("command", ""),
                 ended=record.at,
+                redactions=body.get("redactions") or {},
             )
         case "sealed":
             return replace(state, files=body["files"])

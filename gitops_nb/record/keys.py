@@ -14,6 +14,8 @@ from gitops_nb.record import dsse
 VARIABLE = "GITOPS_NB_RUNNER_KEY"
 """In CI: the key itself, or the path of its file; the workspace's own is used where it is not set."""
 _BEGIN = "-----BEGIN"
+HELD_HERE = "file of this user"
+"""Whoever runs notebooks as this user can read the key, and sign with it."""
 _MAKE = "Make one with `ssh-keygen -t ed25519 -N '' -f FILE`."
 _DUMPABLE = 4
 _ENV_START = 47
@@ -66,14 +68,14 @@ def forget_given_key() -> None:
 
 
 def custody(root: Path) -> str:
-    """Where the runner's key is held: "memory", "file of this user" or "file of another user"."""
+    """Where the runner's key is held: "memory", ``HELD_HERE``, or "file of another user"."""
     if _given or os.environ.get(VARIABLE, "").startswith(_BEGIN):
         return "memory"
     try:
         is_own = runner_key_path(root).stat().st_uid == os.getuid()
     except OSError:
         is_own = True
-    return "file of this user" if is_own else "file of another user"
+    return HELD_HERE if is_own else "file of another user"
 
 
 def runner_key_path(root: Path) -> Path:

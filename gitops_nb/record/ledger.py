@@ -164,28 +164,11 @@ class Ledger:
 
     def find(self, run: str, *, since: datetime) -> tuple[Entry, ...]:
         """Records about a run, newest first, looking back to a moment."""
-        found: list[Entry] = []
-        for key in reversed(slots(self._store, self.name)):
-            entry = self.entry(key)
-            if entry.at < since - CLOCK_SKEW:
-                break
-            if entry.run == run:
-                found.append(entry)
-        return tuple(found)
+        return find_entries(self._store, self.name, run, since=since)
 
     def entry(self, key: str) -> Entry:
-        """One record, its form checked.
-
-        Raises:
-            RecordError: It is not there, or is none.
-        """
-        content = self._store.read(key)
-        if content is None:
-            raise RecordError(f"{key} is missing", hint=_KEEP)
-        try:
-            return parse_entry(key, content)
-        except MalformedError as error:
-            raise RecordError(f"{key}: {error}", hint=_KEEP) from error
+        """One record, its form checked; see ``read_entry``."""
+        return read_entry(self._store, key)
 
     def _write(
         self,
@@ -218,6 +201,33 @@ class Ledger:
         if not self._store.create(key, content):
             return None
         return parse_entry(key, content)
+
+
+def find_entries(store: Store, name: str, run: str, *, since: datetime) -> tuple[Entry, ...]:
+    """Records of a ledger about a run, newest first, looking back to a moment; their form is checked."""
+    found: list[Entry] = []
+    for key in reversed(slots(store, name)):
+        entry = read_entry(store, key)
+        if entry.at < since - CLOCK_SKEW:
+            break
+        if entry.run == run:
+            found.append(entry)
+    return tuple(found)
+
+
+def read_entry(store: Store, key: str) -> Entry:
+    """One record, its form checked.
+
+    Raises:
+        RecordError: It is not there, or is none.
+    """
+    content = store.read(key)
+    if content is None:
+        raise RecordError(f"{key} is missing", hint=_KEEP)
+    try:
+        return parse_entry(key, content)
+    except MalformedError as error:
+        raise RecordError(f"{key}: {error}", hint=_KEEP) from error
 
 
 def slot(name: str, seq: int) -> str:

@@ -9,6 +9,7 @@ Source: the rule families of gitleaks, https://github.com/gitleaks/gitleaks, con
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -63,15 +64,18 @@ def pattern_in(text: str) -> str | None:
     return next((rule.name for rule in _triggered(text) if rule.pattern.search(text)), None)
 
 
-def mask_patterns(text: str) -> str:
-    """The text with every find of every rule masked.
+def find_and_mask(text: str) -> tuple[str, Mapping[str, int]]:
+    """The text with every find of every rule masked, and how many finds each rule had, by its name.
 
-    >>> mask_patterns("git clone https://bot:hunter22@git.example/x")
-    'git clone https://bot:[password in an address]@git.example/x'
+    >>> find_and_mask("git clone https://bot:hunter22@git.example/x")
+    ('git clone https://bot:[password in an address]@git.example/x', {'password in an address': 1})
     """
+    found: dict[str, int] = {}
     for rule in _triggered(text):
-        text = rule.pattern.sub(partial(_masked, rule), text)
-    return text
+        text, count = rule.pattern.subn(partial(_masked, rule), text)
+        if count:
+            found[rule.name] = count
+    return text, found
 
 
 def _masked(rule: Rule, match: re.Match[str]) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ import ahocorasick
 
 from gitops_nb.errors import UsageError
 from gitops_nb.redaction.forms import MIN_LENGTH, forms
-from gitops_nb.redaction.patterns import mask_patterns, pattern_in
+from gitops_nb.redaction.patterns import find_and_mask, pattern_in
 
 _DEPTH = 100
 """What is nested deeper is withheld unseen."""
@@ -40,6 +41,7 @@ class Redactor:
         self._longest = 0
         self._is_built = False
         self._tripped: list[str] = []
+        self._counts: Counter[str] = Counter()
 
     @property
     def is_empty(self) -> bool:
@@ -51,6 +53,12 @@ class Redactor:
         """Names of secrets that showed up in a form which could only be withheld."""
         with self._lock:
             return tuple(self._tripped)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often something was masked, by secret ("secret NAME") or rule, and withheld; each sink counts by itself."""
+        with self._lock:
+            return dict(sorted(self._counts.items()))
 
     def register(self, name: str, value: str) -> None:
         """Makes a value known by the name that is shown in its place.
@@ -73,7 +81,8 @@ class Redactor:
         if len(text) < MIN_LENGTH:
             return text
         with self._lock:
-            masked = mask_patterns(self._mask(text))
+            masked, patterns = find_and_mask(self._mask(text))
+            self._counts.update(patterns)
             hidden = self._hidden_in(masked)
             if hidden is None:
                 return masked
@@ -136,6 +145,7 @@ class Redactor:
         done = 0
         for first, last, name in self._spans(text):
             parts += [text[done:first], f"[secret {name}]"]
+            self._counts[f"secret {name}"] += 1
             done = last
         return "".join([*parts, text[done:]]) if parts else text
 
@@ -159,6 +169,7 @@ class Redactor:
         return next((name for _, (_, name) in self._squeezed.iter(_squeeze(text))), None)
 
     def _trip(self, name: str) -> None:
+        self._counts["withheld"] += 1
         if name not in self._tripped:
             self._tripped.append(name)
 

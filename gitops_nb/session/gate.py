@@ -14,6 +14,7 @@ from gitops_nb.session.earlier import earlier_success, refuse_same_key
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.requester import proof_hint
+from gitops_nb.session.runners import refuse_unattested, refuse_unlisted_runner
 
 Wait = Callable[[Callable[[], Decision | None], float], Awaitable[Decision | None]]
 """Shows a panel and polls until there is a decision or the seconds are over."""
@@ -131,11 +132,16 @@ class Gate:
         now = datetime.now(UTC)
         state = self._recorder.state
         self._consent.refuse_unproven(state, rules)
+        refuse_unattested(self._recorder.workspace, state, rules)
         approvals, rejections = self._consent.answers(state, rules, now=now)
         if rejections:
             names = ", ".join(rejection.person for rejection in rejections)
             raise Refused(f"{names} rejected it before apply could begin; nothing was changed")
         self._consent.refuse_expired(replace(decision, approvals=approvals), now=now)
+
+    def refuse_unlisted_runner(self, rules: Rules) -> None:
+        """Asked before apply, on resume too: see ``runners.refuse_unlisted_runner``."""
+        refuse_unlisted_runner(self._recorder.workspace, self._recorder.state, rules)
 
     def _glass(self) -> str:
         """Why the glass is broken: what the signed request says, once there is one."""
@@ -200,7 +206,10 @@ class Gate:
     def _refuse_by_record(self, plan: Plan, rules: Rules) -> None:
         """Refuses what the record speaks against: another plan was approved, or a twin is active."""
         recorder = self._recorder
+        refuse_unlisted_runner(recorder.workspace, recorder.state, rules)
         self._consent.refuse_unproven(recorder.state, rules)
+        if recorder.state.request is not None:
+            refuse_unattested(recorder.workspace, recorder.state, rules)
         self._consent.refuse_stale(recorder.state, plan, now=datetime.now(UTC))
         self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)
         refuse_same_key(recorder.workspace.reports, recorder.state, plan)

@@ -25,7 +25,7 @@ from gitops_nb.errors import ConflictError, GitOpsError, RecordError, Refused, U
 from gitops_nb.model import Answer, Json, Status, parse_time
 from gitops_nb.record import journal
 from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.keys import custody, open_runner_key
 from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name
 from gitops_nb.record.statement import body_of, subjects_of
 from gitops_nb.session.copies import send_run
@@ -64,7 +64,7 @@ def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) 
         run=state.run,
         attempt=attempt,
         subjects=subjects_of(phase, state, directory),
-        body=body_of(phase, state, signer=signer),
+        body=body_of(phase, state, signer=signer, key_held=custody(workspace.root)),
     )
 
 

@@ -19,6 +19,7 @@ from gitops_nb.record.runs import find_run, lock_holder, try_lock
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.lifecycle import create, holder, refuse_changed, runbook_of
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.provenance import may_of, source_of, tools_of
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.run import Front, Session
 from gitops_nb.session.slices import Surroundings, slice_of
@@ -166,6 +167,9 @@ def _attach(
         number=len(state.attempts) + 1,
         front=name,
         policy=platform.policy_source,
+        source=source_of(workspace.root, platform.processes),
+        tools=tools_of(platform.processes),
+        may=may_of(session.rules),
         **holder(platform.requester.name),
     )
     return session

@@ -219,7 +219,13 @@ class Recorder:
         """Records the end; unless an engine does it later, writes the reports and seals the run."""
         status = STATUS_OF.get(code, Status.FAILED)
         self.append(
-            "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=command
+            "ended",
+            status=status,
+            exit_code=int(code),
+            reason=reason,
+            hint=hint,
+            command=command,
+            redactions=self._redactor.counts,
         )
         self._release_target()
         self.pause()

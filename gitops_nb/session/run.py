@@ -316,6 +316,7 @@ class Session:
                 hint="Wait for it to end, then run this one again.",
             )
         self.platform.processes.keep_open(*self._recorder.lock_descriptors)
+        self._gate.refuse_unlisted_runner(self.rules)
         if not self._is_replaying:
             self._gate.still_holds(decision, self.rules)
         self._recorder.sign_start()

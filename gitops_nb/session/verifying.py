@@ -18,7 +18,7 @@ from gitops_nb.model import Mode, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.findings import Code, Finding
-from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.keys import HELD_HERE, open_runner_key
 from gitops_nb.record.ledger import Phase, ledger_name, ledger_names
 from gitops_nb.record.runs import is_run_held, scan_run
 from gitops_nb.record.verify import Verification, verify_run
@@ -122,6 +122,11 @@ def _ledger_check(
         held = is_run_held(workspace.reports, run)
         if last.phase is Phase.START and not held:
             said.append(f"{run} began effects, and no end of it is signed")
+    readable = sum(one.predicate.get("key_held") == HELD_HERE for one in checked.entries)
+    if readable:
+        said.append(
+            f"{readable} signed with a key in a file that notebooks of the same user can read"
+        )
     anchor = checked.newest_anchor
     behind = len(checked.unanchored)
     if anchor is None:

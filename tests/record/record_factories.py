@@ -154,7 +154,7 @@ def make_run(root: Path, ledger: Ledger, key: Path, trust: Trust, number: int) -
         state = fold(journal.read(directory / journal.FILE)[0])
         ledger.append(
             phase, run=run, attempt=1, subjects=subjects_of(phase, state, directory),
-            body=body_of(phase, state, signer="engine"),
+            body=body_of(phase, state, signer="engine", key_held="memory"),
         )  # fmt: skip
 
     open_journal.append("attempt", number=1, front="gitops-nb run", who="priya", host="h")

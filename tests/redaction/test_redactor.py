@@ -214,3 +214,19 @@ def test_many_secrets_in_much_text_are_found_each():
     assert shown == [
         f"s{n // 1000}" if n % 1000 == 0 and n < 200_000 else w for n, w in enumerate(words)
     ]
+
+
+def test_what_was_masked_is_counted_by_what_found_it():
+    """Secrets by name, patterns by rule, and what was withheld; other text counts nothing."""
+    redactor = Redactor()
+    redactor.register("env://TOKEN", "s3cr3t-value-of-the-run")
+    redactor.text("nothing to see here at all")
+    assert redactor.counts == {}
+    redactor.text("s3cr3t-value-of-the-run and s3cr3t-value-of-the-run")
+    redactor.text("git clone https://bot:hunter22@git.example/x")
+    redactor.text("s3cr3t-value-\nof-the-run")
+    assert redactor.counts == {
+        "password in an address": 1,
+        "secret env://TOKEN": 2,
+        "withheld": 1,
+    }

@@ -476,7 +476,7 @@ def test_the_notebook_gets_the_claims_through_the_engine(workspace, issuer, tmp_
     with notary.notary(where, tmp_path, tmp_path) as address:
         monkeypatch.setenv(notary.VARIABLE, str(address))
         found = notary.prove(AUDIENCE, issuer.url)
-        assert set(found) == {"issuer", "kid", "claims"}
+        assert set(found) == {"issuer", "kid", "claims", "clock_ahead_s"}
         assert issuer.asked == [AUDIENCE]
         monkeypatch.delenv(REQUEST_URL)
         with pytest.raises(Refused, match="may not ask for its identity"):

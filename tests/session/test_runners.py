@@ -1,0 +1,85 @@
+"""A protected environment is changed by runners that trust.yaml lists, and only they vouch for CI's identity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gitops_nb.catalog.trust import RunnerKey, Trust
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.errors import Refused
+from gitops_nb.model import Status
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.ledger import Phase
+from gitops_nb.session.notary import attest
+from gitops_nb.session.runners import refuse_unattested, refuse_unlisted_runner
+from tests.session.test_approval_table import keys  # noqa: F401  a fixture
+from tests.session.test_ci_identity import _running, asked, issuer  # noqa: F401  fixtures
+
+
+@pytest.fixture
+def where(asked, workspace):  # noqa: F811
+    """A workspace whose reports hold the run that CI asks about."""
+    return replace(find_workspace(workspace.root), reports=asked.directory.parent)
+
+
+def listed(asked, where, **limits):  # noqa: F811
+    """The rules, with this workspace's runner in trust.yaml."""
+    runner = RunnerKey(name="ci", key=open_runner_key(where.root).public, **limits)
+    rules = asked.rules
+    return replace(rules, trust=Trust(persons=rules.trust.persons, runners=(runner,)))
+
+
+def test_only_a_listed_runner_changes_production(asked, where):  # noqa: F811
+    """Another key, and one out of its time, is refused with the line to add; where nobody approves nobody asks."""
+    asked.begin()
+    now = datetime.now(UTC)
+    refuse_unlisted_runner(where, asked.state, listed(asked, where))
+    with pytest.raises(Refused, match="lists no runner with this key") as caught:
+        refuse_unlisted_runner(where, asked.state, asked.rules)
+    assert open_runner_key(where.root).public in caught.value.hint
+    for limits in (
+        {"valid_until": now - timedelta(days=1)},
+        {"valid_from": now + timedelta(days=1)},
+        {"revoked_since": now - timedelta(days=1)},
+    ):
+        with pytest.raises(Refused, match="does not count now"):
+            refuse_unlisted_runner(where, asked.state, listed(asked, where, **limits))
+    refuse_unlisted_runner(where, asked.state, replace(asked.rules, approvals=0))
+    assert asked.state.effects == ()
+
+
+def test_an_unlisted_runner_begins_no_effect(runner, monkeypatch):
+    """The whole way: the run ends refused at the gate, before it asks anybody, and Git is as it was."""
+    # The sandbox's own rules, judged as a live platform's.
+    monkeypatch.setattr(RunState, "is_sandbox", False)
+    before = runner.tip()
+    state, stop = runner.promote()
+    assert isinstance(stop, Refused)
+    assert "lists no runner with this key" in stop.message
+    assert (state.status, state.effects, state.request) == (Status.REFUSED, (), None)
+    assert runner.tip() == before
+
+
+def test_an_identity_counts_once_a_listed_runner_signed_it(asked, where):  # noqa: F811
+    """Without the ledger's record, with another runner's, or with other claims than were signed, it is none."""
+    asked.begin()
+    rules = listed(asked, where)
+    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+        refuse_unattested(where, asked.state, rules)
+    attest(where, asked.directory, Phase.REQUESTED, signer="engine")
+    refuse_unattested(where, asked.state, rules)
+    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+        refuse_unattested(where, asked.state, asked.rules)
+    claims = {**asked.state.request_identity["claims"], "actor": "lena"}
+    edited = replace(
+        asked.state, request_identity={**asked.state.request_identity, "claims": claims}
+    )
+    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+        refuse_unattested(where, edited, rules)
+    other = replace(asked.state, request_digest="sha256:" + "0" * 64)
+    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+        refuse_unattested(where, other, rules)
