@@ -28,7 +28,8 @@ def main() -> None:
     """Arguments: a folder for the tables, and the number of changes."""
     folder, changes = Path(sys.argv[1]), int(sys.argv[2])
     # So few services that some deployments follow each other within a week also in a small sample.
-    services = 500 if changes >= 1_000_000 else 20
+    is_large = changes >= 1_000_000
+    services = 500 if is_large else 20
     dora_facts.write(folder, changes=changes, deployments=changes // 10, services=services)
     window = Window(
         dora_facts.START_S + 9 * 86_400, dora_facts.START_S + dora_facts.YEARS_S * 3 // 4
@@ -43,7 +44,11 @@ def main() -> None:
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
         .config("spark.driver.memory", "3g")
-        .config("spark.sql.shuffle.partitions", "4")
+        # Generating and compiling Java for each expression is worth it for many rows only.
+        .config("spark.sql.codegen.wholeStage", "true" if is_large else "false")
+        .config("spark.sql.codegen.factoryMode", "FALLBACK" if is_large else "NO_CODEGEN")
+        .config("spark.driver.extraJavaOptions", "" if is_large else "-XX:TieredStopAtLevel=1")
+        .config("spark.sql.shuffle.partitions", "4" if is_large else "1")
         .config("spark.sql.session.timeZone", "UTC")
         .getOrCreate()
     )
