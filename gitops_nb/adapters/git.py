@@ -29,7 +29,7 @@ _URL = re.compile(
 _LOCAL_S = 60.0
 _REMOTE_S = 120.0
 _SAFE = (
-    "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
+    "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
     "-c", "protocol.ssh.allow=always", "-c", "protocol.file.allow=always",
 )  # fmt: skip
@@ -182,10 +182,10 @@ class Git:
             ),
             timeout_s=_REMOTE_S,
         )  # fmt: skip
-        rows = list(_parse_raw(done.output, wanted))
-        contents = self._contents(repository, {blob for *_, blob in rows if blob})
-        for sha, authored, committed, path, status, blob in rows:
-            yield FileChange(sha, authored, committed, path, status, contents.get(blob))
+        shas, authored, committed, names, statuses, blobs = _parse_raw(done.output, wanted)
+        contents = self._contents(repository, {blob for blob in blobs if blob})
+        after = (contents.get(blob) for blob in blobs)
+        yield from map(FileChange, shas, authored, committed, names, statuses, after)
 
     def _contents(self, repository: str, blobs: set[str]) -> dict[str, bytes]:
         """Contents of many blobs with one process."""
@@ -440,18 +440,24 @@ def _parse_commit(text: str) -> Commit:
     )
 
 
-def _parse_raw(
-    output: bytes, wanted: Callable[[str], bool] | None
-) -> Iterator[tuple[str, int, int, str, str, str]]:
-    """Rows of ``git log --raw -z``: sha, authored, committed, path, status, new blob ("" when deleted)."""
-    sha, authored, committed = "", 0, 0
+_Columns = tuple[list[str], list[int], list[int], list[str], list[str], list[str]]
+
+
+def _parse_raw(output: bytes, wanted: Callable[[str], bool] | None) -> _Columns:
+    """Columns of ``git log --raw -z``: sha, authored, committed, path, status, new blob ("" when deleted).
+
+    Columns, because the garbage collector would go through ten thousands of rows again and again.
+    """
+    columns: _Columns = ([], [], [], [], [], [])
+    shas, authored, committed, names, statuses, blobs = columns
+    sha, written_s, made_s = "", 0, 0
     # Each path is asked about once: many commits touch few files.
     paths: dict[bytes, str] = {}
     parts = iter(output.split(b"\0"))
     for part in parts:
         if part[:1] == b"\x01":
-            header, written, made = part[1:].decode().split(" ")
-            sha, authored, committed = header, int(written), int(made)
+            sha, written, made = part[1:].decode().split(" ")
+            written_s, made_s = int(written), int(made)
             continue
         entry = part.lstrip(b"\n")
         if not entry:
@@ -465,8 +471,13 @@ def _parse_raw(
         if not path or entry[8:14] == b"160000":  # a submodule is not a file
             continue
         status = entry[97:98].decode()
-        blob = "" if status == "D" else entry[56:96].decode()
-        yield sha, authored, committed, path, status, blob
+        shas.append(sha)
+        authored.append(written_s)
+        committed.append(made_s)
+        names.append(path)
+        statuses.append(status)
+        blobs.append("" if status == "D" else entry[56:96].decode())
+    return columns
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from gitops_nb.argo import (
@@ -30,8 +31,21 @@ def observe(view: View, request: Promotion) -> PromotionState:
     name = request.fleet.applications[request.application].repository
     branch = request.fleet.repositories[name].branch
     tip = view.git.tip(name, branch)
-    source = _side(view, request, request.source, name, tip)
-    target = _side(view, request, request.target, name, tip)
+    keys = {
+        environment: _keys(view.git, request, _folder(request, environment), name, tip)
+        for environment in (request.source, request.target)
+    }
+    spells = _spells(view.git, {side[0].path: side[0] for side in keys.values()}, name, tip)
+
+    def side(environment: str) -> Side:
+        folder = _folder(request, environment)
+        own = keys[environment]
+        placements = _placements(
+            view, request, environment, repository=name, tip=tip, folder=folder
+        )
+        return Side(environment, folder, own, spells[own[0].path], placements)
+
+    source, target = side(request.source), side(request.target)
     return PromotionState(
         observed_at=view.clock.now(),
         repository=name,
@@ -43,19 +57,10 @@ def observe(view: View, request: Promotion) -> PromotionState:
     )
 
 
-def _side(view: View, request: Promotion, environment: str, repository: str, tip: str) -> Side:
+def _folder(request: Promotion, environment: str) -> str:
     folder = request.fleet.path(request.application, environment)
     assert folder is not None  # request() refuses an application without a folder
-    keys = _keys(view.git, request, folder, repository, tip)
-    return Side(
-        environment=environment,
-        folder=folder,
-        keys=keys,
-        spells=_spells(view.git, keys[0], repository, tip),
-        placements=_placements(
-            view, request, environment, repository=repository, tip=tip, folder=folder
-        ),
-    )
+    return folder
 
 
 def _keys(
@@ -94,10 +99,13 @@ def _recalled(
     return _keys(git, request, target.folder, repository, parents[0]) if parents else ()
 
 
-def _spells(git: GitReader, key: PromotedKey, repository: str, tip: str) -> tuple[Spell, ...]:
-    """Which version stood here when, oldest first, from the file's history."""
-    spells: list[Spell] = []
-    for change in git.changes(repository, tip, folders=(key.path,)):
+def _spells(
+    git: GitReader, keys: Mapping[str, PromotedKey], repository: str, tip: str
+) -> dict[str, tuple[Spell, ...]]:
+    """Which version stood in each file when, oldest first, from one walk of the history. ``keys`` are by path."""
+    found: dict[str, list[Spell]] = {path: [] for path in keys}
+    for change in git.changes(repository, tip, folders=tuple(found)):
+        key, spells = keys[change.path], found[change.path]
         at = datetime.fromtimestamp(change.committed_s, UTC)
         try:
             version = read_part(change.content, key.key, key.part) if change.content else ""
@@ -108,7 +116,7 @@ def _spells(git: GitReader, key: PromotedKey, repository: str, tip: str) -> tupl
         if spells:
             spells[-1] = Spell(spells[-1].version, spells[-1].since, at, change.sha)
         spells.append(Spell(version, at))
-    return tuple(spells)
+    return {path: tuple(spells) for path, spells in found.items()}
 
 
 def _placements(
