@@ -148,6 +148,7 @@ class Approval:
     """One person's signed answer to one request digest, good for a short time and one use.
 
     ``key`` is the fingerprint of the key that signed (``SHA256:…``). ``answer`` is "approve" or "reject".
+    ``evidence`` is what was read where it is a review on GitHub; a signature needs none.
     """
 
     run: str
@@ -158,6 +159,7 @@ class Approval:
     at: datetime
     expires: datetime
     reason: str = ""
+    evidence: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Answer(StrEnum):

@@ -311,10 +311,11 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of an API's list: its items as the API has them, and the address of the next page or ""."""
+    """One page of an API's list: its items as the API has them, the address of the next page or "", and its ETag."""
 
     items: Json
     next: str
+    etag: str = ""
 
 
 class ApiReader(Protocol):
@@ -352,6 +353,9 @@ class Store(Protocol):
 
     def read(self, key: str) -> bytes | None:
         """The object's content, or None when there is none."""
+
+    def read_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
+        """The contents of many objects in their order, as ``read`` gives them; a bucket is asked for several at once."""
 
     def list(self, prefix: str, *, after: str = "") -> tuple[str, ...]:
         """Keys that begin with ``prefix`` and sort behind ``after``, sorted."""

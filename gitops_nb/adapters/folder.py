@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gitops_nb.errors import RecordError, UsageError
@@ -43,6 +44,10 @@ class Folder:
             return None
         except OSError as error:
             raise RecordError(f"cannot read {path}: {error.strerror}") from error
+
+    def read_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
+        """See ``ports.Store.read_many``."""
+        return map(self.read, keys)
 
     def list(self, prefix: str, *, after: str = "") -> tuple[str, ...]:
         """See ``ports.Store.list``."""

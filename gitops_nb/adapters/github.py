@@ -59,7 +59,7 @@ class GitHub:
             self._check(url)
             body, headers = self._get(url, ends)
             following = _next(headers.get("Link", ""))
-            yield Page(body, following)
+            yield Page(body, following, headers.get("ETag", ""))
             if not following:
                 return
             url = following

@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,20 +17,47 @@ from gitops_nb.cli.show import show_end
 from gitops_nb.errors import ExitCode, UsageError
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.runs import find_run, read_run, run_directories
+from gitops_nb.record.verify import Recheck
 from gitops_nb.report.text import terminal
+
+RECHECK_S = 60.0
+"""How long GitHub is asked about one review."""
 
 
 def verify_runs(
-    name: str | None, *, as_json: bool, workspace: Path | None, reports: Path | None
+    name: str | None,
+    *,
+    as_json: bool,
+    full: bool,
+    online: bool,
+    workspace: Path | None,
+    reports: Path | None,
 ) -> int:
-    """Checks the ledgers, and one run or all of them; returns 0 when every record holds, else 1."""
+    """Checks the ledgers, and one run or all of them; returns 0 when every record holds, else 1.
+
+    Args:
+        name: Of the run; None is all of them.
+        as_json: One JSON document.
+        full: Read ledgers from their first record on, not from the newest checkpoint; so does a run of an earlier year.
+        online: Ask GitHub again about reviews that counted.
+        workspace: Where to look, if not upwards from here.
+        reports: Where its records are, if not where the workspace says.
+    """
+    from gitops_nb.record.audit import audit, audit_since_checkpoint
     from gitops_nb.session.copies import NEWEST, fetch_runs
     from gitops_nb.session.verifying import verify_records
 
     where = find_workspace(workspace, reports=reports)
     fetch_runs(where, newest=NEWEST if name else None)
     directories = [find_run(where.reports, name)] if name else run_directories(where.reports)
-    checked = verify_records(where, directories)
+    this_year = f"{datetime.now(UTC):%Y}"
+    reads_all = full or (name is not None and directories[0].name[:4] < this_year)
+    checked = verify_records(
+        where,
+        directories,
+        read=audit if reads_all else audit_since_checkpoint,
+        recheck=_recheck() if online else None,
+    )
     if not directories and not checked.ledgers:
         raise UsageError(
             f"no runs in {where.reports}", hint="Start one with `gitops-nb run RUNBOOK`."
@@ -42,6 +71,13 @@ def verify_runs(
             counted = f"{run.run}  {run.records} records, {run.files} files"
             _show(run.problems, counted, run.notes)
     return ExitCode.SUCCEEDED if checked.holds else ExitCode.FAILED
+
+
+def _recheck() -> Recheck:
+    from gitops_nb.session.github import github_api
+    from gitops_nb.session.reviews import recheck
+
+    return partial(recheck, github_api(deadline_s=RECHECK_S))
 
 
 def _show(problems: Sequence[Finding], what: str, notes: Sequence[str]) -> None:

@@ -303,13 +303,31 @@ def resume(run_id: str, as_json: bool, workspace: Path | None, reports: Path | N
 
 @group.command(epilog="\b\nExamples:\n  gitops-nb verify\n  gitops-nb verify last")
 @click.argument("run_id", metavar="[RUN]", required=False, shell_complete=complete_runs)
+@click.option("--full", is_flag=True, help="Read ledgers whole, not from the newest checkpoint on.")
+@click.option("--online", is_flag=True, help="Ask GitHub again about reviews that counted.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_common
-def verify(run_id: str | None, as_json: bool, workspace: Path | None, reports: Path | None) -> None:
+def verify(
+    run_id: str | None,
+    full: bool,
+    online: bool,
+    as_json: bool,
+    workspace: Path | None,
+    reports: Path | None,
+) -> None:
     """Checks the record of one run, or of all: chain, files, request and approval."""
     from gitops_nb.cli.checking import verify_runs
 
-    _exit(verify_runs(run_id, as_json=as_json, workspace=workspace, reports=reports))
+    _exit(
+        verify_runs(
+            run_id,
+            as_json=as_json,
+            full=full,
+            online=online,
+            workspace=workspace,
+            reports=reports,
+        )
+    )
 
 
 @group.command(
@@ -328,13 +346,18 @@ def report(run_id: str, workspace: Path | None, reports: Path | None) -> None:
     epilog="\b\nExamples:\n  gitops-nb unlock production--checkout --reason 'the CI runner was lost'"
 )
 @click.argument("name", metavar="NAME|RUN")
-@click.option("--reason", required=True, help="Why its holder is gone for certain; kept.")
+@click.option("--reason", required=True, help="Why its holder is gone for certain; signed.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="SSH key to sign with, if not your usual one."
+)
 @_common
-def unlock(name: str, reason: str, workspace: Path | None, reports: Path | None) -> None:
+def unlock(
+    name: str, reason: str, key: Path | None, workspace: Path | None, reports: Path | None
+) -> None:
     """Frees a lock in a bucket, or closes a run, whose holder died where no machine can see it."""
     from gitops_nb.cli.unlocking import free
 
-    free(name, reason=reason, workspace=workspace, reports=reports)
+    free(name, reason=reason, key=key, workspace=workspace, reports=reports)
 
 
 @group.command(epilog="\b\nExamples:\n  gitops-nb prune\n  gitops-nb prune --older-than 400d --yes")

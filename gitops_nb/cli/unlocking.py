@@ -1,33 +1,53 @@
-"""``gitops-nb unlock``: a person says that a holder which no machine can ask is gone."""
+"""``gitops-nb unlock``: a person says, and signs, that a holder which no machine can ask is gone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, Refused, UsageError
-from gitops_nb.model import Status
+from gitops_nb.model import Mode, Status
+from gitops_nb.policy import rules_for
 from gitops_nb.record.journal import Journal
+from gitops_nb.record.ledger import Phase, ledger_name
 from gitops_nb.record.runs import RUN_ID, find_run, is_run_held, read_run, try_lock, was_here
+from gitops_nb.record.unlocks import SUBJECT, signed_unlock
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.lifecycle import Death, append_end, close_run, holder
-from gitops_nb.session.requester import this_person
+from gitops_nb.session.notary import open_ledger
+from gitops_nb.session.opening import choose_mode
+from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.requester import find_signer
 from gitops_nb.session.targets import shared_locks
 
 
-def free(name: str, *, reason: str, workspace: Path | None, reports: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a person says: why, and with which key (None: their usual one)."""
+
+    reason: str
+    key: Path | None
+
+
+def free(
+    name: str, *, reason: str, key: Path | None, workspace: Path | None, reports: Path | None
+) -> None:
     """Frees the lock of a target, or closes a run that died on another machine.
 
     Raises:
-        Refused: Its holder lives on this machine, or nobody holds it.
-        UsageError: There is neither such a run nor a store of locks.
+        Refused: Its holder lives on this machine, nobody holds it, or this person may not say so; nothing was freed.
+        UsageError: There is neither such a run nor a store of locks, or no key to sign with.
     """
-    where = find_workspace(workspace, reports=reports)
+    where, word = find_workspace(workspace, reports=reports), Word(reason, key)
     if RUN_ID.fullmatch(name):
-        _close(where, name, reason)
+        _close(where, name, word)
         return
     locks = shared_locks(where)
     if locks is None:
@@ -35,14 +55,62 @@ def free(name: str, *, reason: str, workspace: Path | None, reports: Path | None
             "locks of this machine free themselves when their holder ends",
             hint="Only locks in a bucket (`locks: gs://…` in gitops-nb.yaml) are freed by hand.",
         )
-    held_by = locks.holder(name)
-    if held_by is not None and held_by.is_here and not held_by.is_proven_dead:
+    held, held_by, digest = locks.held_by(name)
+    if held_by.is_here and not held_by.is_proven_dead:
         raise Refused(f"{held_by} lives", hint="Wait for it to end, or end it.")
-    was = locks.unlock(name, by=this_person(), reason=reason)
-    click.echo(f"{terminal(name)} is free; {terminal(str(was))} held it")
+    mode, environment = choose_mode(where, None), name.partition("--")[0]
+    person = _sign(where, mode, environment, word, what=name, holder=str(held_by), digest=digest)
+    locks.unlock(held, by=person, reason=reason)
+    click.echo(
+        f"{terminal(name)} is free by the word of {person}; {terminal(str(held_by))} held it"
+    )
 
 
-def _close(where: Workspace, name: str, reason: str) -> None:
+def _sign(where: Workspace, mode: Mode, environment: str, word: Word, **about: str) -> str:
+    """Signs the word into the environment's ledger; returns who signed.
+
+    Raises:
+        Refused: This person may not approve in the environment.
+    """
+    platform = open_platform(where, load_catalog(where.runbooks), mode)
+    key = word.key or platform.signing_key
+    if key is None:
+        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
+    person = find_signer(Path(key).expanduser(), platform.processes, platform.trust)
+    _refuse_stranger(platform, environment, person)
+    signed: Mapping[str, str] = signed_unlock(
+        **about,
+        person=person,
+        at=datetime.now(UTC),
+        reason=word.reason,
+        key=Path(key).expanduser(),
+        processes=platform.processes,
+    )
+    ledger = open_ledger(where, ledger_name(environment, is_sandbox=mode is Mode.SANDBOX))
+    ledger.append(
+        Phase.UNLOCKED,
+        run="",
+        attempt=0,
+        subjects={SUBJECT: about["digest"]},
+        body={"unlock": signed},
+    )
+    return person
+
+
+def _refuse_stranger(platform: Platform, environment: str, person: str) -> None:
+    if environment not in platform.fleet.environments:
+        raise UsageError(
+            f"{environment!r} is no environment", hint="Locks are called ENVIRONMENT--SUBJECT."
+        )
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, environment)
+    if person not in {one.person for one in rules.approvers}:
+        raise Refused(
+            f"{person} may not approve in {environment}, and so not free its locks; nothing was freed",
+            hint="Somebody whom policy.yaml lists there does it.",
+        )
+
+
+def _close(where: Workspace, name: str, word: Word) -> None:
     fetch_runs(where)
     directory = find_run(where.reports, name)
     state = read_run(directory)
@@ -50,16 +118,26 @@ def _close(where: Workspace, name: str, reason: str) -> None:
         raise Refused(f"{directory.name} lives on this machine", hint="Wait for it to end.")
     if state.status is not Status.RUNNING:
         raise Refused(f"{directory.name} is not open: it is {state.status}")
-    lock = try_lock(where.reports, directory.name, holder(this_person()))
+    lock = try_lock(where.reports, directory.name, holder("gitops-nb unlock"))
     if lock is None:
         raise Refused(f"{directory.name} lives on this machine", hint="Wait for it to end.")
     try:
+        last = state.attempts[-1] if state.attempts else {}
+        person = _sign(
+            where,
+            Mode(state.opened["mode"]),
+            state.environment,
+            word,
+            what=state.run,
+            holder=f"{last.get('who', '?')} on {last.get('host', '?')}",
+            digest=state.head,
+        )
         journal = Journal.open(directory)
-        said = f"closed by {this_person()}, who says that its process is gone: {reason}"
+        said = f"closed by {person}, who says that its process is gone: {word.reason}"
         append_end(journal, death=Death(said, ExitCode.FAILED))
         close_run(where, directory, journal)
         journal.close()
     finally:
         lock.release()
-    click.echo(f"{directory.name} is closed")
+    click.echo(f"{directory.name} is closed by the word of {person}")
     click.echo(f"  gitops-nb resume {directory.name}")

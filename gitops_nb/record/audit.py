@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,6 +23,7 @@ from gitops_nb.record.ledger import (
     Entry,
     Phase,
     parse_entry,
+    slot,
 )
 
 _ORDER = {Phase.REQUESTED: 0, Phase.START: 1, Phase.END: 2}
@@ -45,25 +48,37 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """A checked ledger: its records in order, what is wrong, and how much of it an anchor covers."""
+    """A checked ledger: its records in order, what is wrong, and how much of it an anchor covers.
+
+    ``begin`` is the number of the first record that was read, ``before`` the hash of the one before it, ``genesis`` the
+    beginning of the hash of the very first.
+    """
 
     name: str
     entries: tuple[Entry, ...]
     findings: tuple[Finding, ...]
+    begin: int = 0
+    before: str = NOTHING
+    genesis: str = ""
     anchored: int = 0
     newest_anchor: Anchor | None = None
     tombstones: Mapping[str, str] = field(default_factory=dict)
     by_run: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
 
     @property
-    def genesis(self) -> str:
-        """Beginning of the hash of the first envelope."""
-        return self.entries[0].hash[:GENESIS_CHARACTERS] if self.entries else ""
+    def size(self) -> int:
+        """How many records there are, read or not."""
+        return self.entries[-1].seq + 1 if self.entries else self.begin
+
+    @property
+    def checkpoint(self) -> Entry | None:
+        """The record that reading began with, where it stands for those before it."""
+        return self.entries[0] if self.begin and self.entries else None
 
     @property
     def unanchored(self) -> tuple[Entry, ...]:
         """Records behind the newest anchor: if they went missing, nothing outside would show it."""
-        return self.entries[self.anchored :]
+        return self.entries[max(0, self.anchored - self.begin) :]
 
 
 def audit(
@@ -83,26 +98,85 @@ def audit(
         now: Wall time; records dated later are wrong.
         anchors: Heads that others remember; those of other ledgers are left alone.
     """
+    keys = store.list(f"{FOLDER}/{name}/")
+    checked = _audit(store, name, keys, begin=0, runners=runners, now=now)
+    return _with_anchors(checked, tuple(anchors))
+
+
+def audit_since_checkpoint(
+    store: Store,
+    name: str,
+    *,
+    runners: Sequence[RunnerKey],
+    now: datetime,
+    anchors: Iterable[Anchor] = (),
+) -> Audit:
+    """As ``audit``, from the newest checkpoint on: of the records before it only the names are looked at.
+
+    The checkpoint is signed, and says how many records came before and what the hash of the last one is. A ledger
+    without one, or one that cannot be found because a record is damaged, is read as a whole.
+    """
+    keys = store.list(f"{FOLDER}/{name}/")
+    begin = _newest_checkpoint(store, [key for key in keys if _is_slot(key, name)])
+    checked = _audit(store, name, keys, begin=begin, runners=runners, now=now)
+    return _with_anchors(checked, tuple(anchors))
+
+
+def _newest_checkpoint(store: Store, keys: Sequence[str]) -> int:
+    """Number of the record that the newest year begins with, if it is a checkpoint; else 0."""
+    if not keys:
+        return 0
+
+    def entry(number: int) -> Entry:
+        return parse_entry(keys[number], store.read(keys[number]) or b"")
+
+    try:
+        year = entry(len(keys) - 1).at.year
+        first = bisect_left(range(len(keys)), year, key=lambda number: entry(number).at.year)
+        is_one = entry(first).phase is Phase.CHECKPOINT
+    except MalformedError:
+        return 0
+    # A gap before it would shift the numbers: then everything is read, and the gap found.
+    return first if is_one and keys[first] == slot(keys[first].split("/")[1], first) else 0
+
+
+def _audit(
+    store: Store,
+    name: str,
+    keys: Sequence[str],
+    *,
+    begin: int,
+    runners: Sequence[RunnerKey],
+    now: datetime,
+) -> Audit:
+    """Checks the records from number ``begin`` on, and that the ones before it are there."""
     findings: list[Finding] = []
     entries: list[Entry] = []
     known = {dsse.fingerprint(runner.key): runner for runner in runners}
-    prev, at, number = NOTHING, None, -1
-    for key in store.list(f"{FOLDER}/{name}/"):
-        if not _is_slot(key, name):
-            findings.append(Finding(Code.ADDED, key, "no record has such a name"))
-            continue
-        content = store.read(key) or b""
-        number, before = _number(key), number
-        if number != before + 1:
-            findings.append(Finding(Code.GAP, key, f"record {before + 1} is missing"))
+    slots = [key for key in keys if _is_slot(key, name)]
+    findings += [
+        Finding(Code.ADDED, key, "no record has such a name")
+        for key in keys
+        if not _is_slot(key, name)
+    ]
+    findings += [
+        Finding(Code.GAP, after, f"record {_number(before) + 1} is missing")
+        for before, after in itertools.pairwise([f"{FOLDER}/{name}/{-1:012}.json", *slots])
+        if _number(after) != _number(before) + 1
+    ]
+    prev, at = NOTHING, None
+    if begin:
+        prev = hashlib.sha256(store.read(slots[begin - 1]) or b"").hexdigest()
+    before = prev
+    for key, content in zip(slots[begin:], store.read_many(slots[begin:]), strict=True):
         try:
-            entry = parse_entry(key, content)
+            entry = parse_entry(key, content or b"")
         except MalformedError as error:
             findings.append(Finding(Code.MALFORMED, key, str(error)))
-            prev = hashlib.sha256(content).hexdigest()
+            prev = hashlib.sha256(content or b"").hexdigest()
             continue
         findings += signature_findings(entry, known)
-        findings += _check_place(entry, name, prev=prev, at=at, size=number)
+        findings += _check_place(entry, name, prev=prev, at=at, size=_number(key))
         if entry.at > now + CLOCK_SKEW:
             text = f"it is dated in the future, {format_time(entry.at)}"
             findings.append(Finding(Code.CLOCK, key, text))
@@ -113,14 +187,23 @@ def audit(
     for entry in entries:
         if entry.run:
             by_run[entry.run] = (*by_run.get(entry.run, ()), entry)
-    checked = Audit(
+    return Audit(
         name,
         tuple(entries),
         tuple(findings),
+        begin=begin,
+        before=before,
+        genesis=_genesis(store, slots),
         tombstones=_tombstones(entries),
         by_run=by_run,
     )
-    return _with_anchors(checked, tuple(anchors))
+
+
+def _genesis(store: Store, slots: Sequence[str]) -> str:
+    """Beginning of the hash of the first envelope."""
+    if not slots:
+        return ""
+    return hashlib.sha256(store.read(slots[0]) or b"").hexdigest()[:GENESIS_CHARACTERS]
 
 
 def signature_findings(entry: Entry, known: Mapping[str, RunnerKey]) -> list[Finding]:
@@ -187,16 +270,20 @@ def _tombstones(entries: Sequence[Entry]) -> Mapping[str, str]:
 def _with_anchors(checked: Audit, anchors: Sequence[Anchor]) -> Audit:
     """Compares the ledger with what others remember of it."""
     hashes = {entry.seq + 1: entry.hash for entry in checked.entries}
+    if checked.begin:
+        hashes[checked.begin] = checked.before
     findings = list(checked.findings)
     newest: Anchor | None = None
     for anchor in anchors:
+        if anchor.size < checked.begin:
+            continue  # about records that the checkpoint stands for
         if hashes.get(anchor.size) == anchor.head:
             # What this machine remembers shows a rewritten ledger; it is no witness outside of it.
             if not anchor.is_own and (newest is None or anchor.size > newest.size):
                 newest = anchor
             continue
         if anchor.is_own or anchor.genesis == checked.genesis or anchor.run in checked.by_run:
-            last = checked.entries[-1].seq + 1 if checked.entries else 0
+            last = checked.size
             what = (
                 f"{anchor.where} has seen {anchor.size} records, and there are {last}"
                 if anchor.size > last

@@ -36,12 +36,13 @@ _SLOT = re.compile(r"\d{12}\.json")
 
 
 class Phase(StrEnum):
-    """What a record says: three about a run, three about the ledger and its runs."""
+    """What a record says: three about a run, four about the ledger, its runs and locks."""
 
     REQUESTED = "requested"
     START = "start"
     END = "end"
     REVIEWED = "reviewed"
+    UNLOCKED = "unlocked"
     PRUNED = "pruned"
     CHECKPOINT = "checkpoint"
 

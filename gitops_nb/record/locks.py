@@ -2,16 +2,19 @@
 
 ``locks/<name>/000000000007.json`` says that somebody holds the lock, the next slot that it is free again. Slots are
 created and never changed, so two machines cannot both believe that they took one. Age proves nothing: a lock is taken over
-only when its holder is proven dead, on the same machine by its process id and start time. Elsewhere a person says so.
+only when its holder is proven dead: on the same machine by its process id and start time, on a machine of GitHub's by
+the API, which says that the attempt is completed and with it the machine gone. Elsewhere a person says so, and signs it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,13 +27,15 @@ FOLDER = "locks"
 KEPT = 4
 """Slots that stay behind the newest one."""
 _ATTEMPTS = 50
+_CI = re.compile(r"GitHub run (?P<repository>[^/\s]+/[^/\s]+)/(?P<run>[0-9]+)/(?P<attempt>[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Who holds a lock, and what proves that they no longer do.
 
-    ``boot``, ``namespace``, ``pid`` and ``started`` tell one process from every other; ``ci`` is a CI run and attempt.
+    ``boot``, ``namespace``, ``pid`` and ``started`` tell one process from every other; ``ci`` is a CI run and attempt,
+    ``machine`` whose machine that runs on ("github-hosted", "self-hosted").
     """
 
     who: str
@@ -42,6 +47,7 @@ class Owner:
     pid: int
     started: str
     ci: str = ""
+    machine: str = ""
 
     def __str__(self) -> str:
         """For messages."""
@@ -58,6 +64,14 @@ class Owner:
         """Whether this very process is gone; False wherever this machine cannot tell."""
         return self.is_here and _started(self.pid) != self.started
 
+    @property
+    def hosted_run(self) -> tuple[str, str, str] | None:
+        """Repository, run and attempt, where the machine goes away with the attempt; a self-hosted one stays."""
+        match = _CI.fullmatch(self.ci)
+        if match is None or self.machine != "github-hosted":
+            return None
+        return match["repository"], match["run"], match["attempt"]
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -68,10 +82,18 @@ class Held:
 
 
 class SharedLocks:
-    """Locks in a store."""
+    """Locks in a store.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: Where they are kept.
+        has_ended: Whether an attempt of a CI run (repository, run, attempt) has ended; False when nobody can tell.
+    """
+
+    def __init__(
+        self, store: Store, *, has_ended: Callable[[str, str, str], bool] = lambda *_: False
+    ) -> None:
         self._store = store
+        self._has_ended = has_ended
 
     def take(self, name: str, owner: Owner) -> Held | Owner:
         """Takes a lock, or says who holds it.
@@ -80,12 +102,15 @@ class SharedLocks:
             UnavailableError: The store does not answer.
             RecordError: What is there cannot be read.
         """
-        content = _content("held", owner=asdict(owner))
+        nonce = secrets.token_hex(16)
         for _ in range(_ATTEMPTS):
             newest, holder = self._newest(name)
-            if holder is not None and not holder.is_proven_dead:
+            proof = self.proof_of_death(holder) if holder is not None else ""
+            if holder is not None and not proof:
                 return holder
             mine = newest + 1
+            after = {"after": asdict(holder), "proof": proof} if holder is not None else {}
+            content = _content("held", nonce, owner=asdict(owner), **after)
             if not self._store.create(_slot(name, mine), content):
                 continue
             # A slow taker may create a slot that others have left behind and removed: only the newest one counts.
@@ -94,26 +119,43 @@ class SharedLocks:
                 return Held(name, mine)
         raise RecordError(f"{name} changes hands too fast to be taken", hint="Try again.")
 
+    def proof_of_death(self, holder: Owner) -> str:
+        """What proves that a holder is gone, in words; the empty text when nothing does."""
+        if holder.is_here:
+            return "its process is gone" if holder.is_proven_dead else ""
+        run = holder.hosted_run
+        return "GitHub says that its attempt is completed" if run and self._has_ended(*run) else ""
+
     def release(self, held: Held) -> None:
         """Frees a lock; one that was freed by somebody else stays as it is."""
-        self._store.create(_slot(held.name, held.slot + 1), _content("free", by="its holder"))
+        free = _content("free", secrets.token_hex(16), by="its holder")
+        self._store.create(_slot(held.name, held.slot + 1), free)
 
     def holder(self, name: str) -> Owner | None:
         """Who holds a lock now."""
         return self._newest(name)[1]
 
-    def unlock(self, name: str, *, by: str, reason: str) -> Owner:
-        """Frees a lock on a person's word, which stays in the store; returns who held it.
+    def held_by(self, name: str) -> tuple[Held, Owner, str]:
+        """The slot by which a lock is held, by whom, and the SHA-256 of the slot.
 
         Raises:
-            Refused: Nobody holds it, or it changed hands meanwhile.
+            Refused: Nobody holds it.
         """
         newest, holder = self._newest(name)
-        if holder is None:
+        content = self._store.read(_slot(name, newest)) if holder is not None else None
+        if holder is None or content is None:
             raise Refused(f"nobody holds {name}")
-        if not self._store.create(_slot(name, newest + 1), _content("free", by=by, reason=reason)):
-            raise Refused(f"{name} changed hands meanwhile", hint="Look again who holds it.")
-        return holder
+        return Held(name, newest), holder, hashlib.sha256(content).hexdigest()
+
+    def unlock(self, held: Held, *, by: str, reason: str) -> None:
+        """Frees a lock on a person's word, which stays in the store.
+
+        Raises:
+            Refused: It changed hands meanwhile.
+        """
+        free = _content("free", secrets.token_hex(16), by=by, reason=reason)
+        if not self._store.create(_slot(held.name, held.slot + 1), free):
+            raise Refused(f"{held.name} changed hands meanwhile", hint="Look again who holds it.")
 
     def _newest(self, name: str) -> tuple[int, Owner | None]:
         """Number of the newest slot (-1: none), and who holds the lock by it."""
@@ -152,6 +194,7 @@ def this_process(who: str, reason: str) -> Owner:
         pid=pid,
         started=_started(pid),
         ci=ci,
+        machine=os.environ.get("RUNNER_ENVIRONMENT", "") if ci else "",
     )
 
 
@@ -159,10 +202,10 @@ def _slot(name: str, number: int) -> str:
     return f"{FOLDER}/{name}/{number:012}.json"
 
 
-def _content(state: str, **fields: Json | Mapping[str, Json]) -> bytes:
+def _content(state: str, nonce: str, **fields: Json | Mapping[str, Json]) -> bytes:
     # The nonce tells our own lost reply from somebody else's equal content.
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return canonical({"state": state, "at": now, "nonce": secrets.token_hex(16), **fields})
+    return canonical({"state": state, "at": now, "nonce": nonce, **fields})
 
 
 def _boot() -> str:

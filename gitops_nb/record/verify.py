@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from gitops_nb.catalog.trust import Trust
-from gitops_nb.errors import RecordError
-from gitops_nb.model import Status, digest, parse_time
+from gitops_nb.errors import RecordError, UnavailableError
+from gitops_nb.model import Json, Status, digest, parse_time
 from gitops_nb.ports import Processes
 from gitops_nb.record import journal
 from gitops_nb.record.approvals import GITHUB, check_answer, read_answers, request_problem
@@ -21,6 +21,9 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Record
 from gitops_nb.record.ledger import Entry, Phase, is_inside
 from gitops_nb.record.runs import APPROVALS, CHECKPOINTS
+
+Recheck = Callable[[Mapping[str, Json]], tuple[str, str]]
+"""Asks again about the review behind an approval: what contradicts its evidence, and what changed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ def verify_run(
     trust: Trust | None = None,
     processes: Processes | None = None,
     now: datetime | None = None,
+    recheck: Recheck | None = None,
 ) -> Verification:
     """Checks one run directory.
 
@@ -53,6 +57,7 @@ def verify_run(
         trust: Whose signatures count; None leaves the approvals' signatures out.
         processes: To check signatures with.
         now: Wall time, for reviews that are due; None leaves them out.
+        recheck: Asks GitHub again about reviews that counted; None leaves that out, and says so.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -76,6 +81,9 @@ def verify_run(
     found += _check_statements(state)
     if ledger is not None:
         found += _check_ledger(directory, state, records, ledger, sealed=sealed)
+    reviews = _check_reviews(state, recheck)
+    found += [text for text in reviews if isinstance(text, Finding)]
+    notes += [text for text in reviews if isinstance(text, str)]
     if trust is not None and processes is not None:
         found += _check_approvals(directory, state, trust, processes)
         if now is not None and ledger is not None and state.request is not None:
@@ -228,7 +236,7 @@ def _check_approvals(
         key = (person, approval["subject"], approval["answer"], approval["key"])
         known = trust.person(person)
         if str(approval["key"]).startswith(GITHUB):
-            continue  # read from GitHub at the time; nothing here could be checked again
+            continue  # read from GitHub at the time: see _check_reviews
         if key not in signed:
             say("answer counted, and no valid signature of it is there")
         elif known is None or requester in known.names:
@@ -236,6 +244,30 @@ def _check_approvals(
         elif signed[key].expires > parse_time(state.request["expires"]):
             say("answer claims to last longer than the request")
     return found
+
+
+def _check_reviews(state: RunState, recheck: Recheck | None) -> list[Finding | str]:
+    """Reviews on GitHub that counted: rechecked where somebody asks again, else that they were not."""
+    said: list[Finding | str] = []
+    for approval in state.approvals:
+        if not str(approval.get("key")).startswith(GITHUB):
+            continue
+        what = f"{approval.get('person')}'s review on GitHub ({approval['key']})"
+        evidence = approval.get("evidence") or {}
+        if recheck is None or not evidence:
+            why = "--online asks again" if evidence else "the record does not hold what was read"
+            said.append(f"{what}: not rechecked; {why}")
+            continue
+        try:
+            wrong, changed = recheck(evidence)
+        except UnavailableError as error:
+            said.append(f"{what}: not rechecked; {error.message}")
+            continue
+        if wrong:
+            said.append(Finding(Code.APPROVAL, APPROVALS, f"{what}: rechecked, and {wrong}"))
+        else:
+            said.append(f"{what}: rechecked, {changed or 'it is as it was read'}")
+    return said
 
 
 def _check_review(

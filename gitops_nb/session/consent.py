@@ -166,6 +166,7 @@ class Consent:
                 at=now,
                 expires=parse_time(request["expires"]),
                 reason=f"{review.login} on GitHub, read at {now:%Y-%m-%dT%H:%M:%SZ}",
+                evidence=review.evidence,
             )
             if not self._problem(approval, state, rules, now=now):
                 return approval

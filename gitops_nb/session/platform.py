@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from gitops_nb.ports import (
     Secrets,
     View,
 )
+from gitops_nb.session.github import github_api
 from gitops_nb.session.notary import prove
 from gitops_nb.session.protected import protected
 from gitops_nb.session.requester import ci_identity, ci_run, default_key, find_requester
@@ -213,21 +213,15 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         signing_key=default_key(processes),
         requester_key=default_key(processes),
         policy_source=source,
-        reviews=_reviews(clock),
+        reviews=_reviews(),
         secrets=PlatformSecrets(google_session),
     )
 
 
-def _reviews(clock: WallClock) -> GitHubReviews | None:
+def _reviews() -> GitHubReviews | None:
     """GitHub's reviews, where this process is one of its workflow runs."""
     present = ci_run()
-    if not present:
-        return None
-    from gitops_nb.adapters.github import GitHub
-
-    url = os.environ.get("GITHUB_API_URL", "https://api.github.com")
-    token = os.environ.get("GITHUB_TOKEN", "")
-    return GitHubReviews(GitHub(url, token=token, clock=clock, deadline_s=120), present)
+    return GitHubReviews(github_api(deadline_s=120), present) if present else None
 
 
 def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:

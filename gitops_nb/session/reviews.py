@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gitops_nb.errors import Refused, UnavailableError
+from gitops_nb.model import Json, digest
 from gitops_nb.ports import ApiReader
 
 _BOUND = ("repository", "run_id", "run_attempt", "sha")
@@ -22,10 +23,14 @@ _BOUND = ("repository", "run_id", "run_attempt", "sha")
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One person's yes. ``source`` says where it was given: ``environment/RUN/ATTEMPT`` or ``pull-request/NUMBER``."""
+    """One person's yes. ``source`` says where it was given: ``environment/RUN/ATTEMPT`` or ``pull-request/NUMBER``.
+
+    ``evidence`` is what GitHub answered, so that it can be asked again (see ``recheck``).
+    """
 
     login: str
     source: str
+    evidence: Mapping[str, Json] = field(default_factory=dict, compare=False)
 
 
 class GitHubReviews:
@@ -84,7 +89,19 @@ class GitHubReviews:
         path = f"repos/{_repository(asked)}/actions/runs/{run}/approvals"
         source = f"environment/{run}/{_number(asked['run_attempt'])}"
         return [
-            Review(_login(one.get("user")), source)
+            Review(
+                _login(one.get("user")),
+                source,
+                {
+                    "kind": "environment",
+                    "repository": asked["repository"],
+                    "run_id": asked["run_id"],
+                    "run_attempt": asked["run_attempt"],
+                    "environment": environment,
+                    "environment_ids": [named.get("id") for named in one["environments"]],
+                    **_common(one, page.etag, "comment"),
+                },
+            )
             for page in self._api.pages(path)
             for one in page.items
             if one["state"] == "approved"
@@ -97,21 +114,88 @@ class GitHubReviews:
         for page in self._api.pages(f"repos/{repository}/commits/{sha}/pulls"):
             for pull in page.items:
                 own.add(_login(pull.get("user")))
-                found += self._reviews(repository, int(pull["number"]), sha)
+                found += self._reviews(asked["repository"], int(pull["number"]), sha)
         return found
 
     def _reviews(self, repository: str, number: int, sha: str) -> list[Review]:
         """The newest word of each reviewer, when it is a yes to this very commit."""
-        newest: dict[str, Mapping[str, Any]] = {}
-        for page in self._api.pages(f"repos/{repository}/pulls/{number}/reviews"):
+        newest: dict[str, tuple[Mapping[str, Any], str]] = {}
+        path = f"repos/{_repository({'repository': repository})}/pulls/{number}/reviews"
+        for page in self._api.pages(path):
             for one in page.items:
                 if one["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
-                    newest[_login(one.get("user"))] = one
+                    newest[_login(one.get("user"))] = one, page.etag
         return [
-            Review(login, f"pull-request/{number}")
-            for login, one in newest.items()
+            Review(
+                login,
+                f"pull-request/{number}",
+                {
+                    "kind": "pull-request",
+                    "repository": repository,
+                    "number": number,
+                    "review_id": one.get("id"),
+                    "commit_id": sha,
+                    "submitted_at": one.get("submitted_at"),
+                    **_common(one, etag, "body"),
+                },
+            )
+            for login, (one, etag) in newest.items()
             if one["state"] == "APPROVED" and one.get("commit_id") == sha
         ]
+
+
+def recheck(api: ApiReader, evidence: Mapping[str, Json]) -> tuple[str, str]:
+    """Asks GitHub again about a review that counted.
+
+    Returns:
+        What contradicts the record (it never was so), and what changed since; the empty text for nothing.
+
+    Raises:
+        UnavailableError: GitHub does not answer, or has it no longer.
+    """
+    if evidence.get("kind") == "pull-request":
+        return _recheck_pull_request(api, evidence)
+    path = (
+        f"repos/{_repository(evidence)}/actions/runs/{_number(str(evidence['run_id']))}/approvals"
+    )
+    for page in api.pages(path):
+        for one in page.items:
+            named = {item.get("name") for item in one["environments"]}
+            same = (_login(one.get("user")), one["state"]) == (evidence["login"], "approved")
+            if same and evidence["environment"] in named:
+                return "", _changed_text(one, evidence, "comment")
+    return f"GitHub knows no approval of {evidence['environment']} by {evidence['login']}", ""
+
+
+def _recheck_pull_request(api: ApiReader, evidence: Mapping[str, Json]) -> tuple[str, str]:
+    number, review = _number(str(evidence["number"])), _number(str(evidence["review_id"]))
+    path = f"repos/{_repository(evidence)}/pulls/{number}/reviews/{review}"
+    for page in api.pages(path):
+        one = page.items
+        said = (_login(one.get("user")), one.get("commit_id"), one.get("submitted_at"))
+        if said != (evidence["login"], evidence["commit_id"], evidence["submitted_at"]):
+            return f"GitHub's review {review} is by {said[0]}, of {said[1]}, at {said[2]}", ""
+        if one["state"] == "DISMISSED":
+            return "", "dismissed since"
+        if one["state"] != "APPROVED":
+            return f"GitHub's review {review} says {one['state']}", ""
+        return "", _changed_text(one, evidence, "body")
+    raise UnavailableError(f"GitHub has no answer to {path}")
+
+
+def _changed_text(one: Mapping[str, Any], evidence: Mapping[str, Json], name: str) -> str:
+    now = digest(one.get(name) or "")
+    return "" if now == evidence.get("text_digest") else "its text was changed since"
+
+
+def _common(one: Mapping[str, Any], etag: str, text: str) -> Mapping[str, Json]:
+    user = one.get("user")
+    return {
+        "login": _login(user),
+        "user_id": user.get("id") if isinstance(user, Mapping) else None,
+        "text_digest": digest(one.get(text) or ""),
+        "etag": etag,
+    }
 
 
 def _fits(run: Mapping[str, Any], asked: Mapping[str, str]) -> bool:
@@ -125,8 +209,8 @@ def _login(user: Any) -> str:
     return str(user.get("login") or "") if isinstance(user, Mapping) else ""
 
 
-def _repository(asked: Mapping[str, str]) -> str:
-    owner, _, name = asked["repository"].partition("/")
+def _repository(asked: Mapping[str, Json]) -> str:
+    owner, _, name = str(asked["repository"]).partition("/")
     return f"{urllib.parse.quote(owner, safe='')}/{urllib.parse.quote(name, safe='')}"
 
 

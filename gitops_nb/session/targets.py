@@ -12,9 +12,12 @@ import re
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.record.locks import Held, Owner, SharedLocks, this_process
 from gitops_nb.record.runs import Lock, lock_holder, try_lock
+from gitops_nb.session.github import github_api
 from gitops_nb.session.lifecycle import holder
 from gitops_nb.session.stores import locks_store
 
+ASKED_S = 30.0
+"""How long GitHub is asked about a lock's holder."""
 _ODD = re.compile(r"[^A-Za-z0-9_@+=, -]")
 
 
@@ -65,4 +68,11 @@ def take_target(workspace: Workspace, name: str, run: str) -> TargetLock | str:
 def shared_locks(workspace: Workspace) -> SharedLocks | None:
     """The locks that other machines see, where the workspace names a bucket for them."""
     store = locks_store(workspace)
-    return SharedLocks(store) if store is not None else None
+    return SharedLocks(store, has_ended=has_ended) if store is not None else None
+
+
+def has_ended(repository: str, run: str, attempt: str) -> bool:
+    """Whether GitHub says that an attempt of a workflow run is completed; see ``adapters.github_runs``."""
+    from gitops_nb.adapters.github_runs import GitHubRuns
+
+    return GitHubRuns(github_api(deadline_s=ASKED_S)).has_ended(repository, run, attempt)

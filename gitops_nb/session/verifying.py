@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from gitops_nb.model import Mode, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import HELD_HERE, open_runner_key
-from gitops_nb.record.ledger import Phase, ledger_name, ledger_names
+from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
 from gitops_nb.record.runs import is_run_held, scan_run
-from gitops_nb.record.verify import Verification, verify_run
+from gitops_nb.record.unlocks import read_unlock
+from gitops_nb.record.verify import Recheck, Verification, verify_run
 from gitops_nb.session.platform import open_git, open_platform
 from gitops_nb.session.stores import reports_store
 
@@ -57,14 +59,64 @@ class Checked:
         )
 
 
-def verify_records(workspace: Workspace, directories: Sequence[Path]) -> Checked:
+Read = Callable[..., Audit]
+"""How a ledger is read: ``audit`` as a whole, ``audit_since_checkpoint`` from its newest checkpoint on."""
+
+
+def verify_records(
+    workspace: Workspace,
+    directories: Sequence[Path],
+    *,
+    read: Read = audit,
+    recheck: Recheck | None = None,
+) -> Checked:
     """Checks the ledgers of a workspace and these runs.
+
+    Args:
+        workspace: Whose records.
+        directories: Of the runs.
+        read: How the ledgers are read.
+        recheck: Asks GitHub again about reviews; None leaves that out.
 
     Raises:
         ConfigurationError: The catalog is wrong: whose signatures count is not known.
     """
-    catalog = load_catalog(workspace.runbooks)
+    trusts = _Trusts(workspace, load_catalog(workspace.runbooks))
     now = datetime.now(UTC)
+    audits, notes = _audits(workspace, trusts.catalog, read, now)
+    runs: list[Verification] = []
+    for directory in directories:
+        state = scan_run(directory)
+        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+        ledger = audits.get(name) or Audit(name, (), ())
+        mark = ledger.checkpoint
+        is_before = mark is not None and bool(state.started) and parse_time(state.started) < mark.at
+        verified = verify_run(
+            directory,
+            ledger=None if is_before else ledger,
+            trust=trusts.of_run(state),
+            processes=LocalProcesses(),
+            now=now,
+            recheck=recheck,
+        )
+        if is_before:
+            text = "began before the ledger's checkpoint: not compared with the records behind it; --full does"
+            verified = replace(verified, notes=(*verified.notes, text))
+        runs.append(verified)
+    checks = tuple(
+        _ledger_check(
+            workspace, one, notes[name], now, unlocked=_check_unlocks(one, trusts.of_ledger(name))
+        )
+        for name, one in audits.items()
+    )
+    _remember(workspace, [audits[check.name] for check in checks if not check.problems])
+    return Checked(checks, tuple(runs))
+
+
+def _audits(
+    workspace: Workspace, catalog: Catalog, read: Read, now: datetime
+) -> tuple[dict[str, Audit], dict[str, list[str]]]:
+    """Every ledger, checked, and what is to be said about it."""
     store = reports_store(workspace)
     remembered = _remembered(workspace)
     names = sorted({*ledger_names(store), *remembered})
@@ -79,35 +131,64 @@ def verify_records(workspace: Workspace, directories: Sequence[Path]) -> Checked
         for name in own:
             known = (*anchors, remembered[name]) if name in remembered else anchors
             runners = _runners(workspace, catalog, is_sandbox=is_sandbox)
-            audits[name] = audit(store, name, runners=runners, now=now, anchors=known)
+            audits[name] = read(store, name, runners=runners, now=now, anchors=known)
             notes[name] = [note] if note else []
-    built_s = _sandbox_built_s(workspace)
-    trusts: dict[Mode, Trust] = {Mode.LIVE: catalog.trust}
-    runs: list[Verification] = []
-    for directory in directories:
-        state = scan_run(directory)
-        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
-        mode = Mode.SANDBOX if state.is_sandbox else Mode.LIVE
-        # A sandbox that was built anew has other persons: older signatures were by nobody whom it knows.
-        is_earlier = state.is_sandbox and (not state.started or _seconds(state.started) < built_s)
-        if state.request is not None and mode not in trusts and not is_earlier:
-            trusts[mode] = open_platform(workspace, catalog, Mode.SANDBOX).trust
-        runs.append(
-            verify_run(
-                directory,
-                ledger=audits.get(name) or Audit(name, (), ()),
-                trust=None if is_earlier else trusts.get(mode),
-                processes=LocalProcesses(),
-                now=now,
-            )
-        )
-    checks = tuple(_ledger_check(workspace, one, notes[name], now) for name, one in audits.items())
-    _remember(workspace, [audits[check.name] for check in checks if not check.problems])
-    return Checked(checks, tuple(runs))
+    return audits, notes
+
+
+class _Trusts:
+    """Whose signatures count, in live mode and in the sandbox; the sandbox is opened only when it is asked for."""
+
+    def __init__(self, workspace: Workspace, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._workspace = workspace
+        self._sandbox: Trust | None = None
+        self._built_s = _sandbox_built_s(workspace)
+
+    def of_run(self, state: RunState) -> Trust | None:
+        """None where nobody can tell any more: a sandbox that was built anew has other persons."""
+        if not state.is_sandbox:
+            return self.catalog.trust
+        if not state.started or _seconds(state.started) < self._built_s:
+            return None
+        return self._of_sandbox() if state.request is not None else None
+
+    def of_ledger(self, name: str) -> Callable[[Entry], Trust | None]:
+        """The same for a record of a ledger."""
+        if not name.startswith(_SANDBOX):
+            return lambda _: self.catalog.trust
+        return lambda entry: None if entry.at.timestamp() < self._built_s else self._of_sandbox()
+
+    def _of_sandbox(self) -> Trust:
+        if self._sandbox is None:
+            self._sandbox = open_platform(self._workspace, self.catalog, Mode.SANDBOX).trust
+        return self._sandbox
+
+
+def _check_unlocks(
+    checked: Audit, trust_of: Callable[[Entry], Trust | None]
+) -> list[Finding | str]:
+    """Whether a person signed each unlock, and what they said."""
+    said: list[Finding | str] = []
+    for entry in checked.entries:
+        trust = trust_of(entry) if entry.phase is Phase.UNLOCKED else None
+        if trust is None:
+            continue
+        word, problem = read_unlock(entry, trust=trust, processes=LocalProcesses())
+        if problem:
+            said.append(Finding(Code.SIGNATURE, entry.key, f"the unlock does not count: {problem}"))
+        else:
+            said.append(f"{word['what']} freed by the word of {word['person']}: {word['reason']}")
+    return said
 
 
 def _ledger_check(
-    workspace: Workspace, checked: Audit, notes: Sequence[str], now: datetime
+    workspace: Workspace,
+    checked: Audit,
+    notes: Sequence[str],
+    now: datetime,
+    *,
+    unlocked: Sequence[Finding | str],
 ) -> LedgerCheck:
     findings = [*checked.findings]
     for run, entries in checked.by_run.items():
@@ -117,11 +198,18 @@ def _ledger_check(
         text = f"{entries[0].key} knows it, and its directory is gone"
         findings.append(Finding(Code.DELETED_RUN, run, text))
     said = list(notes)
+    findings += [text for text in unlocked if isinstance(text, Finding)]
+    said += [text for text in unlocked if isinstance(text, str)]
     for run, entries in checked.by_run.items():
         last = entries[-1]
         held = is_run_held(workspace.reports, run)
         if last.phase is Phase.START and not held:
             said.append(f"{run} began effects, and no end of it is signed")
+    if checked.checkpoint is not None:
+        mark = checked.checkpoint
+        said.append(
+            f"records 0 to {checked.begin - 1} stand by the signed checkpoint of {mark.at:%Y-%m-%d}; --full reads them"
+        )
     readable = sum(one.predicate.get("key_held") == HELD_HERE for one in checked.entries)
     if readable:
         said.append(
@@ -140,7 +228,7 @@ def _ledger_check(
         )
     else:
         said.append(f"newest anchor: {anchor.where}, all {anchor.size} records")
-    return LedgerCheck(checked.name, len(checked.entries), tuple(findings), tuple(said))
+    return LedgerCheck(checked.name, checked.size, tuple(findings), tuple(said))
 
 
 def _runners(workspace: Workspace, catalog: Catalog, *, is_sandbox: bool) -> tuple[RunnerKey, ...]:
@@ -211,6 +299,6 @@ def _remember(workspace: Workspace, audits: Sequence[Audit]) -> None:
         if one.entries:
             last = one.entries[-1]
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            here[one.name] = {"size": last.seq + 1, "head": last.hash, "at": now}
+            here[one.name] = {"size": one.size, "head": last.hash, "at": now}
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, (json.dumps(known, indent=1) + "\n").encode())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import subprocess
 import sys
 import threading
@@ -95,8 +97,6 @@ def test_a_dead_process_loses_its_lock(store):
         (sys.executable, "-c", DIES),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    import json
-
     dead = Owner(**json.loads(ended.stdout))
     assert dead.is_proven_dead
     locks = SharedLocks(store)
@@ -130,10 +130,67 @@ def test_a_person_frees_it_by_name(store):
     locks = SharedLocks(store)
     away = dataclasses.replace(this_process("away", "test"), boot="other")
     locks.take(NAME, away)
-    assert locks.unlock(NAME, by="priya", reason="the host burned").who == "away"
+    held, owner, digest = locks.held_by(NAME)
+    newest = store.list(f"{FOLDER}/{NAME}/")[-1]
+    assert (owner.who, digest) == ("away", hashlib.sha256(store.read(newest)).hexdigest())
+    locks.unlock(held, by="priya", reason="the host burned")
     assert b"the host burned" in store.read(store.list(f"{FOLDER}/{NAME}/")[-1])
     with pytest.raises(Refused, match="nobody holds"):
-        locks.unlock(NAME, by="priya", reason="again")
+        locks.held_by(NAME)
+    next_one = locks.take(NAME, this_process("next", "test"))
+    with pytest.raises(Refused, match="changed hands"):
+        locks.unlock(held, by="priya", reason="again")
+    assert isinstance(next_one, Held)
+    assert locks.holder(NAME).who == "next"
+
+
+RUN = {"ci": "GitHub run acme/platform/77/2", "machine": "github-hosted", "boot": "elsewhere"}
+
+
+def in_ci(**changes):
+    """A holder that is a job of another machine."""
+    return dataclasses.replace(this_process("ci", "test"), **{**RUN, **changes})
+
+
+def test_a_completed_attempt_of_a_hosted_run_loses_its_lock(store):
+    """GitHub says that exactly this attempt is completed, and its machine went with it; the slot keeps the proof."""
+    asked: list[tuple[str, str, str]] = []
+
+    def has_ended(*run: str) -> bool:
+        asked.append(run)
+        return True
+
+    locks = SharedLocks(store, has_ended=has_ended)
+    locks.take(NAME, in_ci())
+    assert isinstance(locks.take(NAME, this_process("next", "test")), Held)
+    assert asked == [("acme/platform", "77", "2")]
+    kept = json.loads(store.read(store.list(f"{FOLDER}/{NAME}/")[-1]))
+    assert kept["after"]["ci"] == RUN["ci"]
+    assert kept["proof"] == "GitHub says that its attempt is completed"
+
+
+@pytest.mark.parametrize(
+    ("holder", "says"),
+    [
+        ({}, False),
+        ({"machine": "self-hosted"}, True),
+        ({"machine": ""}, True),
+        ({"ci": ""}, True),
+        ({"ci": "GitHub run acme/platform/77/?"}, True),
+        ({"ci": "GitHub run acme/platform/../77/2"}, True),
+        ({"boot": this_process("x", "y").boot}, True),
+    ],
+)
+def test_a_ci_run_that_is_not_proven_over_keeps_its_lock(store, holder, says):
+    """It runs still, nobody can tell, its machine stays behind the run, or it is this machine's living process."""
+    locks = SharedLocks(store, has_ended=lambda *_: says)
+    mine = in_ci(**holder)
+    locks.take(NAME, mine)
+    before = store.list(f"{FOLDER}/{NAME}/")
+    other = locks.take(NAME, this_process("next", "test"))
+    assert isinstance(other, Owner)
+    assert locks.holder(NAME) == mine
+    assert store.list(f"{FOLDER}/{NAME}/") == before
 
 
 def test_a_taker_that_was_overtaken_holds_nothing(store):

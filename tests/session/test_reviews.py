@@ -6,16 +6,19 @@ import json
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.errors import Refused, UnavailableError
+from gitops_nb.model import digest, to_json
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.ports import Page
+from gitops_nb.record.verify import verify_run
 from gitops_nb.session.consent import Consent
-from gitops_nb.session.reviews import GitHubReviews, Review
+from gitops_nb.session.reviews import GitHubReviews, Review, recheck
 from tests.conftest import REPOSITORY
 from tests.session.test_approval_table import RUN, Table, keys  # noqa: F401  a fixture
 
@@ -34,13 +37,16 @@ def environment_review(login="tomas", state="approved", environment="production"
     return {
         "state": state,
         "comment": "",
-        "user": {"login": login},
-        "environments": [{"name": environment}],
+        "user": {"login": login, "id": 5},
+        "environments": [{"name": environment, "id": 3}],
     }
 
 
 def pull_review(login="tomas", state="APPROVED", commit=SHA):
-    return {"id": 1, "user": {"login": login}, "state": state, "commit_id": commit, "body": ""}
+    return {
+        "id": 1, "user": {"login": login, "id": 5}, "state": state, "commit_id": commit, "body": "fine",
+        "submitted_at": "2026-11-23T12:00:00Z",
+    }  # fmt: skip
 
 
 LISTED = {
@@ -69,7 +75,7 @@ class Api:
     def pages(self, path, parameters=None, *, start=""):
         if path not in self.answers:
             raise UnavailableError(f"GitHub answers 404 to {path}")
-        yield Page(self.answers[path], "")
+        yield Page(self.answers[path], "", 'W/"1"')
 
 
 PULL = {"number": 7, "user": {"login": "priya"}}
@@ -215,11 +221,75 @@ def test_a_changed_plan_voids_a_review(table):
     assert table.outcome() == "refused"
 
 
+def test_what_was_read_is_kept_with_the_approval(table):
+    """Review, commit, time, a digest of its text and GitHub's ETag stand in the record, so that it can be asked again."""
+    table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    now = table.now
+    approvals, _ = table.consent.answers(table.state, table.rules, now=now)
+    (approval,) = approvals
+    assert approval.evidence == {
+        "kind": "pull-request", "repository": "acme/platform", "number": 7, "review_id": 1, "commit_id": SHA,
+        "submitted_at": "2026-11-23T12:00:00Z", "login": "tomas", "user_id": 5, "text_digest": digest("fine"),
+        "etag": 'W/"1"',
+    }  # fmt: skip
+    table.api = Api(approvals=[environment_review()])
+    ((approval,), _) = table.consent.answers(table.state, table.rules, now=now)
+    assert approval.evidence["kind"] == "environment"
+    assert approval.evidence["environment_ids"] == [3]
+
+
+AGAIN = "repos/acme/platform/pulls/7/reviews/1"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({}, "", "rechecked, it is as it was read"),
+        ({"state": "DISMISSED"}, "", "rechecked, dismissed since"),
+        ({"body": "not so fine"}, "", "rechecked, its text was changed since"),
+        ({"user": {"login": "eve", "id": 6}}, "approval", "is by eve"),
+        ({"user": None}, "approval", "rechecked, and GitHub's review 1 is by"),
+        ({"commit_id": "b" * 40}, "approval", "of bbbb"),
+        ({"submitted_at": "2026-11-23T13:00:00Z"}, "approval", "at 2026-11-23T13:00:00Z"),
+        ({"state": "CHANGES_REQUESTED"}, "approval", "says CHANGES_REQUESTED"),
+        (None, "", "not rechecked; GitHub answers 404"),
+    ],
+)
+def test_a_review_is_rechecked(table, change, code, said):
+    """`verify --online` asks GitHub again: what contradicts the record is found, what changed since is told."""
+    table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
+    table.journal.append("approval", **to_json(approval))
+    if change is not None:
+        table.api.answers[AGAIN] = {**pull_review(), **change}
+    checked = verify_run(table.directory, recheck=partial(recheck, table.api))
+    texts = [str(f) for f in checked.problems if f.code == "approval"] if code else checked.notes
+    assert any(said in text for text in texts), (checked.problems, checked.notes)
+    assert bool(code) == any(f.code == "approval" for f in checked.problems)
+    offline = verify_run(table.directory)
+    assert any("not rechecked; --online asks again" in note for note in offline.notes)
+
+
+@pytest.mark.parametrize("login", ["tomas", "eve"])
+def test_a_review_of_an_environment_is_rechecked(table, login):
+    """GitHub's history of the run has it still, or the record claims what never was."""
+    table.api = Api(approvals=[environment_review()])
+    ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
+    table.journal.append("approval", **to_json(approval))
+    api = Api(approvals=[environment_review(login)])
+    checked = verify_run(table.directory, recheck=partial(recheck, api))
+    if login == "tomas":
+        assert any("rechecked, it is as it was read" in note for note in checked.notes)
+    else:
+        assert any("knows no approval of production by tomas" in str(f) for f in checked.problems)
+
+
 USED = {
     "/repos/{owner}/{repo}/actions/runs/{run_id}": ("head_sha", "run_attempt", "actor.login", "triggering_actor.login"),
-    "/repos/{owner}/{repo}/actions/runs/{run_id}/approvals": ("state", "user.login", "environments.name"),
+    "/repos/{owner}/{repo}/actions/runs/{run_id}/approvals": ("state", "comment", "user.login", "user.id", "environments.name", "environments.id"),
     "/repos/{owner}/{repo}/commits/{commit_sha}/pulls": ("number", "user.login"),
-    "/repos/{owner}/{repo}/pulls/{pull_number}/reviews": ("state", "commit_id", "user.login"),
+    "/repos/{owner}/{repo}/pulls/{pull_number}/reviews": ("id", "state", "commit_id", "submitted_at", "body", "user.login", "user.id"),
+    "/repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}": ("state", "commit_id", "submitted_at", "body", "user.login"),
 }  # fmt: skip
 
 

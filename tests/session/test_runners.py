@@ -68,18 +68,18 @@ def test_an_identity_counts_once_a_listed_runner_signed_it(asked, where):  # noq
     """Without the ledger's record, with another runner's, or with other claims than were signed, it is none."""
     asked.begin()
     rules = listed(asked, where)
-    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+    with pytest.raises(Refused, match="signed into the ledger"):
         refuse_unattested(where, asked.state, rules)
     attest(where, asked.directory, Phase.REQUESTED, signer="engine")
     refuse_unattested(where, asked.state, rules)
-    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+    with pytest.raises(Refused, match="signed into the ledger"):
         refuse_unattested(where, asked.state, asked.rules)
     claims = {**asked.state.request_identity["claims"], "actor": "lena"}
     edited = replace(
         asked.state, request_identity={**asked.state.request_identity, "claims": claims}
     )
-    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+    with pytest.raises(Refused, match="signed into the ledger"):
         refuse_unattested(where, edited, rules)
     other = replace(asked.state, request_digest="sha256:" + "0" * 64)
-    with pytest.raises(Refused, match="no runner of trust.yaml signed"):
+    with pytest.raises(Refused, match="signed into the ledger"):
         refuse_unattested(where, other, rules)
