@@ -11,6 +11,7 @@ from pathlib import Path
 from gitops_nb.errors import Refused
 from gitops_nb.model import Plan, Status, digest
 from gitops_nb.record.fold import RunState
+from gitops_nb.record.journal import FILE
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 
 
@@ -28,7 +29,10 @@ def earlier_success(reports: Path, state: RunState, plan: Plan) -> RunState | No
     A run in between, a promotion back for instance, makes the same plan a new undertaking. An empty plan has its own key
     only by chance: there the last run that changed the subject is the one that left nothing to do.
     """
-    for other in _others(reports, state):
+    for directory in _others(reports, state):
+        if not _has_effects(directory):
+            continue
+        other = scan_run(directory)
         if other.opened.get("subject") != state.opened.get("subject"):
             continue
         if not any(not effect.failed for effect in other.effects):
@@ -45,23 +49,29 @@ def refuse_same_key(reports: Path, state: RunState, plan: Plan) -> None:
     Raises:
         Refused: It names that run.
     """
-    for other in _others(reports, state):
+    for directory in _others(reports, state):
+        if directory.name > state.run or not is_run_held(reports, directory.name):
+            continue
+        other = scan_run(directory)
         key = run_key(other, other.plan_digest or plan.digest)
-        if (
-            other.run < state.run
-            and other.status is Status.RUNNING
-            and key == run_key(state, plan.digest)
-            and is_run_held(reports, other.run)
-        ):
+        if other.status is Status.RUNNING and key == run_key(state, plan.digest):
             raise Refused(
                 f"{other.run} runs and is about to do exactly this",
                 hint=f"Wait for it; `gitops-nb report {other.run}` says how it ended.",
             )
 
 
-def _others(reports: Path, state: RunState) -> Iterator[RunState]:
-    """Other runs of the runbook in the environment, newest first; their names tell which to read."""
+def _others(reports: Path, state: RunState) -> Iterator[Path]:
+    """Directories of other runs of the runbook in the environment, newest first; their names tell which."""
     part = f"-{state.runbook}-{state.environment}-"
     for directory in run_directories(reports):
         if part in f"{directory.name}-" and directory.name != state.run:
-            yield scan_run(directory)
+            yield directory
+
+
+def _has_effects(directory: Path) -> bool:
+    """Whether a run began an effect, looked up without reading its journal record by record: there may be thousands."""
+    try:
+        return b'"kind":"intent"' in (directory / FILE).read_bytes()
+    except OSError:
+        return False

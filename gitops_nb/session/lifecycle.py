@@ -211,10 +211,18 @@ def close_run(
     now, zone = datetime.now(UTC), workspace.time_zone
     write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
     mark_pending(workspace, directory.name)
+    _remove_half_written(directory)
     seal(directory, journal)
     write_index(workspace.reports, now=now, zone=zone)
     settle(workspace, directory, state, signer=signer)
     return fold(journal.records)
+
+
+def _remove_half_written(directory: Path) -> None:
+    """What a killed attempt left; a name in ``approvals`` may be somebody's answer that is just being written."""
+    for folder in (directory, directory / "evidence"):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _own_page(state: RunState, directory: Path, now: datetime, zone: str) -> str | None:

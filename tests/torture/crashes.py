@@ -1,6 +1,7 @@
 """Kills a forked process at its n-th failpoint, as `kill -9` does, and goes on in another one.
 
-Failpoints are every side of every durable write and of every effect. They are put in here, in the tests.
+Failpoints are every side of every durable write (before it, half written, written and not yet durable, durable, its name not
+yet there, there, there for good), of every effect, and of every external command. They are put in here, in the tests.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import stat
 import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gitops_nb.record import effects, files, journal
+from gitops_nb.adapters import process
+from gitops_nb.record import effects, files
 
 
 class Failpoints:
@@ -24,33 +27,64 @@ class Failpoints:
         self.passed = 0
         self._kill_at = kill_at
 
-    def hit(self) -> None:
-        """One failpoint is passed, or the end."""
+    def hit(self, last: Callable[[], object] = bool) -> None:
+        """One failpoint is passed, or ``last`` is done and then the process is killed."""
         self.passed += 1
         if self.passed == self._kill_at:
+            last()
             os.kill(os.getpid(), signal.SIGKILL)
 
     def install(self) -> None:
         """Puts them into this process: it is a fork and ends soon."""
-        append, fsync = journal.Journal.append, os.fsync
-        perform, replace = effects.JournalEffects.perform, Path.replace
-        hit = self.hit
+        self._around_durable_files()
+        self._around_names()
+        self._around_effects()
+        self._around_commands()
 
-        def failing_append(own, kind, /, **body):
+    def _around_durable_files(self) -> None:
+        """The journal is written with ``os.write``, every other file by ``_write_temporary``; all are made durable by fsync."""
+        hit, write, fsync, temporary = self.hit, os.write, os.fsync, files._write_temporary
+
+        def failing_write(descriptor, content):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return write(descriptor, content)
             hit()
-            record = append(own, kind, **body)
-            hit()
-            return record
+            hit(lambda: write(descriptor, content[: len(content) // 2]))
+            return write(descriptor, content)
 
         def failing_fsync(descriptor):
             hit()
             fsync(descriptor)
+            hit()
+
+        def failing_temporary(path, content):
+            half = path.with_name(f".{path.name}.00000000.tmp")
+            hit(lambda: half.write_bytes(content[: len(content) // 2]))
+            return temporary(path, content)
+
+        os.write, os.fsync, files._write_temporary = failing_write, failing_fsync, failing_temporary
+
+    def _around_names(self) -> None:
+        """A name appears by link or rename; a temporary one goes by unlink."""
+        hit, link, replace, unlink = self.hit, os.link, Path.replace, Path.unlink
+
+        def failing_link(*names):
+            link(*names)
+            hit()
 
         def failing_replace(own, target):
-            hit()
             found = replace(own, target)
             hit()
             return found
+
+        def failing_unlink(own, **options):
+            hit()
+            unlink(own, **options)
+
+        os.link, Path.replace, Path.unlink = failing_link, failing_replace, failing_unlink
+
+    def _around_effects(self) -> None:
+        hit, perform = self.hit, effects.JournalEffects.perform
 
         def failing_perform(own, key, *, act, **rest):
             def act_between():
@@ -61,10 +95,18 @@ class Failpoints:
 
             return perform(own, key, act=act_between, **rest)
 
-        journal.Journal.append = failing_append
-        os.fsync = failing_fsync
-        files.Path.replace = failing_replace
         effects.JournalEffects.perform = failing_perform
+
+    def _around_commands(self) -> None:
+        """A command that runs while its starter is killed is interrupted, or ends before that."""
+        hit, follow = self.hit, process._Command.follow
+
+        def failing_follow(own, deadline):
+            hit()
+            follow(own, deadline)
+            hit()
+
+        process._Command.follow = failing_follow
 
 
 def in_fork(action: Callable[[], Any]) -> tuple[int, Any]:
@@ -74,8 +116,8 @@ def in_fork(action: Callable[[], Any]) -> tuple[int, Any]:
         Its exit status (negative for a signal), and what the action returned.
     """
     with tempfile.NamedTemporaryFile(prefix="crash-") as answer:
-        process = os.fork()
-        if process == 0:
+        child = os.fork()
+        if child == 0:
             code = 1
             try:
                 result = action()
@@ -85,7 +127,7 @@ def in_fork(action: Callable[[], Any]) -> tuple[int, Any]:
                 Path(answer.name).write_bytes(pickle.dumps(traceback.format_exc()))
             finally:
                 os._exit(code)
-        _, status = os.waitpid(process, 0)
+        _, status = os.waitpid(child, 0)
         content = Path(answer.name).read_bytes()
         return os.waitstatus_to_exitcode(status), pickle.loads(content) if content else None
 
