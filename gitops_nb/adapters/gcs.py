@@ -158,8 +158,13 @@ class Bucket:
         with self._opening:
             if self._client is None:
                 from google.cloud import storage
+                from requests.adapters import HTTPAdapter
 
                 self._client = storage.Client()
+                # The client keeps ten connections; each further one would be thrown away after one answer.
+                pool = HTTPAdapter(pool_connections=_AT_ONCE, pool_maxsize=_AT_ONCE)
+                for scheme in ("https://", "http://"):
+                    self._client._http.mount(scheme, pool)  # noqa: SLF001  it has no option for that
                 weakref.finalize(self, self._client.close)
         return self._client.bucket(self._name)
 

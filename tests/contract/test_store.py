@@ -105,6 +105,18 @@ def test_a_rewritable_object_is_replaced_whole(store):
     assert store.read("index.html") == b"two, longer"
 
 
+def test_many_are_read_in_their_order(store):
+    """However many are asked for at once: each where its key stood, None where there is none."""
+    keys = [f"many/{number:012}.json" for number in range(70)]
+    for number, key in enumerate(keys):
+        if number % 7:
+            store.create(key, str(number).encode())
+    wanted = [*reversed(keys), "nothing/there"]
+    expected = [str(n).encode() if n % 7 else None for n in reversed(range(70))]
+    assert list(store.read_many(wanted)) == [*expected, None]
+    assert list(store.read_many([])) == []
+
+
 @pytest.mark.parametrize(
     "key", ["", "/a", "../a", "a/../b", "a//b", "a/./b", ".hidden", "a\n", "a\0"]
 )

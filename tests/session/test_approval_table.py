@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -67,6 +69,7 @@ class Table:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     persons: dict[str, dict[str, Any]] = field(default_factory=dict)
     approvers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    revoked: str = ""
 
     def __post_init__(self) -> None:
         def key(name: str) -> dict[str, Any]:
@@ -94,7 +97,10 @@ class Table:
             }
         )
         trust = Trust.model_validate(
-            {"persons": [{"person": n, **v} for n, v in self.persons.items()]}
+            {
+                "persons": [{"person": n, **v} for n, v in self.persons.items()],
+                "revoked": self.revoked,
+            }
         )
         return rules_for(fleet, policy, trust, "production")
 
@@ -417,6 +423,48 @@ def a_file_that_is_too_large(table):
     path.write_bytes(path.read_bytes() + b" " * 70_000)
 
 
+# Keys in OpenSSH's key revocation list, as `ssh-keygen -k` writes it
+
+
+def revoke(table: Table, *names: str) -> None:
+    path = table.directory.parent / "revoked.krl"
+    files = [str(table.keys / f"{name}.pub") for name in names]
+    subprocess.run(("ssh-keygen", "-q", "-k", "-f", str(path), *files), check=True)
+    table.revoked = base64.b64encode(path.read_bytes()).decode()
+
+
+@row("waiting")
+def a_key_in_the_revocation_list(table):
+    table.answer()
+    revoke(table, "lena", "tomas")
+
+
+@row("allowed")
+def the_persons_other_key_in_the_revocation_list(table):
+    table.answer()
+    revoke(table, "tomas-second")
+
+
+@row("allowed")
+def an_empty_revocation_list(table):
+    table.answer()
+    revoke(table)
+
+
+@row("refused")
+def the_requesters_key_in_the_revocation_list(table):
+    table.answer()
+    revoke(table, "priya")
+
+
+@row("refused")
+def a_torn_revocation_list(table):
+    """OpenSSH cannot read it: then no signature counts, not every one."""
+    table.answer()
+    revoke(table, "lena")
+    table.revoked = base64.b64encode(base64.b64decode(table.revoked)[:30]).decode()
+
+
 # When
 
 
@@ -583,6 +631,15 @@ def test_a_key_with_options_is_no_key(workspace, key):
     trust = {"kind": "Trust", "persons": [{"person": "a", "keys": [{"key": key}]}]}
     workspace.write("runbooks/trust.yaml", yaml.safe_dump(trust))
     with pytest.raises(ConfigurationError, match="key"):
+        load_catalog(workspace.root / "runbooks")
+
+
+@pytest.mark.parametrize("text", ["no base64!", "c3NoLWVkMjU1MTk=", "U1NIS1JM"])
+def test_what_is_no_revocation_list_is_refused(workspace, text):
+    """A typing error in it must not read as "nobody is revoked": the file is refused with its line."""
+    trust = {"kind": "Trust", "persons": [], "revoked": text}
+    workspace.write("runbooks/trust.yaml", yaml.safe_dump(trust))
+    with pytest.raises(ConfigurationError, match=r"trust.yaml:\d+: revoked"):
         load_catalog(workspace.root / "runbooks")
 
 
