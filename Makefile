@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # Free of the person's own settings: what is installed is what the lock says.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test torture test-live test-spark check format bench lock clean
+.PHONY: help setup demo test fast torture test-live test-spark check format bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ demo: $(READY) ## bootstrap, promotion and dora in the sandbox, headlessly
 
 test: $(READY) ## every test that needs no real control plane
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not live and not torture" --doctest-modules tests gitops_nb
+
+fast: $(READY) ## for every change: all but browsers and the slowest (five minutes)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not live and not torture and not browser and not slow" tests
 
 torture: $(READY) ## the long suites: every crash point, every tampering, every hostile text
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "torture" tests

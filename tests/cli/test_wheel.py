@@ -35,6 +35,7 @@ def test_the_wheel_carries_notebooks_and_runbooks(wheel):
     assert [name for name in names if name.endswith(".pth") or "tests/" in name] == []
 
 
+@pytest.mark.slow
 def test_install_init_and_run_in_an_empty_environment(wheel, tmp_path):
     """Only the base dependencies, no JupyterLab: init, run, verify."""
     uv = str(Path(sys.executable).with_name("uv"))

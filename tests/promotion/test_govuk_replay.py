@@ -61,6 +61,7 @@ def rows(shared: Path, repository: Path) -> list[tuple[str, str]]:
     return [(app, tag) for app, tag in found if app in present][:COUNT]
 
 
+@pytest.mark.slow
 def test_a_thousand_real_promotions(shared, repository, tmp_path):
     """After each, the file's image_tag is the recorded one and every other byte is unchanged."""
     wanted = rows(shared, repository)
