@@ -64,7 +64,8 @@ def collect(repository: Path, cache: Path, facts: Path) -> dict[str, float]:
     from gitops_nb.dora import fact_tables
     from gitops_nb.dora.collect import VersionSource
     from gitops_nb.dora.collectors.configuration import collect_configuration
-    from gitops_nb.dora.store import EVENT, FactStore, check
+    from gitops_nb.dora.schemas import EVENT, check
+    from gitops_nb.dora.store import FactStore
 
     git = GitHistory(
         {"config": Remote(f"file://{repository}", "main")},

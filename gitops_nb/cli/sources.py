@@ -27,6 +27,7 @@ from gitops_nb.dora.collectors.github import (
     pull_requests,
 )
 from gitops_nb.dora.collectors.incidents import Reading, collect_incidents, read_incidents
+from gitops_nb.dora.collectors.revisions import link_revisions
 from gitops_nb.dora.collectors.runs import collect_runs
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
@@ -71,16 +72,19 @@ def jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
         read_incidents(path, reading)
     if asked.tofu is not None:
         read_applies(asked.tofu, environments=tuple(fleet.environments), now_s=now_s)
-    for versions in fleet.versions:
-        source = VersionSource(
+    places_of_versions = [
+        VersionSource(
             versions.repository,
             fleet.repositories[versions.repository].branch,
             versions.path,
             versions.key,
             versions.part,
         )
+        for versions in fleet.versions
+    ]
+    for source in places_of_versions:
         yield (
-            f"configuration {versions.repository}",
+            f"configuration {source.repository}",
             partial(
                 collect_configuration,
                 git,
@@ -108,6 +112,8 @@ def jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
                 now_s=now_s + int(watch_s),
             ),
         )
+        for source in places_of_versions:
+            yield (f"revisions {source.repository}", partial(link_revisions, git, store, source))
     for service, application in fleet.applications.items():
         if application.source is None:
             continue

@@ -256,7 +256,8 @@ def _cause(rows: ir.Table, definition: DoraDefinition) -> ir.StringValue:
         Failure.DEGRADED: (rows.outcome == "degraded")
         & (
             rows.degraded_s.isnull()
-            | (rows.degraded_s - rows.finished_s <= definition.health_window_s)
+            | rows.synced_s.isnull()
+            | (rows.degraded_s - rows.synced_s <= definition.health_window_s)
         ),
     }
     branches = [(holds[cause], cause.value) for cause in Failure if cause in definition.failures]

@@ -6,16 +6,7 @@
 A file is replaced whole by a rename, and only when its rows change: the same input twice changes no byte. The
 resume point of a source is written after its rows, so a collection that dies is repeated from the old point, and
 repeating it adds nothing. Rows have keys; a row with a known key replaces the old one. No table holds a name of a
-person.
-
-Beside the tables of ``fact_tables`` there are four of the collectors' own:
-
-    event      service, environment, version, sha, finished_s, position, is_seed, source: what a configuration
-               history named, before it is judged
-    attempt    service, environment, application, number, version, revision, started_s, finished_s, healthy_s?,
-               degraded_s?, outcome, extent (full | partial | heal), is_automated: one operation of Argo CD
-    hop        service, version, repository, sha, method (sha | label | tag | unknown): from a version to its commit
-    pull_request  service, repository, number, sha, first_authored_s?, opened_s, merged_s, branch, labels
+person. The tables are those of ``schemas``.
 """
 
 from __future__ import annotations
@@ -23,11 +14,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -37,89 +26,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from gitops_nb.dora import fact_tables
-from gitops_nb.errors import RecordError, UsageError
+from gitops_nb.dora.schemas import KEYS, TABLES, check
+from gitops_nb.errors import RecordError
 from gitops_nb.model import Json
 from gitops_nb.record.files import fsync_directory, replace_file
 
-EVENT: Mapping[str, str] = {
-    "service": "str",
-    "environment": "str",
-    "version": "str",
-    "sha": "str",
-    "finished_s": "int64",
-    "position": "int64",
-    "is_seed": "bool",
-    "source": "str",
-}
-ATTEMPT: Mapping[str, str] = {
-    "service": "str",
-    "environment": "str",
-    "application": "str",
-    "number": "str",
-    "version": "str",
-    "revision": "str",
-    "started_s": "int64",
-    "finished_s": "int64",
-    "healthy_s": "Int64",
-    "degraded_s": "Int64",
-    "outcome": "str",
-    "extent": "str",
-    "is_automated": "bool",
-}
-PULL_REQUEST: Mapping[str, str] = {
-    "service": "str",
-    "repository": "str",
-    "number": "int64",
-    "sha": "str",
-    "first_authored_s": "Int64",
-    "opened_s": "int64",
-    "merged_s": "int64",
-    "branch": "str",
-    "labels": "str",
-}
-HOP: Mapping[str, str] = {
-    "service": "str",
-    "version": "str",
-    "repository": "str",
-    "sha": "str",
-    "method": "str",
-}
-TABLES: Mapping[str, Mapping[str, str]] = {
-    "event": EVENT,
-    "attempt": ATTEMPT,
-    "hop": HOP,
-    "pull_request": PULL_REQUEST,
-    **fact_tables.FACTS,
-}
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "event": ("service", "environment", "sha", "source"),
-    "attempt": ("service", "environment", "application", "started_s", "number", "revision"),
-    "change": ("service", "repository", "sha"),
-    "deployment": ("service", "environment", "deployment_id"),
-    "incident": ("service", "incident_id", "source"),
-    "change_deployment": ("service", "environment", "repository", "sha"),
-    "hop": ("service", "version"),
-    "pull_request": ("service", "repository", "number"),
-    "observation": ("service", "environment", "application", "observed_s"),
-    "exclusion": tuple(fact_tables.EXCLUSION),
-}
-WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("deployment", "outcome"): ("succeeded", "failed", "degraded"),
-    ("deployment", "trigger"): (
-        "promotion",
-        "automated",
-        "rollback",
-        "resync",
-        "heal",
-        "removal",
-    ),
-    ("attempt", "outcome"): ("succeeded", "failed", "degraded"),
-    ("attempt", "extent"): ("full", "partial", "heal"),
-    ("hop", "method"): ("sha", "label", "tag", "unknown"),
-}
-EARLIEST_S = 631_152_000
-LATEST_S = 100_000_000_000
-"""Seconds from 1990 to the year 5138: a time outside is in another unit."""
 _NO_SERVICE = "__HIVE_DEFAULT_PARTITION__"
 _FILE = "facts.parquet"
 
@@ -279,110 +190,6 @@ class FactStore:
     def _path(self, table: str, service: str) -> Path:
         name = quote(service, safe="") if service else _NO_SERVICE
         return self.folder / table / f"service={name}" / _FILE
-
-
-def check(table: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the table's columns and types, when they fit its schema.
-
-    Raises:
-        UsageError: They do not; the message names each column with what is wrong.
-    """
-    columns = TABLES[table]
-    missing = [name for name in columns if name not in rows.columns]
-    if missing:
-        raise UsageError(
-            f"facts of {table}: no column {', '.join(missing)}",
-            hint=f"There have to be {', '.join(columns)}.",
-        )
-    try:
-        checked: pd.DataFrame = _schema(table).validate(rows[list(columns)], lazy=True)
-    except _pandera().errors.SchemaErrors as error:
-        cases = error.failure_cases.head(5).to_dict("records")
-        found = "; ".join(
-            f"{case['column']}: {case['failure_case']} is not {case['check']}" for case in cases
-        )
-        raise UsageError(
-            f"facts of {table} are wrong: {found}", hint="Nothing was written."
-        ) from error
-    return checked.reset_index(drop=True)
-
-
-SOURCES = ("configuration history", "argocd", "opentofu", "run ledger", "github")
-"""Where deployments come from, the one that tells most of a service and environment first."""
-
-
-def one_source(deployment: pd.DataFrame) -> pd.DataFrame:
-    """One source per service and environment: a commit and its sync are one deployment, not two.
-
-    What Argo CD and our own runs did about a revision of the configuration is added to the deployment that this
-    revision made: when it was synced, and how it went. A revision that could only fail to be synced is a deployment
-    that did not go well.
-    """
-    rank = deployment["source"].map({name: place for place, name in enumerate(SOURCES)})
-    rank = rank.fillna(len(SOURCES)).astype("int64")
-    best = rank.groupby([deployment["service"], deployment["environment"]]).transform("min")
-    chosen = deployment[rank == best].reset_index(drop=True)
-    more = deployment[deployment["source"].isin(("argocd", "run ledger")) & (rank != best)]
-    if more.empty:
-        return chosen
-    key = ["service", "environment", "revision"]
-    more = more.sort_values(["finished_s", "deployment_id"])
-    failed = more[more["outcome"] == "failed"].groupby(key)["finished_s"].min()
-    reached = more[more["outcome"] != "failed"]
-    seen = reached.groupby(key).agg(
-        synced_s=("synced_s", "min"),
-        healthy_s=("healthy_s", "min"),
-        degraded_s=("degraded_s", "min"),
-    )
-    seen = seen.join(failed.rename("failed_s"), how="outer")
-    places = pd.MultiIndex.from_frame(chosen[key])
-    found = seen.reindex(places).reset_index(drop=True).astype("Int64")
-    only_failed = found["failed_s"].notna() & found["synced_s"].isna()
-    trouble = found["degraded_s"].where(~only_failed, found["failed_s"])
-    is_change = ~chosen["trigger"].isin(("removal", "resync", "heal"))
-    outcome = chosen["outcome"].where(~(trouble.notna() & is_change), "degraded")
-    return chosen.assign(
-        synced_s=found["synced_s"],
-        healthy_s=found["healthy_s"],
-        degraded_s=trouble,
-        outcome=outcome.astype("str"),
-    )
-
-
-_OTHER_ENGINES = ("pyspark", "dask", "modin", "geopandas", "hypothesis", "xarray", "polars")
-
-
-@cache
-def _pandera() -> Any:
-    """Pandera for pandas alone: what else it would import, PySpark before all, takes two seconds and warns."""
-    absent = [name for name in _OTHER_ENGINES if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]  # how Python says that there is no such module
-    try:
-        import pandera.pandas
-
-        pandera.pandas.DataFrameSchema({}).validate(pd.DataFrame())
-    finally:
-        for name in absent:
-            sys.modules.pop(name, None)
-    return pandera.pandas
-
-
-@cache
-def _schema(table: str) -> Any:
-    pa = _pandera()
-    columns = {}
-    for name, kind in TABLES[table].items():
-        checks = []
-        if name.endswith("_s"):
-            least = 0 if table == "exclusion" else EARLIEST_S  # an exclusion may have no time
-            checks.append(pa.Check.in_range(least, LATEST_S))
-        if (table, name) in WORDS:
-            checks.append(pa.Check.isin(WORDS[table, name]))
-        if name == "service" and table != "exclusion":
-            checks.append(pa.Check.str_length(min_value=1))
-        columns[name] = pa.Column(kind, checks, nullable=kind == "Int64")
-    return pa.DataFrameSchema(columns, strict=True)
 
 
 def _ordered(table: str, rows: pd.DataFrame) -> pd.DataFrame:

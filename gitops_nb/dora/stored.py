@@ -9,7 +9,9 @@ from typing import Any
 
 from gitops_nb.dora import facts, tables
 from gitops_nb.dora.fact_tables import FactTables
-from gitops_nb.dora.store import TABLES, FactStore, one_source
+from gitops_nb.dora.joining import deployments_of
+from gitops_nb.dora.schemas import TABLES
+from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.record.files import replace_file
 
@@ -54,6 +56,7 @@ COLUMNS: Mapping[str, str] = {
     "extent": "full, partial (some resources) or heal (repair of drift)",
     "is_automated": "true when Argo CD started it by itself",
     "method": "how the commit was found: sha, label, tag, or unknown",
+    "contained": "revision of the newest deployment that the synced revision contains; empty when none",
     "reason": "why the row does not count",
     "left_out_of": "which metric it is left out of, or everything",
     "detail": "path, name or id, for finding it",
@@ -67,7 +70,7 @@ def select(store: FactStore) -> tuple[FactTables, int]:
     Raises:
         UsageError: Nothing was collected yet.
     """
-    deployment = one_source(store.read("deployment"))
+    deployment = deployments_of(store)
     if deployment.empty:
         raise UsageError(
             f"no deployments in {store.folder}", hint="Run `gitops-nb dora collect` first."

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from gitops_nb.cli.initialising import workspace_files
-from gitops_nb.dora.store import TABLES, FactStore
+from gitops_nb.dora.schemas import TABLES
+from gitops_nb.dora.store import FactStore
 from gitops_nb.dora.stored import COLUMNS
 from tests.buckets import BUCKET, gcs_server
 from tests.cli.test_workflow import actionlint  # noqa: F401  a fixture

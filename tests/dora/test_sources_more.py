@@ -13,7 +13,9 @@ from gitops_nb.adapters.gcs import Bucket
 from gitops_nb.dora import fact_tables, mirror
 from gitops_nb.dora.collectors.applies import collect_applies
 from gitops_nb.dora.collectors.runs import collect_runs
-from gitops_nb.dora.store import FactStore, Merged, one_source
+from gitops_nb.dora.joining import one_source
+from gitops_nb.dora.schemas import SYNC
+from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.errors import ConflictError, UsageError
 from gitops_nb.model import Mode
 from tests.buckets import BUCKET, gcs_server
@@ -162,7 +164,7 @@ def test_a_sync_is_no_second_deployment_and_its_failure_reaches_the_first(tmp_pa
         _deployment("x", "argocd", environment="staging"),
     ]
 
-    found = one_source(fact_tables.frame(fact_tables.DEPLOYMENT, rows))
+    found = one_source(fact_tables.frame(fact_tables.DEPLOYMENT, rows), fact_tables.frame(SYNC, ()))
 
     mine = found[found["environment"] == "production"]
     assert list(zip(mine["revision"], mine["outcome"], strict=True)) == [

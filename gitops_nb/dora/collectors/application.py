@@ -14,13 +14,9 @@ import pandas as pd
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.collectors.containment import arrivals, first_containing
-from gitops_nb.dora.store import (
-    HOP,
-    FactStore,
-    Merged,
-    check,
-    one_source,
-)
+from gitops_nb.dora.joining import deployments_of
+from gitops_nb.dora.schemas import HOP, check
+from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
 from gitops_nb.ports import GraphCommit, HistoryReader
@@ -139,7 +135,7 @@ def collect_application(
         pull_requests: Those whose merge gave a commit of this repository.
     """
     name = f"application {source.service} {source.repository}"
-    deployments = one_source(store.read("deployment", (source.service,)))
+    deployments = deployments_of(store, (source.service,))
     pulls = {pull.sha: pull for pull in pull_requests}
     tip = git.tip(source.repository, source.branch)
     point = {

@@ -18,7 +18,8 @@ import pandas as pd
 from gitops_nb.dora import fact_tables, facts
 from gitops_nb.dora.collect import MAX_PROBLEMS, time_problem
 from gitops_nb.dora.collectors.configuration import Collected
-from gitops_nb.dora.store import FactStore, check
+from gitops_nb.dora.schemas import check
+from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.model import parse_time
 

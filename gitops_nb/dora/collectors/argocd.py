@@ -22,7 +22,8 @@ from gitops_nb.argo.status import at, revisions_of
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.collectors.version import image_tag
-from gitops_nb.dora.store import ATTEMPT, KEYS, FactStore, Merged, check
+from gitops_nb.dora.schemas import ATTEMPT, KEYS, check
+from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import ArgoReader, Snapshot
 

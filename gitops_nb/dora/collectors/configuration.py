@@ -9,7 +9,8 @@ import pandas as pd
 
 from gitops_nb.dora import collect, facts
 from gitops_nb.dora.collect import VersionSource
-from gitops_nb.dora.store import FactStore, Merged, check
+from gitops_nb.dora.schemas import check
+from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.errors import UsageError
 from gitops_nb.ports import FileChange, HistoryReader
 
@@ -58,7 +59,7 @@ def collect_configuration(
     Raises:
         UsageError: The history was rewritten, is shallow, or gives one service two places; nothing was written.
     """
-    name = f"configuration {source.repository} {source.path}"
+    name = source_name(source)
     how = {"key": source.key, "part": source.part, "branch": source.branch}
     point = store.resume_point(name)
     if {key: point.get(key) for key in how} != how:
@@ -85,6 +86,11 @@ def collect_configuration(
     merged += derive(store, touched)
     store.set_resume_point(name, {**how, "commit": tip, "changes": offset + changes.count})
     return Collected(name, tip, len(rows), merged, len(excluded))
+
+
+def source_name(source: VersionSource) -> str:
+    """What the store calls a configuration repository."""
+    return f"configuration {source.repository} {source.path}"
 
 
 def derive(store: FactStore, services: Sequence[str]) -> Merged:

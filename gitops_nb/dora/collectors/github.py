@@ -16,7 +16,8 @@ import pandas as pd
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.application import PullRequest
 from gitops_nb.dora.collectors.configuration import Collected
-from gitops_nb.dora.store import PULL_REQUEST, FactStore, Merged, check
+from gitops_nb.dora.schemas import PULL_REQUEST, check
+from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import ApiReader

@@ -1,7 +1,7 @@
 """Our own runs: promotions that the run journals below reports/ record, as deployments.
 
 A run that changed nothing (refused, waiting, planned only) is none. Where the configuration repository tells of the
-same revision, ``store.one_source`` keeps its deployment and takes over from here only that the run failed.
+same revision, ``joining.one_source`` keeps its deployment and takes over from here only that the run failed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
-from gitops_nb.dora.store import FactStore, check
+from gitops_nb.dora.schemas import check
+from gitops_nb.dora.store import FactStore
 from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import run_directories, scan_run
