@@ -50,11 +50,16 @@ def refuse_same_key(reports: Path, state: RunState, plan: Plan) -> None:
         Refused: It names that run.
     """
     for directory in _others(reports, state):
-        if directory.name > state.run or not is_run_held(reports, directory.name):
+        if not is_run_held(reports, directory.name):
             continue
         other = scan_run(directory)
         key = run_key(other, other.plan_digest or plan.digest)
-        if other.status is Status.RUNNING and key == run_key(state, plan.digest):
+        if (
+            # Their names only tell the second.
+            (other.started, other.run) < (state.started, state.run)
+            and other.status is Status.RUNNING
+            and key == run_key(state, plan.digest)
+        ):
             raise Refused(
                 f"{other.run} runs and is about to do exactly this",
                 hint=f"Wait for it; `gitops-nb report {other.run}` says how it ended.",

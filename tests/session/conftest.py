@@ -40,7 +40,10 @@ class Runner:
         self, run: str | None = None, **parameters: Any
     ) -> tuple[RunState, GitOpsError | None]:
         """All cells of the promotion notebook; returns the run and what stopped it, if something did."""
-        session = self.open(run, **parameters)
+        return self.go_through(self.open(run, **parameters))
+
+    def go_through(self, session: Session) -> tuple[RunState, GitOpsError | None]:
+        """The same in an open session, which is closed."""
         try:
             session.step(promotion.observe)
             session.step(promotion.plan)
