@@ -39,7 +39,7 @@ PARAMETERS = {
     "bootstrap": {"cluster": "newcomer"},
     "dora": {"window": "4w", "compare_to": "none"},
 }
-LEAST = {"promotion": 260, "bootstrap": 330, "dora": 135, "approval": 400}
+LEAST = {"promotion": 230, "bootstrap": 300, "dora": 120, "approval": 350}
 """Failpoints of each flow; all three runbooks together have to be 420 or more. ``approval`` is a promotion that waits for one."""
 SLICES = 4
 
