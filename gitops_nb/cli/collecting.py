@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -15,7 +14,6 @@ import click
 
 from gitops_nb import dora
 from gitops_nb.adapters.clock import WallClock
-from gitops_nb.adapters.gcs import Bucket
 from gitops_nb.adapters.github import GitHub
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
@@ -23,12 +21,13 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli import sources
 from gitops_nb.cli.arguments import split_pairs
 from gitops_nb.cli.counting import progress
-from gitops_nb.dora import mirror, stored
+from gitops_nb.dora import stored
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Json, Mode, to_json
 from gitops_nb.report.text import terminal
+from gitops_nb.session.facts import is_bucket, read_bucket, write_bucket
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import open_platform
@@ -50,6 +49,7 @@ def collect_facts(
     github_deployments: Sequence[str],
     github_workflow: Sequence[str],
     github_url: str,
+    take_over: str,
 ) -> None:
     """Collects from every source that the fleet and the options name, one after the other."""
     where = find_workspace(workspace, reports=reports)
@@ -70,7 +70,11 @@ def collect_facts(
         api=GitHub(github_url, token=token, clock=WallClock()),
     )
     done: list[Collected] = []
-    with _writing(where, chosen, facts, who=platform.requester.name) as store, store.exclusive():
+    who = platform.requester.name
+    with (
+        _writing(where, chosen, facts, who=who, take_over=take_over) as store,
+        store.exclusive(),
+    ):
         jobs = list(sources.jobs(platform, store, asked))
         with progress(len(jobs), quiet=as_json) as show:
             for name, job in jobs:
@@ -170,31 +174,30 @@ def export_facts(
 
 
 @contextmanager
-def _writing(where: Workspace, mode: Mode, facts: str, *, who: str) -> Iterator[FactStore]:
+def _writing(
+    where: Workspace, mode: Mode, facts: str, *, who: str, take_over: str
+) -> Iterator[FactStore]:
     """The facts to collect into: a folder, or a bucket and the copy of it here."""
-    folder = _folder(where, mode, facts)
-    if not _is_bucket(facts):
-        yield FactStore(folder)
+    if not is_bucket(facts):
+        yield FactStore(_folder(where, mode, facts))
         return
-    with mirror.writing(Bucket(facts), folder, who=who) as store:
+    with write_bucket(facts, _own(where, mode), who=who, take_over=take_over) as store:
         yield store
 
 
 def _reading(where: Workspace, mode: Mode, facts: str) -> FactStore:
-    folder = _folder(where, mode, facts)
-    return mirror.pull(Bucket(facts), folder) if _is_bucket(facts) else FactStore(folder)
+    if is_bucket(facts):
+        return read_bucket(facts, _own(where, mode))
+    return FactStore(_folder(where, mode, facts))
 
 
 def _folder(where: Workspace, mode: Mode, facts: str) -> Path:
-    """Facts of the sandbox never mix with live ones, nor those of one bucket with those of another."""
-    own = where.sandbox if mode is Mode.SANDBOX else where.root / ".gitops-nb"
-    if _is_bucket(facts):
-        return own / f"facts-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
-    return Path(facts) if facts else own / "facts"
+    return Path(facts) if facts else _own(where, mode) / "facts"
 
 
-def _is_bucket(facts: str) -> bool:
-    return facts.startswith("gs://")
+def _own(where: Workspace, mode: Mode) -> Path:
+    """Facts of the sandbox never mix with live ones."""
+    return where.sandbox if mode is Mode.SANDBOX else where.own
 
 
 def _without_millionths(value: Json) -> Json:

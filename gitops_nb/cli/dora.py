@@ -101,6 +101,12 @@ Examples:
 @click.option(
     "--github-url", default="https://api.github.com", show_default=True, help="GitHub's API."
 )
+@click.option(
+    "--take-over",
+    default="",
+    metavar="REASON",
+    help="Facts in a bucket: go on although another collection seems to write, because its machine is gone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_places
 def collect(*, as_json: bool, **options: Any) -> None:

@@ -3,7 +3,7 @@
 The bucket has the files of the folder under the same names (``@`` for ``%``), so that other engines read it as it is,
 and ``index.json``, which says what each file's SHA-256 is. Tables are sent before resume points, as they are written
 locally: a collection that dies on the way is repeated from the old point, and repeating it adds nothing. One writer at
-a time: ``writer.json`` is there while somebody collects.
+a time holds the lock ``collection`` of the bucket; one that died is followed by the next as soon as it is proven dead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import ConflictError, RecordError
 from gitops_nb.ports import Store
 from gitops_nb.record.files import replace_file
+from gitops_nb.record.locks import Owner, SharedLocks
 
 INDEX = "index.json"
-WRITER = "writer.json"
+LOCK = "collection"
 _AT_ONCE = 16
 
 
@@ -76,17 +77,19 @@ def push(bucket: Store, folder: Path) -> int:
 
 
 @contextmanager
-def writing(bucket: Store, folder: Path, *, who: str) -> Iterator[FactStore]:
+def writing(
+    bucket: Store, folder: Path, *, locks: SharedLocks, owner: Owner
+) -> Iterator[FactStore]:
     """The facts of a bucket for one collection; sent back also when it fails half way, since what is there is whole.
 
     Raises:
-        ConflictError: Somebody else collects, or died doing so; nothing was read.
+        ConflictError: Somebody else collects, and is not proven to be gone; nothing was read.
     """
-    if not bucket.create(WRITER, f"{json.dumps({'who': who})}\n".encode()):
-        held = (bucket.read(WRITER) or b"").decode(errors="replace").strip()
+    held = locks.take(LOCK, owner)
+    if isinstance(held, Owner):
         raise ConflictError(
             f"another collection writes to these facts: {held}",
-            hint=f"Wait until it has ended; if it died, remove {WRITER} from the bucket.",
+            hint="Wait until it has ended. If its machine is gone, say so with --take-over REASON.",
         )
     try:
         store = pull(bucket, folder)
@@ -95,7 +98,7 @@ def writing(bucket: Store, folder: Path, *, who: str) -> Iterator[FactStore]:
         finally:
             push(bucket, folder)
     finally:
-        bucket.remove(WRITER)
+        locks.release(held)
 
 
 def _index(bucket: Store) -> Mapping[str, str]:

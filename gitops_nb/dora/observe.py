@@ -72,7 +72,7 @@ def observe(view: View, request: DoraRequest) -> DoraState:
     sync = SyncStatus(missing="deployments come from a file, so no cluster was asked")
     if request.facts is not None:
         tables, until_s = stored.select(FactStore(request.facts))
-        sources["facts"] = str(request.facts)
+        sources["facts"] = request.facts_from
         sync = _read_sync(view, request)
     elif request.deployments is not None:
         events, left_out = collect.from_file(

@@ -41,6 +41,7 @@ class DoraRequest:
     workdir: Path
     definition: DoraDefinition = field(default_factory=DoraDefinition)
     facts: Path | None = None
+    facts_from: str = ""
     deployments: Path | None = None
     incidents: Path | None = None
     freezes: tuple[Freeze, ...] = ()
@@ -78,7 +79,7 @@ def request(
         incidents: The incidents file when the parameter names none.
         time_zone: The zone when the parameter names none.
         freezes: Those of policy.yaml.
-        facts: The store of facts, when the parameter names none.
+        facts: The store of facts, when it is not a folder that the parameter names.
 
     Raises:
         UsageError: A window, zone or file that cannot be used, or a fleet that records no versions.
@@ -88,7 +89,7 @@ def request(
     now_s = int(now.timestamp())
     window = windows.read_window(str(parameters["window"]), now_s=now_s, zone=zone)
     named = base / str(parameters["deployments"] or "")
-    store = named if parameters["deployments"] and named.is_dir() else facts
+    store = facts or (named if parameters["deployments"] and named.is_dir() else None)
     deployments = None if store else _file(parameters, "deployments", base)
     sources = tuple(
         VersionSource(
@@ -116,6 +117,7 @@ def request(
         before=_before(str(parameters["compare_to"]), window, now_s=now_s, zone=zone),
         definition=read_definition(_list(parameters, "definition")),
         facts=store,
+        facts_from=str(parameters["deployments"] or store or ""),
         freezes=tuple(
             Freeze(freeze.name, int(freeze.start.timestamp()), int(freeze.end.timestamp()))
             for freeze in freezes

@@ -92,6 +92,12 @@ def slice_of(runbook: str) -> Slice:
             )
         case "dora":
             from gitops_nb import dora
+            from gitops_nb.session.facts import is_bucket, read_bucket
+
+            def facts_of(parameters: Mapping[str, Any], around: Surroundings) -> Path | None:
+                named = str(parameters["deployments"])
+                own = around.workspace / ".gitops-nb"
+                return read_bucket(named, own).folder if is_bucket(named) else None
 
             return Slice(
                 READ_STEPS,
@@ -104,6 +110,7 @@ def slice_of(runbook: str) -> Slice:
                     incidents=around.incidents,
                     time_zone=around.time_zone,
                     freezes=around.freezes,
+                    facts=facts_of(parameters, around),
                 ),
             )
     raise ConfigurationError(

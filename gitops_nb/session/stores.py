@@ -20,13 +20,14 @@ def reports_store(workspace: Workspace) -> Store:
 
 def bucket_store(workspace: Workspace) -> Store | None:
     """The bucket of ``reports: gs://…``, or None where reports are a folder."""
-    return _open(workspace.bucket) if workspace.bucket else None
+    return open_store(workspace.bucket) if workspace.bucket else None
 
 
 def locks_store(workspace: Workspace) -> Store | None:
     """The bucket of ``locks: gs://…``, or None where locks are for this machine."""
-    return _open(workspace.locks) if workspace.locks else None
+    return open_store(workspace.locks) if workspace.locks else None
 
 
-def _open(url: str) -> Bucket:
+def open_store(url: str) -> Store:
+    """A bucket by its name, ``gs://BUCKET/PREFIX``."""
     return Bucket(url, deadline_s=float(os.environ.get(VARIABLE) or DEADLINE_S))

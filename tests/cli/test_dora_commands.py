@@ -238,7 +238,7 @@ def test_an_option_that_no_definition_has_is_named(workspace):
 def test_facts_in_a_bucket_are_collected_on_one_machine_and_measured_on_another(
     workspace, tmp_path
 ):
-    """The same counts as from the folder; what is in the bucket is what the folder holds."""
+    """The same counts as from the folder, also in a report; what is in the bucket is what the folder holds."""
     with gcs_server(tmp_path) as address:
         near = {"STORAGE_EMULATOR_HOST": address}
         facts = ("--facts", f"gs://{BUCKET}/dora")
@@ -247,7 +247,11 @@ def test_facts_in_a_bucket_are_collected_on_one_machine_and_measured_on_another(
         for folder in workspace.root.glob(".gitops-nb/sandbox/facts-*"):
             shutil.rmtree(folder)
         measured = workspace.run("dora", "metrics", "-p", "window=13w", "--json", *facts, **near)
+        ran = workspace.run("run", "dora", "-p", f"deployments=gs://{BUCKET}/dora", **near)
     assert measured.returncode == 0, measured.stderr
+    assert ran.returncode == 0, ran.stderr
+    (run,) = workspace.reports.glob("*-dora-*")
+    assert f"gs://{BUCKET}/dora" in (run / "report.html").read_text()
     assert workspace.run("dora", "collect").returncode == 0
     local = json.loads(workspace.run("dora", "metrics", "-p", "window=13w", "--json").stdout)
     assert json.loads(measured.stdout)["metrics"] == local["metrics"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from gitops_nb.dora.collectors.runs import collect_runs
 from gitops_nb.dora.joining import one_source
 from gitops_nb.dora.schemas import SYNC
 from gitops_nb.dora.store import FactStore, Merged
-from gitops_nb.errors import ConflictError, UsageError
+from gitops_nb.errors import ConflictError, Refused, UsageError
 from gitops_nb.model import Mode
+from gitops_nb.record.locks import Held, SharedLocks, this_process
+from gitops_nb.session.facts import read_bucket, write_bucket
 from tests.buckets import BUCKET, gcs_server
 from tests.conftest import SHARED
 from tests.dora.test_store import frame, incident, tree
@@ -218,14 +221,18 @@ def bucket(tmp_path, monkeypatch):
 def test_facts_in_a_bucket_go_there_and_come_back(bucket, tmp_path):
     """What one machine collects another one reads, byte for byte; unchanged files are not sent again."""
     near, far = tmp_path / "near", tmp_path / "far"
-    with mirror.writing(bucket, near, who="ann") as store:
+    with mirror.writing(
+        bucket, near, locks=SharedLocks(bucket), owner=this_process("ann", "test")
+    ) as store:
         store.merge("incident", frame(incident(1), incident(2, "a/b ~ü")))
         store.set_resume_point("pager", {"page": 1})
     assert tree(mirror.pull(bucket, far).folder).keys() == tree(near).keys()
     assert [c for c, _ in tree(far).values()] == [c for c, _ in tree(near).values()]
     assert mirror.push(bucket, far) == 0
 
-    with mirror.writing(bucket, far, who="ben") as store:
+    with mirror.writing(
+        bucket, far, locks=SharedLocks(bucket), owner=this_process("ben", "test")
+    ) as store:
         store.merge("incident", frame(incident(3)))
     back = mirror.pull(bucket, near)
     assert sorted(back.read("incident")["incident_id"]) == ["i1", "i2", "i3"]
@@ -236,15 +243,72 @@ def test_two_collections_into_one_bucket_are_refused(tmp_path):
     """The second is told who collects, and reads and writes nothing; a failed one lets the next in."""
     bucket = Folder(tmp_path / "bucket")
     with (
-        mirror.writing(bucket, tmp_path / "near", who="ann"),
+        mirror.writing(
+            bucket, tmp_path / "near", locks=SharedLocks(bucket), owner=this_process("ann", "test")
+        ),
         pytest.raises(ConflictError, match="ann"),
-        mirror.writing(bucket, tmp_path / "far", who="ben"),
+        mirror.writing(
+            bucket, tmp_path / "far", locks=SharedLocks(bucket), owner=this_process("ben", "test")
+        ),
     ):
         pytest.fail("two writers")
     assert not (tmp_path / "far").exists()
-    with mirror.writing(bucket, tmp_path / "near", who="ann") as store:
+    with mirror.writing(
+        bucket, tmp_path / "near", locks=SharedLocks(bucket), owner=this_process("ann", "test")
+    ) as store:
         store.merge("incident", frame(incident(1)))
-    with pytest.raises(UsageError), mirror.writing(bucket, tmp_path / "near", who="ann") as store:
+    with (
+        pytest.raises(UsageError),
+        mirror.writing(
+            bucket, tmp_path / "near", locks=SharedLocks(bucket), owner=this_process("ann", "test")
+        ) as store,
+    ):
         store.merge("incident", frame(incident(2, started_s=12)))
-    with mirror.writing(bucket, tmp_path / "far", who="ben") as store:
+    with mirror.writing(
+        bucket, tmp_path / "far", locks=SharedLocks(bucket), owner=this_process("ben", "test")
+    ) as store:
         assert store.read("incident")["incident_id"].tolist() == ["i1"]
+
+
+def test_a_collection_that_died_leaves_nothing_to_remove(tmp_path):
+    """Killed between the tables and the index: the next one follows by itself, and what was sent is read whole."""
+    bucket = Folder(tmp_path / "bucket")
+    dead = replace(this_process("ann", "test"), started="1")
+    assert isinstance(SharedLocks(bucket).take(mirror.LOCK, dead), Held)
+    half = FactStore(tmp_path / "near")
+    half.merge("incident", frame(incident(1)))
+    (path,) = (tmp_path / "near").glob("incident/*/*.parquet")
+    bucket.create(path.relative_to(tmp_path / "near").as_posix(), path.read_bytes())
+
+    locks = SharedLocks(bucket)
+    owner = this_process("ben", "test")
+    with mirror.writing(bucket, tmp_path / "far", locks=locks, owner=owner) as store:
+        store.merge("incident", frame(incident(1), incident(2)))
+
+    back = mirror.pull(bucket, tmp_path / "again")
+    assert back.read("incident")["incident_id"].tolist() == ["i1", "i2"]
+    assert locks.holder(mirror.LOCK) is None
+
+
+def test_a_collection_on_a_machine_that_is_gone_is_taken_over_by_a_persons_word(bucket, tmp_path):
+    """Nobody can ask a foreign machine: the collection is refused until somebody says why it is over."""
+    foreign = replace(this_process("ann", "test"), boot="other", host="laptop")
+    SharedLocks(bucket).take(mirror.LOCK, foreign)
+    url = f"gs://{BUCKET}/dora"
+    with (
+        pytest.raises(ConflictError, match="laptop"),
+        write_bucket(url, tmp_path / "own", who="ben"),
+    ):
+        pytest.fail("two writers")
+    assert not (tmp_path / "own").exists()
+
+    with write_bucket(url, tmp_path / "own", who="ben", take_over="laptop stolen") as store:
+        store.merge("incident", frame(incident(1)))
+
+    assert read_bucket(url, tmp_path / "far").read("incident")["incident_id"].tolist() == ["i1"]
+    with (
+        pytest.raises(Refused, match="lives"),
+        write_bucket(url, tmp_path / "own", who="ann"),
+        write_bucket(url, tmp_path / "own", who="ben", take_over="no"),
+    ):
+        pytest.fail("a living one was taken over")
