@@ -106,10 +106,10 @@ def _runner(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
     body = signer.public.split(" ")[1]
     named = [one.name for one in catalog.trust.runners if one.key.split(" ")[1] == body]
     if named or mode is Mode.SANDBOX:
-        held = custody(where.root)
-        where_held = " (a notebook of this user can read it)" if held == HELD_HERE else ""
-        found = f"{' '.join((signer.keyid, *named))}, in a {held}{where_held}"
-        return Examined("runner key", True, found.replace("in a memory", "in memory only"))
+        held = custody()
+        is_open = held == HELD_HERE
+        where_held = f"in a {held}, which notebooks can read" if is_open else f"in {held} only"
+        return Examined("runner key", True, f"{' '.join((signer.keyid, *named))}, {where_held}")
     return Examined(
         "runner key",
         False,

@@ -67,15 +67,11 @@ def forget_given_key() -> None:
     _given.clear()
 
 
-def custody(root: Path) -> str:
-    """Where the runner's key is held: "memory", ``HELD_HERE``, or "file of another user"."""
+def custody() -> str:
+    """Where the runner's key is held: "memory" or ``HELD_HERE``."""
     if _given or os.environ.get(VARIABLE, "").startswith(_BEGIN):
         return "memory"
-    try:
-        is_own = runner_key_path(root).stat().st_uid == os.getuid()
-    except OSError:
-        is_own = True
-    return HELD_HERE if is_own else "file of another user"
+    return HELD_HERE
 
 
 def runner_key_path(root: Path) -> Path:

@@ -64,7 +64,7 @@ def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) 
         run=state.run,
         attempt=attempt,
         subjects=subjects_of(phase, state, directory),
-        body=body_of(phase, state, signer=signer, key_held=custody(workspace.root)),
+        body=body_of(phase, state, signer=signer, key_held=custody()),
     )
 
 

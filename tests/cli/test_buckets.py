@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from gitops_nb.adapters.gcs import Bucket
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli import main
+from gitops_nb.record.runs import run_directories
+from gitops_nb.session.copies import send_run
 from tests.buckets import BUCKET, Troubles, gcs_server, proxy
 from tests.conftest import Workspace
 
@@ -18,46 +25,74 @@ PROMOTION = ("run", "promotion", "-p", "application=checkout", "-p", "stable_for
 
 
 @dataclass
+class Done:
+    """A command that ran in this process."""
+
+    returncode: int
+    stdout: str
+
+
+@dataclass
 class Machines:
-    """Two clones of one workspace, each with its own spool, locks and key; they share the sandbox's world."""
+    """Two clones of one workspace, each with its own spool, locks and key; they share the sandbox's world.
+
+    ``run`` starts a process of its own, as what begins a kernel needs one; ``call`` does the rest in this one, which
+    has imported everything already.
+    """
 
     first: Workspace
     second: Workspace
     address: str
+    monkeypatch: pytest.MonkeyPatch
 
-    def bucket(self, monkeypatch) -> Bucket:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", self.address)
+    @property
+    def bucket(self) -> Bucket:
+        self.monkeypatch.setenv("STORAGE_EMULATOR_HOST", self.address)
         return Bucket(URL)
+
+    def run(self, machine: Workspace, *arguments: str):
+        return machine.run(*arguments, "--reports", URL, STORAGE_EMULATOR_HOST=self.address)
+
+    def call(self, machine: Workspace, *arguments: str) -> Done:
+        self.monkeypatch.setenv("STORAGE_EMULATOR_HOST", self.address)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+            main([*arguments, "--workspace", str(machine.root), "--reports", URL])
+        return Done(int(ended.value.code or 0), said.getvalue())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    """One fake-gcs-server for the module."""
+    with gcs_server(tmp_path_factory.mktemp("gcs")) as address:
+        yield address
 
 
 @pytest.fixture
-def machines(workspace, tmp_path) -> Machines:
-    """The workspace, and a second clone of it elsewhere."""
+def machines(workspace, tmp_path, server, monkeypatch) -> Machines:
+    """The workspace, and a second clone of it elsewhere; the bucket is empty."""
     root = tmp_path / "clone"
     shutil.copytree(workspace.root, root, ignore=shutil.ignore_patterns(".gitops-nb"))
     (root / ".gitops-nb").mkdir()
     (root / ".gitops-nb" / "sandbox").symlink_to(workspace.root / ".gitops-nb" / "sandbox")
-    with gcs_server(tmp_path) as address:
-        yield Machines(workspace, Workspace(root), address)
+    made = Machines(workspace, Workspace(root), server, monkeypatch)
+    for key in made.bucket.list(""):
+        made.bucket.remove(key)
+    return made
 
 
-def test_run_approve_and_resume_on_two_machines(machines, monkeypatch):
+def test_run_approve_and_resume_on_two_machines(machines):
     """A run waits on one machine, is approved on the other, goes on there, and both can check and show it."""
-    near = {"STORAGE_EMULATOR_HOST": machines.address}
-    first = machines.first.run(*PROMOTION, "--reports", URL, **near)
+    first = machines.run(machines.first, *PROMOTION)
     assert first.returncode == 2, first.stdout + first.stderr
-    assert not machines.first.reports.joinpath("ledger").exists()
-    listed = json.loads(
-        machines.second.run("list", "runs", "--json", "--reports", URL, **near).stdout
-    )
-    assert [row["status"] for row in listed] == ["waiting"]
-    approved = machines.second.run("approve", "last", "--yes", "--reports", URL, **near)
-    assert approved.returncode == 0, approved.stderr
-    resumed = machines.first.run("resume", "last", "--reports", URL, **near)
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    bucket = machines.bucket(monkeypatch)
-    run = listed[0]["run"]
     assert f"--reports {URL}" in first.stdout
+    assert not machines.first.reports.joinpath("ledger").exists()
+    listed = json.loads(machines.call(machines.second, "list", "runs", "--json").stdout)
+    assert [row["status"] for row in listed] == ["waiting"]
+    assert machines.call(machines.second, "approve", "last", "--yes").returncode == 0
+    resumed = machines.run(machines.first, "resume", "last")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    bucket, run = machines.bucket, listed[0]["run"]
     keys = bucket.list(f"{run}/")
     records = [key for key in keys if "/journal/" in key]
     local = machines.first.root / ".gitops-nb" / "spool" / BUCKET / "platform" / run
@@ -74,14 +109,14 @@ def test_run_approve_and_resume_on_two_machines(machines, monkeypatch):
     )
     assert bucket.read("index.html")
     for machine in (machines.first, machines.second):
-        # Each runner has its own key; what counts is what trust.yaml lists.
-        done = machine.run("report", "last", "--reports", URL, **near)
-        assert done.returncode == 0, done.stderr
+        done = machines.call(machine, "report", "last")
+        assert done.returncode == 0
         assert Path(done.stdout.strip()).is_file()
-    checked = machines.first.run("verify", "--reports", URL, **near)
+    checked = machines.call(machines.first, "verify")
     assert checked.returncode == 0, checked.stdout
     assert "3 records" in checked.stdout
-    other = machines.second.run("verify", "--reports", URL, **near)
+    # Each runner has its own key; what counts is what trust.yaml lists.
+    other = machines.call(machines.second, "verify")
     assert other.returncode == 1
     assert "untrusted-key" in other.stdout
 
@@ -97,38 +132,41 @@ def test_a_store_that_is_down_refuses_before_anything(machines):
 
 
 @pytest.mark.torture
-def test_a_lost_reply_costs_nothing(machines, monkeypatch):
+def test_a_lost_reply_costs_nothing(machines):
     """With replies lost on the way the same run ends as it would, each record there once."""
     with proxy(machines.address, Troubles(lost_replies=0.2, refused=0.1)) as address:
         done = machines.first.run(*PROMOTION, "--reports", URL, STORAGE_EMULATOR_HOST=address)
         assert done.returncode == 2, done.stdout + done.stderr
-    bucket = machines.bucket(monkeypatch)
+    bucket = machines.bucket
     (run,) = (name for name in bucket.folders("") if name != "ledger")
     keys = bucket.list(f"{run}/journal/")
     assert [json.loads(bucket.read(key))["seq"] for key in keys] == list(range(len(keys)))
     assert json.loads(bucket.read(keys[-1]))["kind"] == "sealed"
 
 
-def test_the_index_in_the_bucket_has_the_runs_of_every_machine(machines, monkeypatch):
+def test_the_index_in_the_bucket_has_the_runs_of_every_machine(machines):
     """A machine that never saw an older run keeps it in the index, and shows how it ended elsewhere."""
-    near = {"STORAGE_EMULATOR_HOST": machines.address}
-    first = machines.first.run(*PROMOTION, "--reports", URL, **near)
+    first = machines.run(machines.first, *PROMOTION)
     assert first.returncode == 2, first.stdout + first.stderr
-    bucket = machines.bucket(monkeypatch)
+    bucket = machines.bucket
     (promotion,) = (name for name in bucket.folders("") if name != "ledger")
-    planned = ("run", "bootstrap", "-p", "cluster=newcomer", "--plan", "--reports", URL)
-    assert machines.second.run(*planned, **near).returncode == 0
+    planned = ("run", "bootstrap", "-p", "cluster=newcomer", "--plan")
+    assert machines.run(machines.second, *planned).returncode == 0
     page = bucket.read("index.html").decode()
     assert page.count("<tr data-g=") == 2
     assert "waits for an approval" in page
-    rejected = machines.first.run(
-        "reject", promotion, "--reason", "not today", "--reports", URL, **near
-    )
-    assert rejected.returncode == 0, rejected.stderr
-    assert machines.first.run("resume", promotion, "--reports", URL, **near).returncode == 3
-    # The second machine has the run as it was when it waited.
-    assert machines.second.run(*planned, **near).returncode == 0
+    rejected = machines.call(machines.first, "reject", promotion, "--reason", "not today")
+    assert rejected.returncode == 0
+    # The second machine has the run as it was when it waited; closing one of its own brings the other's end.
+    write_index_after(machines, promotion)
     page = bucket.read("index.html").decode()
-    assert page.count("<tr data-g=") == 3
+    assert page.count("<tr data-g=") == 2
     assert "waits for an approval" not in page
     assert page.count(f"./{promotion}/report.html") == 1
+
+
+def write_index_after(machines: Machines, promotion: str) -> None:
+    """What the second machine does whenever it closes a run, here without another run."""
+    where = find_workspace(machines.second.root, reports=URL)
+    (own,) = (d for d in run_directories(where.reports) if d.name != promotion)
+    send_run(where, own)

@@ -19,7 +19,7 @@ from pathlib import Path
 hide_given_key()
 signer = open_runner_key(Path("."))
 print(signer.public)
-print(custody(Path(".")))
+print(custody())
 # A program that the engine starts looks for the key: in its own environment, and in that of its parent.
 look = "import os, sys; print('GITOPS_NB_RUNNER_KEY' in os.environ)\\n"
 look += "try: found = b'PRIVATE KEY' in open(f'/proc/{os.getppid()}/environ', 'rb').read()\\n"
@@ -77,7 +77,7 @@ def test_rubbish_in_the_environment_is_refused_without_showing_it(monkeypatch, t
 def test_a_fork_forgets(private, monkeypatch, tmp_path):
     """What was held is wiped: nothing of it signs afterwards."""
     monkeypatch.setattr(keys, "_given", bytearray(private[0].encode()))
-    assert custody(tmp_path) == "memory"
+    assert custody() == "memory"
     keys.forget_given_key()
-    assert custody(tmp_path) == "file of this user"
+    assert custody() == "file of this user"
     assert open_runner_key(tmp_path).public != private[1]

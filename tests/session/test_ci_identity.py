@@ -368,7 +368,8 @@ def test_policy_says_which_workflow_may_ask(workflows, claims, fits, asked, issu
 
 def test_there_are_enough_cases():
     """The table does not shrink unseen."""
-    assert len(TOKENS) + len(JOBS) >= 35
+    assert len(TOKENS) >= 25
+    assert len(JOBS) >= 14
 
 
 def test_a_workflow_taken_from_the_list_while_the_run_waits(asked):
