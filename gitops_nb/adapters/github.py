@@ -5,6 +5,7 @@ Source: docs.github.com/rest, "Using pagination", "Rate limits for the REST API"
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -14,12 +15,16 @@ from collections.abc import Iterator, Mapping
 from email.message import Message
 from typing import Any
 
+from gitops_nb.adapters.deadline import within
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Json
 from gitops_nb.ports import Clock, Page
 
 _ATTEMPTS = 5
 _CALL_S = 30.0
+"""Between two bytes of an answer."""
+_WHOLE_S = 120.0
+"""For one answer as a whole."""
 _MAX_BYTES = 64 << 20
 _MAX_PAGES = 10_000
 
@@ -85,11 +90,10 @@ class GitHub:
                 },
             )
             try:
-                with self._opener.open(request, timeout=_CALL_S) as answer:
-                    content = answer.read(_MAX_BYTES + 1)
-                    if len(content) > _MAX_BYTES:
-                        raise UnavailableError(f"{url} answers more than {_MAX_BYTES} bytes")
-                    return json.loads(content), answer.headers
+                content, headers = self._ask(request, min(_WHOLE_S, ends - time.monotonic()))
+                if len(content) > _MAX_BYTES:
+                    raise UnavailableError(f"{url} answers more than {_MAX_BYTES} bytes")
+                return json.loads(content), headers
             except urllib.error.HTTPError as error:
                 with error:
                     wait_s = self._wait(error, attempt)
@@ -98,7 +102,7 @@ class GitHub:
                         f"GitHub answers {error.code} to {url}", hint=_hint(error.code)
                     ) from error
                 problem = f"answers {error.code}"
-            except (urllib.error.URLError, TimeoutError, OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 wait_s, problem = float(2**attempt), f"did not answer: {error}"
             if time.monotonic() + wait_s > ends:
                 break
@@ -106,6 +110,18 @@ class GitHub:
         raise UnavailableError(
             f"GitHub {problem} to {url}", hint="Collect again later; it goes on from there."
         )
+
+    def _ask(self, request: urllib.request.Request, seconds: float) -> tuple[bytes, Message]:
+        """One call that ends in time, however slowly its answer drips."""
+
+        def ask() -> tuple[bytes, Message]:
+            with self._opener.open(request, timeout=_CALL_S) as answer:
+                return answer.read(_MAX_BYTES + 1), answer.headers
+
+        found = within(ask, seconds)
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     def _wait(self, error: urllib.error.HTTPError, attempt: int) -> float | None:
         """Seconds to wait before the same call again; None when it would answer the same."""

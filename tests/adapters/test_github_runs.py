@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from gitops_nb.adapters.clock import WallClock
+from gitops_nb.adapters.github import GitHub
 from gitops_nb.adapters.github_runs import GitHubRuns
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import Page
 from tests.conftest import REPOSITORY
+from tests.issuer import local_issuer
 
 ENDED = {
     "id": 77, "run_attempt": 2, "status": "completed", "conclusion": "failure",
@@ -66,6 +70,16 @@ def test_a_run_that_is_no_number_is_not_asked_about(run):
     api = Api(ENDED)
     assert not GitHubRuns(api).has_ended("acme/platform", run, "2")
     assert api.asked == []
+
+
+def test_an_api_that_drips_ends_at_the_deadline():
+    """One byte now and then holds nobody up, and proves nobody dead."""
+    with local_issuer() as server:
+        server.drips = True
+        begun = time.monotonic()
+        api = GitHub(server.url, token="", clock=WallClock(), deadline_s=0.5)
+        assert not GitHubRuns(api).has_ended("acme/platform", "77", "2")
+        assert time.monotonic() - begun < 5
 
 
 def test_every_field_that_is_read_is_in_githubs_description():
