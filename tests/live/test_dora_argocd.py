@@ -120,7 +120,8 @@ class _Only:
 def _healed(application) -> bool:
     state = application["status"].get("operationState") or {}
     is_heal = (state.get("operation") or {}).get("sync", {}).get("autoHealAttemptsCount", 0) > 0
-    return is_heal and state.get("phase") == "Succeeded"
+    is_healthy = application["status"]["health"]["status"] == "Healthy"
+    return is_heal and state.get("phase") == "Succeeded" and is_healthy
 
 
 def _ended(application, identifier: str) -> bool:
