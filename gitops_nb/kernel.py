@@ -23,8 +23,8 @@ def serve(arguments: list[str]) -> None:
     prepare()
     from ipykernel import kernelapp
 
-    # IPython's history would be one more file in the person's home.
-    kernelapp.launch_new_instance(["--HistoryManager.hist_file=:memory:", *arguments])
+    # IPython's history would be one more file in the person's home, and one more thread.
+    kernelapp.launch_new_instance(["--HistoryManager.enabled=False", *arguments])
 
 
 if __name__ == "__main__":

@@ -321,12 +321,12 @@ def from_json(kind: type[T], value: Json) -> T:
     Raises:
         pydantic.ValidationError: The JSON does not fit the type.
     """
-    return cast("T", _adapter(cast("Any", kind)).validate_python(value))
+    return cast("T", reader(cast("Any", kind)).validate_python(value))
 
 
 @functools.cache
-def _adapter(kind: Any) -> Any:
-    """The reader of a type; building one costs milliseconds, and an index reads thousands of values."""
+def reader(kind: Any) -> Any:
+    """What ``from_json`` reads a type with; building one costs milliseconds, and an index reads thousands of values."""
     from pydantic import TypeAdapter  # costs 0.1 s: only runs pay for it, not `gitops-nb list`
 
     return TypeAdapter(kind)

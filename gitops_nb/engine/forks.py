@@ -24,6 +24,8 @@ from gitops_nb.engine.kernels import Kernel, write_connection
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ExitCode
 from gitops_nb.imports import skip_debugger, skip_slow_imports
+from gitops_nb.model import Decision, Outcome, Plan, reader
+from gitops_nb.policy import Requester
 from gitops_nb.record.keys import forget_given_key
 from gitops_nb.report.layout import preload_templates
 from gitops_nb.session.lifecycle import Cause
@@ -41,6 +43,8 @@ _NEEDED = (
     "pydantic.type_adapter",
     "sqlite3",
     "IPython.core.completer",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
     "nbformat.v4",
     "gitops_nb.engine.client",
     "gitops_nb.notebook.front",
@@ -48,6 +52,7 @@ _NEEDED = (
     "gitops_nb.sandbox",
     "gitops_nb.adapters.kubernetes",
 )
+_READ = (Plan, Decision, Outcome, Requester)
 _NEEDED_BY = {"dora": ("pandas", "plotly.graph_objects", "duckdb", "ibis", "pyarrow.parquet")}
 
 
@@ -59,6 +64,8 @@ def preload(runbook: str) -> None:
     for name in (*_NEEDED, *_NEEDED_BY.get(runbook, ())):
         importlib.import_module(name)
     preload_templates()
+    for kind in _READ:
+        reader(kind)
     _preload_validator()
     # What is there now stays: the collector would only copy its pages.
     gc.collect()

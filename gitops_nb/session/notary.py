@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import socket
-import socketserver
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from gitops_nb.session.stores import reports_store
 VARIABLE = "GITOPS_NB_NOTARY"
 """Path of the engine's socket, for the notebook's process."""
 ANSWER_S = 120.0
+CLOSED_S = 1.0
 _PENDING = ".pending"
 _QUESTION_BYTES = 4096
 
@@ -166,26 +166,34 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
         directory: Its run directory.
         private: A folder of mode 0700 with a short path.
     """
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            question = json.loads(self.rfile.readline(_QUESTION_BYTES) or b"{}")
-            answer = _answer(workspace, directory, question)
-            with contextlib.suppress(OSError):
-                self.wfile.write(json.dumps(answer).encode() + b"\n")
-
     address = private / "notary"
-    with socketserver.ThreadingUnixStreamServer(str(address), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(address))
+        listening.listen()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # shut down: the run is over
+                while True:
+                    connection, _ = listening.accept()
+                    with contextlib.suppress(OSError), connection:
+                        _serve(workspace, directory, connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
             yield address
         finally:
-            server.shutdown()
-            thread.join()
+            with contextlib.suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+            thread.join(CLOSED_S)
+
+
+def _serve(workspace: Workspace, directory: Path, connection: socket.socket) -> None:
+    """Answers the one question of a connection."""
+    connection.settimeout(ANSWER_S)
+    line = connection.makefile("rb").readline(_QUESTION_BYTES)
+    answer = _answer(workspace, directory, json.loads(line or b"{}"))
+    connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def _answer(
