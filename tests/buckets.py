@@ -71,11 +71,12 @@ def gcs_server(folder: Path) -> Iterator[str]:
 
 @dataclass
 class Troubles:
-    """What a proxy does to requests; ``seed`` makes it the same each time."""
+    """What a proxy does to requests; ``seed`` makes it the same each time, ``stalls`` are answers that come too late."""
 
     lost_replies: float = 0.0
     refused: float = 0.0
     down: bool = False
+    stalls: int = 0
     seed: int = 20261123
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -85,7 +86,7 @@ def proxy(target: str, troubles: Troubles) -> Iterator[str]:
     """A proxy before a server: forwards a request and drops the answer, or answers 429 or 503 itself."""
     host = target.removeprefix("http://")
     chosen = random.Random(troubles.seed)
-    lock = threading.Lock()
+    lock, stopped = threading.Lock(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -106,7 +107,16 @@ def proxy(target: str, troubles: Troubles) -> Iterator[str]:
                 content = answer.read()
             if draw < troubles.refused + troubles.lost_replies:
                 return self.drop("lost")
+            if self.stalls():
+                stopped.wait(1.0)
+                return self.drop("stalled")
             return self.reply(answer.status, dict(answer.getheaders()), content)
+
+        def stalls(self) -> bool:
+            """Whether this answer is held back; the first ones are."""
+            with lock:
+                troubles.stalls -= 1
+                return troubles.stalls >= 0
 
         def reply(self, status: int, headers: dict[str, str], content: bytes) -> None:
             troubles.counts[str(status)] = troubles.counts.get(str(status), 0) + 1
@@ -136,5 +146,6 @@ def proxy(target: str, troubles: Troubles) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
+            stopped.set()
             server.shutdown()
             thread.join()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gitops_nb.adapters import gcs
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.gcs import Bucket
 from gitops_nb.errors import UnavailableError, UsageError
@@ -157,6 +158,19 @@ def test_records_survive_lost_replies(server, monkeypatch):
     assert {direct.read(k).decode() for k in keys} == {
         f"{w} {n}" for w in range(8) for n in range(25)
     }
+
+
+def test_an_answer_that_comes_too_late_is_read_back(server, monkeypatch):
+    """The server has written it and does not say so in time: the next try is refused, and finds our own content there."""
+    monkeypatch.setattr(gcs, "_TRY_S", (1.0, 0.3))
+    troubles = Troubles(stalls=3)
+    with proxy(server, troubles) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        store = Bucket(f"gs://{BUCKET}/late")
+        assert store.create("a", b"ours")
+    assert troubles.counts["stalled"] == 3
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
+    assert Bucket(f"gs://{BUCKET}/late").read("a") == b"ours"
 
 
 def test_a_store_that_is_down_is_unavailable_within_the_deadline(server, monkeypatch):

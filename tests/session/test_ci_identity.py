@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jwt
@@ -24,7 +25,7 @@ from gitops_nb.session.identity import REQUEST_TOKEN as TOKEN_VARIABLE
 from gitops_nb.session.identity import REQUEST_URL, prove_here
 from gitops_nb.session.requester import ci_identity, proof_hint
 from tests.issuer import CLAIMS, REQUEST_TOKEN, SHA, LocalIssuer, local_issuer
-from tests.session.test_approval_table import RUN, Table, keys  # noqa: F401  a fixture
+from tests.session.test_approval_table import PLAN, RUN, Table, keys  # noqa: F401  a fixture
 
 CI = {
     "repository": "acme/platform", "run_id": "77", "run_attempt": "1", "sha": SHA,
@@ -126,8 +127,12 @@ def test_the_token_is_masked_and_kept_nowhere(asked, issuer):
     written = b"".join(p.read_bytes() for p in asked.directory.rglob("*") if p.is_file())
     for secret in (token, token.rpartition(".")[2], REQUEST_TOKEN):
         assert secret.encode() not in written
-    assert token not in process_redactor().text(f"curl -H 'Authorization: Bearer {token}'")
-    assert REQUEST_TOKEN not in process_redactor().text(f"x {REQUEST_TOKEN} x")
+    shown = process_redactor().text(f"curl -H 'Authorization: Bearer {token}' {REQUEST_TOKEN}")
+    assert token not in shown
+    assert REQUEST_TOKEN not in shown
+    # By name: a pattern would know a token, and not one that is cut or encoded.
+    assert "[secret CI's identity token]" in shown
+    assert "[secret the token that asks for CI's identity]" in shown
 
 
 TOKENS: dict[str, tuple[Callable[[LocalIssuer], str], type[GitOpsError]]] = {}
@@ -366,6 +371,26 @@ def test_policy_says_which_workflow_may_ask(workflows, claims, fits, asked, issu
         assert asked.state.request is None
 
 
+def test_what_may_start_it_is_listed_too(asked, issuer, monkeypatch):
+    """Automation asks only where the policy names its event, and never in a person's name."""
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
+    issuer.claims["event_name"] = "schedule"
+    asked.requester = ci_identity()
+    with pytest.raises(Refused, match="lists no workflow"):
+        asked.begin()
+    asked.workflows = ({**WORKFLOW, "events": ["schedule"]},)
+    person = Requester("priya", RequesterKind.PERSON, "GitHub Actions", Proof.CI)
+    for requester in (person, asked.requester):
+        ask = partial(asked.consent.request, asked.state, PLAN, rules=asked.rules)
+        if requester is person:
+            with pytest.raises(Refused, match="says that schedule started the run"):
+                ask(requester=requester)
+            assert asked.state.request is None
+        else:
+            ask(requester=requester)
+    assert asked.state.request["requester"]["kind"] == "automation"
+
+
 def test_there_are_enough_cases():
     """The table does not shrink unseen."""
     assert len(TOKENS) >= 25
@@ -483,3 +508,21 @@ def test_the_notebook_gets_the_claims_through_the_engine(workspace, issuer, tmp_
         with pytest.raises(Refused, match="may not ask for its identity"):
             notary.prove(AUDIENCE, issuer.url)
         assert notary.runner_key(where).startswith("ssh-ed25519 ")
+
+
+def test_a_kernel_gets_neither_the_door_nor_the_runners_key(workspace, tmp_path, monkeypatch):
+    """What the engine's environment holds for itself does not reach the notebook; the rest does."""
+    from gitops_nb.catalog.workspace import find_workspace
+    from gitops_nb.engine.supervise import Order, _environment
+
+    held = {
+        REQUEST_URL: "https://ci.example", TOKEN_VARIABLE: REQUEST_TOKEN,
+        "GITOPS_NB_RUNNER_KEY": "-----BEGIN OPENSSH PRIVATE KEY-----",
+    }  # fmt: skip
+    for name, value in {**held, "GITHUB_RUN_ID": "77"}.items():
+        monkeypatch.setenv(name, value)
+    order = Order(tmp_path / "n.ipynb", {}, None, "live", "priya")
+    given = _environment(find_workspace(workspace.root), tmp_path, order, tmp_path / "notary")
+    assert not set(held) & set(given)
+    assert not set(held.values()) & set(given.values())
+    assert given["GITHUB_RUN_ID"] == "77"

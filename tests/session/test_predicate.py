@@ -99,6 +99,19 @@ def test_the_predicate_has_its_shape(records, runner):
     assert [effect["status"] for effect in said["effects"]] == ["done"] * len(said["effects"])
     assert all(effect["result_digest"].startswith("sha256:") for effect in said["effects"])
     assert said["redactions"] == {}
+    assert end.subjects == {
+        name: sha256_file(runner.workspace.reports / state.run / name).removeprefix("sha256:")
+        for name in (*state.files, "journal.jsonl")
+    }
+    assert set(end.subjects) >= {"request.json", "report.html", "report.json", "evidence/plan.json"}
+
+
+def test_the_ledgers_head_is_in_the_commit(records, runner):
+    """The trailer names the record that was signed before the first effect: how many, its hash, and which ledger."""
+    (requested, start, _), _ = records
+    git_of = runner.platform().git
+    (commit,) = git_of.log("platform-config", runner.tip(), limit=1)
+    assert commit.trailers["Gitops-Nb-Ledger"] == f"2:{start.hash}:{requested.hash[:12]}"
 
 
 def test_references_to_secrets_are_named_and_finds_counted():

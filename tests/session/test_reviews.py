@@ -145,6 +145,15 @@ def test_github_has_to_confirm_who_asks():
             GitHubReviews(Api(run=run), CI).confirm(name)
 
 
+def test_a_request_is_made_only_for_whom_github_names(table):
+    """The token names who started the run first; who started this attempt is GitHub's to say, before anybody is asked."""
+    before = (table.directory / "journal.jsonl").read_bytes()
+    table.api = Api(run={**WORKFLOW, "triggering_actor": {"login": "lena"}})
+    with pytest.raises(Refused, match="does not confirm"):
+        table.consent.request(table.state, table.plan, rules=table.rules, requester=table.requester)
+    assert (table.directory / "journal.jsonl").read_bytes() == before
+
+
 class Reviewed(Table):
     """A waiting run of a workflow, with GitHub beside it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,12 +12,14 @@ from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import Refused
 from gitops_nb.model import Status
+from gitops_nb.policy import decide
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Phase
+from gitops_nb.session.gate import Gate
 from gitops_nb.session.notary import attest
 from gitops_nb.session.runners import refuse_unattested, refuse_unlisted_runner
-from tests.session.test_approval_table import keys  # noqa: F401  a fixture
+from tests.session.test_approval_table import OPEN, PLAN, keys  # noqa: F401  a fixture
 from tests.session.test_ci_identity import _running, asked, issuer  # noqa: F401  fixtures
 
 
@@ -83,3 +86,27 @@ def test_an_identity_counts_once_a_listed_runner_signed_it(asked, where):  # noq
     other = replace(asked.state, request_digest="sha256:" + "0" * 64)
     with pytest.raises(Refused, match="signed into the ledger"):
         refuse_unattested(where, other, rules)
+
+
+def test_the_gate_asks_for_it_just_before_apply(asked, where):  # noqa: F811
+    """A journal that says "proven", without the ledger's word for it, ends at the last check and at the next decision."""
+    asked.begin()
+    asked.answer("tomas")
+    rules = listed(asked, where)
+    platform = asked.consent._platform
+    recorder = SimpleNamespace(
+        state=asked.state, workspace=where, directory=asked.directory, append=asked.journal.append
+    )
+    gate = Gate(recorder, platform, names=("soak",), plan_only=False, again=False)
+    approvals, _ = asked.consent.answers(asked.state, rules, now=datetime.now(UTC))
+    decision = decide(
+        PLAN, OPEN, rules=rules, gates=("soak",), requester=asked.requester, approvals=approvals
+    )
+    with pytest.raises(Refused, match="signed into the ledger"):
+        gate.still_holds(decision, rules)
+    with pytest.raises(Refused, match="signed into the ledger"):
+        gate._refuse_by_record(PLAN, rules)
+    attest(where, asked.directory, Phase.REQUESTED, signer="engine")
+    gate.still_holds(decision, rules)
+    gate._refuse_by_record(PLAN, rules)
+    assert asked.state.effects == ()
