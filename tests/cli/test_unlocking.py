@@ -51,7 +51,7 @@ def unlocked(workspace):
 def locks(workspace, tmp_path, monkeypatch):
     """Locks that other machines see, and the workspace that names them."""
     store = Folder(tmp_path / "locks")
-    monkeypatch.setattr(stores, "_open", lambda url: store)
+    monkeypatch.setattr(stores, "open_store", lambda url: store)
     workspace.write("gitops-nb.yaml", "kind: Workspace\nmode: sandbox\nlocks: gs://locks/here\n")
     return SharedLocks(store)
 

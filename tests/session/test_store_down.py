@@ -55,7 +55,7 @@ def bucket(tmp_path, monkeypatch):
 
     def use(until: bytes) -> Flaky:
         store = Flaky(tmp_path / "bucket", until)
-        monkeypatch.setattr(stores, "_open", lambda url: store)
+        monkeypatch.setattr(stores, "open_store", lambda url: store)
         monkeypatch.setenv("GITOPS_NB_REPORTS", URL)
         return store
 
