@@ -43,22 +43,25 @@ class TargetLock:
 
 
 def take_target(workspace: Workspace, name: str, run: str) -> TargetLock | str:
-    """Takes the lock of a target, or says who holds it.
+    """Takes the lock of a target, or says who holds it: run, process or CI run, and since when.
 
     Raises:
         UnavailableError: The store of the locks does not answer; nothing is held.
         RecordError: A lock cannot be written or read; nothing is held.
     """
     name = _ODD.sub("-", name)
-    own = try_lock(workspace.own, name, holder(run))
+    reason = f"changes {name}"
+    own = try_lock(workspace.own, name, {**holder(run), "reason": reason})
     if own is None:
-        return str(lock_holder(workspace.own, name).get("who", "another run"))
+        other = lock_holder(workspace.own, name)
+        where = f"process {other.get('pid', '?')} on {other.get('host', '?')}"
+        return f"{other.get('who', 'another run')} ({where}) since {other.get('since', '?')}"
     shared = shared_locks(workspace)
     if shared is None:
         return TargetLock(own, None, None)
     taken: Held | Owner | None = None
     try:
-        taken = shared.take(name, this_process(run, f"changes {name}"))
+        taken = shared.take(name, this_process(run, reason))
     finally:
         if not isinstance(taken, Held):
             own.release()

@@ -20,7 +20,7 @@ from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, read_entry, slots
 from gitops_nb.record.locks import SharedLocks, this_process
 from gitops_nb.record.runs import create_run, read_run, try_lock
-from gitops_nb.record.unlocks import read_unlock
+from gitops_nb.record.unlocks import SUBJECT, read_unlock
 from gitops_nb.session import stores
 from gitops_nb.session.platform import open_platform
 from gitops_nb.session.verifying import verify_records
@@ -115,6 +115,9 @@ def test_an_edited_word_is_found(change, workspace, locks):
     trust = platform(workspace).trust
     changed = dataclasses.replace(entry, predicate={**entry.predicate, "unlock": edited})
     assert read_unlock(changed, trust=trust, processes=LocalProcesses())[1] != ""
+    moved = dataclasses.replace(entry, subjects={SUBJECT: "0" * 64})
+    said = read_unlock(moved, trust=trust, processes=LocalProcesses())[1]
+    assert said == "it is about another holder"
     for rubbish in ({}, {"unlock": None}, {"unlock": {"statement": "[]", "signature": ""}}):
         broken = dataclasses.replace(entry, predicate=rubbish)
         assert read_unlock(broken, trust=trust, processes=LocalProcesses())[1] != ""

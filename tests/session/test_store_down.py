@@ -6,17 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from gitops_nb import promotion
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import ConflictError, ExitCode, RecordError, Refused, UnavailableError
-from gitops_nb.model import Decision, Plan, Status
+from gitops_nb.errors import ConflictError, ExitCode, RecordError, UnavailableError
+from gitops_nb.model import Status
 from gitops_nb.record import journal
 from gitops_nb.record.runs import run_directories
 from gitops_nb.session import stores
 from gitops_nb.session.copies import Sender, fetch_runs
 from gitops_nb.session.lifecycle import recover
-from gitops_nb.session.targets import TargetLock, take_target
 from gitops_nb.session.verifying import verify_records
 
 URL = "gs://records/platform"
@@ -143,48 +141,3 @@ def test_a_hostile_name_in_the_bucket_reaches_no_file(runner, bucket):
     with pytest.raises(RecordError, match="is no file of a run"):
         fetch_runs(where)
     assert (where.reports / run / journal.FILE).read_bytes() == own
-
-
-def test_a_run_inside_another_honours_its_lock(runner, monkeypatch):
-    """What apply starts about the same target is refused as any other run is; the outer one goes on."""
-    waiting, _ = runner.promote()
-    runner.answer(waiting.run)
-    inner: list[tuple[object, object]] = []
-    real = promotion.apply
-
-    def apply(
-        writers: promotion.PromotionWriters, plan: Plan, decision: Decision
-    ) -> promotion.Applied:
-        monkeypatch.setenv("GITOPS_NB_BREAK_GLASS", "no need to wait")
-        inner.append(runner.promote(stable_for="1s"))
-        monkeypatch.delenv("GITOPS_NB_BREAK_GLASS")
-        return real(writers, plan, decision)
-
-    monkeypatch.setattr(promotion, "apply", apply)
-    outer, stop = runner.promote(run=waiting.run)
-    ((state, refusal),) = inner
-    assert isinstance(refusal, Refused)
-    assert f"{waiting.run} is changing checkout" in refusal.message
-    assert (state.status, state.effects) == (Status.REFUSED, ())
-    assert stop is None
-    assert outer.status is Status.SUCCEEDED
-
-
-def test_runs_with_other_reports_see_each_others_lock(runner, monkeypatch, tmp_path):
-    """The lock on a target belongs to the workspace, wherever the record goes; a run inside another one honours it."""
-    one = find_workspace(runner.workspace.root, reports=tmp_path / "one")
-    other = find_workspace(runner.workspace.root, reports=tmp_path / "other")
-    held = take_target(one, "production--checkout", "run-1")
-    assert isinstance(held, TargetLock)
-    assert take_target(other, "production--checkout", "run-2") == "run-1"
-    before = runner.tip()
-    waiting, _ = runner.promote()
-    runner.answer(waiting.run)
-    _, stop = runner.promote(run=waiting.run)
-    assert isinstance(stop, Refused)
-    assert "run-1 is changing checkout" in stop.message
-    assert runner.tip() == before
-    held.release()
-    taken = take_target(other, "production--checkout", "run-2")
-    assert isinstance(taken, TargetLock)
-    taken.release()
