@@ -113,7 +113,7 @@ def _runner(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
     return Examined(
         "runner key",
         False,
-        f"{signer.keyid} is not in trust.yaml: verify refuses what it signs",
+        f"{signer.keyid} is not in trust.yaml: it changes nothing where approval is needed",
         f"Add to runners: {{name: NAME, key: {signer.public!r}}}",
         is_required=False,
     )

@@ -73,6 +73,7 @@ class Recorder:
         self._is_closed = False
         self._redactor = process_redactor()
         self._leaks_before = len(self._redactor.tripped)
+        self._masked_before = self._redactor.counts
 
     @property
     def run(self) -> str:
@@ -225,10 +226,19 @@ class Recorder:
             reason=reason,
             hint=hint,
             command=command,
-            redactions=self._redactor.counts,
+            redactions=self._redacted(),
         )
         self._release_target()
         self.pause()
+
+    def _redacted(self) -> dict[str, int]:
+        """How often each secret or rule masked something in this attempt; a kernel may have had other runs."""
+        before = self._masked_before
+        return {
+            name: count - before.get(name, 0)
+            for name, count in self._redactor.counts.items()
+            if count > before.get(name, 0)
+        }
 
     def pause(self) -> None:
         """Writes the reports and lets go of the run; a supervised run leaves that to the engine."""

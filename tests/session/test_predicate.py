@@ -14,6 +14,7 @@ from gitops_nb.record.files import sha256_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.ledger import read_entry, slots
 from gitops_nb.record.statement import body_of
+from gitops_nb.redaction import process_redactor
 from gitops_nb.session.stores import reports_store
 
 ALWAYS = {
@@ -44,7 +45,13 @@ def git(root, *arguments):
 
 
 @pytest.fixture
-def records(runner):
+def _earlier():
+    """What an earlier run of the same kernel masked is not this run's."""
+    process_redactor().text("git clone https://bot:hunter22@git.example/x")
+
+
+@pytest.fixture
+def records(runner, _earlier):
     """The three records of a run that waited and succeeded, in a workspace under Git."""
     root = runner.workspace.root
     git(root, "init", "--quiet", "--initial-branch=main")
