@@ -16,7 +16,8 @@ from jwt.utils import base64url_encode
 
 from gitops_nb.adapters import oidc
 from gitops_nb.catalog.policies import Policy
-from gitops_nb.errors import GitOpsError, Refused, UnavailableError
+from gitops_nb.errors import GitOpsError, Refused, UnavailableError, WaitingForApproval
+from gitops_nb.model import Status
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.record.files import sha256_file
 from gitops_nb.redaction import process_redactor
@@ -526,3 +527,20 @@ def test_a_kernel_gets_neither_the_door_nor_the_runners_key(workspace, tmp_path,
     assert not set(held) & set(given)
     assert not set(held.values()) & set(given.values())
     assert given["GITHUB_RUN_ID"] == "77"
+
+
+def test_the_sandbox_needs_no_identity(runner, monkeypatch):
+    """In CI without the permission: automation asks with the sandbox's own key, is approved, and the change arrives."""
+    monkeypatch.setenv("CI", "true")
+    assert runner.platform().requester.kind is RequesterKind.AUTOMATION
+    runner.workspace.replace(
+        "runbooks/fleet.yaml", "production: {auto_deploy: false", "production: {auto_deploy: true"
+    )
+    waiting, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    assert waiting.request["requester"]["kind"] == "automation"
+    assert waiting.request_signature
+    runner.answer(waiting.run)
+    state, stop = runner.promote(run=waiting.run)
+    assert stop is None
+    assert state.status is Status.SUCCEEDED
