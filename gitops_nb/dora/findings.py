@@ -338,11 +338,13 @@ def notes(
     asked_before, asked_end_s = asked[0], asked[1].end_s
     if asked_before and measured.before and measured.before.start_s > asked_before.start_s:
         weeks = (measured.before.end_s - measured.before.start_s) // WEEK_S
+        is_later = not measured.seen and not measured.services
         found.append(
             f"The history begins inside the window before: that one has {words.count(weeks, 'complete week')} "
             f"from {words.day(measured.before.start_s, zone)} on. Numbers are per week, so they compare."
             if weeks
-            else "The history begins inside this window, so there is nothing to compare with."
+            else f"The history begins {'after' if is_later else 'inside'} this window, so there is nothing to "
+            "compare with."
         )
     if asked_end_s - until_s > DAY_S and measured.window.end_s < asked_end_s:
         found.append(

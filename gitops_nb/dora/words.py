@@ -74,8 +74,10 @@ def interval(unit: str, estimate: Estimate) -> str:
         return ""
     match unit:
         case "s":
-            low, name = duration_parts(estimate.low, like=estimate.value)
-            high, _ = duration_parts(estimate.high, like=estimate.value)
+            # A bound of a thousand minutes says less than one of hours.
+            like = estimate.value if estimate.high < 20 * estimate.value else estimate.high
+            low, name = duration_parts(estimate.low, like=like)
+            high, _ = duration_parts(estimate.high, like=like)
         case "ratio":
             low, high, name = number(estimate.low * 100), number(estimate.high * 100), "%"
         case _:

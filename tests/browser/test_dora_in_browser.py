@@ -157,3 +157,15 @@ def test_it_prints_with_charts_inside_the_page(browser, invented):
 
     assert printed == 316
     assert page_.evaluate(width) == before
+
+
+def test_the_first_page_is_one_page_of_paper(browser, invented):
+    """Metrics, levels, trends and what to look at fit one sheet of A4; the rest begins on the next."""
+    paper = browser.open(invented, width=703, height=900).page
+    _wait(paper)
+    paper.emulate_media(media="print")
+
+    height = paper.locator(".band").bounding_box()["height"]
+
+    # 297 mm less the margins, at 96 dots per inch.
+    assert height < (297 - 28) / 25.4 * 96

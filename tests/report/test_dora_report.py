@@ -17,7 +17,7 @@ import pytest
 from gitops_nb import dora
 from gitops_nb.dora.definition import DoraDefinition, Included
 from gitops_nb.dora.results import Freeze
-from gitops_nb.report import dora_charts
+from gitops_nb.report import dora_axes, dora_charts
 from tests.dora.dora_factories import (
     HOUR,
     NOW_S,
@@ -176,8 +176,8 @@ def test_a_freeze_is_shaded_and_named(tmp_path):
 
 def test_plotly_shows_an_escaped_name_as_it_is():
     """The label escapes exactly what Plotly would read; ordinary names stay."""
-    assert dora_charts.label("checkout") == "checkout"
-    assert dora_charts.label("<b>$x$ %{y}") == "&lt;b&gt;&#36;x&#36; %&#123;y}"
+    assert dora_axes.label("checkout") == "checkout"
+    assert dora_axes.label("<b>$x$ %{y}") == "&lt;b&gt;&#36;x&#36; %&#123;y}"
 
 
 def test_every_figure_is_one_that_plotly_accepts(tmp_path):
