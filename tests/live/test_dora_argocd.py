@@ -44,6 +44,7 @@ def test_what_a_real_argocd_did_is_told_apart(live_platform: Platform, tmp_path)
     def sync(revision: str, identifier: str) -> None:
         live_platform.argo.sync(name, revision=revision, identifier=identifier)
         live_platform.until(name, lambda s: _ended(s.application, identifier))
+        time.sleep(1.0)  # Argo CD's times are whole seconds, and its history alone has numbers
 
     def health(word: str) -> None:
         live_platform.until(name, lambda s: s.application["status"]["health"]["status"] == word)
