@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+_FORMAT_CHECKERS = ("rfc3986_validator", "uri_template", "webcolors", "isoduration", "fqdn")
+
 
 def skip_slow_imports() -> None:
     """Makes ``import rfc3987_syntax`` fail at once; jsonschema then does without it.
@@ -11,12 +13,19 @@ def skip_slow_imports() -> None:
     JupyterLab brings that package. It compiles a grammar for 2.8 s at import, and nbformat would import it both in the
     engine and in the kernel.
     """
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None is how an import is barred
+    _bar("rfc3987_syntax")
 
 
-def skip_debugger() -> None:
-    """Makes ``import debugpy`` fail at once: nobody sets breakpoints in a headless kernel, and it costs 0.25 s.
+def skip_headless_imports() -> None:
+    """Bars what a headless run has no use for, beside the slow ones.
 
-    ipykernel does without it where it is not installed.
+    Nobody sets breakpoints (debugpy, 0.25 s), and nbformat checks no formats (what JupyterLab brings for jsonschema, 0.1 s).
+    Both ipykernel and jsonschema do without what is not installed.
     """
-    sys.modules.setdefault("debugpy", None)  # type: ignore[arg-type]  # the same
+    skip_slow_imports()
+    _bar("debugpy", *_FORMAT_CHECKERS)
+
+
+def _bar(*names: str) -> None:
+    for name in names:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how an import is barred

@@ -1,30 +1,130 @@
-"""The kernel of a headless run: ipykernel, without slow imports. Started as ``python -m gitops_nb.kernel``."""
+"""The kernel of a headless run: ipykernel, without slow imports. Started as ``python -m gitops_nb.kernel``.
+
+It is there before its run: it imports what it needs while the run is being made, and gets its order through a pipe.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import json
+import os
 import signal
+import subprocess
 import sys
+from typing import Self
 
 from gitops_nb.adapters.process import prepare
 from gitops_nb.adapters.warden import die_with_parent
-from gitops_nb.imports import skip_debugger, skip_slow_imports
+from gitops_nb.imports import skip_headless_imports
+
+NEEDED = (
+    "ipykernel.kernelapp",
+    "ipykernel.debugger",
+    "tornado.platform.asyncio",
+    "gitops_nb.notebook.front",
+    "gitops_nb.sandbox",
+)
+
+
+NOT_FOR_NOTEBOOKS = frozenset(
+    {"GITOPS_NB_RUNNER_KEY", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
+)
+"""Variables that hold or open what only the engine may use."""
+
+
+class KernelProcess:
+    """A kernel started ahead: it imports while its run is being made. Implements ``engine.kernels.Waiting``.
+
+    A context: one that got no order is gone when that ends.
+    """
+
+    def __init__(self) -> None:
+        read, self._pipe = os.pipe()
+        self.child = subprocess.Popen(
+            (sys.executable, "-m", "gitops_nb.kernel"),
+            env={k: v for k, v in os.environ.items() if k not in NOT_FOR_NOTEBOOKS},
+            stdin=read,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(read)
+
+    def order(self, content: str) -> None:
+        """Says what to serve, once."""
+        # One that died already is noticed by its exit code.
+        with (
+            contextlib.suppress(BrokenPipeError),
+            open(self._pipe, "w", encoding="utf-8") as pipe,  # noqa: PTH123  a descriptor
+        ):
+            self._pipe = -1
+            pipe.write(content)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self.child.kill()
+        self.child.wait()
+
+    def _close(self) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
 
 
 def main() -> None:
-    """Serves the connection file of the command line until the engine ends it, and never longer than the engine lives."""
+    """Obeys an order that comes on standard input, and never lives longer than the engine."""
     die_with_parent(signal.SIGKILL)
-    skip_slow_imports()
-    serve(sys.argv[1:])
+    skip_headless_imports()
+    # What cannot be imported is told when it is needed: only then there is a log.
+    with contextlib.suppress(ImportError):
+        for name in NEEDED:
+            importlib.import_module(name)
+    obey(0)
 
 
-def serve(arguments: list[str]) -> None:
-    """Runs the kernel application in this process."""
-    skip_debugger()
+def obey(pipe: int) -> None:
+    """Waits for the order, then serves the connection file that it names until the engine ends this process.
+
+    Args:
+        pipe: Descriptor of JSON with ``connection``, ``log``, ``cwd`` and ``environment``; when nothing comes
+            there is no run, and this process ends.
+    """
     prepare()
+    with open(pipe, encoding="utf-8", closefd=False) as file:
+        content = file.read()
+    os.close(pipe)
+    if not content:
+        os._exit(0)
+    order = json.loads(content)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["cwd"])
+    _redirect(order["log"])
     from ipykernel import kernelapp
 
     # IPython's history would be one more file in the person's home, and one more thread.
-    kernelapp.launch_new_instance(["--HistoryManager.enabled=False", *arguments])
+    kernelapp.launch_new_instance(
+        [
+            "--HistoryManager.enabled=False",
+            f"--IPKernelApp.parent_handle={os.getppid()}",
+            "-f",
+            order["connection"],
+        ]
+    )
+
+
+def _redirect(log: str) -> None:
+    """Standard input from nowhere, standard output and error into a file."""
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor, number in ((nowhere, 0), (output, 1), (output, 2)):
+        if descriptor != number:
+            os.dup2(descriptor, number)
+            os.set_inheritable(number, True)
 
 
 if __name__ == "__main__":

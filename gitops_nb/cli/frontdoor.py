@@ -12,6 +12,7 @@ from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.running import begun_run, order_of
 from gitops_nb.errors import Stop, UsageError
+from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Status
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
@@ -55,11 +56,16 @@ def run_for_papermill(notebook: Any, *, input_path: str, output_path: str | None
     given = dict(notebook.metadata.get("papermill", {}).get("parameters", {}))
     parameters = merge(runbook, catalog.fleet, given, {})
     with (
+        KernelProcess() as process,
         engine.Signals() as signals,
         begun_run(where, catalog, runbook, parameters, mode=None) as directory,
     ):
         state = engine.execute(
-            where, directory, order_of(where, runbook, directory), signals=signals
+            where,
+            directory,
+            order_of(where, runbook, directory),
+            signals=signals,
+            waiting=process,
         )
     executed = nbformat.read(directory / "notebook.ipynb", as_version=4)
     _show_as_papermill_does(executed, notebook, state)

@@ -227,10 +227,12 @@ def run(
         return
     # Before anything heavy is imported: a typing error is answered at once.
     check_early(find_workspace(workspace).runbooks, runbook, typed, texts)
-    from gitops_nb.cli.running import run_runbook
+    from gitops_nb.kernel import KernelProcess
 
-    _exit(
-        run_runbook(
+    with KernelProcess() as process:
+        from gitops_nb.cli.running import run_runbook
+
+        code = run_runbook(
             runbook,
             typed=typed,
             texts=texts,
@@ -240,8 +242,9 @@ def run(
             as_json=as_json,
             workspace=workspace,
             reports=reports,
+            process=process,
         )
-    )
+    _exit(code)
 
 
 @group.command(

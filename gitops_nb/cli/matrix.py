@@ -89,7 +89,7 @@ def run_matrix(
                 begun_run(where, catalog, runbook, checked[number], mode=mode) as directory,
             ):
                 order = order_of(where, runbook, directory, plan_only=plan_only, again=again)
-                state = engine.execute(where, directory, order, signals=own, start=kernel.start)
+                state = engine.execute(where, directory, order, signals=own, waiting=kernel)
         except GitOpsError as error:
             return _line(number, status=str(STATUS_OF.get(error.exit_code, Status.FAILED)),
                          exit_code=error.exit_code, reason=error.message)  # fmt: skip

@@ -22,6 +22,7 @@ from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
 from gitops_nb.errors import ExitCode, Refused
+from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, is_held, locked, read_run
@@ -41,6 +42,7 @@ def run_runbook(
     as_json: bool,
     workspace: Path | None,
     reports: Path | None,
+    process: KernelProcess,
 ) -> int:
     """Checks everything, runs the notebook, prints what happened; returns the exit code of the journal."""
     where = find_workspace(workspace, reports=reports)
@@ -57,6 +59,7 @@ def run_runbook(
             directory,
             order_of(where, runbook, directory, plan_only=plan_only, again=again),
             signals,
+            process,
             as_json=as_json,
             extra=options(workspace, reports),
         )
@@ -120,7 +123,11 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
             hint="It goes on by itself when the approval arrives; or close that notebook first.",
         )
     who = holder("gitops-nb resume")
-    with locked(where.reports, engine_lock(directory.name), who), engine.Signals() as signals:
+    with (
+        locked(where.reports, engine_lock(directory.name), who),
+        KernelProcess() as process,
+        engine.Signals() as signals,
+    ):
         # Read under the lock: another resume may just have finished it.
         state = read_run(directory)
         if where.bucket and state.status is Status.RUNNING:
@@ -141,6 +148,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
             directory,
             order_of(where, runbook, directory),
             signals,
+            process,
             as_json=as_json,
             extra=options(workspace, reports),
         )
@@ -151,13 +159,14 @@ def _execute(
     directory: Path,
     order: engine.Order,
     signals: engine.Signals,
+    process: KernelProcess,
     *,
     as_json: bool,
     extra: str,
 ) -> int:
     with Progress(directory, quiet=as_json) as progress:
         progress.heading(read_run(directory))
-        state = engine.execute(where, directory, order, signals=signals)
+        state = engine.execute(where, directory, order, signals=signals, waiting=process)
     tell_github(state, exit_code(state))
     try:
         _print_end(state, directory, as_json=as_json, plan_only=order.plan_only, extra=extra)

@@ -9,21 +9,19 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+from gitops_nb import kernel
 from gitops_nb.adapters.warden import die_with_parent
-from gitops_nb.engine.kernels import Kernel, write_connection
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ExitCode
-from gitops_nb.imports import skip_debugger, skip_slow_imports
+from gitops_nb.imports import skip_headless_imports
 from gitops_nb.model import Decision, Outcome, Plan, reader
 from gitops_nb.policy import Requester
 from gitops_nb.record.keys import forget_given_key
@@ -33,13 +31,11 @@ from gitops_nb.session.slices import slice_of
 
 POLLED_EVERY_S = 0.01
 _NEEDED = (
-    "ipykernel.kernelapp",
-    "ipykernel.debugger",
+    *kernel.NEEDED,
     "IPython.core.completerlib",
     "IPython.core.logger",
     "IPython.core.magics",
     "IPython.extensions.storemagic",
-    "tornado.platform.asyncio",
     "pydantic.type_adapter",
     "sqlite3",
     "IPython.core.completer",
@@ -47,9 +43,7 @@ _NEEDED = (
     "IPython.core.oinspect",
     "nbformat.v4",
     "gitops_nb.engine.client",
-    "gitops_nb.notebook.front",
     "gitops_nb.report.files",
-    "gitops_nb.sandbox",
     "gitops_nb.adapters.kubernetes",
 )
 _READ = (Plan, Decision, Outcome, Requester)
@@ -58,8 +52,7 @@ _NEEDED_BY = {"dora": ("pandas", "plotly.graph_objects", "duckdb", "ibis", "pyar
 
 def preload(runbook: str) -> None:
     """Imports what a run of this runbook imports, once for all forks."""
-    skip_slow_imports()
-    skip_debugger()
+    skip_headless_imports()
     slice_of(runbook)
     for name in (*_NEEDED, *_NEEDED_BY.get(runbook, ())):
         importlib.import_module(name)
@@ -101,54 +94,34 @@ class Fork:
 
 
 class KernelFork:
-    """A kernel process forked ahead, before this process has threads; it waits for its order."""
+    """A kernel process forked ahead, before this process has threads. Implements ``kernels.Waiting``."""
 
     def __init__(self) -> None:
-        read, self._order = os.pipe()
-        parent = os.getpid()
+        read, self._pipe = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(self._order)
-            _serve_kernel(read, parent)
+            os.close(self._pipe)
+            _serve_kernel(read)
         os.close(read)
-        self._fork = Fork(pid)
+        self.child = Fork(pid)
 
-    def start(self, private: Path, environment: Mapping[str, str], *, cwd: Path) -> Kernel:
-        """Gives the order; see ``kernels.spawn``."""
-        connection, log = write_connection(private), private / "kernel.log"
-        order = {
-            "connection": str(connection),
-            "log": str(log),
-            "cwd": str(cwd),
-            "environment": dict(environment),
-        }
-        with open(self._order, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
-            json.dump(order, pipe)
-        return Kernel(self._fork, connection, log)
+    def order(self, content: str) -> None:
+        """See ``kernels.Waiting``."""
+        with open(self._pipe, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
+            pipe.write(content)
 
 
-def _serve_kernel(pipe: int, parent: int) -> NoReturn:
+def _serve_kernel(pipe: int) -> NoReturn:
     """The life of a forked kernel, until somebody ends it."""
     os.setsid()
     die_with_parent(signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with open(pipe, encoding="utf-8") as file:
-        content = file.read()
-    if not content:
-        os._exit(0)  # no order came: the run ended before it needed a kernel
-    order = json.loads(content)
-    os.environ.clear()
-    os.environ.update(order["environment"])
-    os.chdir(order["cwd"])
-    _redirect(Path(order["log"]))
     forget_given_key()
     code = 1
     try:
-        from gitops_nb import kernel
-
-        kernel.serve(["-f", order["connection"], f"--IPKernelApp.parent_handle={parent}"])
+        kernel.obey(pipe)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -158,14 +131,6 @@ def _serve_kernel(pipe: int, parent: int) -> NoReturn:
     finally:
         sys.stderr.flush()
         os._exit(code)
-
-
-def _redirect(log: Path) -> None:
-    """Standard input from nowhere, standard output and error into a file."""
-    nowhere = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for descriptor, number in ((nowhere, 0), (output, 1), (output, 2)):
-        os.dup2(descriptor, number)
 
 
 def run_each(

@@ -11,8 +11,6 @@ import json
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +32,17 @@ class Child(Protocol):
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it lives."""
+
+
+class Waiting(Protocol):
+    """A kernel's process that waits for its order."""
+
+    @property
+    def child(self) -> Child:
+        """The process."""
+
+    def order(self, content: str) -> None:
+        """Says what to serve, see ``kernel.obey``."""
 
 
 class Kernel:
@@ -109,7 +118,29 @@ def _is_busy(pid: int) -> bool:
     return not is_warden or rest.split()[0] == "Z" or bool(_children(pid))
 
 
-def write_connection(private: Path) -> Path:
+def give_order(
+    waiting: Waiting, private: Path, environment: Mapping[str, str], *, cwd: Path
+) -> Kernel:
+    """Has a waiting process serve a new connection.
+
+    Args:
+        waiting: The process; it gets one order.
+        private: An empty folder of mode 0700, shorter than a socket's path may be.
+        environment: All its variables.
+        cwd: Its working directory; nobody else's changes.
+    """
+    connection, log = _write_connection(private), private / "kernel.log"
+    order = {
+        "connection": str(connection),
+        "log": str(log),
+        "cwd": str(cwd),
+        "environment": dict(environment),
+    }
+    waiting.order(json.dumps(order))
+    return Kernel(waiting.child, connection, log)
+
+
+def _write_connection(private: Path) -> Path:
     """Writes the connection file of a new kernel; only this user can read it."""
     path = private / "kernel.json"
     ports = {f"{name}_port": number for number, name in enumerate(_CHANNELS, start=1)}
@@ -125,25 +156,3 @@ def write_connection(private: Path) -> Path:
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor with its mode
         json.dump(content, file)
     return path
-
-
-def spawn(private: Path, environment: Mapping[str, str], *, cwd: Path) -> Kernel:
-    """Starts a kernel as a new process.
-
-    Args:
-        private: An empty folder of mode 0700, shorter than a socket's path may be.
-        environment: All its variables.
-        cwd: Its working directory; nobody else's changes.
-    """
-    connection, log = write_connection(private), private / "kernel.log"
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            (sys.executable, "-m", "gitops_nb.kernel", "-f", str(connection)),
-            env={**environment, "JPY_PARENT_PID": str(os.getpid())},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    return Kernel(child, connection, log)

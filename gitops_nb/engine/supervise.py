@@ -7,26 +7,24 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.engine import kernels
 from gitops_nb.engine.document import CellStatus, Document
-from gitops_nb.engine.kernels import Kernel
+from gitops_nb.engine.kernels import Kernel, Waiting, give_order
 from gitops_nb.engine.limits import Limits
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ConflictError, RecordError, Stop
-from gitops_nb.imports import skip_slow_imports
+from gitops_nb.imports import skip_headless_imports
+from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
 from gitops_nb.model import Status
-from gitops_nb.record import keys
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import is_held, lock_holder, try_lock
-from gitops_nb.session import identity
 from gitops_nb.session.lifecycle import (
     Cause,
     Death,
@@ -38,8 +36,6 @@ from gitops_nb.session.lifecycle import (
 from gitops_nb.session.notary import VARIABLE as NOTARY
 from gitops_nb.session.notary import notary
 
-NOT_FOR_NOTEBOOKS = frozenset({keys.VARIABLE, *identity.VARIABLES})
-"""Variables that hold or open what only the engine may use."""
 GRACE_S = 10.0
 """How long a kernel may take to end its cell after an interrupt, beside the grace of commands that it runs."""
 LONGEST_GRACE_S = 900.0
@@ -75,7 +71,7 @@ def execute(
     order: Order,
     *,
     signals: Signals,
-    start: Callable[..., Kernel] = kernels.spawn,
+    waiting: Waiting,
 ) -> RunState:
     """Runs a notebook to its end in the run directory and closes the run's record.
 
@@ -84,13 +80,13 @@ def execute(
         directory: Its run directory, made before.
         order: What to execute.
         signals: Entered before the run directory was made.
-        start: Starts the kernel.
+        waiting: A process for the kernel, with no order yet.
 
     Raises:
         ConflictError: The run is open in another process.
         RecordError: The record cannot be written; the next command closes it.
     """
-    skip_slow_imports()
+    skip_headless_imports()
     if is_held(workspace.reports, directory.name):
         other = lock_holder(workspace.reports, directory.name)
         raise ConflictError(
@@ -105,10 +101,9 @@ def execute(
         notary(workspace, directory, Path(private)) as address,
     ):
         environment = _environment(workspace, directory, order, address)
-        kernel = start(Path(private), environment, cwd=directory)
+        kernel = give_order(waiting, Path(private), environment, cwd=directory)
         problem: RecordError | None = None
         try:
-            # The kernel starts while we import what talks to it.
             document = Document(order.notebook, directory / "notebook.ipynb", order.parameters)
             supervision = _Supervision(kernel, document, Limits(order.timeouts, directory), signals)
             try:

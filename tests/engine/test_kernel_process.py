@@ -1,0 +1,27 @@
+"""Kernels that are started ahead: what they may know, and their end when no run comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gitops_nb.kernel import NOT_FOR_NOTEBOOKS, KernelProcess
+from gitops_nb.record import keys
+from gitops_nb.session import identity
+
+
+def test_a_kernel_never_gets_what_only_the_engine_may_use(monkeypatch):
+    """Neither the runner's key nor the right to ask for the job's identity, not even before its order."""
+    assert {keys.VARIABLE, *identity.VARIABLES} == NOT_FOR_NOTEBOOKS
+    for name in NOT_FOR_NOTEBOOKS:
+        monkeypatch.setenv(name, "canary-5b1d")
+    with KernelProcess() as process:
+        environment = Path(f"/proc/{process.child.pid}/environ").read_bytes()
+    assert b"PATH=" in environment
+    assert b"canary-5b1d" not in environment
+
+
+def test_a_kernel_without_an_order_is_gone_with_its_context():
+    """A command that ends before its run begins leaves no process."""
+    with KernelProcess() as process:
+        assert process.child.poll() is None
+    assert process.child.returncode is not None
