@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,8 @@ VARIABLE = "GITOPS_NB_NOTARY"
 ANSWER_S = 120.0
 CLOSED_S = 1.0
 _PENDING = ".pending"
+_PROVEN: list[Mapping[str, Json]] = []
+"""Identities of this CI job that this process verified."""
 _QUESTION_BYTES = 4096
 
 
@@ -53,12 +55,16 @@ def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) 
     state = fold(records)
     if phase is Phase.START:
         _refuse_unallowed(state)
-    ledger = open_ledger(workspace, ledger_name(state.environment, is_sandbox=state.is_sandbox))
+    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+    ledger = open_ledger(workspace, name)
     attempt = len(state.attempts)
     since = parse_time(state.started) if state.started else datetime.now(UTC)
-    for entry in ledger.find(state.run, since=since):
+    earlier = ledger.find(state.run, since=since)
+    for entry in earlier:
         if (entry.phase, entry.attempt) == (phase, attempt):
             return entry
+    if phase is Phase.REQUESTED:
+        _refuse_unproven(state, earlier)
     return ledger.append(
         phase,
         run=state.run,
@@ -71,6 +77,17 @@ def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) 
 def open_ledger(workspace: Workspace, name: str) -> Ledger:
     """A ledger of the workspace, with this runner's key."""
     return Ledger(reports_store(workspace), name, open_runner_key(workspace.root))
+
+
+def _refuse_unproven(state: RunState, earlier: Sequence[Entry]) -> None:
+    """CI's identity is signed by the process that verified it, or when it was signed before; a journal can say anything."""
+    identity = dict(state.request_identity)
+    signed = [entry.predicate.get("identity") for entry in earlier]
+    if identity and identity not in _PROVEN and identity not in signed:
+        raise RecordError(
+            f"{state.run} names an identity of CI's that this process did not verify; it was not signed",
+            hint="Run the workflow again.",
+        )
 
 
 def _refuse_unallowed(state: RunState) -> None:
@@ -127,8 +144,14 @@ def prove(audience: str, issuer: str) -> Mapping[str, Json]:
     """The identity of this CI job, asked for by the engine where there is one: its notebook never sees the token."""
     address = os.environ.get(VARIABLE)
     if not address:
-        return prove_here(audience, issuer)
+        return _prove(audience, issuer)
     return _ask_engine(address, {"ask": "identity", "audience": audience, "issuer": issuer})
+
+
+def _prove(audience: str, issuer: str) -> Mapping[str, Json]:
+    found = prove_here(audience, issuer)
+    _PROVEN.append(found)
+    return found
 
 
 def runner_key(workspace: Workspace) -> str:
@@ -206,7 +229,7 @@ def _answer(
             case "key":
                 return {"public": open_runner_key(workspace.root).public}
             case "identity":
-                return prove_here(question["audience"], question["issuer"])
+                return _prove(question["audience"], question["issuer"])
             case _:
                 return {"error": "RecordError", "message": "no such question", "hint": ""}
     except (Refused, RecordError, UnavailableError, errors.ConfigurationError) as error:

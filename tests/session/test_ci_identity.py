@@ -21,9 +21,10 @@ from gitops_nb.model import Status
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.record.files import sha256_file
 from gitops_nb.redaction import process_redactor
+from gitops_nb.session import notary
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.identity import REQUEST_TOKEN as TOKEN_VARIABLE
-from gitops_nb.session.identity import REQUEST_URL, prove_here
+from gitops_nb.session.identity import REQUEST_URL
 from gitops_nb.session.requester import ci_identity, proof_hint
 from tests.issuer import CLAIMS, REQUEST_TOKEN, SHA, LocalIssuer, local_issuer
 from tests.session.test_approval_table import PLAN, RUN, Table, keys  # noqa: F401  a fixture
@@ -75,7 +76,7 @@ class Asked(Table):
     @property
     def consent(self) -> Consent:
         made = super().consent
-        made._platform.prove = prove_here
+        made._platform.prove = notary.prove
         return made
 
 
@@ -495,7 +496,6 @@ def test_an_issuer_that_could_be_tricked_with_is_refused(address):
 def test_the_notebook_gets_the_claims_through_the_engine(workspace, issuer, tmp_path, monkeypatch):
     """The engine asks with what its job holds; the notebook's process has neither variable nor token."""
     from gitops_nb.catalog.workspace import find_workspace
-    from gitops_nb.session import notary
 
     where = find_workspace(workspace.root)
     monkeypatch.setenv(REQUEST_URL, issuer.request_url)

@@ -10,15 +10,17 @@ import pytest
 
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import Refused
+from gitops_nb.errors import RecordError, Refused
 from gitops_nb.model import Status
 from gitops_nb.policy import decide
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Phase
+from gitops_nb.session import notary
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.notary import attest
 from gitops_nb.session.runners import refuse_unattested, refuse_unlisted_runner
+from gitops_nb.session.stores import reports_store
 from tests.session.test_approval_table import OPEN, PLAN, keys  # noqa: F401  a fixture
 from tests.session.test_ci_identity import _running, asked, issuer  # noqa: F401  fixtures
 
@@ -86,6 +88,22 @@ def test_an_identity_counts_once_a_listed_runner_signed_it(asked, where):  # noq
     other = replace(asked.state, request_digest="sha256:" + "0" * 64)
     with pytest.raises(Refused, match="signed into the ledger"):
         refuse_unattested(where, other, rules)
+
+
+def test_an_identity_is_signed_by_who_verified_it(asked, where, monkeypatch):  # noqa: F811
+    """A notebook that writes claims into the journal gets no signature for them; what was signed once stays so."""
+    asked.begin()
+    monkeypatch.setattr(notary, "_PROVEN", [])
+    with pytest.raises(RecordError, match="did not verify"):
+        attest(where, asked.directory, Phase.REQUESTED, signer="engine")
+    assert reports_store(where).list("ledger/") == ()
+    monkeypatch.setattr(notary, "_PROVEN", [dict(asked.state.request_identity)])
+    asked.journal.append("attempt", number=1)
+    attest(where, asked.directory, Phase.REQUESTED, signer="engine")
+    monkeypatch.setattr(notary, "_PROVEN", [])
+    asked.journal.append("attempt", number=2)
+    attest(where, asked.directory, Phase.REQUESTED, signer="engine")
+    assert len(reports_store(where).list("ledger/")) == 2
 
 
 def test_the_gate_asks_for_it_just_before_apply(asked, where):  # noqa: F811
