@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Json
 from gitops_nb.policy import Rules
 from gitops_nb.ports import Processes
@@ -43,7 +44,11 @@ def tools_of(processes: Processes) -> Mapping[str, str]:
     """Versions of the programs that every run starts."""
     found: dict[str, str] = {}
     for name, argv in _TOOLS.items():
-        done = processes.run(argv, timeout_s=10)
+        try:
+            done = processes.run(argv, timeout_s=10)
+        except UnavailableError:
+            found[name] = "not installed"
+            continue
         match = re.search(r"\d+\.\d+[\w.]*", done.stdout + done.stderr)
         found[name] = match[0] if match else "unknown"
     return found

@@ -1,0 +1,19 @@
+"""What a record says about its surroundings, also where something is missing."""
+
+from __future__ import annotations
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.session.provenance import source_of, tools_of
+
+
+def test_a_missing_tool_is_said_and_stops_nothing(monkeypatch, tmp_path):
+    """A run needs neither version; what it needs says so itself."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tools_of(LocalProcesses()) == {"git": "not installed", "openssh": "not installed"}
+
+
+def test_outside_of_a_repository_there_is_no_source(tmp_path):
+    """An empty value, not a wrong one."""
+    assert source_of(tmp_path, LocalProcesses()) == {}
+    (tmp_path / ".git").mkdir()
+    assert source_of(tmp_path, LocalProcesses()) == {}
