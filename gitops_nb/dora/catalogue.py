@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import ibis.expr.types as ir
 
 from gitops_nb.dora import expressions, judging, leading, numbers, steps
-from gitops_nb.dora.definition import Arrival, Failure, Included, Recovery, Start
+from gitops_nb.dora.definition import Arrival, Failure, Included, Recovery, Start, Unit
 from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.windows import Window
 
@@ -26,6 +26,7 @@ def expressions_of(question: Question) -> Mapping[str, ir.Table]:
         recovery=Recovery.FAILED_TO_SUCCESS,
     )
     by_version = replace(question.definition, lead_time_start=Start.FIRST_ENVIRONMENT)
+    oldest = replace(question.definition, lead_time_unit=Unit.DEPLOYMENT)
     heads = replace(question.definition, lead_time_arrival=Arrival.HEAD_ONLY)
     return {
         "spans": expressions.spans(question.environment),
@@ -39,6 +40,7 @@ def expressions_of(question: Question) -> Mapping[str, ir.Table]:
         "previous_successes": judging.previous_successes(),
         "leads": leading.leads(question),
         "leads_from_merge": leading.leads(replace(question, definition=other)),
+        "leads_of_deployments": leading.leads(replace(question, definition=oldest)),
         "leads_of_heads": leading.leads(replace(question, definition=heads)),
         "version_leads": leading.version_leads(replace(question, definition=by_version)),
         "link_by_time": leading.link_by_time(question),

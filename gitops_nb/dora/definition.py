@@ -38,6 +38,28 @@ class Arrival(StrEnum):
     HEAD_ONLY = "the deployment whose revision it is"
 
 
+class Moment(StrEnum):
+    """When a deployment happened, where it is known; else the moment before."""
+
+    COMMITTED = "committed"
+    SYNCED = "synced"
+    HEALTHY = "healthy"
+
+
+class Unit(StrEnum):
+    """What has one lead time: each change, or each deployment that of the change written first."""
+
+    CHANGE = "change"
+    DEPLOYMENT = "deployment"
+
+
+class Bootstrap(StrEnum):
+    """How the draws of a bootstrap become an interval."""
+
+    PERCENTILE = "percentile"
+    BCA = "BCa"
+
+
 class Aggregate(StrEnum):
     """How many durations become one."""
 
@@ -103,7 +125,8 @@ class DoraDefinition:
 
     ``lead_time_start`` is where the clock starts: ``first environment`` is the commit that brought the
     version into the environment that nothing promotes to, and what a report uses where no application's
-    commits are known. ``attribution_window_s`` is how long after a deployment an incident of the same
+    commits are known. ``deployment_time`` is when a deployment of the configuration repository happened: its commit,
+    or when Argo CD had synced it or called it Healthy, where somebody watched. ``attribution_window_s`` is how long after a deployment an incident of the same
     service is linked to it, 0 without limit; ``revert_window_s`` how long after it a revert of one of its
     changes makes it a failed one; ``health_window_s`` how long after a sync an Application that gets Degraded
     does; ``coalesce_s`` how soon after another a deployment of the same service is none of its own. ``seeds``,
@@ -121,7 +144,8 @@ class DoraDefinition:
     lead_time_start: Start = Start.AUTHORED
     lead_time_arrival: Arrival = Arrival.CONTAINING
     lead_time_aggregate: Aggregate = Aggregate.MEDIAN
-    lead_time_unit: str = "change"
+    lead_time_unit: Unit = Unit.CHANGE
+    deployment_time: Moment = Moment.COMMITTED
     seeds: Included = Included.LEFT_OUT
     resyncs: Included = Included.LEFT_OUT
     bots: Included = Included.COUNTED
@@ -148,6 +172,7 @@ class DoraDefinition:
     minimum_weeks: int = 8
     week: str = "ISO, from Monday"
     interval_percent: int = 95
+    bootstrap: Bootstrap = Bootstrap.PERCENTILE
     bootstrap_samples: int = 999
 
     @property
@@ -171,6 +196,9 @@ class DoraDefinition:
 
 OPTIONS = {
     "lead_time_start": "lead_time_start",
+    "lead_time_unit": "lead_time_unit",
+    "deployment_time": "deployment_time",
+    "resyncs": "resyncs",
     "bots": "bots",
     "freezes": "freezes",
     "coalesce": "coalesce_s",
@@ -181,6 +209,7 @@ OPTIONS = {
     "hotfix_words": "hotfix_words",
     "minimum_failures": "minimum_failures",
     "minimum_weeks": "minimum_weeks",
+    "bootstrap": "bootstrap",
 }
 """The options of a report's own definition, by the name that people write."""
 

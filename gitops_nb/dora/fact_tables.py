@@ -111,10 +111,12 @@ FACTS: Mapping[str, Mapping[str, str]] = {
 }
 """Columns and types by table: what a report is measured from."""
 LAID_OUT: Mapping[str, str] = {
-    "change_deployment": "service, environment, finished_s // 604800, finished_s - authored_s, sha"
+    "change_deployment": "service, environment, (finished_s - 345600) // 604800, "
+    "finished_s - authored_s, sha"
 }
-"""How the rows of a table lie in a run's file: what is asked most, quantiles per service and week, takes a fifth less
-time where the values of one week come nearly in order. No expression relies on it."""
+"""How the rows of a table lie in a run's file: what is asked most, quantiles per service and week (from Monday; the
+first one was 345,600 s after 1970 began), takes a fifth less time where the values of one week come nearly in order.
+No expression relies on it."""
 EVERYTHING = "everything"
 """What an exclusion is left out of when it is about no single metric."""
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gitops_nb.catalog.durations import format_duration
-from gitops_nb.dora.definition import DoraDefinition, Failure, Included, Start
+from gitops_nb.dora.definition import DoraDefinition, Failure, Included, Moment, Start, Unit
 
 _STARTS = {
     Start.AUTHORED: "writing it (for a pull request: its first commit)",
     Start.COMMITTED: "its commit",
     Start.OPENED: "opening its pull request",
     Start.MERGED: "merging its pull request",
+}
+_UNITS = {
+    Unit.CHANGE: "one value per change",
+    Unit.DEPLOYMENT: "one value per deployment, that of the change written first",
+}
+_TIMES = {
+    Moment.COMMITTED: "the commit's",
+    Moment.SYNCED: "when Argo CD had synced it, where that is known, else the commit's",
+    Moment.HEALTHY: "when Argo CD called it Healthy, else had synced it, where that is known, else the commit's",
 }
 _CAUSES = {
     Failure.ROLLBACK: "rolled back",
@@ -28,7 +37,8 @@ def texts(definition: DoraDefinition, *, first: str, target: str) -> tuple[tuple
             "Deployment",
             (
                 f"a commit of the configuration repository that gives a service another version in {target}; "
-                "its time is the commit's. The same version again is a resync and does not count. Whether "
+                f"its time is {_TIMES[definition.deployment_time]}. The same version again is a resync and "
+                f"{'counts too' if definition.resyncs is Included.COUNTED else 'does not count'}. Whether "
                 f"{target} reached the version is not in this history, unless Argo CD was watched"
                 f"{_apart(definition)}"
             ),
@@ -91,7 +101,7 @@ def texts(definition: DoraDefinition, *, first: str, target: str) -> tuple[tuple
             "Interval",
             (
                 f"{definition.interval_percent} %. Rates: Wilson. Medians of the fleet: order statistics; of one "
-                f"service: {definition.bootstrap_samples} bootstrap samples of whole deployments. Differences: the "
+                f"service: {definition.bootstrap_samples} bootstrap samples of whole deployments ({definition.bootstrap}). Differences: the "
                 "square-and-add method of Newcombe. Frequency ratio: Poisson, widened by the scatter of "
                 "the weeks"
             ),
@@ -131,7 +141,7 @@ def _lead_time(definition: DoraDefinition, *, first: str, target: str) -> str:
     bots = "" if definition.bots is Included.COUNTED else " Changes of bots are left out."
     return (
         f"from {_STARTS[definition.lead_time_start]} to the first deployment of {target} that contains the change, "
-        "by the commit graph; one value per change, median. What came with the first recorded deployment of a "
+        f"by the commit graph; {_UNITS[definition.lead_time_unit]}, median. What came with the first recorded deployment of a "
         f"service is left out, because nobody knows when it arrived.{bots}"
     ).rstrip(".")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
+from gitops_nb.dora.definition import Moment
+from gitops_nb.dora.fact_tables import FactTables
 from gitops_nb.dora.facts import CONFIGURATION
 from gitops_nb.dora.store import FactStore
 
@@ -47,6 +50,25 @@ def one_source(deployment: pd.DataFrame, sync: pd.DataFrame) -> pd.DataFrame:
     told = _tell(chosen, placed, reached)
     returned = _returns(chosen, reached[reached["place"].notna()])
     return pd.concat([told, returned], ignore_index=True) if len(returned) else told
+
+
+def at_moment(tables: FactTables, moment: Moment) -> FactTables:
+    """The facts with deployments, and the changes that came with them, at another moment, where it is known."""
+    deployment = tables.deployment
+    if moment is Moment.COMMITTED:
+        return tables
+    at_s = deployment["synced_s"].fillna(deployment["finished_s"])
+    if moment is Moment.HEALTHY:
+        at_s = deployment["healthy_s"].fillna(at_s)
+    moved = deployment.assign(finished_s=at_s.astype("int64"))
+    key = [*_PLACE, "deployment_id"]
+    times = moved.drop_duplicates(key).set_index(key)["finished_s"]
+    arrived = tables.change_deployment
+    found = times.reindex(pd.MultiIndex.from_frame(arrived[key])).to_numpy()
+    arrived = arrived.assign(
+        finished_s=arrived["finished_s"].where(pd.isna(found), found).astype("int64")
+    )
+    return replace(tables, deployment=moved, change_deployment=arrived)
 
 
 def _place(more: pd.DataFrame, sync: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from functools import cache
 import ibis
 import ibis.expr.types as ir
 
-from gitops_nb.dora.definition import Arrival, Included, Start
+from gitops_nb.dora.definition import Arrival, Included, Start, Unit
 from gitops_nb.dora.expressions import Question, counted, in_order, ran, unbound
 from gitops_nb.dora.windows import Window
 
@@ -126,7 +126,11 @@ def leads(question: Question) -> ir.Table:
     step_s = definition.duration_step_s
     if step_s:
         lead_s = ((lead_s + (step_s - 1)) // step_s).cast("int64") * step_s
-    return rows.select("service", "deployment_id", "finished_s", lead_s=lead_s)
+    found = rows.select("service", "deployment_id", "finished_s", lead_s=lead_s)
+    if definition.lead_time_unit is Unit.DEPLOYMENT:
+        one = found.group_by(["service", "deployment_id", "finished_s"])
+        found = one.agg(lead_s=found.lead_s.max())
+    return found
 
 
 @cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import levels, statistics, windows
-from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Start
+from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Start, Unit
 from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Leads, Numbers, Recoveries, Span
 from gitops_nb.dora.results import Change, Metric
 from gitops_nb.dora.statistics import Estimate
@@ -113,12 +113,19 @@ def lead_time(numbers: Numbers, scope: Scope) -> Metric:
         change=change,
         level=_level(levels.duration_level, now, scope),
         counts={
-            "versions" if by_version else "changes": now.n,
+            _counted_as(scope.definition): now.n,
             "left out": sum(missing.values()),
         },
         excluded=missing,
         missing=reason,
     )
+
+
+def _counted_as(definition: DoraDefinition) -> str:
+    """What a lead time belongs to."""
+    if definition.lead_time_unit is Unit.DEPLOYMENT:
+        return "deployments"
+    return "versions" if definition.lead_time_start is Start.FIRST_ENVIRONMENT else "changes"
 
 
 def _lead_question(scope: Scope) -> str:

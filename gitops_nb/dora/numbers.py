@@ -12,6 +12,7 @@ import ibis.expr.types as ir
 import numpy as np
 
 from gitops_nb.dora import judging, leading, statistics
+from gitops_nb.dora.definition import Included
 from gitops_nb.dora.engine import DuckEngine
 from gitops_nb.dora.expressions import (
     Question,
@@ -291,8 +292,11 @@ def not_counted(question: Question, window: Window) -> ir.Table:
     kind = ibis.cases(
         (rows.trigger == "removal", "removal"),
         (rows.is_seed, "seed"),
-        (rows.trigger == "heal", "heal"),
-        (rows.trigger == "resync", "resync"),
+        *(
+            (rows.trigger == name, name)
+            for name in ("heal", "resync")
+            if question.definition.resyncs is not Included.COUNTED
+        ),
         else_="",
     )
     rows = rows.mutate(kind=kind)

@@ -12,6 +12,7 @@ import pandas as pd
 from gitops_nb.dora import cards, collect, facts, stored, words
 from gitops_nb.dora.fact_tables import LAID_OUT, FactTables
 from gitops_nb.dora.facts import FOLDER, Exclusion
+from gitops_nb.dora.joining import at_moment
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import SyncStatus
 from gitops_nb.dora.store import FactStore
@@ -93,7 +94,8 @@ def observe(view: View, request: DoraRequest) -> DoraState:
         sources[request.incidents.name] = f"sha256:{facts.sha256(request.incidents)}"
         tables = replace(tables, incident=facts.incident_frame(found, request.incidents.name))
         until_s = max([until_s, *(i.resolved_s or i.started_s for i in found)])
-    return _write(request, _select(request, tables), sources, sync, until_s)
+    tables = at_moment(_select(request, tables), request.definition.deployment_time)
+    return _write(request, tables, sources, sync, until_s)
 
 
 def _tables(events: pd.DataFrame, left_out: list[Exclusion], *, censor_first: bool) -> FactTables:

@@ -9,8 +9,12 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+
+from gitops_nb.dora.definition import Bootstrap
 
 Z = 1.959963984540054
 """97.5 % quantile of the normal distribution: all intervals are two-sided 95 %."""
@@ -18,6 +22,8 @@ Z = 1.959963984540054
 MINIMUM_CLUSTERS = 6
 """Fewer have no interval: with 5 values even the whole range covers the median with less than 95 %."""
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 _SEED = 20_260_101
 _HALF = 0.5 + 1e-12
 """One half, with room for the rounding of a product of many factors."""
@@ -106,8 +112,13 @@ def median_ranks(n: int) -> tuple[int, int]:
     return (rank, n - rank + 1) if rank else (0, 0)
 
 
-def clustered_median(clusters: Sequence[Sequence[float]], *, samples: int) -> Estimate:
-    """The median of all values, with a percentile interval from a bootstrap that draws whole clusters.
+def clustered_median(
+    clusters: Sequence[Sequence[float]],
+    *,
+    samples: int,
+    bootstrap: Bootstrap = Bootstrap.PERCENTILE,
+) -> Estimate:
+    """The median of all values, with an interval from a bootstrap that draws whole clusters.
 
     Changes that arrive with one deployment are not independent: drawing single values would make the interval
     too narrow. Draws are seeded, so the same values always have the same interval; under 6 clusters there is
@@ -116,9 +127,10 @@ def clustered_median(clusters: Sequence[Sequence[float]], *, samples: int) -> Es
     Args:
         clusters: The values of each deployment; empty ones are left out.
         samples: How many times clusters are drawn.
+        bootstrap: BCa moves the interval by the bias of the draws and by how much single clusters matter.
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (cluster
-    resampling) and 5.3 (percentile method).
+    resampling), 5.3.1 (percentile method) and 5.3.2 (BCa).
     """
     filled = [cluster for cluster in clusters if len(cluster)]
     values = np.asarray([value for cluster in filled for value in cluster], dtype=np.float64)
@@ -146,8 +158,37 @@ def clustered_median(clusters: Sequence[Sequence[float]], *, samples: int) -> Es
         low = values[(weight < (total + 1) // 2).sum(axis=1)]
         high = values[(weight < total // 2 + 1).sum(axis=1)]
         medians += ((low + high) / 2).tolist()
-    low, high = np.quantile(medians, (0.025, 0.975))
+    shares = [0.025, 0.975]
+    if bootstrap is Bootstrap.BCA:
+        shares = _bca_shares(medians, centre, _medians_without(values, owner, len(filled)))
+    low, high = np.quantile(medians, shares)
     return Estimate.of(centre, float(low), float(high), n=values.size)
+
+
+def _bca_shares(draws: Sequence[float], value: float, without: Sequence[float]) -> list[float]:
+    """Which quantiles of the draws bound a BCa interval; ``without`` is the value without each cluster."""
+    normal = NormalDist()
+    below = (np.sum(np.less(draws, value)) + np.sum(np.less_equal(draws, value))) / (2 * len(draws))
+    if not 0 < below < 1:
+        return [0.025, 0.975]
+    bias = normal.inv_cdf(float(below))
+    apart = np.mean(without) - np.asarray(without)
+    spread = float(np.sum(apart**2))
+    acceleration = float(np.sum(apart**3)) / (6 * spread**1.5) if spread else 0.0
+
+    def share(z: float) -> float:
+        return normal.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+
+    return [share(-Z), share(Z)]
+
+
+def _medians_without(values: Floats, owner: Places, clusters: int) -> list[float]:
+    """The median of the sorted values without those of each cluster in turn."""
+    found = []
+    for cluster in range(clusters):
+        kept = values[owner != cluster]
+        found.append(float((kept[(kept.size - 1) // 2] + kept[kept.size // 2]) / 2))
+    return found
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:

@@ -64,7 +64,9 @@ def services(numbers: Numbers, scope: Scope, weeks: Sequence[Week]) -> tuple[Ser
                 before=earlier.deployments,
                 per_week=rate_of(counts, span, scope, scope.window),
                 lead=statistics.clustered_median(
-                    numbers.lead_values.get(name, ()), samples=scope.definition.bootstrap_samples
+                    numbers.lead_values.get(name, ()),
+                    samples=scope.definition.bootstrap_samples,
+                    bootstrap=scope.definition.bootstrap,
                 ),
                 failed=counts.failed,
                 fail_rate=statistics.wilson(counts.failed, counts.deployments)

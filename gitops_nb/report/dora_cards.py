@@ -100,7 +100,7 @@ def _n(metric: Metric) -> str:
             )
         case "lead_time":
             return (
-                f"{words.count(metric.now.n, 'version' if 'versions' in counts else 'change')}; "
+                f"{words.count(metric.now.n, next(iter(counts)).removesuffix('s'))}; "
                 f"{counts.get('left out', 0):,} left out"
             )
         case "fail_rate" if counts:

@@ -310,6 +310,7 @@ def test_a_definition_keeps_its_defaults_but_for_what_is_named(tmp_path):
     written = (
         "lead_time_start=committed", "bots=left out", "freezes=left out", "coalesce=5m",
         "failures=incident+rollback", "revert_window=3d", "health_window=1h", "attribution_window=0",
+        "lead_time_unit=deployment", "deployment_time=healthy", "resyncs=counted", "bootstrap=BCa",
         "hotfix_words=hotfix+Urgent", "minimum_failures=3", "minimum_weeks=4",
     )  # fmt: skip
     assert {pair.split("=")[0] for pair in written} == set(OPTIONS)

@@ -13,10 +13,11 @@ from gitops_nb.dora import judging
 from gitops_nb.dora.collectors.argocd import Place, collect_argocd
 from gitops_nb.dora.collectors.configuration import collect_configuration
 from gitops_nb.dora.collectors.revisions import link_revisions
+from gitops_nb.dora.definition import Moment
 from gitops_nb.dora.engine import DuckEngine
 from gitops_nb.dora.expressions import Question
-from gitops_nb.dora.fact_tables import DEPLOYMENT, FactTables, frame
-from gitops_nb.dora.joining import deployments_of, one_source
+from gitops_nb.dora.fact_tables import CHANGE_DEPLOYMENT, DEPLOYMENT, FactTables, frame
+from gitops_nb.dora.joining import at_moment, deployments_of, one_source
 from gitops_nb.dora.schemas import SYNC
 from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.ports import Snapshot
@@ -313,3 +314,36 @@ def test_recorded_failures_reach_the_change_fail_rate(tmp_path, number, expected
         found = engine.frame(judging.judged(Question("production", has_commits=False)))
     bad = found[found["failed_by"] != ""]
     assert dict(zip(bad["version"], bad["failed_by"], strict=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("moment", "times"),
+    [
+        (Moment.COMMITTED, [T, T + 100, T + 200]),
+        (Moment.SYNCED, [T, T + 160, T + 260]),
+        (Moment.HEALTHY, [T, T + 160, T + 290]),
+    ],
+)
+def test_a_deployment_happens_when_the_definition_says(moment, times):
+    """At its commit, its sync, or when it was healthy; where nobody saw that, at the moment before; changes with it."""
+    rows = [
+        {"deployment_id": "a", "finished_s": T},
+        {"deployment_id": "b", "finished_s": T + 100, "synced_s": T + 160},
+        {
+            "deployment_id": "c",
+            "finished_s": T + 200,
+            "synced_s": T + 260,
+            "healthy_s": T + 290,
+        },
+    ]
+    place = {"service": "cart", "environment": "production"}
+    arrived = [{**row, **place, "sha": row["deployment_id"], "authored_s": T - 50} for row in rows]
+    tables = FactTables.of(
+        deployment=frame(DEPLOYMENT, [{**row, **place} for row in rows]),
+        change_deployment=frame(CHANGE_DEPLOYMENT, arrived),
+    )
+
+    moved = at_moment(tables, moment)
+
+    assert moved.deployment["finished_s"].tolist() == times
+    assert moved.change_deployment["finished_s"].tolist() == times

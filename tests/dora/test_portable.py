@@ -22,6 +22,7 @@ import pytest
 from ibis.backends.sql.compilers.bigquery import BigQueryCompiler
 
 from gitops_nb.dora import catalogue, expressions, numbers, statistics, windows
+from gitops_nb.dora.definition import Included
 from gitops_nb.dora.engine import DuckEngine, sql
 from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.fact_tables import FactTables
@@ -135,6 +136,35 @@ def test_quartiles_are_those_of_numpy(seed):
     )
     assert run(tables, _expression("weekly_lead_times")) == expected
     assert run(tables, _expression("overall_lead_time")) == [quartiles(rows["lead"])]
+
+
+def test_a_deployment_has_the_lead_time_of_its_oldest_change():
+    """With the deployment as unit there is one value for each, the longest of its changes."""
+    tables = by_chance(4)
+    rows = tables.change_deployment
+    rows = rows[rows["environment"] == "production"]
+    rows = rows.assign(lead=rows["finished_s"] - rows["authored_s"])
+    longest = rows[rows["lead"] >= 0].groupby("deployment_id")["lead"].max()
+
+    found = run(tables, _expression("leads_of_deployments"))
+
+    assert {row[1]: row[3] for row in found} == longest.to_dict()
+    assert len(found) == len(longest) < len(rows)
+
+
+def test_resyncs_that_count_are_not_in_the_ledger():
+    """A definition counts a resync or says that it left it out, never both and never neither."""
+    tables = by_chance(4)
+    counts = []
+    for included in (Included.LEFT_OUT, Included.COUNTED):
+        question = replace(QUESTION, definition=replace(QUESTION.definition, resyncs=included))
+        deployed = run(tables, expressions.inside(expressions.counted(question), WINDOW))
+        apart = run(tables, numbers.not_counted(question, WINDOW))
+        counts.append((len(deployed), len(apart)))
+
+    (fewer, more_apart), (more, fewer_apart) = counts
+    assert more > fewer
+    assert more - fewer == more_apart - fewer_apart
 
 
 @pytest.mark.parametrize("seed", range(5))

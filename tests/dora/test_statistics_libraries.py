@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from gitops_nb.dora import changepoints, statistics
+from gitops_nb.dora.definition import Bootstrap
 from gitops_nb.dora.statistics import Estimate
 
 COUNTS = st.integers(0, 400)
@@ -90,15 +91,17 @@ def test_a_frequency_ratio_is_that_of_a_poisson_regression(seed):
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-5)
 
 
+@pytest.mark.parametrize("method", list(Bootstrap))
 @pytest.mark.parametrize("seed", range(3))
-def test_with_one_value_per_deployment_the_bootstrap_is_scipys(seed):
-    """Percentile intervals of both agree within the noise of their draws."""
+def test_with_one_value_per_deployment_the_bootstrap_is_scipys(seed, method):
+    """Percentile and BCa intervals of both agree within the noise of their draws."""
     values = np.random.RandomState(seed).lognormal(9, 1, 60)
     theirs = scipy.stats.bootstrap(
-        (values,), np.median, method="percentile", n_resamples=4999, rng=seed
+        (values,), np.median, method=method, n_resamples=4999, rng=seed
     ).confidence_interval
 
-    found = statistics.clustered_median([(value,) for value in values], samples=4999)
+    clusters = [(value,) for value in values]
+    found = statistics.clustered_median(clusters, samples=4999, bootstrap=method)
 
     assert found.low == pytest.approx(theirs.low, rel=0.05)
     assert found.high == pytest.approx(theirs.high, rel=0.05)
