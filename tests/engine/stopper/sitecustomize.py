@@ -67,6 +67,8 @@ def stop(mode) -> None:
             linger()
         case "cell timeout" | "step timeout" | "run timeout":
             linger()
+        case "bucket unavailable":
+            Path(os.environ["STOP_FLAG"]).touch()
         case "disk full" | "record store unavailable":
             break_disk(errno.ENOSPC if mode == "disk full" else errno.EIO)
 
@@ -122,5 +124,5 @@ if "STOP" in os.environ:
     command = " ".join(sys.orig_argv)
     if "gitops_nb.kernel" in command:
         install(*os.environ["STOP"].split(":"))
-    elif "gitops-nb" in command:
+    elif "gitops-nb" in command and "bucket" not in os.environ["STOP"]:
         install_broken_disk()
