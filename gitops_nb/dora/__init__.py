@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gitops_nb.dora.definition import DoraDefinition
+from gitops_nb.dora.facts import frames
 from gitops_nb.dora.measure import measure
 from gitops_nb.dora.observe import DoraState, observe
 from gitops_nb.dora.request import DoraRequest, request
@@ -14,6 +15,7 @@ __all__ = [
     "DoraRequest",
     "DoraState",
     "Measured",
+    "frames",
     "measure",
     "observe",
     "request",

@@ -65,6 +65,7 @@ class Aggregate(StrEnum):
 
     MEDIAN = "median"
     MEAN = "mean"
+    WINSORISED_MEAN = "mean with the twentieth part at each end pulled in"
     DAILY_MEDIAN = "median of the days' medians"
     KAPLAN_MEIER = "Kaplan-Meier median"
 

@@ -233,6 +233,18 @@ def read_table(directory: Path, name: str) -> pd.DataFrame:
         return table
 
 
+def frames(directory: Path) -> dict[str, pd.DataFrame]:
+    """Every table of a run, to explore: the facts, ``deployments`` as judged, ``services``, and ``excluded``.
+
+    Columns of the facts are those of ``fact_tables``; names that end in ``_s`` are int64 UTC epoch seconds.
+
+    Args:
+        directory: The run directory, in a notebook ``session.directory``.
+    """
+    paths = sorted((directory / FOLDER).glob("*.parquet"))
+    return {path.stem: read_table(directory, path.stem) for path in paths}
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:

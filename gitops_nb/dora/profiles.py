@@ -146,5 +146,11 @@ GITLAB = Profile(
     "the clock starts at the merge, so waiting for review is not in it",
     source="docs.gitlab.com, DORA metrics",
 )
+WINSORISED = Profile(
+    "Mean without tails",
+    replace(OURS, lead_time_aggregate=Aggregate.WINSORISED_MEAN),
+    "as this report, but the mean, with the fastest and slowest 5 % pulled in: how much single changes weigh",
+    source="Dixon and Tukey 1968, Technometrics 10:83",
+)
 COMPATIBLE = (DEVLAKE, FOURKEYS, MIDDLEWARE, PELORUS, METRIK, GITLAB)
 """The profiles of other tools, in the order of the what-if table."""

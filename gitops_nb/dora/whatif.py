@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from gitops_nb.dora.definition import Frequency
 from gitops_nb.dora.engine import DuckEngine
 from gitops_nb.dora.expressions import Question
-from gitops_nb.dora.profiles import COMPATIBLE
+from gitops_nb.dora.profiles import COMPATIBLE, WINSORISED
 from gitops_nb.dora.reckon import Number, reckon
 from gitops_nb.dora.results import Cell, Measured, Metric, WhatIf
 
@@ -30,7 +30,7 @@ def compare(
 ) -> tuple[WhatIf, ...]:
     """One row for this report's own numbers, then one for each other tool's definition of the same facts."""
     found = [_own(measured)]
-    for profile in COMPATIBLE:
+    for profile in (WINSORISED, *COMPATIBLE):
         reckoned = reckon(
             engine,
             replace(question, definition=profile.definition, freezes=()),

@@ -305,6 +305,19 @@ def test_a_definition_that_cannot_be_read_is_named(tmp_path, pairs, message):
         request(tmp_path, definition=pairs)
 
 
+def test_engineers_get_every_table_as_a_frame(tmp_path):
+    """Facts and results of a run by name, with the rows that the report counts."""
+    measured = measure(tmp_path, steady(20))
+
+    found = dora.frames(tmp_path / "run")
+
+    assert {"change", "deployment", "deployments", "services", "excluded"} <= set(found)
+    now = found["deployments"]["finished_s"].between(
+        measured.window.start_s, measured.window.end_s - 1
+    )
+    assert now.sum() == measured.metric("frequency").counts["deployments"] > 0
+
+
 def test_a_definition_keeps_its_defaults_but_for_what_is_named(tmp_path):
     """Every option can be written, and changes the hash; nothing named is the default."""
     written = (

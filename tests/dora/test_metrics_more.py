@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy.stats.mstats import winsorize
 
 from gitops_nb import dora
 from gitops_nb.dora import benchmarks, profiles
@@ -114,7 +115,27 @@ def test_the_first_row_of_the_what_if_table_is_the_report(tmp_path):
     for key in ("frequency", "lead_time", "fail_rate", "recovery"):
         cell = getattr(own, key)
         assert cell.value == measured.metric(key).now.value, key
-    assert {row.name for row in measured.compared[1:]} == {p.name for p in profiles.COMPATIBLE}
+    assert {row.name for row in measured.compared[1:]} == {
+        p.name for p in (profiles.WINSORISED, *profiles.COMPATIBLE)
+    }
+
+
+def test_a_mean_without_tails_is_that_of_scipy(tmp_path):
+    """The what-if table says how much single changes weigh: the winsorised mean of the deployments' own lead times."""
+    measured = measure(tmp_path, many(12))
+    rows = dora.frames(tmp_path / "run")["deployments"]
+    window = measured.window
+    leads = rows[rows["finished_s"].between(window.start_s, window.end_s - 1)]["lead_s"].dropna()
+    expected = winsorize(leads.to_numpy(dtype="float64"), limits=(0.05, 0.05)).mean()
+
+    (row,) = (row for row in measured.compared if row.name == "Mean without tails")
+
+    assert row.lead_time.value == pytest.approx(expected, rel=1e-9)
+    assert (row.lead_time.n, row.frequency.value) == (
+        len(leads),
+        measured.compared[0].frequency.value,
+    )
+    assert row.lead_time.value != measured.compared[0].lead_time.value
 
 
 def test_other_definitions_of_the_same_facts_give_other_numbers(tmp_path):
