@@ -72,12 +72,6 @@ def ci_run() -> Mapping[str, str]:
     return {name: os.environ.get(f"GITHUB_{name.upper()}", "") for name in names}
 
 
-def this_person() -> str:
-    """The name that this process's user goes by, not proven."""
-    ci = ci_identity()
-    return ci.name if ci is not None else getpass.getuser()
-
-
 def default_key(processes: Processes) -> Path | None:
     """The SSH key that a person signs with: Git's user.signingkey, else ~/.ssh/id_ed25519."""
     configured = git_setting(processes, "user.signingkey")
