@@ -170,20 +170,25 @@ class Journal:
                 "prev": prev,
             }
             hash_ = hashlib.sha256(canonical(value)).hexdigest()
-            size = os.fstat(self._descriptor).st_size
+            record = Record(hash=hash_, **value)
+            size, count = os.fstat(self._descriptor).st_size, len(self._records)
             try:
                 line = _encode(value, hash_) + b"\n"
                 if os.write(self._descriptor, line) != len(line):
                     raise OSError(28, "the disk is full")  # noqa: TRY301  a short write is one
                 os.fsync(self._descriptor)
+                self._records.append(record)
             except OSError as error:
                 os.ftruncate(self._descriptor, size)
                 raise RecordError(
                     f"cannot write {self.path}: {error.strerror}",
                     hint="Free disk space and resume.",
                 ) from error
-            record = Record(hash=hash_, **value)
-            self._records.append(record)
+            except BaseException:
+                # An interrupt: the next record would not follow a half of this one, or this one twice.
+                del self._records[count:]
+                os.ftruncate(self._descriptor, size)
+                raise
             return record
 
     def close(self) -> None:

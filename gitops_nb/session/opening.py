@@ -16,6 +16,7 @@ from gitops_nb.model import Decision, Mode, Status
 from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, lock_holder, try_lock
+from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.lifecycle import create, holder, refuse_changed, runbook_of
 from gitops_nb.session.platform import Platform, open_platform
@@ -142,6 +143,7 @@ def _attach(
         lock=lock,
         on_record=front.on_record,
         is_supervised=supervised,
+        alarm=None if supervised else Alarm(runbook.timeouts),
         who=platform.requester.name,
     )
     plan_only = os.environ.get("GITOPS_NB_STOP_AFTER") == "decide"

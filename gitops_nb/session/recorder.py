@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -28,6 +29,7 @@ from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import Lock, lock_holder, try_lock
 from gitops_nb.redaction import process_redactor
+from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.lifecycle import STATUS_OF, close_run, holder
 from gitops_nb.session.notary import ask, attest
@@ -46,6 +48,7 @@ class Recorder:
         lock: Its lock, held.
         on_record: Told after each record.
         is_supervised: True when the engine writes the reports after the kernel has ended.
+        alarm: Watches the time of steps where no engine does.
         who: Who holds the lock, for people.
     """
 
@@ -58,6 +61,7 @@ class Recorder:
         lock: Lock,
         on_record: Callable[[Record], None],
         is_supervised: bool,
+        alarm: Alarm | None,
         who: str,
     ) -> None:
         self.workspace = workspace
@@ -66,6 +70,7 @@ class Recorder:
         self._lock = lock
         self._on_record = on_record
         self._is_supervised = is_supervised
+        self._alarm = alarm
         self._who = who
         self._sender = sender(workspace, directory)
         self._fetched_s = -math.inf
@@ -130,7 +135,8 @@ class Recorder:
             return int((time.monotonic() - begun) * 1000)
 
         try:
-            yield took_ms
+            with self._alarm.watch(name) if self._alarm else contextlib.nullcontext():
+                yield took_ms
         except BaseException as error:  # the step recorder: nothing may end a step unrecorded
             self._fail(name, error, took_ms())
             raise

@@ -100,6 +100,32 @@ def test_a_failed_write_leaves_the_journal_as_it_was(filled, monkeypatch):
     assert journal.read(filled / journal.FILE)[1] == ()
 
 
+@pytest.mark.parametrize("is_durable", [False, True], ids=["before", "after"])
+def test_an_interrupt_while_a_record_is_written_leaves_the_journal_as_it_was(
+    filled, monkeypatch, is_durable
+):
+    """Ctrl-C or a timeout beside the fsync: no record is there twice or missing, and the next one follows."""
+    opened = Journal.open(filled)
+    before = (filled / journal.FILE).read_bytes(), opened.records
+    fsync = os.fsync
+
+    def interrupted(descriptor):
+        if is_durable:
+            fsync(descriptor)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opened.append("step", step="observe", status="running")
+    assert ((filled / journal.FILE).read_bytes(), opened.records) == before
+    opened.append("ended", status="cancelled")
+    opened.close()
+    records, problems = journal.read(filled / journal.FILE)
+    assert problems == ()
+    assert len(records) == len(before[1]) + 1
+
+
 def test_lines_are_plain_json(filled):
     """Anybody can read a journal with any JSON parser, line by line."""
     lines = (filled / journal.FILE).read_text(encoding="utf-8").split("\n")
