@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import re
 import threading
+from dataclasses import replace
+
+import pytest
 
 from gitops_nb import promotion
+from gitops_nb.adapters.folder import Folder
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import Refused
 from gitops_nb.model import Decision, Plan, Status
+from gitops_nb.record.locks import SharedLocks, this_process
 from gitops_nb.record.runs import lock_holder
+from gitops_nb.session import stores
 from gitops_nb.session.targets import TargetLock, take_target
+from tests.dora.test_github import server  # noqa: F401  a fixture
 
 
 def test_of_100_contenders_on_one_machine_one_holds(workspace):
@@ -83,3 +90,40 @@ def test_runs_with_other_reports_see_each_others_lock(runner, monkeypatch, tmp_p
     taken = take_target(other, "production--checkout", "run-2")
     assert isinstance(taken, TargetLock)
     taken.release()
+
+
+@pytest.mark.parametrize("status", ["completed", "in_progress"])
+def test_a_lock_of_another_ci_run_is_asked_about(
+    workspace,
+    server,
+    tmp_path,
+    monkeypatch,
+    status,
+):
+    """The whole way to GitHub's API: over, the lock is taken and the slot says why; running, it is its holder's."""
+    store = Folder(tmp_path / "locks")
+    monkeypatch.setattr(stores, "open_store", lambda url: store)
+    workspace.write("gitops-nb.yaml", "kind: Workspace\nmode: sandbox\nlocks: gs://locks/here\n")
+    monkeypatch.setenv("GITHUB_API_URL", server.url)
+    monkeypatch.setenv("GITHUB_TOKEN", "t0ken")
+    attempt = {"id": 77, "run_attempt": 2, "status": status, "repository": {"full_name": "acme/x"}}
+    server.answer = lambda path, query: (200, {}, attempt)
+    away = replace(
+        this_process("run-1", "test"),
+        boot="elsewhere",
+        ci="GitHub run acme/x/77/2",
+        machine="github-hosted",
+    )
+    SharedLocks(store).take("production--checkout", away)
+    taken = take_target(find_workspace(workspace.root), "production--checkout", "run-2")
+    ((path, headers),) = server.asked
+    assert path.startswith("/repos/acme/x/actions/runs/77/attempts/2?")
+    assert headers["Authorization"] == "Bearer t0ken"
+    if status == "completed":
+        assert isinstance(taken, TargetLock)
+        taken.release()
+        assert b"its attempt is completed" in store.read(store.list("locks/")[1])
+    else:
+        assert isinstance(taken, str)
+        assert taken.startswith("run-1 (GitHub run acme/x/77/2) since ")
+        assert len(store.list("locks/")) == 1
