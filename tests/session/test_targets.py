@@ -95,7 +95,7 @@ def test_runs_with_other_reports_see_each_others_lock(runner, monkeypatch, tmp_p
 @pytest.mark.parametrize("status", ["completed", "in_progress"])
 def test_a_lock_of_another_ci_run_is_asked_about(
     workspace,
-    server,
+    server,  # noqa: F811
     tmp_path,
     monkeypatch,
     status,
