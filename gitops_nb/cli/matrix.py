@@ -21,7 +21,8 @@ from gitops_nb.engine.forks import KernelFork, preload, run_each
 from gitops_nb.errors import ConfigurationError, ExitCode, GitOpsError, UsageError
 from gitops_nb.model import Status, to_json
 from gitops_nb.report.text import ci_log, terminal
-from gitops_nb.session.lifecycle import STATUS_OF, recover, runbook_of
+from gitops_nb.session.endings import STATUS_OF
+from gitops_nb.session.lifecycle import recover, runbook_of
 from gitops_nb.session.opening import choose_mode
 
 WORST_FIRST = (

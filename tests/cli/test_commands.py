@@ -289,7 +289,7 @@ def test_a_killed_runner_is_closed_by_the_next_command(workspace):
 
 def test_every_command_has_examples_and_the_readme_names_it():
     """--help of each command shows an example; README has each command and each exit code."""
-    from gitops_nb.cli.main import group
+    from gitops_nb.cli.commands import group
     from gitops_nb.errors import ExitCode
 
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
