@@ -26,7 +26,7 @@ from gitops_nb.model import Decision, Outcome, Plan, reader
 from gitops_nb.policy import Requester
 from gitops_nb.record.keys import forget_given_key
 from gitops_nb.report.layout import preload_templates
-from gitops_nb.session.lifecycle import Cause
+from gitops_nb.session.endings import Cause
 from gitops_nb.session.slices import slice_of
 
 POLLED_EVERY_S = 0.01

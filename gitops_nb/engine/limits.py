@@ -12,7 +12,7 @@ from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.errors import ExitCode
 from gitops_nb.model import Status
 from gitops_nb.record import journal
-from gitops_nb.session.lifecycle import Cause
+from gitops_nb.session.endings import Cause
 
 
 class Limits:

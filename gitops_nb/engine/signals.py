@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.errors import ExitCode
-from gitops_nb.session.lifecycle import Cause
+from gitops_nb.session.endings import Cause
 
 _CODES = {
     signal.SIGINT: ExitCode.INTERRUPTED,

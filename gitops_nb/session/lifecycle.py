@@ -6,21 +6,18 @@ import contextlib
 import json
 import os
 import platform as machine
-import signal
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gitops_nb import __version__, errors
+from gitops_nb import __version__
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import (
     ConfigurationError,
-    ExitCode,
     RecordError,
     Refused,
     UsageError,
@@ -43,19 +40,9 @@ from gitops_nb.record.runs import (
     was_here,
 )
 from gitops_nb.session.copies import fetch_runs
+from gitops_nb.session.endings import append_end
 from gitops_nb.session.notary import mark_pending, pending, settle
 from gitops_nb.session.slices import Surroundings, slice_of
-
-STATUS_OF = {
-    ExitCode.SUCCEEDED: Status.SUCCEEDED,
-    ExitCode.FAILED: Status.FAILED,
-    ExitCode.WAITING: Status.WAITING,
-    ExitCode.REFUSED: Status.REFUSED,
-    ExitCode.NEEDS_ATTENTION: Status.NEEDS_ATTENTION,
-    ExitCode.INTERRUPTED: Status.CANCELLED,
-    ExitCode.TERMINATED: Status.CANCELLED,
-}
-"""Status of a run that ends with an exit code; every other code is a failure."""
 
 
 def runbook_of(catalog: Catalog, name: str) -> Runbook:
@@ -272,97 +259,6 @@ def stamp(notebook: Any, state: RunState) -> None:
         "steps": {step.name: str(step.status) for step in state.steps},
         "journal": state.head,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why the engine stopped a run: a signal or a timeout."""
-
-    code: ExitCode
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """How the cells of a run came to their end, where its journal does not say it."""
-
-    sentence: str
-    code: ExitCode = ExitCode.INTERNAL
-    hint: str = ""
-
-    @classmethod
-    def of_exception(cls, name: str, text: str, traceback: Sequence[str]) -> Death:
-        """A cell raised something outside of a step, or could not record it.
-
-        Only our own errors show their text and nothing else; others may have the same name.
-        """
-        kind = getattr(errors, name, None) if list(traceback) == text.splitlines() else None
-        code = ExitCode.INTERNAL
-        if isinstance(kind, type) and issubclass(kind, errors.GitOpsError):
-            code = kind.exit_code
-        message, _, hint = text.partition("\n")
-        said = message if code is not ExitCode.INTERNAL else f"{name}: {message}"
-        return cls(said, code, hint.strip())
-
-    @classmethod
-    def of_process(cls, exit_code: int | None, last_words: str = "") -> Death:
-        """The kernel ended, or all cells ran and none of them finished the run."""
-        if exit_code is None:
-            return cls(
-                "all cells ended and none of them finished the run",
-                hint="The notebook's last cell has to call session.finish().",
-            )
-        number = -exit_code
-        how = (
-            f"was killed by {signal.Signals(number).name}"
-            if number > 0
-            else f"exited with {exit_code}"
-        )
-        return cls(f"the kernel {how}" + (f": {last_words}" if last_words else ""))
-
-
-def is_cut_short(state: RunState, cause: Cause | None) -> bool:
-    """Whether a run has no end yet, or only the one that its notebook saw when the engine interrupted it."""
-    if not state.ended:
-        return True
-    interrupted = state.status in (Status.CANCELLED, Status.NEEDS_ATTENTION)
-    return cause is not None and interrupted and state.outcome is None
-
-
-def append_end(journal: Journal, *, cause: Cause | None = None, death: Death | None = None) -> None:
-    """Records the end of a run that could not do it itself: its running step, then why, and what to do.
-
-    Without cause or death the runner itself was killed.
-    """
-    state = fold(journal.records)
-    step = next((s for s in state.steps if s.status is Status.RUNNING), None)
-    stopped = step or next((s for s in state.steps if s.status is Status.CANCELLED), None)
-    where = f"during {stopped.name}" if stopped else "between two steps"
-    resume = f"gitops-nb resume {state.run}"
-    hint = f"Continue with `{resume}`."
-    if cause is not None:
-        code, sentence = cause.code, cause.sentence
-    elif death is not None:
-        code, sentence = death.code, death.sentence
-        hint = death.hint or f"Read the notebook in the run directory, then `{resume}`."
-    else:
-        code, sentence = ExitCode.INTERNAL, "the runner was killed"
-    status = STATUS_OF.get(code, Status.FAILED)
-    if status is Status.SUCCEEDED:
-        code, status = ExitCode.INTERNAL, Status.FAILED
-    reason = sentence
-    if where not in sentence and "timeout" not in sentence:
-        reason += f", {where}" if ":" in sentence else f" {where}"
-    if state.in_doubt:
-        keys = ", ".join(effect.key for effect in state.in_doubt)
-        code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
-        reason = f"{reason}; whether this happened is not known: {keys}"
-        hint = f"Run `{resume}`: it finds out, and does nothing twice."
-    if step is not None:
-        journal.append("step", step=step.name, status=status, sentence=sentence)
-    journal.append(
-        "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume
-    )
 
 
 def recover(workspace: Workspace) -> tuple[str, ...]:
