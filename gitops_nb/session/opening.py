@@ -170,7 +170,8 @@ def _attach(
         front=name,
         policy=platform.policy_source,
         source=source_of(workspace.root, platform.processes),
-        tools=tools_of(platform.processes),
+        # Versions cost two processes: where nothing real is changed they are left out.
+        tools=tools_of(platform.processes) if platform.mode is Mode.LIVE else {},
         may=may_of(session.rules),
         **holder(platform.requester.name),
     )

@@ -12,7 +12,7 @@ from gitops_nb.model import Status
 from gitops_nb.policy import rules_for
 from gitops_nb.record.files import sha256_file
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.ledger import read_entry, slots
+from gitops_nb.record.ledger import Phase, read_entry, slots
 from gitops_nb.record.statement import body_of
 from gitops_nb.redaction import process_redactor
 from gitops_nb.session.stores import reports_store
@@ -86,7 +86,7 @@ def test_the_predicate_has_its_shape(records, runner):
         "approve": people, "break_glass": people, "workflows": [],
     }  # fmt: skip
     tools = {tool["name"]: tool["version"] for tool in said["tools"]}
-    assert set(tools) == {"gitops_nb", "python", "git", "openssh"}
+    assert set(tools) == {"gitops_nb", "python"}
     assert all(re.match(r"\d+\.\d+", version) for version in tools.values())
     assert said["clock"] == {"tolerance_s": 120}
     assert said["plan"]["digest"] == state.plan_digest
@@ -121,10 +121,25 @@ def test_the_ledgers_head_is_in_the_commit(records, runner):
     assert commit.trailers["Gitops-Nb-Ledger"] == f"2:{start.hash}:{requested.hash[:12]}"
 
 
+def test_the_tools_of_a_live_attempt_are_named():
+    """What the attempt found on the machine stands beside the package's own."""
+    state = RunState(
+        opened={"package": "0.1.0", "python": "3.12.1"},
+        attempts=({"tools": {"openssh": "9.2p1", "git": "2.39.5"}},),
+        request_identity={"clock_ahead_s": -2},
+    )
+    body = body_of(Phase.START, state, signer="engine", key_held="memory")
+    assert body["tools"] == [
+        {"name": "gitops_nb", "version": "0.1.0"},
+        {"name": "python", "version": "3.12.1"},
+        {"name": "git", "version": "2.39.5"},
+        {"name": "openssh", "version": "9.2p1"},
+    ]
+    assert body["clock"] == {"tolerance_s": 120, "ahead_of_issuer_s": -2}
+
+
 def test_references_to_secrets_are_named_and_finds_counted():
     """Parameters that are references stand there by name; so does how often something was masked."""
-    from gitops_nb.record.ledger import Phase
-
     state = RunState(
         opened={"parameters": {"token": "env://TOKEN", "application": "cart"}},
         redactions={"secret env://TOKEN": 3},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.session.provenance import source_of, tools_of
 
@@ -10,6 +12,13 @@ def test_a_missing_tool_is_said_and_stops_nothing(monkeypatch, tmp_path):
     """A run needs neither version; what it needs says so itself."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert tools_of(LocalProcesses()) == {"git": "not installed", "openssh": "not installed"}
+
+
+def test_versions_are_the_programs_own():
+    """As they print them."""
+    found = tools_of(LocalProcesses())
+    assert set(found) == {"git", "openssh"}
+    assert all(re.match(r"\d+\.\d+", version) for version in found.values())
 
 
 def test_outside_of_a_repository_there_is_no_source(tmp_path):
