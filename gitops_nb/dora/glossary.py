@@ -55,7 +55,12 @@ def texts(definition: DoraDefinition, *, first: str, target: str) -> tuple[tuple
             "Change fail rate",
             (
                 f"failed deployments out of all deployments. Failed: {_failed(definition)}. A deployment counts "
-                "once. Without an incidents file this is no data, not 0 %"
+                "once"
+                + (
+                    ". Without an incidents file this is no data, not 0 %"
+                    if Failure.INCIDENT in definition.failures
+                    else ""
+                )
             ),
         ),
         (

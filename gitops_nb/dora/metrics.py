@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import levels, statistics, windows
-from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Start, Unit
+from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Failure, Start, Unit
 from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Leads, Numbers, Recoveries, Span
 from gitops_nb.dora.results import Change, Metric
 from gitops_nb.dora.statistics import Estimate
@@ -42,6 +42,11 @@ class Scope:
     shown: Window
     first_environment: str = ""
     freezes: tuple[Window, ...] = ()
+
+    @property
+    def knows_failures(self) -> bool:
+        """Whether the facts can tell what failed: incidents are there, or the definition does without them."""
+        return self.has_incidents or Failure.INCIDENT not in self.definition.failures
 
     @property
     def periods(self) -> tuple[Window, ...]:
@@ -147,23 +152,25 @@ def fail_rate(numbers: Numbers, scope: Scope) -> Metric:
     failed, deployments = _totals(numbers, NOW, "failed")
     now = statistics.wilson(failed, deployments)
     before = change = None
-    if scope.before is not None and scope.has_incidents:
+    if scope.before is not None and scope.knows_failures:
         before = statistics.wilson(*_totals(numbers, BEFORE, "failed"))
         change = _change("difference", statistics.difference(now, before), scope)
     reason = "" if deployments else "no deployment in this window"
-    if not scope.has_incidents:
+    if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
     return Metric(
         key="fail_rate",
         title="Change fail rate",
-        question="Deployments that failed: rolled back, or followed by an incident.",
+        question="Deployments that failed: rolled back, or followed by an incident."
+        if Failure.INCIDENT in scope.definition.failures
+        else f"Deployments that failed: {' or '.join(cause.value for cause in scope.definition.failures)}.",
         unit="ratio",
-        now=now if scope.has_incidents else Estimate(),
+        now=now if scope.knows_failures else Estimate(),
         before=before,
         change=change,
         level=levels.Level(answer="no level: the Quick Check asks for a percentage"),
         counts={"failed": failed, "deployments": deployments, **numbers.failed_by[NOW]}
-        if scope.has_incidents
+        if scope.knows_failures
         else {},
         missing=reason,
     )
@@ -212,13 +219,13 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
     now, still_open = recovery_of(failures), len(failures.lasting)
     before = change = None
     least = scope.definition.minimum_failures
-    if scope.before is not None and scope.has_incidents:
+    if scope.before is not None and scope.knows_failures:
         before = recovery_of(_everywhere(numbers, BEFORE))
         before = before if before.n >= least else Estimate(n=before.n)
         if now.n >= least:
             change = _change("difference", statistics.difference(now, before), scope)
     reason = ""
-    if not scope.has_incidents:
+    if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
     elif now.n == 0:
         reason = "no failed deployment in this window"
@@ -226,7 +233,7 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
         reason = f"too few: {now.n} failed, a median needs {least}"
     elif now.value is None:
         reason = "more than half of the failures are still open"
-    shown = now if not reason else Estimate(n=now.n if scope.has_incidents else 0)
+    shown = now if not reason else Estimate(n=now.n if scope.knows_failures else 0)
     return Metric(
         key="recovery",
         title="Failed deployment recovery time",
@@ -236,7 +243,7 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
         before=before,
         change=change,
         level=_level(levels.duration_level, shown, scope),
-        counts={"failed": now.n, "open": still_open} if scope.has_incidents else {},
+        counts={"failed": now.n, "open": still_open} if scope.knows_failures else {},
         missing=reason,
     )
 

@@ -36,7 +36,7 @@ def weekly(numbers: Numbers, scope: Scope) -> tuple[Week, ...]:
                 end_s=b,
                 period=_period(a, b, scope),
                 deployments=counts.deployments,
-                failed=counts.failed if scope.has_incidents else 0,
+                failed=counts.failed if scope.knows_failures else 0,
                 rollbacks=counts.rollbacks,
                 lead_n=n,
                 lead_low_s=low_s,
@@ -70,7 +70,7 @@ def services(numbers: Numbers, scope: Scope, weeks: Sequence[Week]) -> tuple[Ser
                 ),
                 failed=counts.failed,
                 fail_rate=statistics.wilson(counts.failed, counts.deployments)
-                if scope.has_incidents
+                if scope.knows_failures
                 else Estimate(),
                 rollbacks=counts.rollbacks,
                 recovery=recovery_of(failures),

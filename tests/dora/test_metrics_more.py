@@ -230,3 +230,16 @@ def test_the_page_shows_steps_what_if_and_the_change_of_pace(tmp_path):
         assert profile.definition.hash[:12] in source
     assert "DORA 2025, all industries: mean 22 %" in source
     assert measured.metric("rework").counts["deployments"] > 0
+
+
+def test_a_definition_without_incidents_needs_none(tmp_path):
+    """Where rollbacks alone are failures, nobody has to record incidents; with the usual definition it is no data."""
+    usual = measure(tmp_path, many(12))
+    measured = measure(tmp_path, many(12), definition=("failures=rollback",))
+
+    assert usual.metric("fail_rate").missing.startswith("no incidents file")
+    rate = measured.metric("fail_rate")
+    assert rate.missing == ""
+    assert rate.counts["failed"] == rate.counts["rollback"] > 0
+    assert measured.metric("recovery").now.n == rate.counts["failed"]
+    assert measured.metric("rework").missing.startswith("no incidents file")
