@@ -156,6 +156,8 @@ def _apply(state: RunState, record: Record) -> RunState:
                 hint="",
                 command="",
                 ended="",
+                # What was sealed is about to change.
+                files={},
             )
         case "step":
             return _fold_step(state, record)

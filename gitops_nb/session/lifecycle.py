@@ -272,10 +272,8 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
     recovered: list[str] = []
     for directory in run_directories(workspace.reports):
         state = scan_run(directory)
-        open_ended = state.status in (Status.RUNNING, Status.PENDING) or (
-            state.ended and not state.files
-        )
-        if not open_ended or is_run_held(workspace.reports, directory.name):
+        is_sealed = bool(state.files) and (state.ended or state.status is Status.WAITING)
+        if is_sealed or is_run_held(workspace.reports, directory.name):
             continue
         if workspace.bucket and not was_here(workspace.reports, directory.name):
             continue
@@ -303,7 +301,7 @@ def _close_dead(workspace: Workspace, directory: Path) -> None:
     journal = Journal.open(directory)
     try:
         state = fold(journal.records)
-        if not state.ended:
+        if not state.ended and state.status is not Status.WAITING:
             append_end(journal)
         close_run(workspace, directory, journal)
     finally:

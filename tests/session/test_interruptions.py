@@ -6,10 +6,14 @@ import importlib
 
 import pytest
 
+from gitops_nb.adapters.folder import Folder
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import ExitCode
 from gitops_nb.model import Status
+from gitops_nb.record.ledger import ledger_names, read_entry, slots
 from gitops_nb.record.runs import read_run
+from gitops_nb.record.verify import verify_run
+from gitops_nb.session import recorder
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
 
@@ -76,3 +80,36 @@ def test_after_the_first_intent_the_plan_comes_from_the_journal(runner, approved
     assert stop is None
     assert done.plan_digest == planned
     assert done.outcome["result"] == "deployed"
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_run_killed_before_its_record_was_closed_is_closed(runner, monkeypatch, attempt):
+    """It waits, or ended in a later attempt than the one that was sealed: reports, seal and ledger are made by the next command."""
+    where = find_workspace(runner.workspace.root)
+    run = None
+    if attempt == 2:
+        waiting, _ = runner.promote()
+        runner.answer(waiting.run)
+        run = waiting.run
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "close_run", killed)
+        with pytest.raises(Killed):
+            runner.promote(run=run)
+    (directory,) = runner.workspace.reports.glob("2*")
+    expected = Status.WAITING if attempt == 1 else Status.SUCCEEDED
+    assert read_run(directory).status is expected
+    assert recover(where) == (directory.name,)
+    state = read_run(directory)
+    assert state.status is expected
+    assert verify_run(directory).problems == ()
+    assert str(expected) in (directory / "report.json").read_text(encoding="utf-8")
+    store = Folder(runner.workspace.reports)
+    phases = {
+        read_entry(store, key).phase for name in ledger_names(store) for key in slots(store, name)
+    }
+    assert phases == ({"requested"} if attempt == 1 else {"requested", "start", "end"})
+    assert recover(where) == ()

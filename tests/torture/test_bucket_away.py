@@ -48,7 +48,6 @@ def bucket(tmp_path, monkeypatch):
         always = Bucket(URL)
         assert always.list("") == ()
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", near)
-        monkeypatch.setenv("GITOPS_NB_STORE_S", "2")
         yield always, flag
 
 
@@ -77,7 +76,9 @@ def test_a_bucket_that_goes_away_loses_nothing(workspace, bucket, runbook, step)
     store, flag = bucket
     path = os.pathsep.join((str(STOPPER), os.environ.get("PYTHONPATH", ""))).rstrip(":")
     away = {"PYTHONPATH": path, "STOP": f"{step}:bucket unavailable", "STOP_FLAG": str(flag)}
-    done = workspace.run("run", runbook, *ARGUMENTS[runbook], "--reports", URL, **away)
+    done = workspace.run(
+        "run", runbook, *ARGUMENTS[runbook], "--reports", URL, timeout=300, GITOPS_NB_STORE_S="6", **away
+    )  # fmt: skip
     assert flag.exists(), done.stdout + done.stderr
     assert done.returncode == 74, done.stdout + done.stderr
     (directory,) = run_directories(find_workspace(workspace.root, reports=URL).reports)
