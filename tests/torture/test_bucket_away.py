@@ -77,7 +77,7 @@ def test_a_bucket_that_goes_away_loses_nothing(workspace, bucket, runbook, step)
     path = os.pathsep.join((str(STOPPER), os.environ.get("PYTHONPATH", ""))).rstrip(":")
     away = {"PYTHONPATH": path, "STOP": f"{step}:bucket unavailable", "STOP_FLAG": str(flag)}
     done = workspace.run(
-        "run", runbook, *ARGUMENTS[runbook], "--reports", URL, timeout=300, GITOPS_NB_STORE_S="6", **away
+        "run", runbook, *ARGUMENTS[runbook], "--reports", URL, timeout=300, GITOPS_NB_STORE_S="10", **away
     )  # fmt: skip
     assert flag.exists(), done.stdout + done.stderr
     assert done.returncode == 74, done.stdout + done.stderr
