@@ -17,12 +17,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gitops_nb.adapters.git_text import (
+    LOG_FORMAT,
+    SHA,
+    checked,
+    full_id,
+    parse_commit,
+    parse_raw,
+    quoted,
+)
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 from gitops_nb.model import Blob, Commit
 from gitops_nb.ports import Completed, FileChange, Processes
 
-SHA = re.compile(r"[0-9a-f]{40}")
-REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+-]{0,199}")
 _URL = re.compile(
     r"(https|ssh|file)://[^\s-]\S*|/\S[^\n]*|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-]\S*"
 )
@@ -33,7 +40,6 @@ _SAFE = (
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
     "-c", "protocol.ssh.allow=always", "-c", "protocol.file.allow=always",
 )  # fmt: skip
-_LOG_FORMAT = "%H%x00%P%x00%an%x00%aI%x00%cI%x00%s%x00%(trailers:only=true,unfold=true)%x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class Git:
     def tip(self, repository: str, branch: str) -> str:
         """See ``ports.GitReader.tip``."""
         remote = self._remote(repository)
-        reference = f"refs/heads/{_checked(branch)}"
+        reference = f"refs/heads/{checked(branch)}"
         done = self._git(("ls-remote", "--", remote.url, reference), timeout_s=_REMOTE_S)
         if done.exit_code != 0:
             raise self._unreachable(repository, done)
@@ -101,7 +107,7 @@ class Git:
                 "--quiet",
                 "--verify",
                 "--end-of-options",
-                f"{_checked(name)}^{{commit}}",
+                f"{checked(name)}^{{commit}}",
             ),
         )
         sha = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
@@ -110,7 +116,7 @@ class Git:
     def read(self, repository: str, revision: str, path: str) -> Blob | None:
         """See ``ports.GitReader.read``."""
         self._ensure(repository, revision)
-        asked = f"{_sha(revision)}:{path}\n"
+        asked = f"{full_id(revision)}:{path}\n"
         if "\n" in path:
             raise UsageError(f"{path!r} is not a path")
         done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
@@ -131,7 +137,7 @@ class Git:
                 "-z",
                 "--name-only",
                 "--end-of-options",
-                _sha(revision),
+                full_id(revision),
                 "--",
                 f"{folder.rstrip('/')}/",
             ),
@@ -151,14 +157,14 @@ class Git:
             repository,
             (
                 "log",
-                f"--format={_LOG_FORMAT}",
+                f"--format={LOG_FORMAT}",
                 *options,
                 "--end-of-options",
-                _sha(revision),
+                full_id(revision),
                 *paths,
             ),
         )
-        return tuple(_parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
+        return tuple(parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
 
     def changes(
         self,
@@ -171,7 +177,7 @@ class Git:
     ) -> Iterator[FileChange]:
         """See ``ports.GitReader.changes``."""
         self._ensure(repository, revision)
-        reached = f"{_sha(since)}..{_sha(revision)}" if since else _sha(revision)
+        reached = f"{full_id(since)}..{full_id(revision)}" if since else full_id(revision)
         # Limiting the walk to paths takes git longer than telling all of them.
         paths = ("--", *folders) if folders and wanted is None else ()
         done = self._in_cache(
@@ -182,7 +188,7 @@ class Git:
             ),
             timeout_s=_REMOTE_S,
         )  # fmt: skip
-        shas, authored, committed, names, statuses, blobs = _parse_raw(done.output, wanted)
+        shas, authored, committed, names, statuses, blobs = parse_raw(done.output, wanted)
         contents = self._contents(repository, {blob for blob in blobs if blob})
         after = (contents.get(blob) for blob in blobs)
         yield from map(FileChange, shas, authored, committed, names, statuses, after)
@@ -222,7 +228,7 @@ class Git:
     ) -> str:
         """See ``ports.GitWriter.commit``."""
         remote = self._remote(repository)
-        reference = f"refs/heads/{_checked(branch)}"
+        reference = f"refs/heads/{checked(branch)}"
         self._ensure(repository, parent)
         sha = self._build(repository, parent, files, message)
         done = self._in_cache(
@@ -230,7 +236,7 @@ class Git:
             (
                 "push",
                 "--porcelain",
-                f"--force-with-lease={reference}:{_sha(parent)}",
+                f"--force-with-lease={reference}:{full_id(parent)}",
                 "--",
                 remote.url,
                 f"{sha}:{reference}",
@@ -255,7 +261,7 @@ class Git:
     def _build(self, repository: str, parent: str, files: Mapping[str, bytes], message: str) -> str:
         """One commit object on ``parent`` in the cache; no ref moves."""
         listed = self._in_cache(
-            repository, ("ls-tree", "-z", "--end-of-options", _sha(parent), "--", *sorted(files))
+            repository, ("ls-tree", "-z", "--end-of-options", full_id(parent), "--", *sorted(files))
         )
         modes = {
             row.split(b"\t", 1)[1].decode(): row.split(b" ", 1)[0].decode()
@@ -274,7 +280,7 @@ class Git:
         ]
         for path, content in sorted(files.items()):
             mode = modes.get(path, "100644")
-            stream.append(f"M {mode} inline {_quoted(path)}\ndata {len(content)}\n".encode())
+            stream.append(f"M {mode} inline {quoted(path)}\ndata {len(content)}\n".encode())
             stream.append(content + b"\n")
         # The commit's name is asked for in the stream; resetting the ref to zero removes it again.
         stream.append(f"get-mark :1\nreset {reference}\nfrom {'0' * 40}\n\ndone\n".encode())
@@ -318,7 +324,7 @@ class Git:
         """Makes sure the cache holds a commit; commits never leave it, so each is asked for once."""
         if (repository, sha) in self._held:
             return
-        known = self._in_cache(repository, ("cat-file", "-e", f"{_sha(sha)}^{{commit}}"))
+        known = self._in_cache(repository, ("cat-file", "-e", f"{full_id(sha)}^{{commit}}"))
         if known.exit_code != 0:
             self._fetch(repository)
             again = self._in_cache(repository, ("cat-file", "-e", f"{sha}^{{commit}}"))
@@ -355,7 +361,7 @@ class Git:
 
     def _is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
         done = self._in_cache(
-            repository, ("merge-base", "--is-ancestor", _sha(ancestor), _sha(descendant))
+            repository, ("merge-base", "--is-ancestor", full_id(ancestor), full_id(descendant))
         )
         return done.exit_code == 0
 
@@ -404,80 +410,6 @@ class Git:
             f"cannot reach repository {repository}: {last[0]}",
             hint="Check its url and your credentials.",
         )
-
-
-def _checked(name: str) -> str:
-    if not REF.fullmatch(name) or ".." in name:
-        raise UsageError(
-            f"{name!r} is not a branch, tag or commit", hint="Use letters, digits and . _ / @ + -"
-        )
-    return name
-
-
-def _sha(text: str) -> str:
-    if not SHA.fullmatch(text):
-        raise UsageError(f"{text!r} is not a full commit id")
-    return text
-
-
-def _quoted(path: str) -> str:
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def _parse_commit(text: str) -> Commit:
-    sha, parents, author, authored, committed, subject, trailers = text.lstrip("\n").split(
-        "\x00", 6
-    )
-    pairs = (line.split(": ", 1) for line in trailers.splitlines() if ": " in line)
-    return Commit(
-        sha=sha,
-        parents=tuple(parents.split()),
-        author=author,
-        authored_at=datetime.fromisoformat(authored).astimezone(UTC),
-        committed_at=datetime.fromisoformat(committed).astimezone(UTC),
-        subject=subject,
-        trailers={key: value.strip() for key, value in pairs},
-    )
-
-
-_Columns = tuple[list[str], list[int], list[int], list[str], list[str], list[str]]
-
-
-def _parse_raw(output: bytes, wanted: Callable[[str], bool] | None) -> _Columns:
-    """Columns of ``git log --raw -z``: sha, authored, committed, path, status, new blob ("" when deleted).
-
-    Columns, because the garbage collector would go through ten thousands of rows again and again.
-    """
-    columns: _Columns = ([], [], [], [], [], [])
-    shas, authored, committed, names, statuses, blobs = columns
-    sha, written_s, made_s = "", 0, 0
-    # Each path is asked about once: many commits touch few files.
-    paths: dict[bytes, str] = {}
-    parts = iter(output.split(b"\0"))
-    for part in parts:
-        if part[:1] == b"\x01":
-            sha, written, made = part[1:].decode().split(" ")
-            written_s, made_s = int(written), int(made)
-            continue
-        entry = part.lstrip(b"\n")
-        if not entry:
-            continue
-        # :OLDMODE NEWMODE OLDBLOB NEWBLOB STATUS, of fixed lengths; the next part is the path, whatever is in it.
-        raw = next(parts)
-        path = paths.get(raw)
-        if path is None:
-            name = raw.decode(errors="replace")
-            path = paths[raw] = name if wanted is None or wanted(name) else ""
-        if not path or entry[8:14] == b"160000":  # a submodule is not a file
-            continue
-        status = entry[97:98].decode()
-        shas.append(sha)
-        authored.append(written_s)
-        committed.append(made_s)
-        names.append(path)
-        statuses.append(status)
-        blobs.append("" if status == "D" else entry[56:96].decode())
-    return columns
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from gitops_nb.adapters.git import REF, SHA, Git
+from gitops_nb.adapters.git import Git
+from gitops_nb.adapters.git_text import REF, SHA
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import GraphCommit
 

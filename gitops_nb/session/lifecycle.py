@@ -272,6 +272,8 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
     recovered: list[str] = []
     for directory in run_directories(workspace.reports):
         state = scan_run(directory)
+        if not state.opened:
+            continue  # damaged: `verify` names it, and nothing is written on top of it
         is_sealed = bool(state.files) and (state.ended or state.status is Status.WAITING)
         if is_sealed or is_run_held(workspace.reports, directory.name):
             continue

@@ -12,7 +12,7 @@ from gitops_nb.cli.github import markdown, tell_github
 from gitops_nb.dora.tables import write_csv
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
-from gitops_nb.report.dora_charts import label
+from gitops_nb.report.dora_axes import label
 from gitops_nb.report.text import ci_log, terminal
 from tests.payloads import PAYLOADS
 
