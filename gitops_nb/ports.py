@@ -42,11 +42,31 @@ class FileChange(NamedTuple):
     content: bytes | None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class GitCredentials:
+    """What somebody else uses to read a repository; empty where they use nothing.
+
+    ``known_hosts`` are lines of OpenSSH's file of that name; "" leaves this machine's.
+    """
+
+    username: str = ""
+    password: str = ""
+    ssh_private_key: str = ""
+    known_hosts: str = ""
+
+
 class GitReader(Protocol):
     """Reads configuration repositories. ``repository`` is a name from fleet.yaml, ``revision`` 40 hex."""
 
     def tip(self, repository: str, branch: str) -> str:
         """The commit that the remote's branch points to now; UnavailableError when there is none."""
+
+    def tip_for(self, repository: str, branch: str, credentials: GitCredentials) -> str:
+        """As ``tip``, for whoever has these credentials and nothing else.
+
+        Raises:
+            UnavailableError: The remote refuses them, or does not answer.
+        """
 
     def resolve(self, repository: str, name: str) -> str | None:
         """The commit of a branch, tag or (abbreviated) commit id, or None."""
@@ -286,7 +306,7 @@ class Processes(Protocol):
 
 
 class Artifacts(Protocol):
-    """Fetches files that the fleet names together with their digest."""
+    """Fetches files that the fleet names, most of them together with their digest."""
 
     def fetch(self, source: str, *, sha256: str) -> bytes:
         """The file at a workspace path or an HTTPS address.
@@ -294,6 +314,13 @@ class Artifacts(Protocol):
         Raises:
             ConfigurationError: What is there has another digest, or nothing is there.
             UnavailableError: The server does not answer.
+        """
+
+    def fetch_json(self, url: str) -> Json:
+        """The JSON document at an HTTPS address, which describes a service and may change at any time.
+
+        Raises:
+            UnavailableError: The server does not answer, or not with JSON.
         """
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gitops_nb.adapters.git_credentials import Manner, acting_with
 from gitops_nb.adapters.git_text import (
     LOG_FORMAT,
     SHA,
@@ -28,11 +29,12 @@ from gitops_nb.adapters.git_text import (
 )
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 from gitops_nb.model import Blob, Commit
-from gitops_nb.ports import Completed, FileChange, Processes
+from gitops_nb.ports import Completed, FileChange, GitCredentials, Processes
 
 _URL = re.compile(
     r"(https|ssh|file)://[^\s-]\S*|/\S[^\n]*|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-]\S*"
 )
+_OURSELVES = Manner((), {})
 _LOCAL_S = 60.0
 _REMOTE_S = 120.0
 _SAFE = (
@@ -84,9 +86,23 @@ class Git:
 
     def tip(self, repository: str, branch: str) -> str:
         """See ``ports.GitReader.tip``."""
+        sha = self._remote_tip(repository, branch, _OURSELVES)
+        self._ensure(repository, sha)
+        return sha
+
+    def tip_for(self, repository: str, branch: str, credentials: GitCredentials) -> str:
+        """See ``ports.GitReader.tip_for``."""
+        with acting_with(credentials, self._remote(repository).url) as manner:
+            return self._remote_tip(repository, branch, manner)
+
+    def _remote_tip(self, repository: str, branch: str, manner: Manner) -> str:
         remote = self._remote(repository)
         reference = f"refs/heads/{checked(branch)}"
-        done = self._git(("ls-remote", "--", remote.url, reference), timeout_s=_REMOTE_S)
+        done = self._git(
+            (*manner.options, "ls-remote", "--", remote.url, reference),
+            timeout_s=_REMOTE_S,
+            environment=manner.environment,
+        )
         if done.exit_code != 0:
             raise self._unreachable(repository, done)
         sha = done.stdout.split("\t")[0].strip()
@@ -94,7 +110,6 @@ class Git:
             raise UnavailableError(
                 f"{repository} has no branch {branch}", hint="Check `repositories` in fleet.yaml."
             )
-        self._ensure(repository, sha)
         return sha
 
     def resolve(self, repository: str, name: str) -> str | None:
@@ -382,6 +397,7 @@ class Git:
         timeout_s: float,
         folder: Path | None = None,
         stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
     ) -> Completed:
         where = ("--git-dir", str(folder)) if folder else ()
         return self._processes.run(
@@ -401,6 +417,7 @@ class Git:
                     for k, v in os.environ.items()
                     if k in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
                 },
+                **(environment or {}),
             },
         )
 

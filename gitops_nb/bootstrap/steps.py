@@ -6,77 +6,28 @@ would otherwise start life with a ComparisonError and a back-off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
 from gitops_nb.argo.rollout import unfinished
 from gitops_nb.argo.status import at, error_conditions
+from gitops_nb.bootstrap.context import Context, Finding, Step, has_condition, is_settings
 from gitops_nb.bootstrap.manifests import (
-    RBAC,
     SETTINGS,
     default_project,
     differences,
     ref_of,
-    repository_secret,
-    wanted_objects,
     wanted_root,
 )
-from gitops_nb.bootstrap.request import Bootstrap
+from gitops_nb.bootstrap.repository import act_repository, check_repository
+from gitops_nb.bootstrap.settings import act_settings, check_settings
 from gitops_nb.errors import ConfigurationError, UnavailableError
-from gitops_nb.model import Action, Json, ResourceChange
-from gitops_nb.ports import ArgoReader, ArgoWriter, ClusterReader, ClusterWriter, Snapshot, View
+from gitops_nb.model import Action, Json, ObjectRef, ResourceChange
+from gitops_nb.ports import ArgoWriter, ClusterWriter, Snapshot
 from gitops_nb.revisions import equivalent_revisions
 
 WAVE = "argocd.argoproj.io/sync-wave"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found. ``changes`` says what the step's act would do about it."""
-
-    holds: bool
-    sentence: str
-    changes: tuple[ResourceChange, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the checks read, and what is asked for; ``objects`` are the install manifest's."""
-
-    view: View
-    request: Bootstrap
-    objects: tuple[Json, ...]
-
-    @property
-    def cluster(self) -> ClusterReader:
-        """The cluster to bootstrap."""
-        return self.view.clusters[self.request.cluster]
-
-    @property
-    def argo(self) -> ArgoReader:
-        """The Argo CD that is to come."""
-        return self.view.argo[self.request.cluster]
-
-    def tip(self) -> str:
-        """The configuration branch's commit now."""
-        return self.view.git.tip(self.request.repository_name, self.request.repository.branch)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One of the ten. ``act`` is None where there is only to wait."""
-
-    key: str
-    title: str
-    check: Callable[[Context], Finding]
-    act: Callable[[Context, ClusterWriter, ArgoWriter], Mapping[str, Json]] | None = None
-
-
-def open_context(view: View, request: Bootstrap) -> Context:
-    """Fetches the manifest and checks its digest."""
-    content = view.artifacts.fetch(request.manifest, sha256=request.install.manifest.sha256)
-    return Context(view, request, wanted_objects(content, request))
+HEALTH_OF_APPLICATIONS = "resource.customizations.health.argoproj.io_Application"
 
 
 # -- 1: the cluster --------------------------------------------------------------------------------
@@ -86,7 +37,7 @@ def check_cluster(context: Context) -> Finding:
     """API server and nodes are ready."""
     version = context.cluster.version()
     nodes = context.cluster.list("v1", "Node")
-    ready = [n for n in nodes if _condition(n, "Ready")]
+    ready = [n for n in nodes if has_condition(n, "Ready")]
     if not ready:
         return Finding(
             False, f"Kubernetes {version} answers, but none of {len(nodes)} nodes is ready"
@@ -117,7 +68,7 @@ def check_installed(context: Context) -> Finding:
     changes: list[ResourceChange] = []
     unestablished: list[str] = []
     for wanted in context.objects:
-        if _is_settings(wanted):
+        if is_settings(wanted):
             continue
         ref = ref_of(wanted)
         live = context.cluster.get(ref)
@@ -127,9 +78,9 @@ def check_installed(context: Context) -> Finding:
         paths = differences(live, wanted)
         if paths:
             changes.append(ResourceChange(str(ref), Action.UPDATE, after=", ".join(paths[:3])))
-        elif ref.kind == "CustomResourceDefinition" and not _condition(live, "Established"):
+        elif ref.kind == "CustomResourceDefinition" and not has_condition(live, "Established"):
             unestablished.append(ref.name)
-    total = sum(1 for wanted in context.objects if not _is_settings(wanted))
+    total = sum(1 for wanted in context.objects if not is_settings(wanted))
     if changes:
         return Finding(
             False, f"{len(changes)} of {total} objects to install or mend", tuple(changes)
@@ -170,66 +121,6 @@ def check_available(context: Context) -> Finding:
     if waiting:
         return Finding(False, "; ".join(waiting[:3]))
     return Finding(True, f"{count} components available in namespace {context.request.namespace}")
-
-
-# -- 4: settings and RBAC --------------------------------------------------------------------------
-
-
-def check_settings(context: Context) -> Finding:
-    """argocd-cm and argocd-rbac-cm hold what fleet.yaml says."""
-    changes: list[ResourceChange] = []
-    for wanted in filter(_is_settings, context.objects):
-        live = context.cluster.get(ref_of(wanted))
-        if live is None:
-            changes.append(ResourceChange(str(ref_of(wanted)), Action.CREATE))
-        elif paths := differences(live, wanted):
-            changes.append(
-                ResourceChange(str(ref_of(wanted)), Action.UPDATE, after=", ".join(paths[:3]))
-            )
-    if changes:
-        return Finding(False, f"{len(changes)} of 2 config maps to write", tuple(changes))
-    keys = len(context.request.install.settings) + len(context.request.install.rbac)
-    return Finding(True, f"{keys} settings of fleet.yaml in place")
-
-
-def act_settings(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
-    """Applies both config maps."""
-    for wanted in filter(_is_settings, context.objects):
-        cluster.apply(wanted)
-    return {"applied": 2}
-
-
-# -- 5: repository ---------------------------------------------------------------------------------
-
-
-def check_repository(context: Context) -> Finding:
-    """Branch and folder exist for the same address that Argo CD will use, and Argo CD knows it."""
-    request = context.request
-    tip = context.tip()
-    files = context.view.git.list_files(request.repository_name, tip, request.path)
-    if not files:
-        raise ConfigurationError(
-            f"{request.repository_name} has no folder {request.path} at {tip[:8]}",
-            hint="Check `argocd.path` in fleet.yaml, or commit the folder.",
-        )
-    wanted = repository_secret(request)
-    live = context.cluster.get(ref_of(wanted))
-    if live is None or differences(live, wanted):
-        action = Action.CREATE if live is None else Action.UPDATE
-        return Finding(
-            False,
-            "Argo CD does not know the repository",
-            (ResourceChange(str(ref_of(wanted)), action, after=request.repository.url),),
-        )
-    return Finding(
-        True, f"{request.repository.branch} is at {tip[:8]}, {len(files)} files in {request.path}"
-    )
-
-
-def act_repository(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapping[str, Json]:
-    """Applies the repository Secret."""
-    cluster.apply(repository_secret(context.request))
-    return {"url": context.request.repository.url}
 
 
 # -- 6: root application ---------------------------------------------------------------------------
@@ -305,7 +196,11 @@ def act_revision(context: Context, _: ClusterWriter, argo: ArgoWriter) -> Mappin
 
 
 def check_children(context: Context) -> Finding:
-    """Every Application that the root lists exists; later waves only after earlier ones."""
+    """Every Application that the root lists exists, and their waves wait for each other.
+
+    Raises:
+        ConfigurationError: There are waves, and Argo CD is not told how healthy an Application is.
+    """
     children = _children(context)
     if not children:
         return Finding(False, "the root application lists no applications yet")
@@ -313,10 +208,25 @@ def check_children(context: Context) -> Finding:
     if missing:
         return Finding(False, f"not there yet: {', '.join(missing)}")
     waves = sorted({_wave(child) for child in children.values()})
+    if len(waves) > 1 and not _waves_wait(context):
+        raise ConfigurationError(
+            f"the applications of {context.request.install.root} have {len(waves)} waves, and none waits for the one before",
+            hint=f"Put `{HEALTH_OF_APPLICATIONS}` into argocd.settings of fleet.yaml; the file that `gitops-nb init` writes has it.",
+        )
     return Finding(
         True,
         f"{len(children)} applications in {len(waves)} wave{'s' if len(waves) != 1 else ''}: {', '.join(children)}",
     )
+
+
+def _waves_wait(context: Context) -> bool:
+    """Argo CD 3 takes a child Application for healthy at once, unless a customization says otherwise."""
+    reference = ObjectRef("v1", "ConfigMap", SETTINGS, context.request.namespace)
+    live = (context.cluster.get(reference) or {}).get("data") or {}
+    # What this run is about to write counts: it comes before the applications.
+    settings = {**live, **context.request.install.settings}
+    older = settings.get("resource.customizations", "")
+    return HEALTH_OF_APPLICATIONS in settings or "argoproj.io/Application" in older
 
 
 def check_healthy(context: Context) -> Finding:
@@ -375,15 +285,6 @@ STEPS: tuple[Step, ...] = (
 )
 
 
-def _is_settings(item: Json) -> bool:
-    return item["kind"] == "ConfigMap" and item["metadata"]["name"] in (SETTINGS, RBAC)
-
-
-def _condition(item: Json, kind: str) -> bool:
-    conditions = at(item, "status").get("conditions") or ()
-    return any(c.get("type") == kind and c.get("status") == "True" for c in conditions)
-
-
 def _children(context: Context) -> dict[str, Snapshot]:
     """Snapshots of the Applications that the root one lists, by name."""
     root = context.argo.snapshot(context.request.install.root).application
@@ -396,7 +297,10 @@ def _wave(child: Snapshot) -> int:
     annotations = (
         at(child.application, "metadata").get("annotations") or {} if child.application else {}
     )
-    return int(annotations.get(WAVE, "0"))
+    try:
+        return int(annotations.get(WAVE, "0"))
+    except ValueError:
+        return 0  # as Argo CD takes it
 
 
 def _equal_revisions(context: Context, tip: str, path: str) -> tuple[str, ...]:

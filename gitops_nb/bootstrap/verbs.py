@@ -6,15 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from gitops_nb.bootstrap.context import Context, Finding, Step, open_context
 from gitops_nb.bootstrap.request import Bootstrap
-from gitops_nb.bootstrap.steps import (
-    STEPS,
-    Context,
-    Finding,
-    Step,
-    open_context,
-    refuse_forbidden,
-)
+from gitops_nb.bootstrap.steps import STEPS, refuse_forbidden
 from gitops_nb.errors import ConfigurationError, Failed, Refused
 from gitops_nb.model import (
     Answer,
@@ -129,13 +123,16 @@ def apply(writers: BootstrapWriters, plan: Plan, decision: Decision, request: Bo
     refuse_forbidden(context, writers.cluster)
     results: dict[str, Mapping[str, Json]] = {}
     for number, step in enumerate(STEPS, start=1):
-        results[step.key] = _bring_about(writers, context, step, number)
+        found = _bring_about(writers, context, step, number)
+        if found is not None:
+            results[step.key] = found
     return Applied(results, started)
 
 
 def _bring_about(
     writers: BootstrapWriters, context: Context, step: Step, number: int
-) -> Mapping[str, Json]:
+) -> Mapping[str, Json] | None:
+    """What was found after the step's effect; None where nothing had to be done, or only to be waited for."""
     finding = step.check(context)
     act = step.act
     acted = not finding.holds and act is not None and bool(finding.changes)
@@ -155,7 +152,7 @@ def _bring_about(
             f"{step.title}: {finding.sentence}",
             hint="Mend that, then run the bootstrap again; what holds is not done twice.",
         )
-    return {"holds": finding.holds, "sentence": finding.sentence, "acted": acted}
+    return {"sentence": finding.sentence} if acted else None
 
 
 def _wait_for(context: Context, step: Step) -> Finding:
@@ -175,15 +172,8 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
     for number, step in enumerate(STEPS, start=1):
         # After the first condition that does not come about, waiting for the others tells nothing.
         finding = step.check(context) if broken else _wait_for(context, step)
-        acted = bool(applied.results.get(step.key, {}).get("acted"))
-        done = "changed" if acted else "held already"
-        rows.append(
-            (
-                f"{number}. {step.title}",
-                done if finding.holds else "does not hold",
-                finding.sentence,
-            )
-        )
+        result = _how(step, plan, applied) if finding.holds else "does not hold"
+        rows.append((f"{number}. {step.title}", result, finding.sentence))
         if not finding.holds:
             broken.append((step, finding))
     table = (Table("The ten steps", ("Step", "Result", "What was found"), tuple(rows)),)
@@ -220,3 +210,11 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
         tables=table,
         next_step="Nothing to do.",
     )
+
+
+def _how(step: Step, plan: Plan, applied: Applied) -> str:
+    """How a condition that holds came to hold."""
+    if step.key in applied.results:
+        return "changed"
+    # What an earlier step's effect brings, or a controller, is nobody's change here.
+    return "came about" if step.key in plan.arguments["open"] else "held already"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
+from gitops_nb.catalog.argocd_settings import rbac_problems, settings_problems
 from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
@@ -279,14 +280,19 @@ class Fleet(Strict):
                 for placeholder in ("{service}", "{environment}")
                 if versions.path.count(placeholder) != 1
             ]
-        if self.argocd and self.argocd.repository not in self.repositories:
-            found.append(
-                (
-                    ("argocd", "repository"),
-                    f"unknown repository {self.argocd.repository!r}",
-                )
-            )
+        if self.argocd is not None:
+            found += self._argocd_problems(self.argocd)
         return found
+
+    def _argocd_problems(
+        self, install: ArgoCDInstall
+    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if install.repository not in self.repositories:
+            yield ("argocd", "repository"), f"unknown repository {install.repository!r}"
+        for key, problem in settings_problems(install.settings):
+            yield ("argocd", "settings", key), problem
+        for key, problem in rbac_problems(install.rbac):
+            yield ("argocd", "rbac", key), problem
 
     def _application_problems(
         self, name: str, application: Application

@@ -74,6 +74,10 @@ class Sandbox:
             )
         return content
 
+    def fetch_json(self, url: str) -> Json:
+        """What an identity provider says of itself; see ``ports.Artifacts.fetch_json``. Nothing is asked."""
+        return {"issuer": url.removesuffix("/.well-known/openid-configuration")}
+
 
 def open_sandbox(
     directory: Path, fleet: Fleet, *, wall: Callable[[], float] = time.time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.policies import Approver, Policy
 from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConfigurationError, Refused
+from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
 from gitops_nb.model import Json, Mode
 from gitops_nb.policy import Proof, Requester, RequesterKind
 from gitops_nb.ports import (
@@ -154,6 +155,17 @@ class WorkspaceArtifacts:
                 hint="Find out why it changed before you change fleet.yaml.",
             )
         return content
+
+    def fetch_json(self, url: str) -> Json:
+        """See ``ports.Artifacts.fetch_json``."""
+        from gitops_nb.adapters.http import download
+
+        try:
+            return json.loads(download(url, timeout_s=20))
+        except ValueError as error:
+            raise UnavailableError(
+                f"{url} does not answer with JSON", hint="Check the address."
+            ) from error
 
 
 def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:

@@ -105,6 +105,8 @@ def test_every_problem_of_every_file_at_once(runbooks):
         ("fleet.yaml", "repository: platform-config\n    path: apps/checkout", "repository: other\n    path: apps/checkout", "unknown repository 'other'"),
         ("fleet.yaml", "kind: Fleet", "kind: Policy", "'Policy' where 'Fleet' is due"),
         ("fleet.yaml", "auto_deploy: true", "auto_deploy: yes", "valid boolean"),
+        ("fleet.yaml", "policy.default: role:readonly", "policy.default: role:nobody", "a role that no policy defines"),
+        ("fleet.yaml", "  settings:", "  settings:\n    admin.enabled: 'false'", "nobody else can log in"),
         ("policy.yaml", "approval_lifetime: 4h", "approval_lifetime: 5h", "between 1s and 4h"),
         ("policy.yaml", "end: 2027-01-04T08:00:00+01:00", "end: 2026-01-04T08:00:00+01:00", "end is not after start"),
         ("policy.yaml", "start: 2026-12-23T12:00:00+01:00", "start: 2026-12-23T12:00:00", "timezone"),

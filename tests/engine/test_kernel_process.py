@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS, KernelProcess
@@ -15,9 +16,18 @@ def test_a_kernel_never_gets_what_only_the_engine_may_use(monkeypatch):
     for name in NOT_FOR_NOTEBOOKS:
         monkeypatch.setenv(name, "canary-5b1d")
     with KernelProcess() as process:
-        environment = Path(f"/proc/{process.child.pid}/environ").read_bytes()
+        environment = environment_of(process.child.pid)
     assert b"PATH=" in environment
     assert b"canary-5b1d" not in environment
+
+
+def environment_of(pid: int) -> bytes:
+    """What a process was started with; the system shows nothing for a moment while its program is being loaded."""
+    deadline = time.monotonic() + 30
+    path = Path(f"/proc/{pid}/environ")
+    while not (found := path.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def test_a_kernel_without_an_order_is_gone_with_its_context():

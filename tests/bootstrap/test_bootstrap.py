@@ -1,0 +1,125 @@
+"""Bootstrap from nothing, again, and with what it refuses or waits for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gitops_nb.errors import ConfigurationError, Failed
+from gitops_nb.model import ObjectRef, Status
+
+SETTINGS = ObjectRef("v1", "ConfigMap", "argocd-cm", "argocd")
+RBAC = ObjectRef("v1", "ConfigMap", "argocd-rbac-cm", "argocd")
+
+
+def rows(state) -> dict[str, tuple[str, str]]:
+    """Result and finding by number of the step."""
+    table = state.outcome["tables"][0]["rows"]
+    return {title.partition(".")[0]: (result, found) for title, result, found in table}
+
+
+def test_from_nothing_and_again(bootstrapper):
+    """Each step says whether it changed something, came about, or held before; the second run writes nothing."""
+    state, stop = bootstrapper.run()
+    assert stop is None
+    assert state.status is Status.SUCCEEDED
+    found = rows(state)
+    assert len(found) == 10
+    assert found["1"][0] == "held already"
+    assert {number for number, (result, _) in found.items() if result == "changed"} == {"2", "5", "6"}  # fmt: skip
+    assert {number for number, (result, _) in found.items() if result == "came about"} == {"3", "4", "7", "8", "9", "10"}  # fmt: skip
+    assert found["5"][1].endswith("it opens without credentials")
+    # The sentence of the step counts effects, not steps.
+    assert state.step("apply").sentence == "3 effects, each with its result recorded"
+    assert [effect.key for effect in state.effects] == ["install", "repository", "root"]
+    before = bootstrapper.written()
+    again, stop = bootstrapper.run()
+    assert (stop, again.outcome["result"]) == (None, "nothing to do")
+    assert {result for result, _ in rows(again).values()} == {"held already"}
+    assert again.effects == ()
+    assert bootstrapper.written() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("policy.csv", "p, role:dev, applications, get, */*", "line 1: .* has 5 fields; p has 6"),
+        (
+            "policy.ops.csv",
+            "g, ops, role:admin\nx, y",
+            "line 2: 'x, y' begins with neither p nor g",
+        ),
+        ("scopes", "groups", "'groups' is not a list"),
+    ],
+)
+def test_access_rules_that_argocd_cannot_read_are_named(bootstrapper, key, value, problem):
+    """Somebody else broke them on the cluster: the next bootstrap says so before it changes anything."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    bootstrapper.cluster.merge_patch(RBAC, {"data": {key: value}})
+    before = bootstrapper.written()
+    state, stop = bootstrapper.run()
+    assert isinstance(stop, ConfigurationError)
+    assert re.search(f"argocd-rbac-cm on the cluster: {key} {problem}", stop.message)
+    assert state.effects == ()
+    assert bootstrapper.written() == before
+
+
+def test_the_admin_is_not_disabled_before_others_could_log_in(bootstrapper):
+    """SSO and `admin.enabled: false` come in two runs; with SSO there from before, the second one is taken."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    sso = "    url: https://argocd.example\n    oidc.config: |\n      issuer: https://id.example\n      clientID: argocd\n"
+    bootstrapper.workspace.replace("runbooks/fleet.yaml", "  settings:\n", f"  settings:\n{sso}    admin.enabled: 'false'\n")  # fmt: skip
+    before = bootstrapper.written()
+    _, stop = bootstrapper.run()
+    assert isinstance(stop, ConfigurationError)
+    assert "comes together with the first SSO settings" in stop.message
+    assert bootstrapper.written() == before
+    bootstrapper.workspace.replace("runbooks/fleet.yaml", "    admin.enabled: 'false'\n", "")
+    state, stop = bootstrapper.run()
+    assert stop is None
+    assert rows(state)["4"] == ("changed", "4 settings of fleet.yaml in place; https://id.example answers")  # fmt: skip
+    bootstrapper.workspace.replace("runbooks/fleet.yaml", sso, f"{sso}    admin.enabled: 'false'\n")
+    _, stop = bootstrapper.run()
+    assert stop is None
+    assert bootstrapper.cluster.get(SETTINGS)["data"]["admin.enabled"] == "false"
+
+
+def test_waves_that_do_not_wait_are_named(bootstrapper):
+    """Without the health of Applications Argo CD 3 starts every wave at once; the fix goes through fleet.yaml."""
+    text = (bootstrapper.workspace.root / "runbooks/fleet.yaml").read_text()
+    begin, end = text.index("  settings:\n"), text.index("  rbac:\n")
+    bootstrapper.workspace.write("runbooks/fleet.yaml", text[:begin] + text[end:])
+    _, stop = bootstrapper.run()
+    assert isinstance(stop, ConfigurationError)
+    assert "3 waves, and none waits for the one before" in stop.message
+    bootstrapper.workspace.write("runbooks/fleet.yaml", text)
+    state, stop = bootstrapper.run()
+    assert stop is None
+    assert rows(state)["4"][0] == "changed"
+
+
+def test_a_component_that_does_not_start_fails_by_name(bootstrapper):
+    """The step's time ends; the run says which component it waits for, and changed nothing else."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    server = ObjectRef("apps/v1", "Deployment", "argocd-repo-server", "argocd")
+    # A field that the manifest does not set is its owner's: bootstrap leaves it, and says what it does.
+    bootstrapper.cluster.merge_patch(server, {"spec": {"template": {"spec": {"containers": crashing(bootstrapper, server)}}}})  # fmt: skip
+    bootstrapper.platform.view.clock.sleep(60)
+    state, stop = bootstrapper.run(timeout="1m")
+    assert isinstance(stop, Failed), stop
+    assert "argocd-repo-server" in stop.message
+    assert state.status is Status.FAILED
+
+
+def crashing(bootstrapper, ref) -> list:
+    """The containers of a workload, and one more that crashes."""
+    live = bootstrapper.cluster.get(ref)
+    containers = live["spec"]["template"]["spec"]["containers"]
+    return [
+        *containers,
+        {**containers[0], "name": "sidecar", "image": "registry.example/x:v1-crash"},
+    ]
