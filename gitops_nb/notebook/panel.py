@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -125,7 +125,7 @@ class Panel:
             title=plan.summary if plan else story.subject(run),
             note=note,
             views=[diff.view(change) for change in plan.changes] if plan else [],
-            items=gates(run, known, times),
+            items=gates(run, known if decision is None else _answered(known, decision), times),
             people=self._people(times),
             shown=self._what_to_do(decision, closed=closed),
         )
@@ -230,6 +230,11 @@ class Panel:
             for button in buttons:
                 button.disabled = False
         self.tick()
+
+
+def _answered(known: story.Parts, decision: Decision) -> story.Parts:
+    """What the journal holds once the answer is recorded."""
+    return replace(known, decision=decision, approvals=(*decision.approvals, *decision.rejections))
 
 
 async def wait_for_decision(

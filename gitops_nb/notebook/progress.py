@@ -39,6 +39,7 @@ class Progress:
         self._state = state
         self._places = places or new_place
         self._show: Show | None = None
+        self._waiting: tuple[str, Show] | None = None
         self._zone = zone
         self._now = now
 
@@ -49,11 +50,15 @@ class Progress:
         state = self._state()
         step = state.step(record.body["step"]) if record.kind == "step" else None
         if step is not None and step.status is Status.RUNNING:
-            self._show = self._places()
+            self._show, self._waiting = self._places(), None
+        elif step is not None and self._waiting is not None and self._waiting[0] == step.name:
+            # Its cell still waits: the answer takes the place of the question.
+            self._show, self._waiting = self._waiting[1], None
         if self._show is None:
             return
         if step is not None and step.status is not Status.RUNNING:
             self._show(line_card(step), line(step))
+            self._waiting = (step.name, self._show) if step.status is Status.WAITING else None
             self._show = None
         else:
             self._show(card(state, self._now(), self._zone), "")

@@ -157,6 +157,8 @@ async def test_waiting_ends_with_the_answer():
     found = await waited(panel, lambda: next(answers), 60)
     assert found == decided()
     assert "approved" in text(panel)
+    # No row of a card that says approved goes on waiting.
+    assert "waiting" not in text(panel)
     assert {control.layout.display for control in panel._controls} == {"none"}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from gitops_nb.model import Status
 from gitops_nb.notebook.place import new_place
 from gitops_nb.notebook.progress import Progress
 from gitops_nb.record.fold import fold
@@ -52,6 +54,25 @@ def test_each_step_has_a_place_and_ends_as_one_line():
         == "succeeded  verify: Rolled out in 1 min 26 s, then stable for 60 s (2\xa0min 26\xa0s)"
     )
     assert "Rolled out" in html
+
+
+def test_an_answer_takes_the_place_of_the_question():
+    """A step that waited in its cell ends there, in the one place it had."""
+    lines = SCENARIOS["waiting"]().lines
+    records = [Record(**json.loads(line)) for line in lines]
+    asked = next(r for r in records if r.kind == "step" and r.body["status"] == str(Status.WAITING))
+    answered = replace(
+        asked, body={**asked.body, "status": str(Status.SUCCEEDED), "sentence": "approved by tomas"}
+    )
+    seen: list[Record] = []
+    places = Places()
+    progress = Progress(lambda: fold(seen), places=places, now=lambda: NOW)
+    for record in [*records, answered]:
+        seen.append(record)
+        progress.on_record(record)
+    decide = places.shown[-1]
+    assert decide[-2][1].startswith("waiting")
+    assert decide[-1][1].startswith("succeeded  decide: approved by tomas")
 
 
 def test_effects_move_the_progress():
