@@ -10,11 +10,17 @@ from pathlib import Path
 
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import RecordError, UnavailableError
-from gitops_nb.model import Json, Status, digest, parse_time
+from gitops_nb.model import Answer, Json, Status, digest, parse_time
 from gitops_nb.ports import Processes
 from gitops_nb.record import journal
-from gitops_nb.record.approvals import GITHUB, check_answer, read_answers, request_problem
+from gitops_nb.record.approvals import GITHUB
 from gitops_nb.record.audit import Audit
+from gitops_nb.record.consents import (
+    Allowance,
+    consent_findings,
+    request_contradictions,
+    review_findings,
+)
 from gitops_nb.record.files import sha256_file
 from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState, fold
@@ -45,6 +51,7 @@ def verify_run(
     processes: Processes | None = None,
     now: datetime | None = None,
     recheck: Recheck | None = None,
+    allowances: Sequence[Allowance] = (),
 ) -> Verification:
     """Checks one run directory.
 
@@ -58,6 +65,7 @@ def verify_run(
         processes: To check signatures with.
         now: Wall time, for reviews that are due; None leaves them out.
         recheck: Asks GitHub again about reviews that counted; None leaves that out, and says so.
+        allowances: Who may say yes in its environment, beside what the journal says about that.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -84,12 +92,15 @@ def verify_run(
     reviews = _check_reviews(state, recheck)
     found += [text for text in reviews if isinstance(text, Finding)]
     notes += [text for text in reviews if isinstance(text, str)]
-    if trust is not None and processes is not None:
-        found += _check_approvals(directory, state, trust, processes)
-        if now is not None and ledger is not None and state.request is not None:
-            said = _check_review(state, ledger, trust, processes, now)
-            found += [text for text in said if isinstance(text, Finding)]
-            notes += [text for text in said if isinstance(text, str)]
+    found += consent_findings(
+        directory, state, records, trust=trust, processes=processes, allowances=allowances
+    )
+    if trust and processes and ledger is not None and now and state.request is not None:
+        said = review_findings(
+            state, ledger, trust=trust, processes=processes, now=now, allowances=allowances
+        )
+        found += [text for text in said if isinstance(text, Finding)]
+        notes += [text for text in said if isinstance(text, str)]
     return Verification(directory.name, len(records), len(state.files), tuple(found), tuple(notes))
 
 
@@ -141,9 +152,7 @@ def _check_time(records: Sequence[Record]) -> list[Finding]:
 
 def _check_statements(state: RunState) -> list[Finding]:
     """Digests inside the journal that have to fit each other."""
-    texts: list[str] = []
-    if state.request is not None and digest(state.request) != state.request_digest:
-        texts.append("request: its digest does not fit its content")
+    texts = request_contradictions(state)
     if state.plan is not None and digest(state.plan) != state.plan_digest:
         texts.append("plan: its digest does not fit its content")
     texts += [
@@ -153,7 +162,7 @@ def _check_statements(state: RunState) -> list[Finding]:
     ]
     if state.effects and state.decision is not None:
         decision = state.decision
-        if decision.get("answer") not in ("allowed", "nothing to do"):
+        if decision.get("answer") != Answer.ALLOWED:
             texts.append(f"effects without an allowing decision ({decision.get('answer')})")
         if decision.get("plan_digest") != state.plan_digest:
             texts.append("decision: it is about another plan")
@@ -208,44 +217,6 @@ def _check_subjects(directory: Path, entry: Entry) -> list[Finding]:
     return found
 
 
-def _check_approvals(
-    directory: Path, state: RunState, trust: Trust, processes: Processes
-) -> list[Finding]:
-    """The signatures behind a decision, checked again from the files."""
-    found: list[Finding] = []
-    if state.request is None:
-        return found
-    problem = request_problem(state, trust=trust, processes=processes)
-    if problem:
-        found.append(Finding(Code.APPROVAL, "request.json", problem))
-    if not state.approvals:
-        return found
-    answers = read_answers(directory, processes=processes, trust=trust)
-    signed = {
-        (a.approval.person, a.approval.subject, a.approval.answer, a.approval.key): a.approval
-        for a in answers
-        if a.approval
-    }
-    requester = str(state.request["requester"]["name"])
-    for approval in state.approvals:
-        person = str(approval.get("person"))
-
-        def say(text: str, person: str = person) -> None:
-            found.append(Finding(Code.APPROVAL, APPROVALS, f"{person}'s {text}"))
-
-        key = (person, approval["subject"], approval["answer"], approval["key"])
-        known = trust.person(person)
-        if str(approval["key"]).startswith(GITHUB):
-            continue  # read from GitHub at the time: see _check_reviews
-        if key not in signed:
-            say("answer counted, and no valid signature of it is there")
-        elif known is None or requester in known.names:
-            say("answer counted, and it is the requester's own")
-        elif signed[key].expires > parse_time(state.request["expires"]):
-            say("answer claims to last longer than the request")
-    return found
-
-
 def _check_reviews(state: RunState, recheck: Recheck | None) -> list[Finding | str]:
     """Reviews on GitHub that counted: rechecked where somebody asks again, else that they were not."""
     said: list[Finding | str] = []
@@ -268,30 +239,3 @@ def _check_reviews(state: RunState, recheck: Recheck | None) -> list[Finding | s
         else:
             said.append(f"{what}: rechecked, {changed or 'it is as it was read'}")
     return said
-
-
-def _check_review(
-    state: RunState, ledger: Audit, trust: Trust, processes: Processes, now: datetime
-) -> list[Finding | str]:
-    """What was done with broken glass has to be reviewed by somebody else, in time."""
-    glass = state.request.get("break_glass") or {}
-    if not glass or not state.effects:
-        return []
-    requester = str(state.request["requester"]["name"])
-    for entry in ledger.by_run.get(state.run, ()):
-        if entry.phase is not Phase.REVIEWED:
-            continue
-        review = entry.predicate.get("review") or {}
-        answered = check_answer(entry.key, review, processes=processes, trust=trust, now=None)
-        given = answered.approval
-        known = trust.person(requester)
-        names = known.names if known else {requester}
-        if given is None or given.answer != "review" or given.subject != state.request_digest:
-            text = answered.problem or "it is about another request"
-            return [Finding(Code.APPROVAL, entry.key, f"the review does not count: {text}")]
-        if given.person in names:
-            return [Finding(Code.APPROVAL, entry.key, f"{requester} reviewed what they did")]
-        return [f"glass broken by {requester}, reviewed by {given.person}"]
-    due = parse_time(glass["review_due"])
-    text = f"glass broken by {requester} ({glass['reason']}), to be reviewed until {glass['review_due']}"
-    return [Finding(Code.REVIEW_DUE, state.run, text)] if now > due else [text]

@@ -1,0 +1,253 @@
+"""Whether a record proves consent: what was asked for is what was done, and enough people who may said yes in time.
+
+A record can fit itself and be signed by a runner, and still tell of a change that nobody approved. What a runner cannot make
+is a person's signature, so everything here is held against those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from gitops_nb.catalog.trust import Trust
+from gitops_nb.model import Approval, Json, Status, digest, parse_time
+from gitops_nb.ports import Processes
+from gitops_nb.record.approvals import (
+    GITHUB,
+    askers,
+    check_answer,
+    read_answers,
+    request_problem,
+)
+from gitops_nb.record.audit import Audit
+from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.journal import FILE, Record
+from gitops_nb.record.ledger import CLOCK_SKEW, Phase
+from gitops_nb.record.runs import APPROVALS
+
+_SAME = (
+    "run", "runbook", "notebook_digest", "package", "parameters", "environment", "requester",
+)  # fmt: skip
+"""What a request says about its run, and the run's first record too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many have to say yes in an environment, and who may; ``glass`` are those who may go on without.
+
+    ``source`` says in words whose word this is.
+    """
+
+    needed: int
+    approvers: frozenset[str]
+    glass: frozenset[str]
+    source: str
+
+
+def request_contradictions(state: RunState) -> list[str]:
+    """Why a request is not about this run and its plan: an answer to it would be consent to something else."""
+    request = state.request
+    if request is None:
+        return []
+    if digest(request) != state.request_digest:
+        return ["request: its digest does not fit its content"]
+    opened = {**state.opened, "run": state.run}
+    found = [
+        f"request: it is about another {name.replace('_', ' ')}"
+        for name in _SAME
+        if request.get(name) != opened.get(name)
+    ]
+    is_due = bool(state.effects) or state.status is Status.WAITING
+    if is_due and request.get("plan_digest") != state.plan_digest:
+        found.append("request: it is about another plan")
+    return found
+
+
+def consent_findings(
+    directory: Path,
+    state: RunState,
+    records: Sequence[Record],
+    *,
+    trust: Trust | None,
+    processes: Processes | None,
+    allowances: Sequence[Allowance] = (),
+) -> list[Finding]:
+    """Checks who asked and who said yes again, from the signatures.
+
+    Args:
+        directory: Of the run.
+        state: Fold of its journal.
+        records: The journal.
+        trust: Whose signatures count; None leaves them out, and counts what the journal says.
+        processes: To check signatures with.
+        allowances: Who may say yes there, beside what the journal says about that.
+    """
+    found: list[Finding] = []
+    first = _first_effect(records)
+    counted = {str(one.get("person")) for one in state.approvals if one.get("answer") == "approve"}
+    if trust is not None and processes is not None and state.request is not None:
+        problem = request_problem(state, trust=trust, processes=processes)
+        if problem:
+            found.append(Finding(Code.APPROVAL, "request.json", problem))
+        counted, wrong = _count(directory, state, trust, processes, first)
+        found += wrong
+    if first is not None:
+        said = _recorded_allowance(records)
+        everywhere = (*allowances, said) if said is not None else allowances
+        found += _check_enough(state, records, counted, everywhere)
+    return found
+
+
+def _first_effect(records: Sequence[Record]) -> datetime | None:
+    return next((parse_time(r.at) for r in records if r.kind == "intent"), None)
+
+
+def _before_effects(records: Sequence[Record], kind: str) -> Iterator[Mapping[str, Json]]:
+    """Bodies of the records of a kind that stand before the first effect, newest first."""
+    first = next((i for i, r in enumerate(records) if r.kind == "intent"), len(records))
+    return (record.body for record in reversed(records[:first]) if record.kind == kind)
+
+
+def _recorded_allowance(records: Sequence[Record]) -> Allowance | None:
+    """What the attempt that decided knew about who may say yes; an attempt of a cell run again says nothing."""
+    may = next((a["may"] for a in _before_effects(records, "attempt") if a.get("may")), None)
+    if may is None:
+        return None
+    return Allowance(
+        int(may.get("approvals", 0)),
+        frozenset(may.get("approve") or ()),
+        frozenset(may.get("break_glass") or ()),
+        "the policy that the run read",
+    )
+
+
+def _count(
+    directory: Path, state: RunState, trust: Trust, processes: Processes, first: datetime | None
+) -> tuple[set[str], list[Finding]]:
+    """Everybody whose yes counts, and what is wrong with answers that counted."""
+    found: list[Finding] = []
+    if not state.approvals:
+        return set(), found
+    signed = {
+        (a.approval.person, a.approval.subject, a.approval.answer, a.approval.key): a.approval
+        for a in read_answers(directory, processes=processes, trust=trust)
+        if a.approval
+    }
+    counted: set[str] = set()
+    reviewers = set()
+    for approval in state.approvals:
+        person, key = str(approval.get("person")), str(approval.get("key"))
+        given = signed.get((person, approval.get("subject"), approval.get("answer"), key))  # type: ignore[arg-type]  # any JSON: what is no text is no key
+        if key.startswith(GITHUB):
+            reviewers.add(person)  # read from GitHub at the time: see `verify.Recheck`
+            problem = _problem_of_asker(person, state, trust)
+        else:
+            problem = _problem(given, person, state, trust, first)
+        if problem:
+            found.append(Finding(Code.APPROVAL, APPROVALS, f"{person}'s answer {problem}"))
+        elif approval.get("answer") == "approve":
+            counted.add(person)
+    if len(reviewers) > 1:
+        text = f"reviews of {len(reviewers)} people on GitHub counted, and they are one approval"
+        found.append(Finding(Code.APPROVAL, APPROVALS, text))
+    return counted, found
+
+
+def _problem(
+    given: Approval | None, person: str, state: RunState, trust: Trust, first: datetime | None
+) -> str:
+    """What is wrong with a signed answer that counted, or the empty text."""
+    if given is None:
+        return "counted, and no valid signature of it is there"
+    if given.run != state.run:
+        return "counted, and it belongs to another run"
+    if given.expires > parse_time(state.request["expires"]):
+        return "claims to last longer than the request"
+    if given.at < parse_time(state.request["created"]) - CLOCK_SKEW:
+        return "is older than the request"
+    if given.answer == "approve" and first is not None:
+        if given.at > first + CLOCK_SKEW:
+            return "was given after the first effect"
+        if given.expires <= first:
+            return "had expired when the first effect began"
+    return _problem_of_asker(person, state, trust)
+
+
+def _problem_of_asker(person: str, state: RunState, trust: Trust) -> str:
+    known = trust.person(person)
+    if known is None or set(askers(state.request)) & known.names:
+        return "counted, and it is the requester's own"
+    return ""
+
+
+def _check_enough(
+    state: RunState,
+    records: Sequence[Record],
+    counted: set[str],
+    allowances: Sequence[Allowance],
+) -> list[Finding]:
+    """Whether as many people said yes as policy asks for; broken glass needs none, and somebody who may break it."""
+    decision = next(_before_effects(records, "decision"), None)
+    if decision is None:
+        return [Finding(Code.CONTRADICTION, FILE, "effects without a decision before them")]
+    texts: list[str] = []
+    needed = int(decision.get("approvals_needed") or 0)
+    glass = bool((state.request or {}).get("break_glass"))
+    for one in allowances:
+        if glass:
+            requester = state.request["requester"]
+            if requester.get("proof") != "key" or requester.get("name") not in one.glass:
+                texts.append(
+                    f"{requester.get('name')} broke the glass, and may not by {one.source}"
+                )
+            continue
+        if needed < one.needed:
+            texts.append(f"the decision needs {needed}, and {one.source} asks for {one.needed}")
+        if one.needed:
+            texts += [
+                f"{p} may not approve by {one.source}" for p in sorted(counted - one.approvers)
+            ]
+    if not glass and len(counted) < needed:
+        texts.append(f"{needed} needed, and {len(counted)} that count")
+    return [Finding(Code.APPROVAL, FILE, f"approvals: {text}") for text in dict.fromkeys(texts)]
+
+
+def review_findings(
+    state: RunState,
+    ledger: Audit,
+    *,
+    trust: Trust,
+    processes: Processes,
+    now: datetime,
+    allowances: Sequence[Allowance] = (),
+) -> list[Finding | str]:
+    """What was done with broken glass has to be reviewed by somebody else who may approve there, in time."""
+    glass = state.request.get("break_glass") or {}
+    if not glass or not state.effects:
+        return []
+    requester = str(state.request["requester"]["name"])
+    due = parse_time(glass["review_due"])
+    for entry in ledger.by_run.get(state.run, ()):
+        if entry.phase is not Phase.REVIEWED:
+            continue
+        review = entry.predicate.get("review") or {}
+        answered = check_answer(entry.key, review, processes=processes, trust=trust, now=None)
+        given = answered.approval
+        known = trust.person(requester)
+        names = known.names if known else {requester}
+        if given is None or given.answer != "review" or given.subject != state.request_digest:
+            text = answered.problem or "it is about another request"
+            return [Finding(Code.APPROVAL, entry.key, f"the review does not count: {text}")]
+        if given.person in names:
+            return [Finding(Code.APPROVAL, entry.key, f"{requester} reviewed what they did")]
+        unfit = next((one for one in allowances if given.person not in one.approvers), None)
+        if unfit is not None:
+            text = f"{given.person} reviewed it, and may not approve by {unfit.source}"
+            return [Finding(Code.APPROVAL, entry.key, text)]
+        late = f", after {glass['review_due']} when it was due" if given.at > due else ""
+        return [f"glass broken by {requester}, reviewed by {given.person}{late}"]
+    text = f"glass broken by {requester} ({glass['reason']}), to be reviewed until {glass['review_due']}"
+    return [Finding(Code.REVIEW_DUE, state.run, text)] if now > due else [text]
