@@ -20,6 +20,7 @@ from gitops_nb.record.approvals import (
     sign_answer,
     signed_answer,
 )
+from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
@@ -62,9 +63,7 @@ def answer(
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
-    problem = request_problem(state, trust=platform.trust, processes=platform.processes)
-    if problem:
-        raise Refused(f"{problem}; nothing was signed", hint="The runbook is run again.")
+    _refuse_unbound(state, platform)
     _refuse_unfit(state, platform, person, kind)
     _refuse_second(state, platform, directory, person)
     _show_request(state, person)
@@ -119,6 +118,7 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str) 
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
+    _refuse_unbound(state, platform)
     rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
     requester = str(state.request["requester"]["name"])
     if is_same_person(person, requester, rules.trust):
@@ -146,6 +146,15 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str) 
         body={"review": signed},
     )
     click.echo(f"{state.run}, done with broken glass, reviewed by {person}")
+
+
+def _refuse_unbound(state: RunState, platform: Platform) -> None:
+    """Refuses to have something signed that is not what is shown, or that nobody proves to have asked for."""
+    problem = "; ".join(contradictions(state)) or request_problem(
+        state, trust=platform.trust, processes=platform.processes
+    )
+    if problem:
+        raise Refused(f"{problem}; nothing was signed", hint="The runbook is run again.")
 
 
 def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -> None:

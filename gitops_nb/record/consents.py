@@ -47,15 +47,21 @@ class Allowance:
     source: str
 
 
-def request_contradictions(state: RunState) -> list[str]:
-    """Why a request is not about this run and its plan: an answer to it would be consent to something else."""
+def contradictions(state: RunState) -> list[str]:
+    """Why plan and request are not what their digests say, or the request is not about this run and its plan.
+
+    An answer to such a request would be consent to something else than what is shown.
+    """
+    found: list[str] = []
+    if state.plan is not None and digest(state.plan) != state.plan_digest:
+        found.append("plan: its digest does not fit its content")
     request = state.request
     if request is None:
-        return []
+        return found
     if digest(request) != state.request_digest:
-        return ["request: its digest does not fit its content"]
+        found.append("request: its digest does not fit its content")
     opened = {**state.opened, "run": state.run}
-    found = [
+    found += [
         f"request: it is about another {name.replace('_', ' ')}"
         for name in _SAME
         if request.get(name) != opened.get(name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import RecordError, UnavailableError
-from gitops_nb.model import Answer, Json, Status, digest, parse_time
+from gitops_nb.model import Answer, Json, Status, parse_time
 from gitops_nb.ports import Processes
 from gitops_nb.record import journal
 from gitops_nb.record.approvals import GITHUB
@@ -18,7 +18,7 @@ from gitops_nb.record.audit import Audit
 from gitops_nb.record.consents import (
     Allowance,
     consent_findings,
-    request_contradictions,
+    contradictions,
     review_findings,
 )
 from gitops_nb.record.files import sha256_file
@@ -152,9 +152,7 @@ def _check_time(records: Sequence[Record]) -> list[Finding]:
 
 def _check_statements(state: RunState) -> list[Finding]:
     """Digests inside the journal that have to fit each other."""
-    texts = request_contradictions(state)
-    if state.plan is not None and digest(state.plan) != state.plan_digest:
-        texts.append("plan: its digest does not fit its content")
+    texts = contradictions(state)
     texts += [
         f"approval of {approval.get('person')}: it answers another request"
         for approval in state.approvals

@@ -23,6 +23,7 @@ from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConflictError, GitOpsError, RecordError, Refused, UnavailableError
 from gitops_nb.model import Answer, Json, Status, parse_time
 from gitops_nb.record import journal
+from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.keys import custody, open_runner_key
 from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name
@@ -94,6 +95,12 @@ def _refuse_unallowed(state: RunState) -> None:
     decision = state.decision or {}
     if decision.get("answer") != Answer.ALLOWED or decision["plan_digest"] != state.plan_digest:
         raise Refused("the journal holds no decision that allows the plan; nothing was begun")
+    # The first effect is not there yet, and with it the plan has to be the one that was asked for.
+    problems = contradictions(state)
+    if state.request is not None and state.request["plan_digest"] != state.plan_digest:
+        problems.append("request: it is about another plan")
+    if problems:
+        raise Refused(f"{'; '.join(problems)}; nothing was begun")
 
 
 def mark_pending(workspace: Workspace, run: str) -> None:

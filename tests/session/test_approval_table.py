@@ -22,7 +22,7 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import ConfigurationError, Refused
-from gitops_nb.model import Action, Answer, Plan, ResourceChange, Verdict, canonical
+from gitops_nb.model import Action, Answer, Plan, ResourceChange, Verdict, canonical, to_json
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules, decide, rules_for
 from gitops_nb.record import journal
 from gitops_nb.record.approvals import sign_answer
@@ -126,7 +126,7 @@ class Table:
             {
                 "runbook": "promotion", "notebook_digest": "sha256:1", "package": "0.1", "mode": "live",
                 "environment": "production", "subject": "cart", "parameters": {"application": "cart"},
-                "steps": [], "requester": {},
+                "steps": [], "requester": to_json(self.requester),
             },
         )  # fmt: skip
         self._journal = Journal.open(self.directory)

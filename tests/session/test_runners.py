@@ -11,7 +11,7 @@ import pytest
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import RecordError, Refused
-from gitops_nb.model import Status
+from gitops_nb.model import Status, to_json
 from gitops_nb.policy import decide
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
@@ -128,3 +128,22 @@ def test_the_gate_asks_for_it_just_before_apply(asked, where):  # noqa: F811
     gate.still_holds(decision, rules)
     gate._refuse_by_record(PLAN, rules)
     assert asked.state.effects == ()
+
+
+def test_no_start_is_signed_for_another_plan_than_was_asked_for(asked, where):  # noqa: F811
+    """A journal whose newest plan and decision fit each other, and not the request that people answered."""
+    asked.begin()
+    for plan, allowed in ((PLAN, True), (replace(PLAN, summary="cart v666"), False)):
+        decision = decide(
+            plan, OPEN, rules=replace(asked.rules, approvals=0), gates=("soak",), requester=asked.requester,
+        )  # fmt: skip
+        asked.journal.append("planned", plan=plan, digest=plan.digest)
+        asked.journal.append("decision", **to_json(decision))
+        asked.journal.append("attempt", number=1)
+        if allowed:
+            attest(where, asked.directory, Phase.START, signer="engine")
+            continue
+        asked.journal.append("attempt", number=2)
+        with pytest.raises(Refused, match="about another plan"):
+            attest(where, asked.directory, Phase.START, signer="engine")
+    assert len(reports_store(where).list("ledger/")) == 1
