@@ -15,7 +15,7 @@ import click
 
 from gitops_nb import engine
 from gitops_nb.catalog.load import Catalog, load_catalog
-from gitops_nb.catalog.parameters import merge
+from gitops_nb.catalog.parameters import check, merge
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.github import tell_github
@@ -23,7 +23,7 @@ from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
 from gitops_nb.errors import ExitCode, Refused
 from gitops_nb.kernel import KernelProcess
-from gitops_nb.model import Status
+from gitops_nb.model import Mode, Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, is_held, locked, read_run
 from gitops_nb.session.lifecycle import create, holder, recover, refuse_changed, runbook_of
@@ -77,6 +77,8 @@ def begun_run(
     """The directory of a new run, held for as long as the block lasts."""
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
+    if chosen is Mode.LIVE:
+        check(runbook, platform.fleet, parameters)  # as the protected branch has it
     seen = replace(catalog, fleet=platform.fleet, policy=platform.policy)
     directory, lock = create(
         where, seen, runbook, parameters, mode=chosen, requester=platform.requester

@@ -6,7 +6,7 @@ is a person's signature, so everything here is held against those.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,6 +47,17 @@ class Allowance:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why the policy that a run says it read was none."""
+
+    text: str
+
+
+AllowanceAt = Callable[[Mapping[str, Json], str], Allowance | Doubt | str]
+"""Who may say yes by the policy that an attempt read (its ``policy``), in an environment; or why that cannot be told."""
+
+
 def contradictions(state: RunState) -> list[str]:
     """Why plan and request are not what their digests say, or the request is not about this run and its plan.
 
@@ -79,8 +90,8 @@ def consent_findings(
     *,
     trust: Trust | None,
     processes: Processes | None,
-    allowances: Sequence[Allowance] = (),
-) -> list[Finding]:
+    allowance_at: AllowanceAt | None = None,
+) -> list[Finding | str]:
     """Checks who asked and who said yes again, from the signatures.
 
     Args:
@@ -89,9 +100,9 @@ def consent_findings(
         records: The journal.
         trust: Whose signatures count; None leaves them out, and counts what the journal says.
         processes: To check signatures with.
-        allowances: Who may say yes there, beside what the journal says about that.
+        allowance_at: Who may say yes there, beside what the journal says about that.
     """
-    found: list[Finding] = []
+    found: list[Finding | str] = []
     first = _first_effect(records)
     counted = {str(one.get("person")) for one in state.approvals if one.get("answer") == "approve"}
     if trust is not None and processes is not None and state.request is not None:
@@ -101,9 +112,34 @@ def consent_findings(
         counted, wrong = _count(directory, state, trust, processes, first)
         found += wrong
     if first is not None:
-        said = _recorded_allowance(records)
-        everywhere = (*allowances, said) if said is not None else allowances
-        found += _check_enough(state, records, counted, everywhere)
+        known = allowances_of(state, records, allowance_at)
+        found += _check_enough(
+            state, records, counted, [one for one in known if isinstance(one, Allowance)]
+        )
+        found += [Finding(Code.APPROVAL, FILE, o.text) for o in known if isinstance(o, Doubt)]
+        found += [one for one in known if isinstance(one, str) and one]
+    return found
+
+
+def allowances_of(
+    state: RunState, records: Sequence[Record], allowance_at: AllowanceAt | None
+) -> list[Allowance | Doubt | str]:
+    """Who may say yes, as the attempt that decided knew it, and as the policy has it that this attempt read."""
+    found: list[Allowance | Doubt | str] = []
+    # An attempt of a cell run again says nothing of it.
+    attempt = next((a for a in _before_effects(records, "attempt") if a.get("may")), {})
+    if attempt:
+        may = attempt["may"]
+        found.append(
+            Allowance(
+                int(may.get("approvals", 0)),
+                frozenset(may.get("approve") or ()),
+                frozenset(may.get("break_glass") or ()),
+                "the policy that the run read",
+            )
+        )
+    if allowance_at is not None:
+        found.append(allowance_at(attempt.get("policy") or {}, state.environment))
     return found
 
 
@@ -115,19 +151,6 @@ def _before_effects(records: Sequence[Record], kind: str) -> Iterator[Mapping[st
     """Bodies of the records of a kind that stand before the first effect, newest first."""
     first = next((i for i, r in enumerate(records) if r.kind == "intent"), len(records))
     return (record.body for record in reversed(records[:first]) if record.kind == kind)
-
-
-def _recorded_allowance(records: Sequence[Record]) -> Allowance | None:
-    """What the attempt that decided knew about who may say yes; an attempt of a cell run again says nothing."""
-    may = next((a["may"] for a in _before_effects(records, "attempt") if a.get("may")), None)
-    if may is None:
-        return None
-    return Allowance(
-        int(may.get("approvals", 0)),
-        frozenset(may.get("approve") or ()),
-        frozenset(may.get("break_glass") or ()),
-        "the policy that the run read",
-    )
 
 
 def _count(
@@ -223,12 +246,13 @@ def _check_enough(
 
 def review_findings(
     state: RunState,
+    records: Sequence[Record],
     ledger: Audit,
     *,
     trust: Trust,
     processes: Processes,
     now: datetime,
-    allowances: Sequence[Allowance] = (),
+    allowance_at: AllowanceAt | None = None,
 ) -> list[Finding | str]:
     """What was done with broken glass has to be reviewed by somebody else who may approve there, in time."""
     glass = state.request.get("break_glass") or {}
@@ -249,6 +273,8 @@ def review_findings(
             return [Finding(Code.APPROVAL, entry.key, f"the review does not count: {text}")]
         if given.person in names:
             return [Finding(Code.APPROVAL, entry.key, f"{requester} reviewed what they did")]
+        known_now = allowances_of(state, records, allowance_at)
+        allowances = [one for one in known_now if isinstance(one, Allowance)]
         unfit = next((one for one in allowances if given.person not in one.approvers), None)
         if unfit is not None:
             text = f"{given.person} reviewed it, and may not approve by {unfit.source}"

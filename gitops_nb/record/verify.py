@@ -16,7 +16,7 @@ from gitops_nb.record import journal
 from gitops_nb.record.approvals import GITHUB
 from gitops_nb.record.audit import Audit
 from gitops_nb.record.consents import (
-    Allowance,
+    AllowanceAt,
     consent_findings,
     contradictions,
     review_findings,
@@ -51,7 +51,7 @@ def verify_run(
     processes: Processes | None = None,
     now: datetime | None = None,
     recheck: Recheck | None = None,
-    allowances: Sequence[Allowance] = (),
+    allowance_at: AllowanceAt | None = None,
 ) -> Verification:
     """Checks one run directory.
 
@@ -65,7 +65,7 @@ def verify_run(
         processes: To check signatures with.
         now: Wall time, for reviews that are due; None leaves them out.
         recheck: Asks GitHub again about reviews that counted; None leaves that out, and says so.
-        allowances: Who may say yes in its environment, beside what the journal says about that.
+        allowance_at: Who may say yes in its environment by the policy that it read; None asks the journal alone.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -92,15 +92,15 @@ def verify_run(
     reviews = _check_reviews(state, recheck)
     found += [text for text in reviews if isinstance(text, Finding)]
     notes += [text for text in reviews if isinstance(text, str)]
-    found += consent_findings(
-        directory, state, records, trust=trust, processes=processes, allowances=allowances
+    said = consent_findings(
+        directory, state, records, trust=trust, processes=processes, allowance_at=allowance_at
     )
     if trust and processes and ledger is not None and now and state.request is not None:
-        said = review_findings(
-            state, ledger, trust=trust, processes=processes, now=now, allowances=allowances
-        )
-        found += [text for text in said if isinstance(text, Finding)]
-        notes += [text for text in said if isinstance(text, str)]
+        said += review_findings(
+            state, records, ledger, trust=trust, processes=processes, now=now, allowance_at=allowance_at,
+        )  # fmt: skip
+    found += [text for text in said if isinstance(text, Finding)]
+    notes += [text for text in said if isinstance(text, str)]
     return Verification(directory.name, len(records), len(state.files), tuple(found), tuple(notes))
 
 

@@ -68,6 +68,9 @@ def open_session(
     checked = check(declared, catalog.fleet, parameters)
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
+    if chosen is Mode.LIVE:
+        # What a name means is said by the protected branch; a change of fleet.yaml counts once it is merged.
+        checked = check(declared, platform.fleet, parameters)
     named = os.environ.get("GITOPS_NB_RUN")
     shown = front or Headless()
     if named:

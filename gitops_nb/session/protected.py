@@ -1,20 +1,21 @@
-"""Policy and keys as the protected branch has them: a change cannot bring its own approver along.
+"""Fleet, policy and keys as the protected branch has them: a change cannot bring its own approver along.
 
-In live mode ``policy.yaml``, ``trust.yaml`` and the environments of ``fleet.yaml`` are read from the branch that the
-workspace's remote ``origin`` calls its default, at one commit. A workspace that is in no Git repository with such a
-remote has only its files; the record says which of the two it was.
+In live mode ``policy.yaml``, ``trust.yaml`` and ``fleet.yaml`` are read from the branch that the workspace's remote
+``origin`` calls its default, at one commit. The fleet too: who may say yes in production means nothing when the same change
+says where production is. A workspace that is in no Git repository with such a remote has only its files; the record says
+which of the two it was.
 """
 
 from __future__ import annotations
 
 import base64
 import os
-import shutil
+import re
+import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, load_catalog
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import UnavailableError
@@ -22,6 +23,17 @@ from gitops_nb.model import digest
 from gitops_nb.ports import Processes
 
 _REMOTE_S = 60
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The default branch of a workspace's origin, and the commit that it had when it was asked."""
+
+    root: Path
+    inside: str
+    name: str
+    commit: str
 
 
 def protected(
@@ -33,23 +45,43 @@ def protected(
         UnavailableError: There is a remote, and it does not answer.
         ConfigurationError: The branch's files are wrong.
     """
+    branch = protected_branch(workspace, processes)
+    if branch is None:
+        return catalog, {"from": "workspace", "digest": _digest(catalog)}
+    rules = _read(branch, branch.commit, processes)
+    found = replace(catalog, fleet=rules.fleet, policy=rules.policy, trust=rules.trust)
+    source = {"from": f"origin/{branch.name}", "commit": branch.commit, "digest": _digest(found)}
+    return found, source
+
+
+def protected_branch(workspace: Workspace, processes: Processes) -> Branch | None:
+    """The default branch of origin, asked now; None where there is no such remote.
+
+    Raises:
+        UnavailableError: There is one, and it does not answer.
+    """
     top = _git(workspace.root, ("rev-parse", "--show-toplevel"), processes)
     if top is None or _git(workspace.root, ("remote", "get-url", "origin"), processes) is None:
-        return catalog, {"from": "workspace", "digest": _digest(catalog)}
-    branch, commit = _fetch(workspace.root, processes)
+        return None
+    name, commit = _fetch(workspace.root, processes)
     inside = workspace.runbooks.resolve().relative_to(Path(top).resolve()).as_posix()
-    folder = workspace.own / "protected" / commit / "runbooks"
-    if not folder.is_dir():
-        _export(workspace.root, commit, inside, folder, processes)
-    rules = load_catalog(folder)
-    fleet = catalog.fleet.model_copy(update={"environments": _environments(catalog, rules.fleet)})
-    found = replace(catalog, fleet=fleet, policy=rules.policy, trust=rules.trust)
-    return found, {"from": f"origin/{branch}", "commit": commit, "digest": _digest(found)}
+    return Branch(workspace.root, inside, name, commit)
 
 
-def _environments(catalog: Catalog, fleet: Fleet) -> Mapping[str, object]:
-    """Environments of the workspace with the branch's rules; one that the branch does not know keeps its own."""
-    return {**catalog.fleet.environments, **fleet.environments}
+def rules_at(branch: Branch, commit: str, processes: Processes) -> tuple[Catalog | None, str]:
+    """The rules of an earlier commit of the branch; or None, and "" when it surely is no commit of it, else why nobody can tell.
+
+    Raises:
+        ConfigurationError: The files were wrong there.
+    """
+    if not _COMMIT.fullmatch(commit):
+        return None, ""
+    if commit != branch.commit:
+        asked = ("merge-base", "--is-ancestor", commit, branch.commit)
+        if _git(branch.root, asked, processes) is None:
+            is_shallow = _git(branch.root, ("rev-parse", "--is-shallow-repository"), processes)
+            return None, "this clone is shallow" if is_shallow == "true" else ""
+    return _read(branch, commit, processes), ""
 
 
 def _digest(catalog: Catalog) -> str:
@@ -74,25 +106,25 @@ def _fetch(root: Path, processes: Processes) -> tuple[str, str]:
     branch = listed[0].removeprefix("ref: refs/heads/").split("\t")[0]
     commit = listed[1].split("\t")[0]
     if _git(root, ("cat-file", "-e", f"{commit}^{{commit}}"), processes) is None:
-        _remote(root, ("fetch", "--quiet", "--no-tags", "--depth=1", "origin", commit), processes)
+        # A depth would cut off the history of a clone that has all of it.
+        is_shallow = _git(root, ("rev-parse", "--is-shallow-repository"), processes) == "true"
+        depth = ("--depth=1",) if is_shallow else ()
+        _remote(root, ("fetch", "--quiet", "--no-tags", *depth, "origin", commit), processes)
     return branch, commit
 
 
-def _export(root: Path, commit: str, inside: str, folder: Path, processes: Processes) -> None:
-    """Writes the branch's files beside the workspace's; they appear together."""
-    names = _git(root, ("ls-tree", "--name-only", f"{commit}:{inside}"), processes) or ""
-    building = folder.with_name(f".{os.getpid()}.new")
-    building.mkdir(parents=True, exist_ok=True)
-    for name in names.splitlines():
-        if name in CONFIGURATION_FILES:
-            content = _git(root, ("cat-file", "blob", f"{commit}:{inside}/{name}"), processes)
-            (building / name).write_text(content or "", encoding="utf-8")
-    try:
-        building.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(building)  # another process was first
+def _read(branch: Branch, commit: str, processes: Processes) -> Catalog:
+    """The rules of a commit, from Git's objects each time: a copy on disk could be edited like any file."""
+    listed = _git(branch.root, ("ls-tree", "--name-only", f"{commit}:{branch.inside}"), processes)
+    with tempfile.TemporaryDirectory(prefix="gitops-nb-") as temporary:
+        folder = Path(temporary) / "runbooks"  # messages name a file with its folder
+        folder.mkdir()
+        for name in (listed or "").splitlines():
+            if name in CONFIGURATION_FILES:
+                blob = ("cat-file", "blob", f"{commit}:{branch.inside}/{name}")
+                content = _git(branch.root, blob, processes)
+                (folder / name).write_text(content or "", encoding="utf-8")
+        return load_catalog(folder)
 
 
 def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str:
@@ -123,5 +155,10 @@ def _github_credentials() -> Mapping[str, str]:
 
 
 def _git(root: Path, arguments: tuple[str, ...], processes: Processes) -> str | None:
-    done = processes.run(("git", "-C", str(root), *arguments), timeout_s=20)
+    done = processes.run(
+        ("git", "-C", str(root), *arguments),
+        timeout_s=20,
+        # `git replace` would let a local ref stand in for a file of the branch.
+        environment={"GIT_NO_REPLACE_OBJECTS": "1"},
+    )
     return done.stdout.strip() if done.exit_code == 0 else None

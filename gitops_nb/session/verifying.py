@@ -24,6 +24,7 @@ from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
 from gitops_nb.record.runs import is_run_held, scan_run
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
+from gitops_nb.session.allowances import LiveRules
 from gitops_nb.session.platform import open_git, open_platform
 from gitops_nb.session.stores import reports_store
 
@@ -80,10 +81,11 @@ def verify_records(
 
     Raises:
         ConfigurationError: The catalog is wrong: whose signatures count is not known.
+        UnavailableError: There are live records, and origin does not say whose signatures count.
     """
     trusts = _Trusts(workspace, load_catalog(workspace.runbooks))
     now = datetime.now(UTC)
-    audits, notes = _audits(workspace, trusts.catalog, read, now)
+    audits, notes = _audits(workspace, trusts, read, now)
     runs: list[Verification] = []
     for directory in directories:
         state = scan_run(directory)
@@ -98,6 +100,7 @@ def verify_records(
             processes=LocalProcesses(),
             now=now,
             recheck=recheck,
+            allowance_at=None if state.is_sandbox else trusts.live.allowance,
         )
         if is_before:
             text = "began before the ledger's checkpoint: not compared with the records behind it; --full does"
@@ -114,7 +117,7 @@ def verify_records(
 
 
 def _audits(
-    workspace: Workspace, catalog: Catalog, read: Read, now: datetime
+    workspace: Workspace, trusts: _Trusts, read: Read, now: datetime
 ) -> tuple[dict[str, Audit], dict[str, list[str]]]:
     """Every ledger, checked, and what is to be said about it."""
     store = reports_store(workspace)
@@ -127,12 +130,14 @@ def _audits(
         own = [name for name in names if name.startswith(_SANDBOX) is is_sandbox]
         if not own:
             continue
+        catalog = trusts.catalog if is_sandbox else trusts.live.now
+        source = "" if is_sandbox else f"keys of trust.yaml as in {trusts.live.source}"
         anchors, note = _anchors(workspace, catalog, mode)
         for name in own:
             known = (*anchors, remembered[name]) if name in remembered else anchors
             runners = _runners(workspace, catalog, is_sandbox=is_sandbox)
             audits[name] = read(store, name, runners=runners, now=now, anchors=known)
-            notes[name] = [note] if note else []
+            notes[name] = [text for text in (source, note) if text]
     return audits, notes
 
 
@@ -141,6 +146,7 @@ class _Trusts:
 
     def __init__(self, workspace: Workspace, catalog: Catalog) -> None:
         self.catalog = catalog
+        self.live = LiveRules(workspace, catalog)
         self._workspace = workspace
         self._sandbox: Trust | None = None
         self._built_s = _sandbox_built_s(workspace)
@@ -148,7 +154,7 @@ class _Trusts:
     def of_run(self, state: RunState) -> Trust | None:
         """None where nobody can tell any more: a sandbox that was built anew has other persons."""
         if not state.is_sandbox:
-            return self.catalog.trust
+            return self.live.now.trust
         if not state.started or _seconds(state.started) < self._built_s:
             return None
         return self._of_sandbox() if state.request is not None else None
@@ -156,7 +162,7 @@ class _Trusts:
     def of_ledger(self, name: str) -> Callable[[Entry], Trust | None]:
         """The same for a record of a ledger."""
         if not name.startswith(_SANDBOX):
-            return lambda _: self.catalog.trust
+            return lambda _: self.live.now.trust
         return lambda entry: None if entry.at.timestamp() < self._built_s else self._of_sandbox()
 
     def _of_sandbox(self) -> Trust:

@@ -65,10 +65,53 @@ def test_an_uncommitted_approver_is_none(cloned):
     assert found.trust.persons == ()
     assert found.fleet.environments["production"].approval_required
     assert again == source
+    assert before.fleet == found.fleet
     assert source["from"] == "origin/main"
     assert source["commit"] == git(cloned.root, "rev-parse", "HEAD")
     assert source["digest"].startswith("sha256:")
     assert before.policy == found.policy
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # Production's cluster under a name that needs no approval.
+        ('https://development.clusters.example"', 'https://production.clusters.example"'),
+        # An environment of its own, without approval.
+        ("  staging: {auto_deploy: true", "  shadow: {auto_deploy: true, approval_required: false}\n  staging: {auto_deploy: true"),
+        # One application's files under another's name.
+        ("apps/payments/{environment}", "apps/checkout/{environment}"),
+    ],
+)  # fmt: skip
+def test_what_a_name_means_is_the_branchs(cloned, old, new):
+    """A fleet of the work tree cannot reach production under another name."""
+    before, _ = rules(cloned)
+    cloned.replace("runbooks/fleet.yaml", old, new)
+    assert rules(cloned)[0].fleet == before.fleet
+
+
+def test_a_copy_of_the_rules_on_disk_is_not_believed(cloned):
+    """What an earlier run read is read again from Git's objects, and a replacement of one is not followed."""
+    rules(cloned)
+    assert not (cloned.root / ".gitops-nb" / "protected").exists()
+    old = git(cloned.root, "rev-parse", "HEAD:runbooks/fleet.yaml")
+    cloned.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
+    new = git(cloned.root, "hash-object", "-w", "runbooks/fleet.yaml")
+    git(cloned.root, "replace", old, new)
+    assert rules(cloned)[0].fleet.environments["production"].approval_required
+
+
+def test_asking_leaves_the_history_of_a_clone_whole(cloned, tmp_path):
+    """A commit that is fetched for its rules does not make the clone a shallow one."""
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", str(tmp_path / "origin.git"), str(other))
+    (other / "more").write_text("x")
+    git(other, "add", "-A")
+    git(other, "commit", "--quiet", "-m", "More")
+    git(other, "push", "--quiet", "origin", "main")
+    _, source = rules(cloned)
+    assert source["commit"] == git(other, "rev-parse", "HEAD")
+    assert git(cloned.root, "rev-parse", "--is-shallow-repository") == "false"
 
 
 def test_an_approver_on_another_branch_is_none(cloned):

@@ -1,0 +1,92 @@
+"""Who may say yes in an environment, as the protected branch said when a run read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError
+from gitops_nb.model import Json
+from gitops_nb.policy import rules_for
+from gitops_nb.record.consents import Allowance, Doubt
+from gitops_nb.session.protected import Branch, protected_branch, rules_at
+
+
+class LiveRules:
+    """What origin's default branch says now, and said at the commits that runs read.
+
+    Args:
+        workspace: Whose origin.
+        catalog: Its files, which count where there is no origin.
+    """
+
+    def __init__(self, workspace: Workspace, catalog: Catalog) -> None:
+        self._workspace = workspace
+        self._files = catalog
+        self._processes = LocalProcesses()
+        self._known: dict[str, tuple[Catalog | None, str]] = {}
+
+    @cached_property
+    def _branch(self) -> Branch | None:
+        return protected_branch(self._workspace, self._processes)
+
+    @property
+    def now(self) -> Catalog:
+        """The rules that count now.
+
+        Raises:
+            UnavailableError: There is an origin, and it does not answer: files of the work tree prove nothing.
+        """
+        if self._branch is None:
+            return self._files
+        rules, _ = self._at(self._branch.commit)
+        return rules or self._files
+
+    @property
+    def source(self) -> str:
+        """Where they were read, in words."""
+        if self._branch is None:
+            return "files of this workspace: it has no origin whose default branch could say it"
+        return f"origin/{self._branch.name} at {self._branch.commit[:8]}"
+
+    def allowance(self, policy: Mapping[str, Json], environment: str) -> Allowance | Doubt | str:
+        """See ``record.verify.AllowanceAt``."""
+        commit = str(policy.get("commit") or "")
+        if not commit:
+            return (
+                "who may approve was read from files of the workspace, from no protected branch"
+                if self._branch is not None
+                else ""
+            )
+        if self._branch is None:
+            return (
+                f"the policy of commit {commit[:8]} was not looked at: this workspace has no origin"
+            )
+        try:
+            rules, why = self._at(commit)
+        except ConfigurationError as error:
+            return Doubt(f"policy of commit {commit[:8]}: {error.message}")
+        if rules is None and why:
+            return f"the policy of commit {commit[:8]} was not looked at: {why}"
+        if rules is None:
+            return Doubt(
+                f"its policy is of {commit[:8]}, which is no commit of origin/{self._branch.name}"
+            )
+        if environment not in rules.fleet.environments:
+            return Doubt(f"origin/{self._branch.name} knew no {environment} at {commit[:8]}")
+        found = rules_for(rules.fleet, rules.policy, rules.trust, environment)
+        return Allowance(
+            found.approvals,
+            frozenset(one.person for one in found.approvers),
+            frozenset(one.person for one in found.approvers if one.break_glass),
+            f"the policy of commit {commit[:8]}",
+        )
+
+    def _at(self, commit: str) -> tuple[Catalog | None, str]:
+        assert self._branch is not None
+        if commit not in self._known:
+            self._known[commit] = rules_at(self._branch, commit, self._processes)
+        return self._known[commit]
