@@ -206,7 +206,21 @@ def decide(
 def is_same_person(one: str, other: str, trust: Trust) -> bool:
     """Whether two names are one person's, as far as trust.yaml knows; a second name is no second person."""
     known = trust.person(one)
-    return one == other or (known is not None and other in known.names)
+    return one.casefold() == other.casefold() or (known is not None and known.is_called(other))
+
+
+def unknown_person(requester: Requester, names: Sequence[str], rules: Rules) -> str:
+    """Why nobody could tell an approver from who asks, or the empty text.
+
+    Args:
+        requester: Who asks; of automation there is no person to tell from.
+        names: Everybody with a part in asking (see ``approvals.askers``).
+        rules: Of the environment.
+    """
+    unknown = [name for name in names if rules.trust.person(name) is None]
+    if not unknown or not rules.approvals or requester.kind is not RequesterKind.PERSON:
+        return ""
+    return f"{unknown[0]} asks, and is nobody in trust.yaml: an approver could be the same person"
 
 
 def workflow_problem(claims: Mapping[str, Json], rules: Rules) -> str:

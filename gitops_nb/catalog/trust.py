@@ -88,6 +88,10 @@ class TrustedPerson(Strict):
         """Every name of the person."""
         return frozenset((self.person, *self.aliases))
 
+    def is_called(self, name: str) -> bool:
+        """Whether this is one of their names; GitHub's logins and addresses know no upper and lower case."""
+        return name.casefold() in {one.casefold() for one in self.names}
+
 
 class RunnerKey(_Valid):
     """The key of a machine that runs runbooks; it never stands for a person."""
@@ -124,18 +128,18 @@ class Trust(Strict):
 
     def person(self, name: str) -> TrustedPerson | None:
         """The person of this name or alias."""
-        return next((p for p in self.persons if name in p.names), None)
+        return next((p for p in self.persons if p.is_called(name)), None)
 
     def problems(self) -> list[tuple[tuple[str | int, ...], str]]:
         """Names and keys that stand in the file twice: nobody could tell whose they are."""
         found: list[tuple[tuple[str | int, ...], str]] = []
-        names: dict[str, str] = {}
+        names: dict[str, int] = {}
         keys: dict[str, str] = {}
         for index, one in enumerate(self.persons):
             for name in dict.fromkeys((one.person, *one.aliases)):
-                if name in names:
+                if name.casefold() in names and names[name.casefold()] != index:
                     found.append((("persons", index, "person"), f"{name} stands here twice"))
-                names[name] = one.person
+                names[name.casefold()] = index
             for position, key in enumerate(one.keys):
                 body = key.key.split(" ")[1]
                 if body in keys:

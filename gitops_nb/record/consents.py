@@ -207,7 +207,7 @@ def _problem(
 
 def _problem_of_asker(person: str, state: RunState, trust: Trust) -> str:
     known = trust.person(person)
-    if known is None or set(askers(state.request)) & known.names:
+    if known is None or any(map(known.is_called, askers(state.request))):
         return "counted, and it is the requester's own"
     return ""
 
@@ -267,11 +267,10 @@ def review_findings(
         answered = check_answer(entry.key, review, processes=processes, trust=trust, now=None)
         given = answered.approval
         known = trust.person(requester)
-        names = known.names if known else {requester}
         if given is None or given.answer != "review" or given.subject != state.request_digest:
             text = answered.problem or "it is about another request"
             return [Finding(Code.APPROVAL, entry.key, f"the review does not count: {text}")]
-        if given.person in names:
+        if given.person == requester or (known is not None and known.is_called(given.person)):
             return [Finding(Code.APPROVAL, entry.key, f"{requester} reviewed what they did")]
         known_now = allowances_of(state, records, allowance_at)
         allowances = [one for one in known_now if isinstance(one, Allowance)]

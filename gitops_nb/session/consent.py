@@ -7,8 +7,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gitops_nb.errors import Refused, UsageError
-from gitops_nb.model import Approval, Decision, Json, Plan, Status, canonical, parse_time, to_json
-from gitops_nb.policy import Proof, Requester, Rules, check_approval, workflow_problem
+from gitops_nb.model import (
+    Approval,
+    Decision,
+    Json,
+    Plan,
+    Status,
+    canonical,
+    from_json,
+    parse_time,
+    to_json,
+)
+from gitops_nb.policy import (
+    Proof,
+    Requester,
+    Rules,
+    check_approval,
+    unknown_person,
+    workflow_problem,
+)
 from gitops_nb.record.approvals import (
     GITHUB,
     REQUEST_NAMESPACE,
@@ -73,6 +90,7 @@ class Consent:
             ci=ci_run(),
             break_glass=to_json(glass),
         )
+        self._refuse_unknown(request, rules)
         if requester.proof is Proof.CI and self._platform.reviews is not None:
             self._platform.reviews.confirm(requester.name)
         signature = self._sign(request) if requester.proof is Proof.KEY else ""
@@ -81,6 +99,13 @@ class Consent:
         self._record(
             "requested", request=request, digest=subject, signature=signature, identity=identity
         )
+
+    @staticmethod
+    def _refuse_unknown(request: Json, rules: Rules) -> None:
+        requester = from_json(Requester, dict(request["requester"]))
+        problem = unknown_person(requester, askers(request), rules)
+        if problem:
+            raise Refused(problem, hint="List them in trust.yaml, with the CI login as an alias.")
 
     def _identity(self, request: Json, subject: str, rules: Rules) -> Mapping[str, Json]:
         """What CI signed about its job for exactly this request.
@@ -129,6 +154,7 @@ class Consent:
         )
         if problem:
             raise Refused(problem, hint="Run the runbook again.")
+        self._refuse_unknown(state.request, rules)
 
     def answers(
         self, state: RunState, rules: Rules, *, now: datetime

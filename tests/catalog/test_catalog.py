@@ -272,3 +272,16 @@ def test_wrong_shapes_do_not_hide_wrong_references(tmp_path):
         "clusters.newcomer.environment: missing",
         "promotes_to.staging[0]: unknown environment 'moon'",
     ]
+
+
+def test_a_name_in_another_case_is_the_same_name():
+    """Two people cannot share a login that differs in upper and lower case only; one person may list both."""
+    from gitops_nb.catalog.trust import Trust
+
+    shared = Trust.model_validate(
+        {"persons": [{"person": "tomas", "aliases": ["T@x.org"]}, {"person": "t", "aliases": ["t@X.org"]}]}
+    )  # fmt: skip
+    assert [text for _, text in shared.problems()] == ["t@X.org stands here twice"]
+    one = Trust.model_validate({"persons": [{"person": "tomas", "aliases": ["Tomas"]}]})
+    assert one.problems() == []
+    assert one.person("TOMAS") is not None

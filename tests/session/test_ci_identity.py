@@ -544,3 +544,50 @@ def test_the_sandbox_needs_no_identity(runner, monkeypatch):
     state, stop = runner.promote(run=waiting.run)
     assert stop is None
     assert state.status is Status.SUCCEEDED
+
+
+def started_by(asked, issuer, monkeypatch, login: str) -> None:
+    """The same job, started by somebody else."""
+    issuer.claims["actor"] = login
+    for name in ("ACTOR", "TRIGGERING_ACTOR"):
+        monkeypatch.setenv(f"GITHUB_{name}", login)
+    asked.requester = ci_identity()
+
+
+def test_a_login_that_nobody_knows_asks_for_nothing(asked, issuer, monkeypatch):
+    """Tomas under a login that trust.yaml does not have could approve what he asked for himself."""
+    started_by(asked, issuer, monkeypatch, "tomas-at-work")
+    with pytest.raises(Refused, match=r"tomas-at-work asks, and is nobody in trust\.yaml") as caught:
+        asked.begin()
+    assert "alias" in caught.value.hint
+    assert (asked.state.request, issuer.asked) == (None, [])
+    assert not (asked.directory / "request.json").exists()
+
+
+def test_a_login_counts_in_any_case(asked, issuer, monkeypatch):
+    """GitHub shows a login as its owner spelled it; it is the same person who asked, and who approves."""
+    asked.persons["tomas"]["aliases"] = ["tomas-at-work"]
+    started_by(asked, issuer, monkeypatch, "Tomas-At-Work")
+    asked.begin()
+    asked.answer("tomas")
+    assert asked.outcome() == "waiting"
+    asked.answer("lena")
+    assert asked.outcome() == "allowed"
+
+
+def test_somebody_taken_out_of_trust_yaml_asks_no_more(asked):
+    """The list is read again before an effect: who asked has to be in it still."""
+    asked.begin()
+    asked.answer("tomas")
+    del asked.persons["priya"], asked.approvers["priya"]
+    assert asked.outcome() == "refused"
+
+
+def test_automation_has_no_person_to_tell_from(asked, issuer, monkeypatch):
+    """A schedule's actor may be a bot, which approves nothing."""
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
+    issuer.claims["event_name"] = "schedule"
+    asked.workflows = ({**WORKFLOW, "events": ["schedule"]},)
+    started_by(asked, issuer, monkeypatch, "some-bot")
+    asked.begin()
+    assert asked.state.request is not None
