@@ -17,7 +17,7 @@ from typing import Any
 import ahocorasick
 
 from gitops_nb.errors import UsageError
-from gitops_nb.redaction.forms import MIN_LENGTH, forms
+from gitops_nb.redaction.forms import MIN_LENGTH, bare, bare_forms, forms
 from gitops_nb.redaction.patterns import find_and_mask, pattern_in
 
 _DEPTH = 100
@@ -26,8 +26,16 @@ _DEPTH = 100
 _ANSI = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])|\\x1b\[[0-9;]*m"
 )
-_LOOSE = str.maketrans("", "", " \t\r\n\v\f\b\0\\|\u00a0\u00ad\u200b\u200c\u200d\u2060\ufeff")
-"""What a value can be spread out with and still be read: blanks, line ends, backslashes, zero-width characters."""
+_INVISIBLE = "".join(
+    chr(code)
+    for first, last in ((0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0xFE00, 0xFE0F), (0xE0000, 0xE01EF))
+    for code in range(first, last + 1)
+)  # fmt: skip
+_LOOSE = str.maketrans("", "", f" \t\r\n\v\f\b\0\\|\u00a0\u00ad\u034f\u3000\ufeff{_INVISIBLE}")
+"""What a value can be spread out with and still be read: blanks, line ends, backslashes, characters without width."""
+_UNFINISHED_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*)?\Z")
+_SPREAD = 16
+"""How far a value that is still being written may be spread out to be waited for: times its longest form."""
 
 
 class Redactor:
@@ -36,8 +44,10 @@ class Redactor:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._names: dict[str, str] = {}
+        self._bare_names: dict[str, str] = {}
         self._exact: Any = None
         self._squeezed: Any = None
+        self._bare: Any = None
         self._longest = 0
         self._is_built = False
         self._tripped: list[str] = []
@@ -74,6 +84,8 @@ class Redactor:
         with self._lock:
             for form in forms(value):
                 self._names.setdefault(form, name)
+            for form in bare_forms(value):
+                self._bare_names.setdefault(form, name)
             self._is_built = False
 
     def text(self, text: str) -> str:
@@ -116,19 +128,29 @@ class Redactor:
         with self._lock:
             if not self._build():
                 return len(text)
-            begin = next(
-                (
-                    at
-                    for at in range(max(0, len(text) - self._longest + 1), len(text))
-                    if self._exact.match(text[at:])
-                ),
-                len(text),
-            )
+            begin = min(_beginning(self._exact, text, self._longest), self._spread_beginning(text))
             # A whole form that reaches into it is held together with it.
             for first, last, _ in reversed(self._spans(text)):
                 if first < begin < last:
                     begin = first
             return begin
+
+    def _spread_beginning(self, text: str) -> int:
+        """Where the end of a text begins that could be a known form spread out; its length when there is none."""
+        colour = _UNFINISHED_ANSI.search(text)
+        whole = text[: colour.start()] if colour else text
+        window = whole[-_SPREAD * self._longest :]
+        squeezed = _squeeze(window)
+        count = len(squeezed) - _beginning(self._squeezed, squeezed, self._longest)
+        at = len(window)
+        colours = [match.span() for match in _ANSI.finditer(window)]
+        while count:
+            at -= 1
+            if colours and colours[-1][1] > at:
+                at = colours.pop()[0]
+            elif ord(window[at]) not in _LOOSE:
+                count -= 1
+        return len(whole) - len(window) + at
 
     def _build(self) -> bool:
         """Makes what was registered searchable; False when nothing was."""
@@ -136,6 +158,7 @@ class Redactor:
             squeezed = {_squeeze(form): name for form, name in self._names.items()}
             self._exact = _automaton(self._names)
             self._squeezed = _automaton({k: v for k, v in squeezed.items() if len(k) >= MIN_LENGTH})
+            self._bare = _automaton(self._bare_names) if self._bare_names else None
             self._longest = max(map(len, self._names))
             self._is_built = True
         return bool(self._names)
@@ -166,7 +189,10 @@ class Redactor:
         """Name of a secret that can be read in a text once blanks, colours and escapes are taken out."""
         if len(text) < MIN_LENGTH or not self._build():
             return None
-        return next((name for _, (_, name) in self._squeezed.iter(_squeeze(text))), None)
+        found = next((name for _, (_, name) in self._squeezed.iter(_squeeze(text))), None)
+        if found is None and self._bare is not None:
+            found = next((name for _, (_, name) in self._bare.iter(bare(text))), None)
+        return found
 
     def _trip(self, name: str) -> None:
         self._counts["withheld"] += 1
@@ -223,6 +249,12 @@ def _withheld(name: str) -> str:
 
 def _squeeze(text: str) -> str:
     return (_ANSI.sub("", text) if "\x1b" in text or "\\x1b" in text else text).translate(_LOOSE)
+
+
+def _beginning(automaton: Any, text: str, longest: int) -> int:
+    """Where the end of a text begins that is the beginning of one of the words; the text's length when there is none."""
+    places = range(max(0, len(text) - longest + 1), len(text))
+    return next((at for at in places if automaton.match(text[at:])), len(text))
 
 
 def _automaton(names: dict[str, str]) -> Any:

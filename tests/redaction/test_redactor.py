@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import random
+import re
 import shlex
 import string
 from urllib.parse import quote, quote_plus
@@ -24,6 +25,8 @@ SECRET = 'cor/rect+horse "battery" $taple\\42é'
 def _b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
+
+HTML_LIKE = "tok&Zq8<vW2>kLx9'4+Rt;n=m-p"
 
 ENCODINGS = {
     "raw": SECRET,
@@ -53,12 +56,39 @@ ENCODINGS = {
     "base64 of utf-16": base64.b64encode(SECRET.encode("utf-16-le")).decode(),
     "base32": base64.b32encode(SECRET.encode()).decode(),
     "unicode escapes": "".join(f"\\u{ord(c):04x}" for c in SECRET),
-}
+    "unicode escapes, upper case": "".join(f"\\u{ord(c):04X}" for c in SECRET),
+    "json of Go": json.dumps({"password": HTML_LIKE}).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"),
+    "json of .NET": '{"p":"' + "".join(c if c.isalnum() or c in ";=-" else f"\\u{ord(c):04X}" for c in HTML_LIKE) + '"}',
+    "html, named": html.escape(HTML_LIKE).replace("&#x27;", "&apos;"),
+    "html, hexadecimal in upper case": "".join(f"&#x{ord(c):X};" for c in SECRET),
+    "url in a url": quote(quote(SECRET, safe=""), safe=""),
+    "url, every byte": "".join(f"%{b:02x}" for b in SECRET.encode()),
+    "bytes of Go": str(list(SECRET.encode())).replace(",", ""),
+    "bytes of Python": str(list(SECRET.encode())),
+    "bytes of C": ", ".join(f"0x{b:02x}" for b in SECRET.encode()),
+    "octal": "".join(f"\\{b:03o}" for b in SECRET.encode()),
+    "hex of openssl": SECRET.encode().hex(":").upper(),
+    "hex of utf-16": SECRET.encode("utf-16-le").hex(),
+    "base32, lower case": base64.b32encode(SECRET.encode()).decode().lower(),
+    "base64 of utf-16, big end first": base64.b64encode(SECRET.encode("utf-16-be")).decode(),
+    "base64 of json": _b64(json.dumps({"password": HTML_LIKE + SECRET})),
+    "ascii85": base64.a85encode(SECRET.encode()).decode(),
+    "base85": base64.b85encode(SECRET.encode()).decode(),
+}  # fmt: skip
 HIDDEN = {
     "coloured": SECRET[:9] + "\x1b[31m" + SECRET[9:] + "\x1b[0m",
     "wrapped": SECRET[:12] + "\n    " + SECRET[12:],
     "spaced": " ".join(SECRET),
     "zero width": "\u200b".join(SECRET),
+    "thin spaces": "\u2009".join(SECRET),
+    "without width": "\ufe0f".join(SECRET),
+    "dashes": "-".join(SECRET),
+    "a list of characters": str(list(SECRET)),
+    "a list of lines": str([SECRET[:11], SECRET[11:]]),
+    "another case": SECRET.upper(),
+    "full width": "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in SECRET),
+    "added up": "' + '".join([SECRET[:8], SECRET[8:15], SECRET[15:]]),
+    "a diff": "+ " + SECRET[:14] + "\n+ " + SECRET[14:],
     "base64 in lines": "\n".join(_b64("x" * 50 + SECRET)[i : i + 20] for i in range(0, 130, 20)),
 }
 
@@ -66,7 +96,14 @@ HIDDEN = {
 def _known() -> Redactor:
     redactor = Redactor()
     redactor.register("sm://p/db", SECRET)
+    redactor.register("sm://p/db", HTML_LIKE)
     return redactor
+
+
+def test_there_are_as_many_forms_as_before():
+    """The lists do not shrink unseen."""
+    assert len(ENCODINGS) >= 45
+    assert len(HIDDEN) >= 14
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -98,6 +135,54 @@ def test_a_secret_in_two_pieces_is_masked(encoding):
         stream = StreamRedactor(_known())
         shown = stream.feed(text[:cut]) + stream.feed(text[cut:]) + stream.flush()
         assert shown == whole, cut
+
+
+SPREAD = {
+    "a line each": [f"{c}\n" for c in SECRET],
+    "blanks between": [f"{c} " for c in SECRET],
+    "a colour each": [f"\x1b[3{i % 8}m{c}" for i, c in enumerate(SECRET)],
+    "colours cut in two": [part for c in SECRET for part in ("\x1b[3", f"1m{c}")],
+    "carriage returns": [f"{c}\r" for c in SECRET],
+    "two lines": [SECRET[:11] + "\n", SECRET[11:] + "\n"],
+    "base64 by the line": [_b64("x" * 50 + SECRET)[i : i + 20] + "\n" for i in range(0, 130, 20)],
+}
+
+
+@pytest.mark.parametrize("way", SPREAD)
+def test_a_secret_spread_over_messages_is_withheld(way):
+    """Each message alone is harmless; together, without blanks and colours, they would show it."""
+    redactor = _known()
+    stream = StreamRedactor(redactor)
+    pieces = ["before\n", *SPREAD[way], "after\n"]
+    shown = "".join(stream.feed(piece) for piece in pieces) + stream.flush()
+    assert redactor.tripped == ("sm://p/db",)
+    bare = "".join(c for c in re.sub(r"\x1b\[[0-9;]*m", "", shown) if not c.isspace())
+    assert SECRET[:6] not in bare
+    assert _b64("x" * 50 + SECRET)[70:90] not in bare
+    assert shown.startswith("before\n")
+
+
+@given(st.lists(st.text(alphabet="ab \n\x1b[31m\\\r", max_size=8), max_size=12))
+def test_what_is_waited_for_comes_in_the_end(pieces):
+    """A stream that looks like the beginning of a secret again and again loses nothing, and keeps its order."""
+    redactor = Redactor()
+    redactor.register("s", "ab1mab3[ab1mab3[")
+    stream = StreamRedactor(redactor)
+    text = "".join(pieces)
+    shown = "".join(stream.feed(piece) for piece in pieces) + stream.flush()
+    assert shown == text or redactor.tripped
+
+
+def test_words_are_no_token():
+    """A value that is made of words, as documents of credentials have them, does not stop whoever says these words."""
+    redactor = Redactor()
+    redactor.register(
+        "sa", json.dumps({"type": "service_account", "key": "tr0ub4dor&3-tr0ub4dor&4"})
+    )
+    redactor.register("weak", "checkout-production-account")
+    assert redactor.text("kind: ServiceAccount") == "kind: ServiceAccount"
+    assert redactor.text("Checkout Production/account") == "Checkout Production/account"
+    assert redactor.tripped == ()
 
 
 def test_a_secret_letter_by_letter_is_masked():

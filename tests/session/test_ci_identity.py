@@ -557,7 +557,9 @@ def started_by(asked, issuer, monkeypatch, login: str) -> None:
 def test_a_login_that_nobody_knows_asks_for_nothing(asked, issuer, monkeypatch):
     """Tomas under a login that trust.yaml does not have could approve what he asked for himself."""
     started_by(asked, issuer, monkeypatch, "tomas-at-work")
-    with pytest.raises(Refused, match=r"tomas-at-work asks, and is nobody in trust\.yaml") as caught:
+    with pytest.raises(
+        Refused, match=r"tomas-at-work asks, and is nobody in trust\.yaml"
+    ) as caught:
         asked.begin()
     assert "alias" in caught.value.hint
     assert (asked.state.request, issuer.asked) == (None, [])
