@@ -28,6 +28,11 @@ from gitops_nb.record.journal import Journal
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9]([a-z0-9-]{0,120}[a-z0-9])?")
 LOCKS = ".locks"
 APPROVALS = "approvals"
+_SEALED = re.compile(
+    rb'"hash":"[0-9a-f]{64}","kind":"sealed","prev":"[0-9a-f]{64}","seq":[0-9]+\}\n\Z'
+)
+"""How a journal ends whose newest record is a seal: canonical JSON has its keys in this order."""
+_SEAL_BYTES = 256
 CHECKPOINTS = ".ipynb_checkpoints"
 """What JupyterLab writes beside a file that somebody opens there; no part of the record."""
 
@@ -122,6 +127,20 @@ def read_run(directory: Path) -> RunState:
         return RunState(run=directory.name)
     records, _ = journal.read(path)
     return fold(records)
+
+
+def ends_sealed(directory: Path) -> bool:
+    """Whether the newest record of a run is its seal: nothing is left to be closed there.
+
+    Looks at the end of the journal only, so that a command does not read the history of all runs before its own; what
+    the journal is worth is for ``verify`` to say.
+    """
+    try:
+        with (directory / journal.FILE).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _SEAL_BYTES))
+            return _SEALED.search(file.read()) is not None
+    except OSError:
+        return False
 
 
 def has_answers(directory: Path) -> bool:

@@ -30,6 +30,7 @@ from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import (
     Lock,
     create_run,
+    ends_sealed,
     engine_lock,
     is_run_held,
     new_run_id,
@@ -271,20 +272,20 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
     fetch_runs(workspace)
     recovered: list[str] = []
     for directory in run_directories(workspace.reports):
+        if ends_sealed(directory) or is_run_held(workspace.reports, directory.name):
+            continue
         state = scan_run(directory)
         if not state.opened:
             continue  # damaged: `verify` names it, and nothing is written on top of it
-        is_sealed = bool(state.files) and (state.ended or state.status is Status.WAITING)
-        if is_sealed or is_run_held(workspace.reports, directory.name):
-            continue
         if workspace.bucket and not was_here(workspace.reports, directory.name):
             continue
         lock = try_lock(workspace.reports, directory.name, holder("gitops-nb, closing a dead run"))
         if lock is None:
             continue
         try:
-            _close_dead(workspace, directory)
-            recovered.append(directory.name)
+            if not ends_sealed(directory):  # its own process may have sealed it meanwhile
+                _close_dead(workspace, directory)
+                recovered.append(directory.name)
         finally:
             lock.release()
     for run in pending(workspace):

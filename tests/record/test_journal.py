@@ -10,6 +10,7 @@ import pytest
 from gitops_nb.errors import RecordError
 from gitops_nb.record import journal
 from gitops_nb.record.journal import Journal
+from gitops_nb.record.runs import ends_sealed
 
 
 @pytest.fixture
@@ -135,3 +136,23 @@ def test_lines_are_plain_json(filled):
         "step",
         "ended",
     ]
+
+
+def test_only_a_whole_seal_at_the_end_counts_as_one(filled):
+    """Cut at any byte, or with an attempt after it, a journal does not end sealed; text that looks like a seal is none."""
+    look_alike = '"hash":"' + "0" * 64 + '","kind":"sealed","prev":"' + "0" * 64 + '","seq":1}\n'
+    opened = Journal.open(filled)
+    opened.append("step", step=look_alike, status="running")
+    assert not ends_sealed(filled)
+    before = (filled / journal.FILE).stat().st_size
+    opened.append("sealed", files={"report.json": "1" * 64})
+    assert ends_sealed(filled)
+    content = (filled / journal.FILE).read_bytes()
+    for cut in range(before, len(content)):
+        (filled / journal.FILE).write_bytes(content[:cut])
+        assert not ends_sealed(filled)
+    (filled / journal.FILE).write_bytes(content)
+    opened.append("attempt", number=2)
+    opened.close()
+    assert not ends_sealed(filled)
+    assert not ends_sealed(filled / "nowhere")

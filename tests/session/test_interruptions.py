@@ -13,7 +13,7 @@ from gitops_nb.model import Status
 from gitops_nb.record.ledger import ledger_names, read_entry, slots
 from gitops_nb.record.runs import read_run
 from gitops_nb.record.verify import verify_run
-from gitops_nb.session import recorder
+from gitops_nb.session import lifecycle, recorder
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
 
@@ -113,3 +113,19 @@ def test_a_run_killed_before_its_record_was_closed_is_closed(runner, monkeypatch
     }
     assert phases == ({"requested"} if attempt == 1 else {"requested", "start", "end"})
     assert recover(where) == ()
+
+
+def test_what_is_sealed_is_not_read_again(runner, monkeypatch):
+    """A command looks at the end of each older journal; only one that does not end with its seal is read."""
+    runner.promote()
+    where = find_workspace(runner.workspace.root)
+    (directory,) = runner.workspace.reports.glob("2*")
+    read = []
+    real = lifecycle.scan_run
+    monkeypatch.setattr(lifecycle, "scan_run", lambda path: read.append(path) or real(path))
+    assert recover(where) == ()
+    assert read == []
+    with (directory / "journal.jsonl").open("ab") as file:
+        file.write(b'{"torn')
+    assert recover(where) == (directory.name,)
+    assert read == [directory]
