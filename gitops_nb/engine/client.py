@@ -1,83 +1,280 @@
-"""The notebook client of a headless run: nbclient on a kernel that the engine started and will end."""
+"""The notebook client of a headless run: sends cells to a kernel that the engine started, and takes their outputs.
+
+What an output message does to a notebook is nbclient's. Its loop is not used: it makes several tasks for every message, and
+it answers a signal by killing the kernel. This one has a single thread and takes one message after the other.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import hmac
+import json
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from queue import Empty
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from jupyter_client.asynchronous.client import AsyncKernelClient
+import zmq
+from jupyter_client.session import Session
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionComplete
+from nbformat import NotebookNode
 
 from gitops_nb.engine.document import Document
 from gitops_nb.engine.kernels import Kernel
 
-READY_S = 120
+READY_S = 120.0
+WOKEN_EVERY_S = 0.05
+LATE_OUTPUTS_S = 4.0
+"""How long the outputs of a cell whose reply is here are waited for; nbclient's own patience."""
+_KEPT = {
+    "stream": ("name", "text"),
+    "display_data": ("metadata", "data"),
+    "execute_result": ("metadata", "data", "execution_count"),
+    "error": ("ename", "evalue", "traceback"),
+}
+"""What a notebook keeps of each kind of output message."""
+_TIMES = {"busy": "iopub.status.busy", "idle": "iopub.status.idle"}
+
+
+class KernelGone(Exception):
+    """The kernel ended, or never became ready; the journal and its exit code say more."""
+
+
+class Connection:
+    """Shell and output channel of a kernel, without threads of our own.
+
+    Args:
+        file: The kernel's connection file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        self.session = Session(key=found["key"].encode())
+        self._context = zmq.Context()
+        self._shell = self._context.socket(zmq.DEALER)
+        self._shell.identity = self.session.bsession
+        self._output = self._context.socket(zmq.SUB)
+        self._output.subscribe(b"")
+        self._poller = zmq.Poller()
+        for socket, port in ((self._shell, "shell_port"), (self._output, "iopub_port")):
+            socket.linger = 0
+            socket.connect(f"ipc://{found['ip']}-{found[port]}")
+            self._poller.register(socket, zmq.POLLIN)
+
+    def ask(self, kind: str, content: dict[str, Any] | None = None) -> str:
+        """Sends a request; returns its id, by which its answers are known."""
+        message = self.session.msg(kind, content or {})
+        self.send(message)
+        return str(message["header"]["msg_id"])
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends a message that the session made."""
+        self.session.send(self._shell, message)
+
+    def receive(self, wait_s: float) -> Iterator[tuple[bool, dict[str, Any]]]:
+        """What has arrived, after waiting for the first of it; whether it is a reply (or an output), and the message."""
+        ready = dict(self._poller.poll(int(wait_s * 1000)))
+        for socket in (self._output, self._shell):
+            if socket in ready:
+                yield socket is self._shell, self._read(socket.recv_multipart())
+
+    def close(self) -> None:
+        """Closes both channels."""
+        self._context.destroy(linger=0)
+
+    def _read(self, frames: Any) -> dict[str, Any]:
+        # What Session.deserialize does, but for the reading of dates, which costs as much as all the rest.
+        found: Any = self.session.feed_identities(frames)[1]
+        signature, *parts = found
+        if not hmac.compare_digest(self.session.sign(parts[:4]), signature):
+            raise KernelGone("a message of the kernel is not signed with its key")
+        header, parent, metadata, content = map(self.session.unpack, parts[:4])
+        return {
+            "header": header,
+            "msg_id": header["msg_id"],
+            "msg_type": header["msg_type"],
+            "parent_header": parent,
+            "metadata": metadata,
+            "content": content,
+            "buffers": parts[4:],
+        }
 
 
 class Client(NotebookClient):
-    """Sends cells and takes their outputs. Signals, timeouts and the kernel's life are the engine's.
+    """Executes cells of a document. Signals, timeouts and the kernel's life are the engine's.
 
-    nbclient answers a signal by killing the kernel; the engine interrupts it once and lets it record what it did.
+    Args:
+        document: Where outputs go.
+        kernel: Serves its connection file already, or will.
+        turn: Called many times a second, whatever is waited for; what it raises ends the waiting.
     """
 
-    def __init__(self, document: Document, kernel: Kernel, **options: Any) -> None:
-        super().__init__(document.notebook, timeout=None, store_widget_state=False, **options)
+    def __init__(self, document: Document, kernel: Kernel, turn: Callable[[], None]) -> None:
+        super().__init__(
+            document.notebook, timeout=None, store_widget_state=False, record_timing=False
+        )
         self._document = document
         self._kernel = kernel
+        self._turn = turn
+        self._connection: Connection | None = None
 
-    @asynccontextmanager
-    async def async_setup_kernel(self, **_: Any) -> AsyncGenerator[None, None]:
-        """Context of a ready kernel."""
-        self.kc = _KernelClient(self._kernel)
-        # A connection that comes too early is tried again after 100 ms only.
-        while not self._kernel.listens() and self._kernel.exit_code is None:  # noqa: ASYNC110  files tell no event
-            await asyncio.sleep(0.005)
-        try:
-            self.kc.start_channels(hb=False)
-            await self.kc.become_ready()
-            self.kc.allow_stdin = False
-            yield
-        finally:
-            self.kc.stop_channels()
-
-    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
-        """Takes one message of a cell. Every output enters the document here and nowhere else."""
-        self._document.has_changed = True
-        return super().process_message(msg, cell, cell_index)
-
-
-class _KernelClient(AsyncKernelClient):
-    """Knows from the process whether the kernel lives, without a heartbeat and its thread."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        super().__init__(connection_file=str(kernel.connection))
-        self._kernel = kernel
-        self.load_connection_file()
-
-    async def become_ready(self) -> None:
-        """Waits until the kernel answers on both channels.
-
-        jupyter_client's ``wait_for_ready`` also waits 0.2 s for messages that never come; nbclient passes over strangers' messages.
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Context of a ready kernel.
 
         Raises:
-            RuntimeError: It died or did not answer in time.
+            KernelGone: It ended, or did not answer in time.
         """
         deadline = time.monotonic() + READY_S
-        while await self.is_alive() and time.monotonic() < deadline:
-            self.kernel_info()
-            with contextlib.suppress(Empty):
-                await self.get_shell_msg(timeout=1)
-                await self.get_iopub_msg(timeout=0.1)
-                return
-        raise RuntimeError("the kernel did not become ready")
+        # A connection that comes too early is tried again after 100 ms only.
+        while not self._kernel.listens():
+            self._go_on(deadline)
+            time.sleep(0.005)  # files tell no event
+        self.reset_execution_trackers()
+        self._connection = Connection(self._kernel.connection)
+        # Output widgets, which nbclient plays the frontend of, answer the kernel and write their state here.
+        channel = SimpleNamespace(send=self._connection.send)
+        self.kc: Any = SimpleNamespace(session=self._connection.session, shell_channel=channel)
+        self.widget_state = defaultdict(dict)
+        try:
+            info = self._become_ready(self._connection, deadline)
+            self.nb.metadata["language_info"] = info["language_info"]
+            yield
+        finally:
+            self._connection.close()
 
-    async def is_alive(self) -> bool:
-        """Whether the process lives."""
-        return self._kernel.exit_code is None
+    def executes(self, cell: Any) -> bool:
+        """Whether there is something to execute in a cell."""
+        is_skipped = self.skip_cells_with_tag in cell.metadata.get("tags", [])
+        return bool(cell.cell_type == "code" and cell.source.strip() and not is_skipped)
 
-    _async_is_alive = is_alive
+    def run_cell(self, cell: Any, index: int) -> dict[str, Any]:
+        """Executes a code cell; returns the content of the kernel's reply.
+
+        Raises:
+            KernelGone: The kernel ended meanwhile.
+        """
+        assert self._connection is not None
+        cell.outputs = []
+        self.clear_before_next_output = False
+        cell.metadata["execution"] = {}
+        request = self._connection.ask(
+            "execute_request",
+            {
+                "code": cell.source,
+                "silent": False,
+                "store_history": True,
+                "user_expressions": {},
+                "allow_stdin": False,
+                "stop_on_error": not self.may_raise(cell),
+            },
+        )
+        self.code_cells_executed += 1
+        content = self._follow(self._connection, request, cell, index)
+        cell["execution_count"] = self.code_cells_executed
+        return content
+
+    @staticmethod
+    def may_raise(cell: Any) -> bool:
+        """Whether a cell says that its exception ends nothing."""
+        return "raises-exception" in cell.metadata.get("tags", [])
+
+    def _follow(
+        self, connection: Connection, request: str, cell: Any, index: int
+    ) -> dict[str, Any]:
+        """Takes everything that belongs to a request until its reply is here and its outputs are complete."""
+        reply: dict[str, Any] | None = None
+        is_idle = False
+        until = float("inf")
+        while reply is None or (not is_idle and time.monotonic() < until):
+            is_quiet = True
+            for is_reply, message in connection.receive(WOKEN_EVERY_S):
+                is_quiet = False
+                if message["parent_header"].get("msg_id") != request:
+                    continue
+                self._document.touch(cell)
+                if is_reply:
+                    reply = message["content"]
+                    until = time.monotonic() + LATE_OUTPUTS_S
+                    cell.metadata["execution"]["shell.execute_reply"] = message["header"]["date"]
+                else:
+                    is_idle = self._take(message, cell, index) or is_idle
+            # What a kernel sent before it ended comes first.
+            self._go_on(float("inf"), looks=is_quiet)
+        return reply
+
+    def _take(self, message: dict[str, Any], cell: Any, index: int) -> bool:
+        """Takes one message on the output channel; whether it was the last one of its cell."""
+        kind, content = message["msg_type"], message["content"]
+        name = _TIMES.get(content.get("execution_state", "")) if kind == "status" else ""
+        if name or kind == "execute_input":
+            cell.metadata["execution"][name or "iopub.execute_input"] = message["header"]["date"]
+        try:
+            self.process_message(message, cell, index)
+        except CellExecutionComplete:
+            return True
+        return False
+
+    def _go_on(self, deadline: float, *, looks: bool = True) -> None:
+        """Raises when there is nothing to wait for any more."""
+        self._turn()
+        if looks and (self._kernel.exit_code is not None or time.monotonic() > deadline):
+            raise KernelGone
+
+    def _become_ready(self, connection: Connection, deadline: float) -> dict[str, Any]:
+        """Waits until the kernel has answered on both channels; the answer.
+
+        One that subscribed too late for the first answer asks again.
+        """
+        info: dict[str, Any] | None = None
+        while True:
+            connection.ask("kernel_info_request")
+            until = time.monotonic() + 1
+            has_output = False
+            while time.monotonic() < until:
+                for is_reply, message in connection.receive(WOKEN_EVERY_S):
+                    if is_reply:
+                        info = message["content"]
+                        until = min(until, time.monotonic() + 0.1)
+                    has_output = has_output or not is_reply
+                if info is not None and has_output:
+                    return info
+                self._go_on(deadline)
+
+    def output(self, outs: Any, msg: Any, display_id: str | None, cell_index: int) -> Any:
+        """Appends an output. Nbclient's own way checks each against a schema, at the price of everything else together."""
+        if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
+            return super().output(outs, msg, display_id, cell_index)
+        found = _node(msg)
+        if found is None:
+            return None
+        if self.clear_before_next_output:
+            outs[:] = []
+            self.clear_display_id_mapping(cell_index)
+            self.clear_before_next_output = False
+        if display_id:
+            places = self._display_id_map.setdefault(display_id, {}).setdefault(cell_index, [])
+            places.append(len(outs))
+        outs.append(found)
+        return found
+
+    def _update_display_id(self, display_id: str, msg: dict[str, Any]) -> None:
+        """Puts what a display shows now in place of what it showed, in whichever cells it stands."""
+        content = msg["content"]
+        for index, places in self._display_id_map.get(display_id, {}).items():
+            cell = self.nb["cells"][index]
+            self._document.touch(cell)
+            for place in places:
+                cell["outputs"][place]["data"] = content["data"]
+                cell["outputs"][place]["metadata"] = content["metadata"]
+
+
+def _node(message: dict[str, Any]) -> NotebookNode | None:
+    kind, content = message["msg_type"], message["content"]
+    if kind not in _KEPT:
+        return None
+    kept = {name: content[name] for name in _KEPT[kind] if name in content}
+    return NotebookNode(output_type=kind, **kept)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from gitops_nb.engine.texts import cell_text, notebook_text
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.session.lifecycle import stamp
@@ -39,10 +40,10 @@ class Document:
         import nbformat
 
         self.notebook: Any = nbformat.read(source, as_version=4)
-        self.has_changed = True
         self._output = output
         self._saved = time.monotonic()
         self._written_bytes = 0
+        self._texts: dict[int, str] = {}
         for cell in self._code_cells():
             # What a cell shows after this run was shown by this run.
             cell.outputs = []
@@ -51,11 +52,15 @@ class Document:
         for cell in self._code_cells():
             self.mark(cell, CellStatus.PENDING)
 
+    def touch(self, cell: Any) -> None:
+        """Says that a cell is not what it was when it was last written."""
+        self._texts.pop(id(cell), None)
+
     def mark(self, cell: Any, status: CellStatus) -> None:
         """Writes the status of a code cell into its metadata."""
         if cell.cell_type == "code":
             cell.metadata["gitops_nb"] = {"status": str(status)}
-            self.has_changed = True
+            self.touch(cell)
 
     def status(self, cell: Any) -> CellStatus | None:
         """The status of a code cell; None for Markdown."""
@@ -76,10 +81,13 @@ class Document:
         Raises:
             RecordError: It cannot be written; the older one is untouched.
         """
-        if not self.has_changed or time.monotonic() - self._saved < SAVED_EVERY_S:
+        if len(self._texts) == len(self.notebook.cells):
+            return
+        now = time.monotonic()
+        if now - self._saved < SAVED_EVERY_S:
             return
         content = self._content()
-        self._saved = time.monotonic()
+        self._saved = now
         if self._written_bytes <= len(content):
             self._write(content)
 
@@ -96,14 +104,17 @@ class Document:
     def _write(self, content: bytes) -> None:
         replace_file(self._output, content)
         self._written_bytes += len(content)
-        self.has_changed = False
 
     def _content(self) -> bytes:
-        from nbformat.v4 import writes_json
-
         # Without validation: it costs more than everything else here, and the kernel's messages were typed already.
-        text: str = writes_json(self.notebook)
-        return (text + "\n").encode("utf-8", "backslashreplace")
+        cells = self.notebook.cells
+        for cell in cells:
+            if id(cell) not in self._texts:
+                self._texts[id(cell)] = cell_text(cell)
+        head = {name: value for name, value in self.notebook.items() if name != "cells"}
+        return notebook_text([self._texts[id(cell)] for cell in cells], head).encode(
+            "utf-8", "backslashreplace"
+        )
 
     def _code_cells(self) -> list[Any]:
         return [cell for cell in self.notebook.cells if cell.cell_type == "code"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import tempfile
@@ -10,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import Workspace
@@ -29,6 +28,9 @@ from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
 from gitops_nb.session.lifecycle import close_run, holder
 from gitops_nb.session.notary import VARIABLE as NOTARY
 from gitops_nb.session.notary import notary
+
+if TYPE_CHECKING:
+    from gitops_nb.engine.client import Client
 
 GRACE_S = 10.0
 """How long a kernel may take to end its cell after an interrupt, beside the grace of commands that it runs."""
@@ -101,12 +103,11 @@ def execute(
             document = Document(order.notebook, directory / "notebook.ipynb", order.parameters)
             supervision = _Supervision(kernel, document, Limits(order.timeouts, directory), signals)
             try:
-                asyncio.run(supervision.run())
+                supervision.run()
             except RecordError as error:
                 problem = error
             death = supervision.death(kernel.exit_code)
         finally:
-            signals.when_received(None)
             kernel.kill()
     if problem is not None:
         death = Death(problem.message, problem.exit_code, problem.hint)
@@ -138,7 +139,7 @@ def _environment(
 
 
 class _Stopped(Exception):
-    """No further cell begins."""
+    """No further cell begins, and the one that runs is not waited for."""
 
 
 class _Supervision:
@@ -153,43 +154,24 @@ class _Supervision:
         self._limits = limits
         self._signals = signals
         self._error: Mapping[str, Any] = {}
+        self._looks_at_s = 0.0
+        self._stopped_s = 0.0
+        self._patience_s = GRACE_S
 
-    async def run(self) -> None:
-        """Returns when no cell runs any more, or none will."""
-        from nbclient.exceptions import CellExecutionError, DeadKernelError
+    def run(self) -> None:
+        """Returns when no cell runs any more, or none will.
 
-        from gitops_nb.engine.client import Client
+        Raises:
+            RecordError: Nothing more can be saved, so nothing more may be done.
+        """
+        from gitops_nb.engine.client import Client, KernelGone
 
-        client = Client(
-            self._document,
-            self._kernel,
-            on_cell_start=self._before,
-            on_cell_execute=self._begins,
-            on_cell_executed=self._ends,
-        )
-        loop = asyncio.get_running_loop()
-        cells = loop.create_task(client.async_execute())
-
-        def from_handler(cause: Cause) -> None:
-            loop.call_soon_threadsafe(self._stop, cause)
-
-        self._signals.when_received(from_handler)
-        watch = loop.create_task(self._watch(cells))
-        try:
-            # A failing cell, a dead kernel and one that never became ready (RuntimeError) all end here; what
-            # they mean stands in the journal.
-            with contextlib.suppress(
-                CellExecutionError,
-                DeadKernelError,
-                RuntimeError,
-                asyncio.CancelledError,
-                _Stopped,
-            ):
-                await cells
-        finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+        client = Client(self._document, self._kernel, self._turn)
+        # A failing cell, a dead kernel and one that never became ready all end here; what they mean stands in the journal.
+        with contextlib.suppress(KernelGone, _Stopped), client.connected():
+            for index, cell in enumerate(self._document.notebook.cells):
+                if client.executes(cell) and not self._goes_well(client, cell, index):
+                    return
 
     def death(self, exit_code: int | None) -> Death:
         """What is known about the end of the cells, for a journal that does not say it."""
@@ -198,52 +180,56 @@ class _Supervision:
             return Death.of_exception(error["ename"], error["evalue"], error["traceback"])
         return Death.of_process(exit_code, self._kernel.last_words())
 
-    def _before(self, **_: Any) -> None:
-        """An idle kernel takes no notice of an interrupt, so the next cell is not sent."""
+    def _goes_well(self, client: Client, cell: Any, index: int) -> bool:
+        """Executes one cell; whether the next one may begin."""
+        self._turn()
         if self.cause is not None:
-            raise _Stopped
-
-    def _begins(self, cell: Any, **_: Any) -> None:
+            # An idle kernel takes no notice of an interrupt.
+            return False
         self._document.mark(cell, CellStatus.RUNNING)
         self._limits.cell_begins()
-
-    def _ends(self, cell: Any, execute_reply: Any, **_: Any) -> None:
+        reply = client.run_cell(cell, index)
         self._limits.cell_ends()
-        content = execute_reply["content"]
-        if content["status"] == "ok":
+        is_well = reply["status"] == "ok"
+        if is_well:
             self._document.mark(cell, CellStatus.COMPLETED)
         else:
-            self._error = content
-            self._document.mark(cell, _status_of(content.get("ename", "")))
+            self._error = reply
+            self._document.mark(cell, _status_of(reply.get("ename", "")))
         self._document.save_if_due()
+        return is_well or client.may_raise(cell)
 
-    async def _watch(self, cells: asyncio.Task[Any]) -> None:
-        """Looks at the clock; after an interrupt ends the cells when that does not help in time."""
-        try:
-            while self.cause is None:
-                await asyncio.sleep(WATCHED_EVERY_S)
-                self._document.save_if_due()
-                over = self._limits.over()
-                if over is not None:
-                    self._stop(over)
-        except RecordError:
-            # Nothing more can be saved, so nothing more may be done.
-            cells.cancel()
-            raise
-        begun = time.monotonic()
-        patience = GRACE_S
-        while time.monotonic() - begun < patience:
-            await asyncio.sleep(WATCHED_EVERY_S)
-            if self._kernel.runs_commands():
-                # Its adapter ends a command after the grace it declared; the kernel's own grace begins then.
-                patience = min(time.monotonic() - begun + GRACE_S, LONGEST_GRACE_S)
-        cells.cancel()
+    def _turn(self) -> None:
+        """Looks at signals and the clock; after an interrupt ends the waiting when that does not help in time.
+
+        Raises:
+            _Stopped: The kernel was interrupted, and had its time.
+            RecordError: The notebook cannot be saved.
+        """
+        if self.cause is None and self._signals.received is not None:
+            self._stop(self._signals.received)
+        now = time.monotonic()
+        if now < self._looks_at_s:
+            return
+        self._looks_at_s = now + WATCHED_EVERY_S
+        if self.cause is None:
+            self._document.save_if_due()
+            over = self._limits.over()
+            if over is not None:
+                self._stop(over)
+            return
+        since_s = now - self._stopped_s
+        if self._kernel.runs_commands():
+            # Its adapter ends a command after the grace it declared; the kernel's own grace begins then.
+            self._patience_s = min(since_s + GRACE_S, LONGEST_GRACE_S)
+        if since_s >= self._patience_s:
+            raise _Stopped
 
     def _stop(self, cause: Cause) -> None:
         """Interrupts the kernel, once, whatever else comes."""
-        if self.cause is None:
-            self.cause = cause
-            self._kernel.interrupt()
+        self.cause = cause
+        self._stopped_s = time.monotonic()
+        self._kernel.interrupt()
 
 
 def _status_of(exception: str) -> CellStatus:

@@ -79,7 +79,7 @@ def test_a_growing_notebook_is_written_once_a_second_and_thrice_its_size_at_most
     for number in range(200):
         now[0] += 0.2
         cell.outputs.append(new_output("stream", name="stdout", text=f"{number} " + "x" * 10_000))
-        made.has_changed = True
+        made.touch(cell)
         made.save_if_due()
     made.save()
     times = [at for at, _ in writes[:-1]]

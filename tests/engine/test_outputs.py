@@ -40,6 +40,8 @@ KINDS = {
     "large": "print('x' * 200_000)",
     "many messages": "for i in range(300):\n    print(i, flush=True)",
     "surrogates": "print('\\ud800 é 🚀'.encode('utf-8', 'replace').decode())",
+    "output widget": "import ipywidgets\no = ipywidgets.Output()\nwith o:\n    print('caught')\n    display('shown')\nprint('outside', len(o.outputs))",
+    "display in another cell": "h.update('later still')",
     "nothing": "x = 1",
 }
 
