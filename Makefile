@@ -20,6 +20,7 @@ $(READY): pyproject.toml requirements.lock
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@$(BIN)/python -m compileall -q gitops_nb
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "from gitops_nb.report.layout import preload_templates as keep; keep()"
 	@touch $@
 
 demo: $(READY) ## bootstrap, promotion and dora in the sandbox, headlessly

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _FORMAT_CHECKERS = ("rfc3986_validator", "uri_template", "webcolors", "isoduration", "fqdn")
 
@@ -24,6 +27,20 @@ def skip_headless_imports() -> None:
     """
     skip_slow_imports()
     _bar("debugpy", *_FORMAT_CHECKERS)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """What the block imports stays for the life of the process: the garbage collector need not look for it again and again.
+
+    It would do so many times during the imports, for a fourth of their time, and in every fork copy the pages it looks at.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _bar(*names: str) -> None:

@@ -16,7 +16,7 @@ from typing import Self
 
 from gitops_nb.adapters.process import prepare
 from gitops_nb.adapters.warden import die_with_parent
-from gitops_nb.imports import skip_headless_imports
+from gitops_nb.imports import skip_headless_imports, uncollected
 
 NEEDED = (
     "ipykernel.kernelapp",
@@ -80,7 +80,7 @@ def main() -> None:
     die_with_parent(signal.SIGKILL)
     skip_headless_imports()
     # What cannot be imported is told when it is needed: only then there is a log.
-    with contextlib.suppress(ImportError):
+    with uncollected(), contextlib.suppress(ImportError):
         for name in NEEDED:
             importlib.import_module(name)
     obey(0)

@@ -64,7 +64,7 @@ def run_matrix(
     where = find_workspace(workspace, reports=reports)
     catalog = load_catalog(where.runbooks)
     runbook = runbook_of(catalog, name)
-    choose_mode(where, mode)
+    chosen = choose_mode(where, mode)
     sets = _read(matrix)
     problems: list[str] = []
     checked: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ def run_matrix(
     if problems:
         raise UsageError("\n".join(problems), hint=f"Mend {matrix.name}; nothing was run.")
     recover(where)
-    preload(name)
+    preload(name, chosen)
 
     def work(number: int) -> str:
         kernel = KernelFork()

@@ -7,7 +7,6 @@ forks die with it.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import signal
@@ -21,8 +20,8 @@ from gitops_nb import kernel
 from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ExitCode
-from gitops_nb.imports import skip_headless_imports
-from gitops_nb.model import Decision, Outcome, Plan, reader
+from gitops_nb.imports import skip_headless_imports, uncollected
+from gitops_nb.model import Decision, Mode, Outcome, Plan, reader
 from gitops_nb.policy import Requester
 from gitops_nb.record.keys import forget_given_key
 from gitops_nb.report.layout import preload_templates
@@ -44,25 +43,26 @@ _NEEDED = (
     "nbformat.v4",
     "gitops_nb.engine.client",
     "gitops_nb.report.files",
-    "gitops_nb.adapters.kubernetes",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.serialization",
 )
+_NEEDED_LIVE = ("gitops_nb.adapters.kubernetes",)
 _READ = (Plan, Decision, Outcome, Requester)
 _NEEDED_BY = {"dora": ("pandas", "plotly.graph_objects", "duckdb", "ibis", "pyarrow.parquet")}
 
 
-def preload(runbook: str) -> None:
+def preload(runbook: str, mode: Mode) -> None:
     """Imports what a run of this runbook imports, once for all forks."""
     skip_headless_imports()
-    slice_of(runbook)
-    for name in (*_NEEDED, *_NEEDED_BY.get(runbook, ())):
-        importlib.import_module(name)
-    preload_templates()
-    for kind in _READ:
-        reader(kind)
-    _preload_validator()
-    # What is there now stays: the collector would only copy its pages.
-    gc.collect()
-    gc.freeze()
+    needed_here = _NEEDED_LIVE if mode is Mode.LIVE else ()
+    with uncollected():
+        slice_of(runbook)
+        for name in (*_NEEDED, *_NEEDED_BY.get(runbook, ()), *needed_here):
+            importlib.import_module(name)
+        preload_templates()
+        for kind in _READ:
+            reader(kind)
+        _preload_validator()
 
 
 def _preload_validator() -> None:

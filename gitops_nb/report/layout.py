@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitops_nb.model import Table
@@ -93,8 +94,13 @@ def environment() -> Environment:
     """The one Jinja2 environment: autoescape, no silent undefined, every value made visible first."""
     import jinja2  # here and not above: the terminal uses gitops_nb.report.text without it
 
+    from gitops_nb.report.compiled import CompiledTemplates
+
+    templates = resources.files("gitops_nb.report").joinpath("templates")
     env = jinja2.Environment(
         loader=jinja2.FunctionLoader(asset),
+        # Out of an archive there is no folder beside them.
+        bytecode_cache=CompiledTemplates(templates) if isinstance(templates, Path) else None,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_shown,
