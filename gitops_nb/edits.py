@@ -24,7 +24,20 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/@:-]{0,199}")
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([A-Za-z0-9_-]+)=([^\]]+)\]")
 _BOM = "\ufeff"
-_FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Fast(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]  # libyaml where it is there
+    """Gives no thought to the type of each scalar: its text is what is asked for."""
+
+    def resolve(self, *_: Any) -> str:
+        """No tag."""
+        return ""
+
+    def descend_resolver(self, *_: Any) -> None:
+        """Nothing is looked up by place."""
+
+    def ascend_resolver(self) -> None:
+        """Nothing is looked up by place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,9 @@ def _read(content: bytes, key: str, loader: Any) -> Scalar:
         raise UsageError(f"{key} holds a {node.id}, not one value")
     if node.style in ("|", ">") or node.start_mark.line != node.end_mark.line:
         raise UsageError(f"{key} is written over several lines", hint="Write it on one line.")
-    if sum(1 for root in roots for each in _nodes(root) if each is node) > 1:
+    # An alias begins with an asterisk; where there is none, nothing is shared.
+    places = (each for root in roots for each in _nodes(root)) if "*" in text else ()
+    if sum(1 for each in places if each is node) > 1:
         raise UsageError(
             f"{key} is shared through an alias; editing it would change other places too",
             hint="Write the value out where it is used.",
@@ -82,7 +97,7 @@ def read_part(content: bytes, key: str, part: str) -> str:
     """
     # A file's whole history is read this way: libyaml is twenty times faster. Where to edit is asked of PyYAML's own
     # scanner, whose positions count characters of the text.
-    value = _read(content, key, _FAST).value
+    value = _read(content, key, _Fast).value
     return value if part == "value" else split_image(value)[1]
 
 

@@ -285,6 +285,9 @@ class Commit:
     trailers: Mapping[str, str] = field(default_factory=dict)
 
 
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+
+
 def to_json(value: Any) -> Json:
     """Turns a value of this package into what ``json.dumps`` takes.
 
@@ -293,6 +296,14 @@ def to_json(value: Any) -> Json:
     Raises:
         TypeError: The value holds a type that has no JSON form here, or a naive datetime.
     """
+    # First what most values are, by their very type: the classes asked for below are slow to answer.
+    kind = type(value)
+    if kind in _PLAIN:
+        return cast("Json", value)
+    if kind is dict:
+        return {str(key): to_json(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [to_json(item) for item in value]
     match value:
         case None | bool() | int() | float():
             return value.value if isinstance(value, Enum) else value

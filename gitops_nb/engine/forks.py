@@ -63,6 +63,8 @@ def preload(runbook: str, mode: Mode) -> None:
         for kind in _READ:
             reader(kind)
         _preload_validator()
+        # By name, as the other modules: it is above this one.
+        importlib.import_module("gitops_nb.notebook.cards").preload_values()
 
 
 def _preload_validator() -> None:

@@ -7,6 +7,7 @@ JupyterLab's theme, and every text in it is made visible and escaped by the repo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -177,6 +178,11 @@ def register_formatters(
         )
 
 
+def preload_values() -> None:
+    """Looks up what there is to be registered, for a process that will be forked."""
+    _other_values()
+
+
 def _register(
     ipython: Any, kind: type, card: Callable[[Any], str], text: Callable[[Any], str]
 ) -> None:
@@ -188,11 +194,16 @@ def _register(
 
 
 def _other_values() -> list[type]:
-    modules = [m for name, m in list(sys.modules.items()) if name.startswith("gitops_nb.")]
+    return _values_in(tuple(name for name in sys.modules if name.startswith("gitops_nb.")))
+
+
+@functools.cache
+def _values_in(modules: tuple[str, ...]) -> list[type]:
+    """Dataclasses of modules; a process that was forked finds what its parent looked up."""
     kinds = {
         value
         for module in modules
-        for value in vars(module).values()
+        for value in vars(sys.modules[module]).values()
         if isinstance(value, type)
         and value.__module__.startswith("gitops_nb.")
         and dataclasses.is_dataclass(value)

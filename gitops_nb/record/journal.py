@@ -86,12 +86,13 @@ def _parse_line(line: bytes, *, seq: int, prev: str) -> tuple[Record | None, str
     try:
         value = json.loads(line)
         claimed = value.pop("hash")
-        if line != _encode(value, claimed):
-            return None, "not canonical JSON"
         record = Record(hash=claimed, **value)
+        content = canonical(value)
+        if line != _with_hash(content, value, claimed):
+            return None, "not canonical JSON"
     except (ValueError, TypeError, KeyError, AttributeError):
         return None, "not a journal record"
-    if claimed != hashlib.sha256(canonical(value)).hexdigest():
+    if claimed != hashlib.sha256(content).hexdigest():
         return None, "its hash does not fit its content"
     if record.seq != seq:
         return None, f"number {record.seq} where {seq} is due"
@@ -100,8 +101,10 @@ def _parse_line(line: bytes, *, seq: int, prev: str) -> tuple[Record | None, str
     return record, ""
 
 
-def _encode(value: Mapping[str, Json], hash_: str) -> bytes:
-    return canonical({**value, "hash": hash_})
+def _with_hash(content: bytes, value: Mapping[str, Json], hash_: str) -> bytes:
+    """The canonical JSON of a record together with its hash, made of the one without."""
+    behind = b"," + canonical({name: value[name] for name in ("kind", "prev", "seq")})[1:]
+    return content.removesuffix(behind) + b',"hash":' + canonical(hash_) + behind
 
 
 class Journal:
@@ -169,11 +172,12 @@ class Journal:
                 "body": to_json(body),
                 "prev": prev,
             }
-            hash_ = hashlib.sha256(canonical(value)).hexdigest()
+            content = canonical(value)
+            hash_ = hashlib.sha256(content).hexdigest()
             record = Record(hash=hash_, **value)
             size, count = os.fstat(self._descriptor).st_size, len(self._records)
             try:
-                line = _encode(value, hash_) + b"\n"
+                line = _with_hash(content, value, hash_) + b"\n"
                 if os.write(self._descriptor, line) != len(line):
                     raise OSError(28, "the disk is full")  # noqa: TRY301  a short write is one
                 os.fsync(self._descriptor)

@@ -219,14 +219,17 @@ def engine_lock(run: str) -> str:
 
 def is_held(reports: Path, name: str) -> bool:
     """Whether a living process holds the lock."""
-    path = reports / LOCKS / name
-    if not path.is_file():
+    # As text, and without a file object: a command asks this of every run of its runbook.
+    try:
+        descriptor = os.open(f"{reports}/{LOCKS}/{name}", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    with path.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
 
 

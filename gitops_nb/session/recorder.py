@@ -77,6 +77,7 @@ class Recorder:
         self._fetched_s = -math.inf
         self._target_lock: TargetLock | None = None
         self._is_closed = False
+        self._state = RunState()
         self._redactor = process_redactor()
         self._leaks_before = len(self._redactor.tripped)
         self._masked_before = self._redactor.counts
@@ -89,7 +90,10 @@ class Recorder:
     @property
     def state(self) -> RunState:
         """What the journal says now."""
-        return fold(self._journal.records)
+        records = self._journal.records
+        if len(records) != self._state.records:
+            self._state = fold(records)
+        return self._state
 
     def append(self, kind: str, /, **body: Any) -> Record:
         """Appends to the journal and tells whoever watches."""
