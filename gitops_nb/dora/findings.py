@@ -177,19 +177,27 @@ def _relative(metric: Metric) -> float:
 
 
 def _disagreement(measured: Measured) -> list[Look]:
-    """Pooled lead time one way, most services the other: the mix of services changed, not their pace."""
+    """Pooled one way, most services the other: the mix of services changed, or a few outweigh the rest."""
+    found = []
     change = measured.metric("lead_time").change
-    if change is None or not change.disagrees:
-        return []
-    pooled = "shorter" if change.direction == "down" else "longer"
-    down, up = change.stratified
-    return [
-        Look(
-            "",
+    if change is not None and change.disagrees:
+        pooled = "shorter" if change.direction == "down" else "longer"
+        down, up = change.stratified
+        text = (
             f"All lead times together got {pooled}, but service by service {down} got shorter and {up} longer: "
-            "services with other lead times are deployed more often now than before.",
+            "services with other lead times are deployed more often now than before."
         )
-    ]
+        found.append(Look("", text))
+    change = measured.metric("frequency").change
+    if change is not None and change.disagrees:
+        pooled = "fewer" if change.direction == "down" else "more"
+        down, up = change.stratified
+        text = (
+            f"All deployments together became {pooled}, but {words.count(down, 'service')} deploy less often and "
+            f"{up} more often: a few outweigh the rest."
+        )
+        found.append(Look("", text))
+    return found
 
 
 def _open_failures(services: Sequence[Service]) -> list[Look]:
@@ -275,7 +283,7 @@ def _stopped(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo)
     end_s = measured.window.end_s
     silent = []
     for service in services:
-        silence_s = end_s - service.last_s
+        silence_s = end_s - service.last_s - _frozen(measured, service.last_s, end_s)
         usual = service.before + service.deployments
         weeks = (end_s - (measured.before or measured.window).start_s - silence_s) / WEEK_S
         if not service.last_s or silence_s < 4 * WEEK_S or weeks <= 0 or usual < 4:
@@ -290,6 +298,12 @@ def _stopped(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo)
     text = f"has not been deployed since {words.day(first.last_s, zone)}, {words.count(weeks_silent, 'week')}"
     more = len(silent) - 1
     return [Look(first.name, f"{text}; {more} more went quiet too." if more else f"{text}.")]
+
+
+def _frozen(measured: Measured, start_s: int, end_s: int) -> int:
+    """Seconds of freezes in a time: silence that was asked for is none."""
+    parts = ((max(f.start_s, start_s), min(f.end_s, end_s)) for f in measured.freezes)
+    return sum(max(0, b - a) for a, b in parts)
 
 
 def _slowest(measured: Measured, services: Sequence[Service]) -> list[Look]:
@@ -330,10 +344,10 @@ def _names(names: Sequence[str]) -> str:
     return words.listed(shown)
 
 
-def notes(
+def caveats(
     measured: Measured, *, asked: tuple[Window | None, Window], until_s: int, zone: ZoneInfo
 ) -> tuple[str, ...]:
-    """What a reader has to know before the numbers: a half-collected window, a partial week."""
+    """What a reader has to know before the numbers: a window that is known in part only."""
     found = []
     asked_before, asked_end_s = asked[0], asked[1].end_s
     if asked_before and measured.before and measured.before.start_s > asked_before.start_s:
@@ -351,6 +365,12 @@ def notes(
             f"Facts are known until {words.day(until_s, zone)}; the window ends there and not on "
             f"{words.day(asked_end_s - 1, zone)}."
         )
+    return tuple(found)
+
+
+def notes(measured: Measured, *, zone: ZoneInfo) -> tuple[str, ...]:
+    """What a reader has to know before the charts: a partial week."""
+    found = []
     last = measured.weeks[-1] if measured.weeks else None
     if (
         last

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import (
     changepoints,
-    expressions,
+    comparing,
     findings,
     metrics,
     numbers,
@@ -17,7 +17,7 @@ from gitops_nb.dora import (
     whatif,
     windows,
 )
-from gitops_nb.dora.definition import WEEK_S, Included, Start
+from gitops_nb.dora.definition import WEEK_S, Failure, Included, Start
 from gitops_nb.dora.engine import DuckEngine
 from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.facts import FOLDER
@@ -64,8 +64,8 @@ def question_of(request: DoraRequest, state: DoraState, *, is_native: bool) -> Q
 def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Measured:
     zone = ZoneInfo(request.time_zone)
     question = question_of(request, state, is_native=engine.is_native)
-    scope = _scope(engine, request, state, question, zone)
-    known = numbers.ask(engine, question, scope.periods, scope.shown, zone)
+    scope, caveats = _scope(engine, request, state, question, zone)
+    known = numbers.ask(engine, question, scope.periods, scope.shown, zone, stayed=scope.stayed)
     weeks = tallies.weekly(known, scope)
     services = tallies.services(known, scope, weeks)
     ledger = tables.ledger(engine, question, scope.window)
@@ -107,7 +107,12 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
             if freeze.start_s < scope.shown.end_s and scope.shown.start_s < freeze.end_s
         ),
         shifts=changepoints.shifts(
-            [(week.start_s, week.deployments) for week in weeks if week.period != "partial"],
+            [
+                (week.start_s, week.deployments)
+                for week in weeks
+                if week.period != "partial"
+                and not any(f.start_s < week.end_s and week.start_s < f.end_s for f in scope.pauses)
+            ],
             minimum_weeks=question.definition.minimum_weeks,
             worth=findings.MUCH,
         ),
@@ -123,9 +128,13 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
         title=findings.title(measured),
         sentence=findings.sentence(measured),
         look_at=findings.look_at(measured, services, zone=zone),
-        notes=findings.notes(
-            measured, asked=(request.before, request.window), until_s=state.until_s, zone=zone
+        caveats=(
+            *findings.caveats(
+                measured, asked=(request.before, request.window), until_s=state.until_s, zone=zone
+            ),
+            *caveats,
         ),
+        notes=findings.notes(measured, zone=zone),
     )
 
 
@@ -135,12 +144,12 @@ def _scope(
     state: DoraState,
     question: Question,
     zone: ZoneInfo,
-) -> metrics.Scope:
-    """Clips the windows to what is known, and says why a trend cannot be told."""
+) -> tuple[metrics.Scope, tuple[str, ...]]:
+    """Clips the windows to what is known, says why a trend cannot be told, and what the windows do not share."""
     end_s = max(request.window.start_s, min(request.window.end_s, state.until_s + 1))
     window = Window(request.window.start_s, end_s)
-    here = expressions.spans(request.environment)
-    ((begins_s,),) = engine.rows(here.agg(begins_s=here.first_s.min()))
+    spans = numbers.known_spans(engine, request.environment)
+    begins_s = min((span.first_s for span in spans.values()), default=None)
     before = request.before
     if before is not None and begins_s is not None and begins_s > before.start_s:
         # Rates are per week, so a shorter earlier window compares as well; its weeks have to be whole.
@@ -150,7 +159,13 @@ def _scope(
     counts = [windows.complete_weeks(w, zone=zone) for w in (window, before or window)]
     no_trend = f"a trend needs {least} complete weeks in each window" if min(counts) < least else ""
     shown_end_s = max(window.end_s, min(state.until_s, window.end_s + WEEK_S))
-    return metrics.Scope(
+    fleet = comparing.fleet_of(spans, window, before)
+    odd = no_failures = ""
+    if state.incidents is not None and Failure.INCIDENT in request.definition.failures:
+        starts = numbers.incident_starts(engine, request.environment)
+        odd, no_failures = comparing.incident_caveat(starts, window, before, zone=zone)
+    caveats = (fleet.caveat(), comparing.frozen_caveat(request.freezes, window, before), odd)
+    scope = metrics.Scope(
         environment=request.environment,
         window=window,
         before=before,
@@ -162,4 +177,8 @@ def _scope(
         shown=Window(before.start_s if before else window.start_s, shown_end_s),
         first_environment=" or ".join(request.first_environments),
         freezes=question.freezes,
+        pauses=tuple(Window(f.start_s, f.end_s) for f in request.freezes),
+        stayed=None if fleet.is_same else fleet.stayed,
+        no_failures=no_failures,
     )
+    return scope, tuple(caveat for caveat in caveats if caveat)

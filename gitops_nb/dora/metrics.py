@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import levels, statistics, windows
 from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Failure, Start, Unit
-from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Leads, Numbers, Recoveries, Span
+from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Leads, Numbers, Recoveries, Span, WeekCounts
 from gitops_nb.dora.results import Change, Metric
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
 
+_NO_WEEK = WeekCounts()
 MINIMUM_STRATUM = 6
 """Values that a service needs in both windows before its own median is compared: fewer have no interval."""
 
@@ -28,7 +29,9 @@ class Scope:
     ``window`` and ``before`` are clipped to what is known. ``no_trend`` says why no change is judged, ""
     when it may be. ``has_incidents`` is False without an incidents file. ``is_last`` is True when nothing is
     promoted further, so that the Quick Check's words about production apply. ``shown`` is what the charts
-    over time show. ``freezes`` are left out of the time that frequency is about.
+    over time show. ``freezes`` are left out of the time that frequency is about, ``pauses`` are all freezes: weeks
+    with one are not compared. ``stayed`` are the services that changes compare (None: all of them), and
+    ``no_failures`` says why failures cannot be compared.
     """
 
     environment: str
@@ -42,6 +45,9 @@ class Scope:
     shown: Window
     first_environment: str = ""
     freezes: tuple[Window, ...] = ()
+    pauses: tuple[Window, ...] = ()
+    stayed: frozenset[str] | None = None
+    no_failures: str = ""
 
     @property
     def knows_failures(self) -> bool:
@@ -64,8 +70,17 @@ def frequency(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None:
         before = statistics.median(_rates(numbers, scope, BEFORE)[0])
-        ratio = statistics.rate_ratio(*(_weekly(numbers, scope, w) for w in scope.periods))
-        change = _change("ratio", ratio, scope)
+        now_weeks, before_weeks = (_weekly(numbers, scope, w) for w in scope.periods)
+        ratio = statistics.rate_ratio(now_weeks, before_weeks)
+        least = scope.definition.minimum_weeks
+        few = scope.pauses and min(len(now_weeks), len(before_weeks)) < least
+        change = _change(
+            "ratio",
+            ratio,
+            scope,
+            stratified=_paces(numbers, scope),
+            reason=f"a trend needs {least} weeks without a freeze in each window" if few else "",
+        )
     total = sum(counts.deployments for counts in numbers.counts[NOW].values())
     return Metric(
         key="frequency",
@@ -96,8 +111,12 @@ def lead_time(numbers: Numbers, scope: Scope) -> Metric:
     if scope.before is not None:
         before = numbers.leads[BEFORE].median
         stratified = _stratify(numbers.leads[NOW], numbers.leads[BEFORE])
-        difference = statistics.difference(now, before)
-        change = _change("difference", difference, scope, stratified=stratified)
+        # Of other services a median may move although nobody's did.
+        same = [
+            numbers.leads[period].compared or numbers.leads[period].median
+            for period in (NOW, BEFORE)
+        ]
+        change = _change("difference", statistics.difference(*same), scope, stratified=stratified)
     missing = dict(numbers.leads[NOW].missing)
     deployed = any(counts.deployments for counts in numbers.counts[NOW].values())
     by_version = scope.definition.lead_time_start is Start.FIRST_ENVIRONMENT
@@ -154,7 +173,7 @@ def fail_rate(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None and scope.knows_failures:
         before = statistics.wilson(*_totals(numbers, BEFORE, "failed"))
-        change = _change("difference", statistics.difference(now, before), scope)
+        change = _change_of_rate(numbers, scope, "failed", reason=scope.no_failures)
     reason = "" if deployments else "no deployment in this window"
     if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
@@ -186,7 +205,7 @@ def rework(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None and scope.has_incidents:
         before = statistics.wilson(*_totals(numbers, BEFORE, "unplanned"))
-        change = _change("difference", statistics.difference(now, before), scope)
+        change = _change_of_rate(numbers, scope, "unplanned", reason=scope.no_failures)
     reason = "" if deployments else "no deployment in this window"
     if not scope.has_incidents:
         reason = "no incidents file was given, and without one nobody knows what was a fix"
@@ -223,7 +242,10 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
         before = recovery_of(_everywhere(numbers, BEFORE))
         before = before if before.n >= least else Estimate(n=before.n)
         if now.n >= least:
-            change = _change("difference", statistics.difference(now, before), scope)
+            same = [recovery_of(_everywhere(numbers, p, only=scope.stayed)) for p in (NOW, BEFORE)]
+            known = [one if one.n >= least else Estimate(n=one.n) for one in same]
+            difference = statistics.difference(*known)
+            change = _change("difference", difference, scope, reason=scope.no_failures)
     reason = ""
     if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
@@ -255,7 +277,7 @@ def rollbacks(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None:
         before = statistics.wilson(*_totals(numbers, BEFORE, "rollbacks"))
-        change = _change("difference", statistics.difference(now, before), scope)
+        change = _change_of_rate(numbers, scope, "rollbacks")
     return Metric(
         key="rollbacks",
         title="Rollbacks",
@@ -274,14 +296,26 @@ def rollbacks(numbers: Numbers, scope: Scope) -> Metric:
     )
 
 
-def _totals(numbers: Numbers, period: int, name: str) -> tuple[int, int]:
-    """How many deployments of all services are such, and how many there are."""
-    counts = numbers.counts[period].values()
+def _totals(
+    numbers: Numbers, period: int, name: str, *, only: frozenset[str] | None = None
+) -> tuple[int, int]:
+    """How many deployments are such, and how many there are: of all services, or only of some."""
+    counts = [c for s, c in numbers.counts[period].items() if only is None or s in only]
     return sum(getattr(c, name) for c in counts), sum(c.deployments for c in counts)
 
 
-def _everywhere(numbers: Numbers, period: int) -> Recoveries:
-    return sum(numbers.recoveries[period].values(), Recoveries())
+def _everywhere(numbers: Numbers, period: int, *, only: frozenset[str] | None = None) -> Recoveries:
+    found = numbers.recoveries[period].items()
+    return sum((r for s, r in found if only is None or s in only), Recoveries())
+
+
+def _change_of_rate(numbers: Numbers, scope: Scope, name: str, *, reason: str = "") -> Change:
+    """How the share of such deployments changed, of the services that both windows have."""
+    now, before = (
+        statistics.wilson(*_totals(numbers, period, name, only=scope.stayed))
+        for period in (NOW, BEFORE)
+    )
+    return _change("difference", statistics.difference(now, before), scope, reason=reason)
 
 
 def is_present(span: Span, window: Window) -> bool:
@@ -318,18 +352,41 @@ def _rates(numbers: Numbers, scope: Scope, period: int) -> tuple[list[float], in
 
 
 def _weekly(numbers: Numbers, scope: Scope, window: Window) -> list[int]:
-    """Deployments of all services in each complete week of the window; weeks with a freeze that is left out are not."""
-    totals: dict[int, int] = {}
-    for (_, week), found in numbers.weeks.items():
-        totals[week] = totals.get(week, 0) + found.deployments
+    """Deployments of the services that both windows have, in each week that is compared."""
+    weeks = _compared_weeks(scope, window)
+    totals = dict.fromkeys(weeks, 0)
+    for (service, week), found in numbers.weeks.items():
+        if week in totals and (scope.stayed is None or service in scope.stayed):
+            totals[week] += found.deployments
+    return list(totals.values())
+
+
+def _compared_weeks(scope: Scope, window: Window) -> list[int]:
+    """The complete weeks of a window without a freeze, by their place among the weeks that the charts show."""
     borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
     return [
-        totals.get(index, 0)
+        index
         for index, (a, b) in enumerate(itertools.pairwise(borders))
         if window.start_s <= a
         and b <= window.end_s
-        and not any(f.start_s < b and a < f.end_s for f in scope.freezes)
+        and not any(f.start_s < b and a < f.end_s for f in (*scope.freezes, *scope.pauses))
     ]
+
+
+def _paces(numbers: Numbers, scope: Scope) -> tuple[int, int]:
+    """How many services were deployed less and more often, of those with enough deployments in a window."""
+    weeks = [_compared_weeks(scope, window) for window in scope.periods]
+    down = up = 0
+    for name in numbers.spans if scope.stayed is None else sorted(scope.stayed):
+        now, before = (
+            sum(numbers.weeks.get((name, week), _NO_WEEK).deployments for week in found)
+            for found in weeks
+        )
+        if max(now, before) >= MINIMUM_STRATUM:
+            # As products of integers, so that equal paces are equal.
+            now, before = now * len(weeks[BEFORE]), before * len(weeks[NOW])
+            down, up = down + (now < before), up + (now > before)
+    return down, up
 
 
 def recovery_of(failures: Recoveries) -> Estimate:
@@ -351,21 +408,31 @@ def _middles(leads: Leads) -> Mapping[str, float]:
 
 
 def _change(
-    kind: str, estimate: Estimate, scope: Scope, *, stratified: tuple[int, int] = (0, 0)
+    kind: str,
+    estimate: Estimate,
+    scope: Scope,
+    *,
+    stratified: tuple[int, int] = (0, 0),
+    reason: str = "",
 ) -> Change:
     """Judges a change: a direction only with enough weeks and an interval without "no change"."""
     neutral = 1.0 if kind == "ratio" else 0.0
-    if scope.no_trend:
-        return Change(kind, estimate, "unknown", scope.no_trend, stratified)
-    if estimate.value is None:
-        return Change(kind, estimate, "unknown", "no data in one of the two windows", stratified)
-    if estimate.low is None or estimate.high is None:
-        return Change(kind, estimate, "unknown", "too few values for an interval", stratified)
-    if estimate.low > neutral:
-        return Change(kind, estimate, "up", "", stratified)
-    if estimate.high < neutral:
-        return Change(kind, estimate, "down", "", stratified)
-    return Change(kind, estimate, "flat", "", stratified)
+    direction = "flat"
+    if scope.stayed is not None and not scope.stayed:
+        reason = "no service was there in both whole windows"
+    reason = scope.no_trend or reason
+    if not reason and estimate.value is None:
+        reason = "no data in one of the two windows"
+    if not reason and (estimate.low is None or estimate.high is None):
+        reason = "too few values for an interval"
+    if reason:
+        direction = "unknown"
+    elif estimate.low is not None and estimate.low > neutral:
+        direction = "up"
+    elif estimate.high is not None and estimate.high < neutral:
+        direction = "down"
+    compared = None if scope.stayed is None else len(scope.stayed)
+    return Change(kind, estimate, direction, reason, stratified, compared)
 
 
 def _level(find: Callable[[Estimate], levels.Level], now: Estimate, scope: Scope) -> levels.Level:

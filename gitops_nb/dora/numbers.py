@@ -53,11 +53,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Leads:
-    """Lead times of one period: the fleet's median with its interval, each service's middle and n, what has none."""
+    """Lead times of one period: the fleet's median with its interval, each service's middle and n, what has none.
+
+    ``compared`` is the median of the services that changes compare, where these are not all.
+    """
 
     median: Estimate = field(default_factory=Estimate)
     services: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     missing: Mapping[str, int] = field(default_factory=dict)
+    compared: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,13 @@ class Numbers:
 
 
 def ask(
-    engine: DuckEngine, question: Question, periods: Sequence[Window], weeks: Window, zone: ZoneInfo
+    engine: DuckEngine,
+    question: Question,
+    periods: Sequence[Window],
+    weeks: Window,
+    zone: ZoneInfo,
+    *,
+    stayed: frozenset[str] | None = None,
 ) -> Numbers:
     """Asks for everything that a report needs.
 
@@ -111,6 +121,7 @@ def ask(
         periods: The window, and the window before where there is one.
         weeks: What the charts over time show.
         zone: Where weeks begin.
+        stayed: The services that changes compare; all when it is None.
     """
     judged = engine.keep("judged", judging.judged(question))
     leads = engine.keep("leads", leading.leads(question)) if knows_leads(question) else None
@@ -123,12 +134,12 @@ def ask(
         failed[period][failed_by] += deployments
         rework[period][rework_by] += deployments
     return Numbers(
-        spans={row[0]: Span(row[1], row[2]) for row in engine.rows(spans(question.environment))},
+        spans=known_spans(engine, question.environment),
         counts=counts,
         failed_by=[_known(found) for found in failed],
         rework_by=[_known(found) for found in rework],
         recoveries=_recoveries(engine, judged, periods),
-        leads=_leads(engine, question, leads, periods),
+        leads=_leads(engine, question, leads, periods, stayed=stayed),
         lead_values={} if leads is None else _values(engine, inside(leads, periods[NOW])),
         lead_weeks={}
         if leads is None
@@ -144,6 +155,18 @@ def ask(
         },
         last_s=dict(engine.rows(last(judged, periods[NOW].end_s))),
     )
+
+
+def known_spans(engine: DuckEngine, environment: str) -> dict[str, Span]:
+    """When each service was in an environment."""
+    return {row[0]: Span(row[1], row[2]) for row in engine.rows(spans(environment))}
+
+
+def incident_starts(engine: DuckEngine, environment: str) -> list[int]:
+    """When each incident of an environment began."""
+    incident = unbound()["incident"]
+    mine = incident.filter(incident.environment == environment)
+    return [started_s for (started_s,) in engine.rows(mine.select("started_s"))]
 
 
 def knows_leads(question: Question) -> bool:
@@ -192,7 +215,12 @@ def median_of(engine: DuckEngine, rows: ir.Table, value: str, *, is_native: bool
 
 
 def _leads(
-    engine: DuckEngine, question: Question, rows: ir.Table | None, periods: Sequence[Window]
+    engine: DuckEngine,
+    question: Question,
+    rows: ir.Table | None,
+    periods: Sequence[Window],
+    *,
+    stayed: frozenset[str] | None,
 ) -> list[Leads]:
     """The lead times of each period; none where versions enter the platform and nothing else is known."""
     if rows is None:
@@ -204,13 +232,19 @@ def _leads(
     ):
         middles[period][service] = (n, q2 / 4)
     missing = _missing(engine, question, periods)
+    medians = [
+        median_of(engine, inside(rows, window), "lead_s", is_native=native) for window in periods
+    ]
+    compared: list[Estimate | None] = [None for _ in periods]
+    if stayed:
+        same = rows.filter(rows.service.isin(sorted(stayed)))
+        compared = [
+            median_of(engine, inside(same, window), "lead_s", is_native=native)
+            for window in periods
+        ]
     return [
-        Leads(
-            median_of(engine, inside(rows, window), "lead_s", is_native=native),
-            middles[period],
-            missing[period],
-        )
-        for period, window in enumerate(periods)
+        Leads(medians[period], middles[period], missing[period], compared[period])
+        for period in range(len(periods))
     ]
 
 

@@ -19,7 +19,8 @@ class Change:
 
     ``kind`` is "ratio" (1 is no change) or "difference" (0 is). ``direction`` is "up", "down", "flat" (no
     clear change) or "unknown"; ``reason`` says why it is unknown. ``stratified`` counts the services whose own
-    median went (down, up), of those with enough values in both windows.
+    median, or pace, went (down, up), of those with enough values in both windows. ``compared`` is how many services
+    were compared, those that both windows have; None when these are all.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Change:
     direction: str
     reason: str = ""
     stratified: tuple[int, int] = (0, 0)
+    compared: int | None = None
 
     @property
     def disagrees(self) -> bool:
@@ -196,7 +198,8 @@ class Measured:
 
     ``stages`` are the promotions on the way to the environment, ``split`` the stages of a change, ``shifts``
     the weeks where the pace of deployments changed, ``compared`` the what-if table, ``freezes`` the freeze
-    windows of the time shown, ``sync_weeks`` the sync status over time. ``is_last`` is False when versions are
+    windows of the time shown, ``sync_weeks`` the sync status over time. ``caveats`` say what a reader has to know before
+    the numbers, ``notes`` what before the charts. ``is_last`` is False when versions are
     promoted further. ``definition`` is the hash of ``options``.
 
     ``services`` and the rows behind every number are in Parquet files (``files``: SHA-256 by path below the
@@ -220,6 +223,7 @@ class Measured:
     title: str = ""
     sentence: str = ""
     look_at: tuple[Look, ...] = ()
+    caveats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()

@@ -23,7 +23,14 @@ from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.results import Measured, Service
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.record.fold import RunState
-from gitops_nb.report import dora_cards, dora_charts, dora_scales, dora_tables, layout
+from gitops_nb.report import (
+    dora_cards,
+    dora_charts,
+    dora_earlier,
+    dora_scales,
+    dora_tables,
+    layout,
+)
 from gitops_nb.report.text import clip, one_line
 from gitops_nb.report.words import Times
 
@@ -84,6 +91,8 @@ def render_dora(
         run=run,
         m=measured,
         period=_period(measured, measured_zone),
+        by_definition=_by_definition(measured),
+        caveats=[*measured.caveats, *_other_definition(run, measured, directory)],
         cards=[dora_cards.card(metric, measured) for metric in measured.metrics],
         sync=dora_cards.sync_card(measured.sync, measured.environment),
         charts=dora_charts.charts(measured, services, measured_zone),
@@ -124,6 +133,33 @@ def _period(measured: Measured, zone: ZoneInfo) -> str:
         return f"{text}, compared with nothing"
     before = words.days(measured.before.start_s, measured.before.end_s, zone)
     return f"{text}, compared with {before}"
+
+
+def _by_definition(measured: Measured) -> str:
+    """The definition on the first page: two reports compare when it is the same."""
+    differs = [
+        (name, value)
+        for name, value in differences(measured.options)
+        # Where no commits are known the start is not a choice, and the card says what it is.
+        if (name, value) != ("lead_time_start", Start.FIRST_ENVIRONMENT)
+    ]
+    text = f"definition {measured.definition[:12]}"
+    if not differs:
+        return f"{text}, the default"
+    shown = [f"{name.replace('_', ' ')}={clip(one_line(value), 60)}" for name, value in differs]
+    return f"{text}, not the default: {', '.join(shown)}"
+
+
+def _other_definition(run: RunState, measured: Measured, directory: Path) -> list[str]:
+    """That the report before this one, of the same environment, counted by another definition."""
+    earlier = dora_earlier.before(directory, environment=measured.environment, run=run.run)
+    if earlier is None or measured.definition.startswith(earlier.definition):
+        return []
+    text = (
+        f"The report before this one (run {earlier.run}) counted by another definition, {earlier.definition}: its "
+        "numbers do not compare with these."
+    )
+    return [text]
 
 
 def _row(service: Service, measured: Measured, zone: ZoneInfo) -> Row:

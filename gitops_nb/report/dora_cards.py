@@ -14,6 +14,7 @@ from gitops_nb.report.dora_scales import Scale
 SPARK_WEEKS = 60
 _ICONS = {"up": "up", "down": "down", "flat": "flat", "unknown": ""}
 _MINUS = "\u2212"
+_COUNTED = ("versions", "deployments", "changes")
 _DIRECTIONS = {
     "frequency": ("Less often", "More often"),
     "lead_time": ("Shorter", "Longer"),
@@ -96,11 +97,14 @@ def _n(metric: Metric) -> str:
         case "frequency":
             return (
                 f"{words.count(counts.get('deployments', 0), 'deployment')}, "
-                f"{words.count(counts.get('services', 0), 'service')}"
+                f"{words.count(counts.get('services', 0), 'service')}, "
+                f"{words.count(counts.get('weeks', 0), 'week')}"
             )
         case "lead_time":
+            # Records keep their keys in alphabetical order, so the first one says nothing.
+            kind = next((name for name in _COUNTED if name in counts), "changes")
             return (
-                f"{words.count(metric.now.n, next(iter(counts)).removesuffix('s'))}; "
+                f"{words.count(metric.now.n, kind.removesuffix('s'))}; "
                 f"{counts.get('left out', 0):,} left out"
             )
         case "fail_rate" if counts:
@@ -141,18 +145,27 @@ def _change(metric: Metric, change: Change) -> str:
         low, high = change.estimate.low or 0, change.estimate.high or 0
         times = f"{value:.2f} times the window before ({low:.2f} to {high:.2f})"
         lead = {"up": f"{rises}:", "down": f"{falls}:"}.get(change.direction, "No clear change:")
-        return f"{lead} all deployments {times}."
+        which = "all deployments" if change.compared is None else f"deployments{_compared(change)}"
+        return f"{lead} {which} {times}.{_strata(change, ('less often', 'more often'))}"
     if change.direction == "flat":
-        return f"No clear change: {_signed(metric.unit, change.estimate)}.{_strata(change)}"
+        difference = _signed(metric.unit, change.estimate)
+        return f"No clear change: {difference}{_compared(change)}.{_strata(change)}"
     word = rises if change.direction == "up" else falls
     size = Estimate.of(abs(value), *_absolute(change.estimate), n=change.estimate.n)
     amount, unit = _difference_parts(metric.unit, size.value or 0, size.value or 0)
     low_text, _ = _difference_parts(metric.unit, size.low or 0, size.value or 0)
     high_text, _ = _difference_parts(metric.unit, size.high or 0, size.value or 0)
     return (
-        f"{word} by {amount}{words.NBSP}{unit} ({low_text} to {high_text}{words.NBSP}{unit})."
-        f"{_strata(change)}"
+        f"{word} by {amount}{words.NBSP}{unit} ({low_text} to {high_text}{words.NBSP}{unit})"
+        f"{_compared(change)}.{_strata(change)}"
     )
+
+
+def _compared(change: Change) -> str:
+    """Which services a change is about, where these are not all."""
+    if change.compared is None:
+        return ""
+    return f" of the {words.count(change.compared, 'service')} in both windows"
 
 
 def _absolute(estimate: Estimate) -> tuple[float, float]:
@@ -176,12 +189,12 @@ def _difference_parts(unit: str, number: float, like: float) -> tuple[str, str]:
     return words.duration_parts(number, like=like)
 
 
-def _strata(change: Change) -> str:
+def _strata(change: Change, names: tuple[str, str] = ("shorter", "longer")) -> str:
     """Whether single services agree with the pooled change; with one service there is nothing to say."""
     down, up = change.stratified
     if down + up < 2:
         return ""
-    text = f" Service by service: {down} shorter, {up} longer."
+    text = f" Service by service: {down} {names[0]}, {up} {names[1]}."
     return f"{text} Most services say the opposite." if change.disagrees else text
 
 

@@ -268,7 +268,7 @@ def test_an_earlier_window_is_cut_to_what_is_known(tmp_path):
 
     assert measured.before is not None
     assert measured.before.end_s - measured.before.start_s == 10 * WEEK
-    assert "10\u00a0complete weeks" in measured.notes[0]
+    assert "10\u00a0complete weeks" in measured.caveats[0]
 
 
 def test_more_data_never_changes_a_past_week(tmp_path):
