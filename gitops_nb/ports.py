@@ -245,6 +245,9 @@ class ArgoReader(Protocol):
 class ArgoWriter(Protocol):
     """Asks Argo CD to act."""
 
+    def may_act(self, name: str) -> bool:
+        """Whether the writing user may refresh and sync this Application; asking changes nothing."""
+
     def refresh(self, name: str, *, timeout_s: float = 60) -> None:
         """Asks for a comparison with Git by annotation, and waits until it was taken up."""
 

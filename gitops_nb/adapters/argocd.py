@@ -80,6 +80,10 @@ class ArgoCD:
                 yield Snapshot(name, None)
                 self._clock.sleep(min(INTERVAL_S, remaining))
 
+    def may_act(self, name: str) -> bool:
+        """See ``ports.ArgoWriter.may_act``: both are patches of the Application."""
+        return self._writing().allows("patch", self._ref(name))
+
     def refresh(self, name: str, *, timeout_s: float = 60) -> None:
         """Asks for a comparison with Git, and waits until the controller has taken the request away.
 

@@ -10,7 +10,7 @@ from typing import Any
 from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
 from gitops_nb.argo.status import identifiers
 from gitops_nb.edits import edit_scalar
-from gitops_nb.errors import ConflictError, Refused, UnavailableError
+from gitops_nb.errors import ConfigurationError, ConflictError, Refused, UnavailableError
 from gitops_nb.model import Answer, Applied, Decision, Json, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
 
@@ -38,10 +38,12 @@ def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
 
     Raises:
         Refused: The decision does not allow this plan.
+        ConfigurationError: The writing user may not ask Argo CD; nothing was committed.
         ConflictError: A file of the plan changed meanwhile; nothing was committed.
         NeedsAttention: An interrupted effect can't be told from one that did not happen.
     """
     require_allowed(plan, decision)
+    _refuse_forbidden(writers, plan)
     started = writers.view.clock.now()
     results: dict[str, Mapping[str, Json]] = {}
     arguments = plan.arguments
@@ -67,6 +69,20 @@ def require_allowed(plan: Plan, decision: Decision) -> None:
         raise Refused(f"the decision is {decision.answer!r}: {'; '.join(decision.reasons)}")
     if decision.plan_digest != plan.digest:
         raise Refused("the decision is about another plan", hint="Run the runbook again.")
+
+
+def _refuse_forbidden(writers: PromotionWriters, plan: Plan) -> None:
+    """Asked before the commit: one that nobody brings would leave Git and cluster apart."""
+    refused = [
+        f"{placement['name']} (Argo CD of {placement['cluster']})"
+        for placement in plan.arguments["placements"]
+        if not writers.argo[placement["cluster"]].may_act(placement["name"])
+    ]
+    if refused:
+        raise ConfigurationError(
+            f"we may not patch {', '.join(refused)}; this attempt changed nothing",
+            hint="Give the operator context that right; docs/live.md lists what it needs.",
+        )
 
 
 def _deliver(

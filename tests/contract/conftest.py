@@ -15,7 +15,7 @@ from gitops_nb.adapters.clock import WallClock
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.model import ObjectRef
 from gitops_nb.sandbox import open_sandbox
-from tests.contract.platforms import Platform, save_traces
+from tests.contract.platforms import Platform, context_of_tests, save_traces
 
 FLEET = Path(__file__).parents[2] / "runbooks/fleet.yaml"
 CUSTOMIZATION = """\
@@ -57,10 +57,9 @@ def live_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform
         pytest.skip("KUBECONFIG is not set: the live half of the contract did NOT run")
     from gitops_nb.adapters.kubernetes import connect
 
-    context = os.environ.get("GITOPS_NB_CONTEXT", "lab")
     lab = os.environ.get("GITOPS_LAB_DIR")
     root = Path(lab) / "git" if lab else tmp_path_factory.mktemp("git")
-    cluster = connect(context)
+    cluster = connect(context_of_tests())
     prefix = f"c{os.getpid()}"
     folder = root / f"{prefix}.git"
     root.mkdir(exist_ok=True)

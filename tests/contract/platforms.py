@@ -85,6 +85,16 @@ class Platform:
         self.other.merge_patch(ObjectRef(version, kind, name, namespace), patch)
 
 
+def context_of_tests() -> str:
+    """The context that GITOPS_NB_CONTEXT names, else the kubeconfig's current one."""
+    from kubernetes import config
+
+    found: str = (
+        os.environ.get("GITOPS_NB_CONTEXT") or config.list_kube_config_contexts()[1]["name"]
+    )
+    return found
+
+
 def deployment(
     name: str, tag: str = "v1", *, replicas: int = 1, wave: int = 0, deadline: int = 15
 ) -> str:

@@ -323,6 +323,11 @@ def test_an_empty_folder_is_healthy_and_not_deployed(platform: Platform, name: s
     assert judgement.trouble == "it has no resources"
 
 
+def test_whether_we_may_act_is_told_without_acting(platform: Platform) -> None:
+    """Asking is no write, so it may come before anything is changed; the Application need not be there."""
+    assert platform.argo.may_act(platform.new_name())
+
+
 def test_a_missing_application_cannot_be_synced(platform: Platform) -> None:
     """Neither a sync nor a refresh makes an Application that does not exist."""
     with pytest.raises(ConflictError, match="does not exist"):

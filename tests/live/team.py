@@ -103,6 +103,11 @@ class Team:
             ("git", *identity, *arguments), cwd=self.work, check=True, capture_output=True
         )
 
+    def tip(self) -> str:
+        """The branch's commit now."""
+        shown = ("git", "-C", str(self.bare), "rev-parse", "main")
+        return subprocess.run(shown, check=True, capture_output=True, text=True).stdout.strip()
+
     def application(
         self,
         name: str,

@@ -16,7 +16,7 @@ from gitops_nb.argo import Expectation, Judgement, State, judge
 from gitops_nb.argo.root import root_application
 from gitops_nb.model import ObjectRef
 from gitops_nb.ports import Snapshot
-from tests.contract.platforms import Platform, application
+from tests.contract.platforms import Platform, application, context_of_tests
 
 EXAMPLES = Path(__file__).parents[3] / "shared/data/gitops/argocd-example-apps"
 READS = {"get", "list", "watch"}
@@ -41,7 +41,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     subprocess.run(
         ["git", "init", "-q", "--bare", "--initial-branch=main", str(folder)], check=True
     )
-    cluster = connect(os.environ.get("GITOPS_NB_CONTEXT", "lab"))
+    cluster = connect(context_of_tests())
     platform = Platform(
         name="live",
         cluster=cluster,

@@ -190,14 +190,16 @@ def test_2_a_crash_in_another_cluster_is_named(team: Team) -> None:
     assert back["outcome"]["result"] == "deployed"
 
 
-def test_3_without_the_operators_right_nothing_is_done(team: Team) -> None:
-    """A right that is missing on the Argo CD is said by name, and the run is not called done."""
+def test_3_without_the_operators_right_nothing_is_committed(team: Team) -> None:
+    """A right that is missing on the Argo CD is said before the commit that nobody would bring."""
+    settle(team, "v5")
+    before = team.tip()
     kubectl("--context", "development", "delete", "clusterrolebinding", "gitops-nb-operators")
     try:
-        settle(team, "v5")
-        document = team.promote("web", code=69)
+        document = team.promote("web", code=78)
     finally:
         grant("development")
     assert document["status"] == "failed"
+    assert "we may not patch web-production (Argo CD of production)" in document["reason"]
+    assert team.tip() == before
     assert images("production", "web-production") == {"example/web:v2"}
-    assert "forbidden" in document["reason"]

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gitops_nb.edits import read_part
-from gitops_nb.errors import Failed, Refused, UsageError, WaitingForApproval
+from gitops_nb.errors import ConfigurationError, Failed, Refused, UsageError, WaitingForApproval
 from gitops_nb.model import Status
 from gitops_nb.record.runs import run_directories
 from gitops_nb.record.verify import verify_run
+from gitops_nb.sandbox.cluster import SandboxCluster
 
 
 def test_production_waits_and_goes_on_after_an_approval(runner):
@@ -196,6 +197,24 @@ def test_a_crashing_version_fails_and_names_the_pod_and_the_way_back(runner):
     assert state.outcome["command"].endswith(
         f"-p source=development -p target=staging -p revision={good}"
     )
+
+
+def test_without_the_right_to_sync_nothing_is_committed(runner, monkeypatch):
+    """A commit that nobody brings would leave Git and cluster apart: the right is asked for before."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    tip = runner.tip()
+    with monkeypatch.context() as patched:
+        patched.setattr(SandboxCluster, "allows", lambda *_: False)
+        state, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, ConfigurationError)
+    assert "we may not patch checkout-production" in stop.message
+    assert (state.status, state.effects) == (Status.FAILED, ())
+    assert runner.tip() == tip
+    # With the right it goes on: nothing had begun, and the approval was not used up.
+    done, stop = runner.promote(run=waiting.run)
+    assert stop is None
+    assert done.outcome["result"] == "deployed"
 
 
 def test_the_way_back_works(runner):
