@@ -12,9 +12,10 @@ import binascii
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from gitops_nb.model import Json, canonical
+from gitops_nb.model import Json
 
 IN_TOTO = "application/vnd.in-toto+json"
 
@@ -46,13 +47,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 def seal(payload: bytes, payload_type: str, *, key: Any, keyid: str) -> bytes:
     """The envelope's bytes. ``key`` is an Ed25519PrivateKey."""
     signature = key.sign(pae(payload_type, payload))
-    return canonical(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": payload_type,
-            "signatures": [{"keyid": keyid, "sig": base64.b64encode(signature).decode()}],
-        }
-    )
+    return _bytes_of(Envelope(payload, payload_type, keyid, signature))
 
 
 def parse(content: bytes) -> Envelope:
@@ -61,8 +56,8 @@ def parse(content: bytes) -> Envelope:
     Raises:
         MalformedError: It is not exactly an envelope of ours: other fields, other encoding, a name twice.
     """
-    value = parse_canonical(content)
     try:
+        value = _READ(content.decode())
         (signature,) = value["signatures"]
         envelope = Envelope(
             payload=base64.b64decode(value["payload"], validate=True),
@@ -70,32 +65,44 @@ def parse(content: bytes) -> Envelope:
             keyid=str(signature["keyid"]),
             signature=base64.b64decode(signature["sig"], validate=True),
         )
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+    except MalformedError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError, binascii.Error) as error:
+        parse_canonical(content)  # may say more
         raise MalformedError("it is not an envelope with one signature") from error
-    again = {
-        "payload": base64.b64encode(envelope.payload).decode(),
-        "payloadType": envelope.payload_type,
-        "signatures": [
-            {"keyid": envelope.keyid, "sig": base64.b64encode(envelope.signature).decode()}
-        ],
-    }
-    if again != value:
+    # What is signed can be written in one way only.
+    if _bytes_of(envelope) != content:
+        parse_canonical(content)
         raise MalformedError("it holds more than an envelope, or base64 of another form")
     return envelope
+
+
+def _bytes_of(envelope: Envelope) -> bytes:
+    """Canonical JSON of an envelope; put together by hand, because writing a long text as JSON takes its time."""
+    return b'{"payload":"%b","payloadType":%b,"signatures":[{"keyid":%b,"sig":"%b"}]}' % (
+        base64.b64encode(envelope.payload),
+        _WRITE(envelope.payload_type).encode(),
+        _WRITE(envelope.keyid).encode(),
+        base64.b64encode(envelope.signature),
+    )
 
 
 def is_signed_by(envelope: Envelope, public: bytes) -> bool:
     """Whether the raw 32-byte Ed25519 key ``public`` made the signature."""
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(
-            envelope.signature, pae(envelope.payload_type, envelope.payload)
-        )
+        _key_of(public).verify(envelope.signature, pae(envelope.payload_type, envelope.payload))
     except InvalidSignature:
         return False
     return True
+
+
+@lru_cache(maxsize=64)
+def _key_of(public: bytes) -> Any:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def parse_canonical(content: bytes) -> Any:
@@ -105,15 +112,12 @@ def parse_canonical(content: bytes) -> Any:
         MalformedError: It is JSON of another form, or none.
     """
     try:
-        value = json.loads(
-            content,
-            object_pairs_hook=refuse_twice,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
-        # What json.loads returns needs no conversion: `model.canonical` would take as long as the signature.
-        again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        is_canonical = again.encode() == content
+        value = _READ(content.decode())
+        # What is read needs no conversion: `model.canonical` would take as long as the signature. A name that stands
+        # twice is not written twice, so that the two differ.
+        is_canonical = _WRITE(value).encode() == content
+        if not is_canonical:
+            json.loads(content, object_pairs_hook=refuse_twice)  # says what is wrong, where it can
     except MalformedError:
         raise
     except (ValueError, RecursionError) as error:
@@ -125,6 +129,10 @@ def parse_canonical(content: bytes) -> Any:
 
 def _refuse_number(text: str) -> Json:
     raise MalformedError(f"{text} is no whole number")
+
+
+_READ = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number).decode
+_WRITE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def refuse_twice(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
