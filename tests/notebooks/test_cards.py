@@ -160,3 +160,17 @@ def test_card_of_a_plan_with_many_changes():
     html = cards.plan_card(many)
     assert len(html) < 400_000
     assert "that the report lists" in html
+
+
+@pytest.mark.parametrize(
+    ("path", "href"),
+    [
+        ("../runs of #1/100 %/report.html", "../runs%20of%20%231/100%20%25/report.html"),
+        ("javascript:alert(1)", "javascript%3Aalert%281%29"),
+        ("https://evil.example/report.html", "https%3A//evil.example/report.html"),
+    ],
+)
+def test_a_link_to_a_report_is_a_path(path, href):
+    """Whatever a folder is called, the link is one below the notebook's, never an address of its own."""
+    run = next(iter(SCENARIOS.values()))().state()
+    assert f'href="{href}"' in cards.run_card(run, path)
