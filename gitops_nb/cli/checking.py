@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from gitops_nb.errors import ExitCode, UsageError
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.runs import find_run, read_run, run_directories
 from gitops_nb.record.verify import Recheck
-from gitops_nb.report.text import terminal
+from gitops_nb.report.text import json_text, terminal
 
 RECHECK_S = 60.0
 """How long GitHub is asked about one review."""
@@ -63,7 +62,7 @@ def verify_runs(
             f"no runs in {where.reports}", hint="Start one with `gitops-nb run RUNBOOK`."
         )
     if as_json:
-        click.echo(json.dumps(asdict(checked), indent=2))
+        click.echo(json_text(asdict(checked)))
     else:
         for ledger in checked.ledgers:
             _show(ledger.problems, f"ledger {ledger.name}  {ledger.records} records", ledger.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Json, Mode, to_json
-from gitops_nb.report.text import terminal
+from gitops_nb.report.text import json_text, terminal
 from gitops_nb.session.facts import is_bucket, read_bucket, write_bucket
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
@@ -94,7 +93,7 @@ def collect_facts(
             for one in done
         ]
         document = {"mode": str(chosen), "facts": facts or str(store.folder), "sources": rows}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json_text(document))
         return
     for one in done:
         click.echo(
@@ -146,7 +145,7 @@ def show_metrics(
         document.pop("files", None)
         document["mode"] = str(chosen)
         document["known_until_s"] = state.until_s
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json_text(document))
         return
     click.secho(terminal(measured.title), bold=True)
     for metric in measured.metrics:

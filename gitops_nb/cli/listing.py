@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import has_answers, run_directories, scan_run, status_now
-from gitops_nb.report.text import terminal
+from gitops_nb.report.text import json_text, terminal
 
 _LOOK_BACK = 200
 
@@ -62,7 +61,7 @@ def list_runbooks(workspace: Path | None, *, as_json: bool) -> None:
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json_text(rows))
         return
     for row in rows:
         title = terminal(str(row["title"]))
@@ -132,7 +131,7 @@ def list_runs(
     rows.sort(key=lambda row: order.get(Status(row["status"]), 3))
     rows = rows[:limit]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json_text(rows))
         return
     if not rows:
         fitting = " that fit" if environment or since else ""

@@ -41,11 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(ExitCode.SUCCEEDED)
     except Exception as error:  # the end of main: nothing leaves without an exit code
-        import traceback
-
-        traceback.print_exc()
         text = f"internal error: {type(error).__name__}: {error}"
-        click.echo(text, err=True)
+        _trace(error)
+        _say(text)
         if wants_json:
             _tell_json(text, "", ExitCode.INTERNAL)
         sys.exit(ExitCode.INTERNAL)
@@ -53,16 +51,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _complain(error: GitOpsError) -> None:
+    _say(error.message)
+    if error.hint:
+        _say(error.hint, indent="  ")
+
+
+def _trace(error: Exception) -> None:
+    import traceback
+
+    _say("".join(traceback.format_exception(error)))
+
+
+def _say(text: str, *, indent: str = "") -> None:
+    """Lines on stderr: whatever an error quotes from outside steers nothing there, and shows no secret."""
+    from gitops_nb.redaction import process_redactor
     from gitops_nb.report.text import terminal
 
-    for line in error.message.splitlines():
-        click.echo(terminal(line), err=True)
-    if error.hint:
-        click.echo(f"  {terminal(error.hint)}", err=True)
+    for line in process_redactor().text(text).splitlines():
+        said = line.lstrip(" ")
+        click.echo(f"{indent}{line[: len(line) - len(said)]}{terminal(said)}", err=True)
 
 
 def _tell_json(error: str, hint: str, code: int) -> None:
     """The one document of a command that has nothing else to say on stdout."""
-    import json
+    from gitops_nb.redaction import process_redactor
+    from gitops_nb.report.text import json_text
 
-    click.echo(json.dumps({"error": error, "hint": hint, "exit_code": int(code)}, indent=2))
+    told = {"error": error, "hint": hint, "exit_code": int(code)}
+    click.echo(json_text(process_redactor().json(told)))

@@ -20,7 +20,7 @@ from gitops_nb.cli.running import begun_run, exit_code, order_of
 from gitops_nb.engine.forks import KernelFork, preload, run_each
 from gitops_nb.errors import ConfigurationError, ExitCode, GitOpsError, UsageError
 from gitops_nb.model import Status, to_json
-from gitops_nb.report.text import ci_log, terminal
+from gitops_nb.report.text import ci_log, json_text, terminal
 from gitops_nb.session.endings import STATUS_OF
 from gitops_nb.session.lifecycle import recover, runbook_of
 from gitops_nb.session.opening import choose_mode
@@ -114,7 +114,7 @@ def run_matrix(
             )
     ordered = [lines[number] | {"parameters": to_json(checked[number])} for number in sorted(lines)]
     if as_json:
-        click.echo(json.dumps(ordered, indent=2, ensure_ascii=False))
+        click.echo(json_text(ordered))
     else:
         _table(ordered)
     return worst(line["exit_code"] for line in ordered)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -184,8 +183,9 @@ def _print_end(
 ) -> None:
     if as_json:
         from gitops_nb.report.document import summary
+        from gitops_nb.report.text import json_text
 
-        click.echo(json.dumps(summary(state), indent=2, ensure_ascii=False))
+        click.echo(json_text(summary(state)))
     else:
         from gitops_nb.cli.show import show_end
 

@@ -26,8 +26,13 @@ class Rule:
     pattern: re.Pattern[str]
 
 
+_EDGE = r"(?:\b|(?<=\\[nrt])|(?<=\\u00[0-9A-Fa-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
+"""Where a token may begin: at the edge of a word, and behind what JSON or an address makes of the character before it."""
+
+
 def _rule(name: str, triggers: str, pattern: str) -> Rule:
-    return Rule(name, tuple(triggers.split()), re.compile(pattern))
+    begun = _EDGE + pattern.removeprefix(r"\b") if pattern.startswith(r"\b") else pattern
+    return Rule(name, tuple(triggers.split()), re.compile(begun))
 
 
 RULES = (

@@ -7,8 +7,11 @@ for HTML is Jinja's part and comes after this.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import unicodedata
+from typing import Any
 
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Characters that draw nothing although Unicode counts them as printable."""
@@ -40,21 +43,46 @@ def one_line(text: str) -> str:
 
 
 def terminal(text: str) -> str:
-    r"""One value, safe to print on a terminal: no escape sequence, no carriage return, one line.
+    r"""One value, safe to print: no escape sequence, no carriage return, one line; in a CI job as ``ci_log``.
 
     >>> terminal("\x1b]8;;http://evil\x07click\r")
     '\\x1b]8;;http://evil\\x07click\\r'
     """
-    return one_line(text)
+    return ci_log(text) if is_ci_log() else one_line(text)
+
+
+def is_ci_log() -> bool:
+    """Whether what is printed goes to a runner that obeys workflow commands: GitHub's, or Azure's."""
+    return os.environ.get("GITHUB_ACTIONS") == "true" or "TF_BUILD" in os.environ
 
 
 def ci_log(text: str) -> str:
-    """One value, safe in a CI log: as ``terminal``, and no workflow command of GitHub or Azure in it.
+    """One value, safe in a CI log: as ``one_line``, and no workflow command of GitHub or Azure in it.
 
     >>> ci_log("::add-mask::a ##[error]x ##vso[task.complete]")
     ': :add-mask: :a # #[error]x # #vso[task.complete]'
     """
-    return _CI_COMMAND.sub(lambda match: f"{match[0]} ", terminal(text))
+    return _CI_COMMAND.sub(lambda match: f"{match[0]} ", one_line(text))
+
+
+def json_text(value: Any) -> str:
+    r"""A JSON document to be printed: what would steer a terminal or a CI job is an escape, which any parser undoes.
+
+    >>> print(json_text(["\x9b31m", "##[error]"]))
+    [
+      "\u009b31m",
+      "#\u0023[error]"
+    ]
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.replace("\n", "").isprintable() or not INVISIBLE.isdisjoint(text):
+        text = "".join(
+            character
+            if character == "\n" or (character.isprintable() and character not in INVISIBLE)
+            else json.dumps(character)[1:-1]
+            for character in text
+        )
+    return text.replace("##", "#\\u0023")
 
 
 def clip(text: str, limit: int = LIMIT) -> str:

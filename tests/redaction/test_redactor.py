@@ -266,6 +266,13 @@ def test_a_pattern_is_masked_without_being_registered(rule):
     assert sample not in shown
 
 
+@pytest.mark.parametrize("rule", [rule.name for rule in RULES])
+@pytest.mark.parametrize("before", ["\\n", "\\t", "\\u0026", "%3D", '"', "="])
+def test_a_pattern_is_found_behind_an_escape(rule, before):
+    """The letter that an escape ends with is no part of a word that the token would stand in."""
+    assert pattern_in(f"x{before}{SAMPLES[rule]} y") == rule
+
+
 @given(st.text(max_size=300))
 def test_text_without_secrets_stays_as_it_is(text):
     """Redaction changes nothing else: not a blank, not an escape."""
