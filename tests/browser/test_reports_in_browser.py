@@ -50,6 +50,24 @@ def test_no_sideways_scrolling_on_a_phone(browser, pages, name):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_column_of_the_index_is_in_sight(browser, tmp_path, width):
+    """Runs of other days, whose times are long, and a hostile name push nothing out of the table."""
+    runs = [
+        replace(
+            script().state(), run=f"run-{number}", started=f"2026-11-{23 - number:02}T08:40:00.000Z"
+        )
+        for number, script in enumerate(SCENARIOS.values())
+    ]
+    path = tmp_path / "index.html"
+    path.write_text(index(runs, NOW, ZONE), "utf-8")
+    page = browser.open(path, width=width).page
+    scroll = page.locator(".scroll")
+    wide, seen = scroll.evaluate("e => [e.scrollWidth, e.clientWidth]")
+    assert wide <= seen
+    assert scroll.locator("td:nth-child(7)").last.inner_text()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*NAMES, "index"])
 def test_text_has_contrast(browser, pages, name, scheme):
