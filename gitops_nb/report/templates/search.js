@@ -9,11 +9,13 @@
   const older = byId("older") ? JSON.parse(byId("older").textContent) : [];
   const rows = [...table.querySelectorAll("tr[data-g]")];
   const days = [...table.tBodies];
-  const texts = rows.map((row) => row.textContent.toLowerCase());
+  // A run's id stands in its link: people have it from a commit's trailer or a log.
+  const idIn = (html) => decodeURIComponent((/href="\.\/([^"]*)\/report\.html"/.exec(html) || ["", ""])[1]).toLowerCase();
+  const texts = rows.map((row) => `${row.textContent.toLowerCase()} ${idIn(row.innerHTML)}`);
   const told = more && more.querySelector("span");
   let wanted = 0;
   const textOf = (run) => {
-    run.t ??= run.h.replace(/<[^>]*>/g, " ").replace(/&[^;]{2,6};/g, " ").toLowerCase() + " " + run.d.toLowerCase();
+    run.t ??= run.h.replace(/<[^>]*>/g, " ").replace(/&[^;]{2,6};/g, " ").toLowerCase() + ` ${run.d.toLowerCase()} ${idIn(run.h)}`;
     return run.t;
   };
   const showOlder = (terms, keys) => {
