@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,8 @@ WORST_FIRST = (
     ExitCode.SUCCEEDED,
 )
 """The exit code of a matrix is that of its worst run, in this order."""
+SHOWN_EVERY_S = 2.0
+"""How old the index of all runs may be while a matrix runs."""
 
 
 def run_matrix(
@@ -89,7 +92,9 @@ def run_matrix(
                 engine.Signals() as own,
                 begun_run(where, catalog, runbook, checked[number], mode=mode) as directory,
             ):
-                order = order_of(where, runbook, directory, plan_only=plan_only, again=again)
+                order = order_of(
+                    where, runbook, directory, plan_only=plan_only, again=again, shows_index=False
+                )
                 state = engine.execute(where, directory, order, signals=own, waiting=kernel)
         except GitOpsError as error:
             return _line(number, status=str(STATUS_OF.get(error.exit_code, Status.FAILED)),
@@ -98,12 +103,16 @@ def run_matrix(
                      reason=state.reason, command=state.command)  # fmt: skip
 
     lines: dict[int, dict[str, Any]] = {}
+    shown_s = time.monotonic()
     with engine.Signals() as signals:
         for number, text in run_each(len(checked), work, workers=workers, signals=signals):
             died = _line(number, status="failed", exit_code=70, reason="its process was killed")
             lines[number] = json.loads(text or died)
             if not as_json:
                 _show(lines[number], len(checked))
+            if time.monotonic() - shown_s >= SHOWN_EVERY_S:
+                _write_index(where.reports, where.time_zone)
+                shown_s = time.monotonic()
         stopped = signals.received
     _write_index(where.reports, where.time_zone)
     for number in range(len(checked)):
@@ -171,7 +180,7 @@ def _table(lines: list[dict[str, Any]]) -> None:
 
 
 def _write_index(reports: Path, zone: str) -> None:
-    """Once more at the end: two runs that closed at the same moment may each have missed the other."""
+    """For all runs that have ended: a page of many rows for each of many runs would be much of their work."""
     from gitops_nb.report.files import write_index
 
     if reports.is_dir():

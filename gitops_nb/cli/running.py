@@ -95,6 +95,7 @@ def order_of(
     *,
     plan_only: bool = False,
     again: bool = False,
+    shows_index: bool = True,
 ) -> engine.Order:
     """What the engine has to execute for a run, as its record says."""
     opened = read_run(directory).opened
@@ -110,6 +111,7 @@ def order_of(
         requester=opened["requester"]["name"],
         plan_only=plan_only,
         again=again,
+        shows_index=shows_index,
     )
 
 

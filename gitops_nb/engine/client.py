@@ -10,7 +10,7 @@ import hmac
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,15 +110,23 @@ class Client(NotebookClient):
         document: Where outputs go.
         kernel: Serves its connection file already, or will.
         turn: Called many times a second, whatever is waited for; what it raises ends the waiting.
+        meanwhile: Done one after the other while the kernel is not there yet.
     """
 
-    def __init__(self, document: Document, kernel: Kernel, turn: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        kernel: Kernel,
+        turn: Callable[[], None],
+        meanwhile: Sequence[Callable[[], object]] = (),
+    ) -> None:
         super().__init__(
             document.notebook, timeout=None, store_widget_state=False, record_timing=False
         )
         self._document = document
         self._kernel = kernel
         self._turn = turn
+        self._meanwhile = iter(meanwhile)
         self._connection: Connection | None = None
 
     @contextmanager
@@ -132,7 +140,7 @@ class Client(NotebookClient):
         # A connection that comes too early is tried again after 100 ms only.
         while not self._kernel.listens():
             self._go_on(deadline)
-            time.sleep(0.005)  # files tell no event
+            next(self._meanwhile, _rest)()
         self.reset_execution_trackers()
         self._connection = Connection(self._kernel.connection)
         # Output widgets, which nbclient plays the frontend of, answer the kernel and write their state here.
@@ -270,6 +278,10 @@ class Client(NotebookClient):
             for place in places:
                 cell["outputs"][place]["data"] = content["data"]
                 cell["outputs"][place]["metadata"] = content["metadata"]
+
+
+def _rest() -> None:
+    time.sleep(0.005)  # files tell no event
 
 
 def _node(message: dict[str, Any]) -> NotebookNode | None:

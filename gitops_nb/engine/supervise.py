@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,7 @@ class Order:
         requester: Shown as holder of the lock while the record is closed.
         plan_only: Stop after decide.
         again: Do again what an earlier run did.
+        shows_index: Bring the index of all runs up to date at the end.
     """
 
     notebook: Path
@@ -59,6 +62,7 @@ class Order:
     requester: str
     plan_only: bool = False
     again: bool = False
+    shows_index: bool = True
 
 
 def execute(
@@ -138,6 +142,20 @@ def _environment(
     }
 
 
+def _preload_pages() -> None:
+    from gitops_nb.report.layout import preload_templates
+
+    preload_templates("run.html.j2", "run_sections.html.j2", "index.html.j2", "index_row.html.j2")
+
+
+_AHEAD: tuple[Callable[[], object], ...] = (
+    partial(importlib.import_module, "gitops_nb.report.files"),
+    _preload_pages,
+    partial(importlib.import_module, "cryptography.hazmat.primitives.serialization"),
+)
+"""What the end of a run needs; the engine is idle while its kernel begins."""
+
+
 class _Stopped(Exception):
     """No further cell begins, and the one that runs is not waited for."""
 
@@ -166,7 +184,7 @@ class _Supervision:
         """
         from gitops_nb.engine.client import Client, KernelGone
 
-        client = Client(self._document, self._kernel, self._turn)
+        client = Client(self._document, self._kernel, self._turn, meanwhile=_AHEAD)
         # A failing cell, a dead kernel and one that never became ready all end here; what they mean stands in the journal.
         with contextlib.suppress(KernelGone, _Stopped), client.connected():
             for index, cell in enumerate(self._document.notebook.cells):
@@ -268,7 +286,8 @@ def _close(
                 append_end(journal, cause=cause, death=death)
             if document is not None:
                 document.save(fold(journal.records))
-            return close_run(workspace, directory, journal)
+            shows_index = order.shows_index or cause is not None
+            return close_run(workspace, directory, journal, shows_index=shows_index)
         finally:
             journal.close()
     finally:

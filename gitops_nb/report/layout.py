@@ -82,11 +82,12 @@ def asset(name: str) -> str:
     return resources.files("gitops_nb.report").joinpath("templates", name).read_text("utf-8")
 
 
-def preload_templates() -> None:
-    """Compiles every template, for a process that will be forked."""
-    for path in resources.files("gitops_nb.report").joinpath("templates").iterdir():
-        if path.name.endswith(".j2"):
-            environment().get_template(path.name)
+def preload_templates(*names: str) -> None:
+    """Compiles templates ahead, by default every one."""
+    folder = resources.files("gitops_nb.report").joinpath("templates")
+    for name in names or tuple(path.name for path in folder.iterdir()):
+        if name.endswith(".j2"):
+            environment().get_template(name)
 
 
 @functools.cache

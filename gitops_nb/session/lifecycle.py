@@ -186,11 +186,17 @@ def holder(requester: str) -> Mapping[str, Json]:
 
 
 def close_run(
-    workspace: Workspace, directory: Path, journal: Journal, *, signer: str = "engine"
+    workspace: Workspace,
+    directory: Path,
+    journal: Journal,
+    *,
+    signer: str = "engine",
+    shows_index: bool = True,
 ) -> RunState:
     """Stamps the notebook, writes reports and index, seals the run's files, and signs that into the ledger.
 
-    The journal's last status record has to be there already ("ended" or "waiting").
+    The journal's last status record has to be there already ("ended" or "waiting"). Without ``shows_index`` somebody who
+    waits for many runs writes the index for all of them.
     """
     from gitops_nb.report.files import write, write_index
 
@@ -201,7 +207,8 @@ def close_run(
     mark_pending(workspace, directory.name)
     _remove_half_written(directory)
     seal(directory, journal)
-    write_index(workspace.reports, now=now, zone=zone)
+    if shows_index:
+        write_index(workspace.reports, now=now, zone=zone)
     settle(workspace, directory, state, signer=signer)
     return fold(journal.records)
 

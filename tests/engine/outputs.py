@@ -12,7 +12,7 @@ from typing import Any
 
 RUN = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
 VARYING = re.compile(
-    r"ipykernel_\d+|\d{4}-\d{2}-\d{2}T[\d:.]+Z|\d{2}:\d{2}(:\d{2}(\.\d+)?)?|\d+\s(ms|s|min)\b|\b[0-9a-f]{8,64}\b"
+    r"ipykernel_\d+|\d{4}-\d{2}-\d{2}T[\d:.]+Z|\d{2}:\d{2}(:\d{2}(\.\d+)?)?|(\d+\s(h|min)\s)?\d+(\.\d+)?\s(ms|s|min|h)\b|\b[0-9a-f]{8,64}\b"
 )
 """What differs between any two runs: times, durations, commits and digests."""
 
