@@ -23,9 +23,10 @@ NEEDED = (
     "ipykernel.debugger",
     "tornado.platform.asyncio",
     "gitops_nb.notebook.front",
+    "gitops_nb.notebook.streams",
     "gitops_nb.sandbox",
 )
-
+STREAM = "gitops_nb.notebook.streams.Stream"
 
 NOT_FOR_NOTEBOOKS = frozenset(
     {"GITOPS_NB_RUNNER_KEY", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
@@ -110,6 +111,7 @@ def obey(pipe: int) -> None:
     kernelapp.launch_new_instance(
         [
             "--HistoryManager.enabled=False",
+            f"--IPKernelApp.outstream_class={STREAM}",
             f"--IPKernelApp.parent_handle={os.getppid()}",
             "-f",
             order["connection"],
