@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ipykernel.iostream import OutStream
+from ipykernel import iostream
+
+OutStream: Any = iostream.OutStream
 
 
-class Stream(OutStream):
+class Stream(OutStream):  # type: ignore[misc]  # ipykernel's has no types
     """As ipykernel's, which for each flush wakes its sending thread twice and waits for it, four times a cell.
 
     What was written counts as sent only when the sending thread has handed it on: then the redactor has seen it, too.
@@ -21,7 +23,7 @@ class Stream(OutStream):
 
     def write(self, string: str) -> int | None:
         """Buffers text."""
-        count = super().write(string)
+        count: int | None = super().write(string)
         # Behind the text: whoever reads the number finds that much in the buffer.
         with self._counting:
             self._written += 1
