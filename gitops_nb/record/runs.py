@@ -129,8 +129,8 @@ def read_run(directory: Path) -> RunState:
     return fold(records)
 
 
-def ends_sealed(directory: Path) -> bool:
-    """Whether the newest record of a run is its seal: nothing is left to be closed there.
+def sealed_at(directory: Path) -> int | None:
+    """When a run was sealed (nanoseconds of its file's time); None unless its newest record is a seal: something is left to be closed.
 
     Looks at the end of the journal only, so that a command does not read the history of all runs before its own; what
     the journal is worth is for ``verify`` to say.
@@ -138,9 +138,10 @@ def ends_sealed(directory: Path) -> bool:
     try:
         with (directory / journal.FILE).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _SEAL_BYTES))
-            return _SEALED.search(file.read()) is not None
+            is_sealed = _SEALED.search(file.read()) is not None
+            return os.fstat(file.fileno()).st_mtime_ns if is_sealed else None
     except OSError:
-        return False
+        return None
 
 
 def has_answers(directory: Path) -> bool:

@@ -30,13 +30,13 @@ from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import (
     Lock,
     create_run,
-    ends_sealed,
     engine_lock,
     is_run_held,
     new_run_id,
     run_directories,
     scan_run,
     seal,
+    sealed_at,
     try_lock,
     was_here,
 )
@@ -278,8 +278,11 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
     """
     fetch_runs(workspace)
     recovered: list[str] = []
+    newest_seal = 0
     for directory in run_directories(workspace.reports):
-        if ends_sealed(directory) or is_run_held(workspace.reports, directory.name):
+        sealed = sealed_at(directory)
+        newest_seal = max(newest_seal, sealed or 0)
+        if sealed is not None or is_run_held(workspace.reports, directory.name):
             continue
         state = scan_run(directory)
         if not state.opened:
@@ -290,11 +293,12 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
         if lock is None:
             continue
         try:
-            if not ends_sealed(directory):  # its own process may have sealed it meanwhile
+            if sealed_at(directory) is None:  # its own process may have sealed it meanwhile
                 _close_dead(workspace, directory)
                 recovered.append(directory.name)
         finally:
             lock.release()
+    _catch_up_index(workspace, newest_seal)
     for run in pending(workspace):
         # What cannot be signed now stays noted, and `verify` says that it is missing.
         with contextlib.suppress(RecordError):
@@ -305,6 +309,19 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
                 signer="engine",
             )
     return tuple(recovered)
+
+
+def _catch_up_index(workspace: Workspace, newest_seal: int) -> None:
+    """Writes the index when a run was sealed after it, by a process that was killed before it came to that.
+
+    The index of a bucket is written when a run is sent there.
+    """
+    from gitops_nb.report.files import INDEX, write_index
+
+    path = workspace.reports / INDEX
+    if workspace.bucket or newest_seal <= (path.stat().st_mtime_ns if path.is_file() else 0):
+        return
+    write_index(workspace.reports, now=datetime.now(UTC), zone=workspace.time_zone)
 
 
 def _close_dead(workspace: Workspace, directory: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from gitops_nb.errors import RecordError
 from gitops_nb.record import journal
 from gitops_nb.record.journal import Journal
-from gitops_nb.record.runs import ends_sealed
+from gitops_nb.record.runs import sealed_at
 
 
 @pytest.fixture
@@ -143,16 +143,16 @@ def test_only_a_whole_seal_at_the_end_counts_as_one(filled):
     look_alike = '"hash":"' + "0" * 64 + '","kind":"sealed","prev":"' + "0" * 64 + '","seq":1}\n'
     opened = Journal.open(filled)
     opened.append("step", step=look_alike, status="running")
-    assert not ends_sealed(filled)
+    assert sealed_at(filled) is None
     before = (filled / journal.FILE).stat().st_size
     opened.append("sealed", files={"report.json": "1" * 64})
-    assert ends_sealed(filled)
+    assert sealed_at(filled)
     content = (filled / journal.FILE).read_bytes()
     for cut in range(before, len(content)):
         (filled / journal.FILE).write_bytes(content[:cut])
-        assert not ends_sealed(filled)
+        assert sealed_at(filled) is None
     (filled / journal.FILE).write_bytes(content)
     opened.append("attempt", number=2)
     opened.close()
-    assert not ends_sealed(filled)
-    assert not ends_sealed(filled / "nowhere")
+    assert sealed_at(filled) is None
+    assert sealed_at(filled / "nowhere") is None
