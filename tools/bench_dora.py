@@ -62,7 +62,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
         "rebuild_link_by_time": "select count(*), sum(finished_s - start_s) from "
         f"({sql(link_by_time(BY_TIME).drop('sha'))})",
         "rebuild_link_by_time_with_sha_to_parquet": f"copy ({sql(link_by_time(BY_TIME))}) "
-        f"to '{folder}/link.parquet' (compression zstd)",
+        f"to '{folder}/link.parquet' (compression zstd, compression_level 1, dictionary_size_limit 1)",
     }
     times = []
     with DuckEngine.over(folder) as engine:

@@ -76,7 +76,7 @@ LINK = """
             and trigger not in ('resync', 'heal') and not is_seed
     ) d on c.service = d.service and c.committed_s <= d.finished_s
 """
-"""The time-based link as DuckDB's as-of join: what ``portable.link_by_time`` says with a window."""
+"""The time-based link as DuckDB's as-of join: what ``leading.link_by_time`` says."""
 
 
 def write(

@@ -2,7 +2,7 @@
 
 Expressions are Ibis: DuckDB by default, Spark and BigQuery unchanged. The portable core is int64, joins, window
 functions and group by, and nothing else: no timestamp, no division of integers but by constants, so that every engine
-gives the same integers. Two things some engines do much faster with their own means: exact quantiles and as-of joins.
+gives the same integers. Two things some engines do much faster with their own means: exact quantiles, and links by time.
 ``Question.is_native`` says so; a test holds both ways to the same rows.
 
 All tables are those of ``fact_tables``. Quantiles come multiplied by 4, since linear interpolation between two
@@ -31,7 +31,7 @@ _NO_CHANGE = ("resync", "heal")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of the facts, but for the time: ``is_native`` engines have exact quantiles and an as-of join.
+    """What is asked of the facts, but for the time: ``is_native`` engines have exact quantiles and ranges that become rows.
 
     ``first_environments`` are those where versions enter on the way to ``environment``; ``has_commits`` says that
     the facts know commits of applications; ``until_s`` is the last moment that facts are known of.

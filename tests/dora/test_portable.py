@@ -25,12 +25,13 @@ from gitops_nb.dora import catalogue, expressions, numbers, statistics, windows
 from gitops_nb.dora.definition import Included
 from gitops_nb.dora.engine import DuckEngine, sql
 from gitops_nb.dora.expressions import Question
-from gitops_nb.dora.fact_tables import FactTables
+from gitops_nb.dora.fact_tables import CHANGE, DEPLOYMENT, FactTables, frame
 from gitops_nb.dora.facts import FOLDER
 from gitops_nb.dora.leading import leads
 from gitops_nb.dora.measure import measure, question_of
 from gitops_nb.dora.observe import observe
 from gitops_nb.dora.profiles import OURS
+from gitops_nb.dora.schemas import EARLIEST_S
 from gitops_nb.dora.windows import Window
 from tests.dora.dora_factories import NOW_S, WEEK, incidents, many, request, view
 from tests.dora.fact_factories import START_S, by_chance
@@ -206,7 +207,7 @@ def test_each_failed_deployment_counts_once(seed):
 
 @pytest.mark.parametrize("native", [False, True])
 def test_changes_are_linked_to_the_next_deployment_in_time(native):
-    """Suffix minimum and as-of join give what a search in the sorted times gives, equal times included."""
+    """Suffix minimum and a join by days give what a search in the sorted times gives, equal times included."""
     tables = by_chance(7)
     times: dict[str, list[int]] = {}
     for row in _counted(tables).itertuples():
@@ -218,6 +219,40 @@ def test_changes_are_linked_to_the_next_deployment_in_time(native):
             expected.append((row.service, row.sha, row.authored_s, times[row.service][place]))
 
     assert run(tables, _expression("link_by_time", native=native)) == sorted(expected)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_link_by_time_holds_at_its_borders(native):
+    """To the second, across days and years without a deployment, and for changes older than any deployment."""
+    at = [1_700_000_000, 1_700_000_000, 1_700_000_005, 1_700_086_400, 1_800_000_000]
+    asked = [EARLIEST_S, at[0] - 1, at[0], at[0] + 1, at[2], at[2] + 1, at[3] + 1, at[4], at[4] + 1]
+    tables = FactTables.of(
+        deployment=frame(
+            DEPLOYMENT,
+            [
+                {
+                    "deployment_id": f"d{n}",
+                    "service": "a",
+                    "environment": "production",
+                    "finished_s": moment_s,
+                    "outcome": "succeeded",
+                    "trigger": "promotion",
+                }
+                for n, moment_s in enumerate(at)
+            ],
+        ),
+        change=frame(
+            CHANGE,
+            [
+                {"service": "a", "sha": f"{n}", "authored_s": moment_s, "committed_s": moment_s}
+                for n, moment_s in enumerate(asked)
+            ],
+        ),
+    )
+    next_of = (at[0], at[0], at[0], at[2], at[2], at[3], at[4], at[4])
+    expected = [("a", f"{n}", asked[n], moment_s) for n, moment_s in enumerate(next_of)]
+
+    assert run(tables, _expression("link_by_time", native=native)) == expected
 
 
 def test_the_expressions_agree_with_the_report(tmp_path):
@@ -256,17 +291,17 @@ def test_the_expressions_agree_with_the_report(tmp_path):
 
 @pytest.mark.parametrize("name", list(catalogue.all_expressions(QUESTION, WINDOW, zone=UTC)))
 def test_every_expression_compiles_for_bigquery(name):
-    """BigQuery's dialect has SQL for it, without quantiles, as-of joins or timestamps; it was not run there."""
+    """BigQuery's dialect has SQL for it, without quantiles, ranges as rows or timestamps; it was not run there."""
     compiled = BigQueryCompiler().to_sqlglot(_expression(name)).sql("bigquery").upper()
 
     assert compiled.startswith(("SELECT", "WITH"))
-    for word in ("ASOF", "QUANTILE", "PERCENTILE", "TIMESTAMP", "DATE_"):
+    for word in ("ASOF", "UNNEST", "QUANTILE", "PERCENTILE", "TIMESTAMP", "DATE_"):
         assert word not in compiled
 
 
 @pytest.mark.parametrize("name", list(catalogue.all_expressions(QUESTION, WINDOW, zone=UTC)))
 def test_what_an_engine_does_itself_gives_the_rows_of_the_portable_way(name):
-    """Exact quantiles and as-of joins of DuckDB, and rank, count and running minimum, are the same rows."""
+    """Exact quantiles and ranges of DuckDB, and rank, count and running minimum, are the same rows."""
     tables = by_chance(11)
 
     assert run(tables, _expression(name, native=True)) == run(tables, _expression(name))
