@@ -1,6 +1,6 @@
 """Fact tables of any size from a seed, written as Parquet: for the benchmark and for comparing engines.
 
-Services differ in pace by two orders of magnitude, times are spread over two years, and every kind of row that an
+Services differ in pace by two orders of magnitude, the last one has deployments and no changes, times are spread over two years, and every kind of row that an
 expression must leave out occurs. The same arguments give the same rows.
 """
 
@@ -35,8 +35,8 @@ _DEPLOYMENT = """
     from range({deployments}) t(i)
 """
 _CHANGE = """
-    select printf('service-%03d', floor({services} * pow(
-               case when i % 10 = 0 then u(i // 10, 1) else u(i - i % 2, 11) end, 2))::int) as service,
+    select printf('service-%03d', least({services} - 2, floor({services} * pow(
+               case when i % 10 = 0 then u(i // 10, 1) else u(i - i % 2, 11) end, 2)))::int) as service,
            'application' as repository, md5(i::varchar) || '00000000' as sha,
            {start} + floor(u(i - i % 2, 12) * {span})::bigint + (i % 2) * floor(u(i, 18) * 500000)::bigint
                as committed_s,

@@ -74,11 +74,13 @@ def collect_facts(
         _writing(where, chosen, facts, who=who, take_over=take_over) as store,
         store.exclusive(),
     ):
+        began_s = int(platform.view.clock.now().timestamp())
         jobs = list(sources.jobs(platform, store, asked))
         with progress(len(jobs), quiet=as_json) as show:
             for name, job in jobs:
                 show.begins(name)
                 done.append(job())
+                store.set_end(done[-1].source, began_s)
                 show.ended(name, f"{done[-1].rows:,} read")
     if as_json:
         rows = [

@@ -45,6 +45,7 @@ def expressions_of(question: Question) -> Mapping[str, ir.Table]:
         "version_leads": leading.version_leads(replace(question, definition=by_version)),
         "link_by_time": leading.link_by_time(question),
         "stages": leading.stages(question),
+        "without_commits": leading.without_commits(question),
     }
 
 

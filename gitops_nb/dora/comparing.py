@@ -135,10 +135,22 @@ def incident_gap(starts: Sequence[int], span: Window) -> Window | None:
 
 
 def incident_caveat(
-    starts: Sequence[int], window: Window, before: Window | None, *, zone: ZoneInfo
+    starts: Sequence[int],
+    window: Window,
+    before: Window | None,
+    *,
+    zone: ZoneInfo,
+    until_s: int | None,
 ) -> tuple[str, str]:
-    """What is odd about the record of incidents, and why failures cannot be compared; "" where nothing is."""
+    """What is odd about the record of incidents, and why failures cannot be compared; "" where nothing is.
+
+    ``until_s`` is when incidents were last collected, None where nobody noted it.
+    """
     span = Window(before.start_s if before else window.start_s, window.end_s)
+    if until_s is not None and window.end_s - until_s > DAY_S:
+        day = words.day(until_s, zone)
+        text = f"Incidents were last collected on {day}: after it {_TOO_LOW}; the windows are not compared in these."
+        return text, f"incidents were last collected on {day}"
     if not any(span.holds(moment) for moment in starts):
         days = words.days(span.start_s, span.end_s, zone)
         text = f"No incident is recorded from {days}. If nobody recorded them, {_TOO_LOW}."

@@ -59,6 +59,8 @@ def title(measured: Measured) -> str:
             text = _CLEAR[metric.key, metric.change.direction]
             clear.append(text.format(environment=environment, much=much))
     if not clear:
+        if any(m.has_value and m.change and m not in judged for m in measured.metrics):
+            return f"Delivery to {environment} is steady where it can be compared"
         return f"Delivery to {environment} is steady: nothing changed much"
     rest = ""
     if len(clear) < len(judged):
@@ -345,10 +347,18 @@ def _names(names: Sequence[str]) -> str:
 
 
 def caveats(
-    measured: Measured, *, asked: tuple[Window | None, Window], until_s: int, zone: ZoneInfo
+    measured: Measured,
+    *,
+    asked: tuple[Window | None, Window],
+    until: tuple[int, str],
+    zone: ZoneInfo,
 ) -> tuple[str, ...]:
-    """What a reader has to know before the numbers: a window that is known in part only."""
+    """What a reader has to know before the numbers: a window that is known in part only.
+
+    ``until`` is when the facts end, and the source that ended there before the others.
+    """
     found = []
+    until_s, behind = until
     asked_before, asked_end_s = asked[0], asked[1].end_s
     if asked_before and measured.before and measured.before.start_s > asked_before.start_s:
         weeks = (measured.before.end_s - measured.before.start_s) // WEEK_S
@@ -361,8 +371,9 @@ def caveats(
             "compare with."
         )
     if asked_end_s - until_s > DAY_S and measured.window.end_s < asked_end_s:
+        why = f", when “{behind}” was last collected" if behind else ""
         found.append(
-            f"Facts are known until {words.day(until_s, zone)}; the window ends there and not on "
+            f"Facts are known until {words.day(until_s, zone)}{why}; the window ends there and not on "
             f"{words.day(asked_end_s - 1, zone)}."
         )
     return tuple(found)

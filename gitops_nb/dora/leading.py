@@ -313,6 +313,22 @@ def stages(question: Question) -> ir.Table:
     return found.filter(found.lead_s.notnull(), found.lead_s >= 0)
 
 
+@cache
+def without_commits(question: Question) -> ir.Table:
+    """Counted deployments of services whose application repository is not in the facts: nobody knows their changes.
+
+    Returns:
+        Columns: those of ``version_leads`` but lead_s and reason.
+    """
+    rows = counted(question)
+    known = unbound()["change"].select(known_service="service").distinct()
+    rows = rows.anti_join(known, rows.service == known.known_service)
+    return rows.select("service", "deployment_id", "version", "revision", "finished_s")
+
+
+NO_REPOSITORY = "no application repository of the service was collected"
+
+
 def reason_texts(question: Question) -> Sequence[str]:
     """``REASONS`` with the names of the environments."""
     first = " or ".join(question.first_environments)

@@ -24,6 +24,7 @@ from gitops_nb.dora.facts import FOLDER
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import Freeze, Measured
+from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.windows import Window
 from gitops_nb.errors import UsageError
 
@@ -130,7 +131,10 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
         look_at=findings.look_at(measured, services, zone=zone),
         caveats=(
             *findings.caveats(
-                measured, asked=(request.before, request.window), until_s=state.until_s, zone=zone
+                measured,
+                asked=(request.before, request.window),
+                until=(state.until_s, state.behind),
+                zone=zone,
             ),
             *caveats,
         ),
@@ -144,7 +148,7 @@ def _scope(
     state: DoraState,
     question: Question,
     zone: ZoneInfo,
-) -> tuple[metrics.Scope, tuple[str, ...]]:
+) -> tuple[Scope, tuple[str, ...]]:
     """Clips the windows to what is known, says why a trend cannot be told, and what the windows do not share."""
     end_s = max(request.window.start_s, min(request.window.end_s, state.until_s + 1))
     window = Window(request.window.start_s, end_s)
@@ -163,9 +167,11 @@ def _scope(
     odd = no_failures = ""
     if state.incidents is not None and Failure.INCIDENT in request.definition.failures:
         starts = numbers.incident_starts(engine, request.environment)
-        odd, no_failures = comparing.incident_caveat(starts, window, before, zone=zone)
+        odd, no_failures = comparing.incident_caveat(
+            starts, window, before, zone=zone, until_s=state.incidents_until_s
+        )
     caveats = (fleet.caveat(), comparing.frozen_caveat(request.freezes, window, before), odd)
-    scope = metrics.Scope(
+    scope = Scope(
         environment=request.environment,
         window=window,
         before=before,

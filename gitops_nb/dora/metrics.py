@@ -5,59 +5,15 @@ All functions are pure and work on ``Numbers``; each number comes with its inter
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from zoneinfo import ZoneInfo
+from collections.abc import Callable
 
-from gitops_nb.dora import levels, statistics, windows
+from gitops_nb.dora import levels, statistics, trends, windows
 from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Failure, Start, Unit
-from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Leads, Numbers, Recoveries, Span, WeekCounts
-from gitops_nb.dora.results import Change, Metric
+from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Numbers, Recoveries, Span
+from gitops_nb.dora.results import Metric
+from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
-
-_NO_WEEK = WeekCounts()
-MINIMUM_STRATUM = 6
-"""Values that a service needs in both windows before its own median is compared: fewer have no interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What all metrics of one report share.
-
-    ``window`` and ``before`` are clipped to what is known. ``no_trend`` says why no change is judged, ""
-    when it may be. ``has_incidents`` is False without an incidents file. ``is_last`` is True when nothing is
-    promoted further, so that the Quick Check's words about production apply. ``shown`` is what the charts
-    over time show. ``freezes`` are left out of the time that frequency is about, ``pauses`` are all freezes: weeks
-    with one are not compared. ``stayed`` are the services that changes compare (None: all of them), and
-    ``no_failures`` says why failures cannot be compared.
-    """
-
-    environment: str
-    window: Window
-    before: Window | None
-    zone: ZoneInfo
-    definition: DoraDefinition
-    no_trend: str
-    has_incidents: bool
-    is_last: bool
-    shown: Window
-    first_environment: str = ""
-    freezes: tuple[Window, ...] = ()
-    pauses: tuple[Window, ...] = ()
-    stayed: frozenset[str] | None = None
-    no_failures: str = ""
-
-    @property
-    def knows_failures(self) -> bool:
-        """Whether the facts can tell what failed: incidents are there, or the definition does without them."""
-        return self.has_incidents or Failure.INCIDENT not in self.definition.failures
-
-    @property
-    def periods(self) -> tuple[Window, ...]:
-        """The window, and the window before where there is one."""
-        return (self.window,) if self.before is None else (self.window, self.before)
 
 
 def frequency(numbers: Numbers, scope: Scope) -> Metric:
@@ -70,15 +26,15 @@ def frequency(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None:
         before = statistics.median(_rates(numbers, scope, BEFORE)[0])
-        now_weeks, before_weeks = (_weekly(numbers, scope, w) for w in scope.periods)
+        now_weeks, before_weeks = (trends.weekly(numbers, scope, w) for w in scope.periods)
         ratio = statistics.rate_ratio(now_weeks, before_weeks)
         least = scope.definition.minimum_weeks
         few = scope.pauses and min(len(now_weeks), len(before_weeks)) < least
-        change = _change(
+        change = trends.change(
             "ratio",
             ratio,
             scope,
-            stratified=_paces(numbers, scope),
+            stratified=trends.paces(numbers, scope),
             reason=f"a trend needs {least} weeks without a freeze in each window" if few else "",
         )
     total = sum(counts.deployments for counts in numbers.counts[NOW].values())
@@ -110,13 +66,15 @@ def lead_time(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None:
         before = numbers.leads[BEFORE].median
-        stratified = _stratify(numbers.leads[NOW], numbers.leads[BEFORE])
+        stratified = trends.stratify(numbers.leads[NOW], numbers.leads[BEFORE])
         # Of other services a median may move although nobody's did.
         same = [
             numbers.leads[period].compared or numbers.leads[period].median
             for period in (NOW, BEFORE)
         ]
-        change = _change("difference", statistics.difference(*same), scope, stratified=stratified)
+        change = trends.change(
+            "difference", statistics.difference(*same), scope, stratified=stratified
+        )
     missing = dict(numbers.leads[NOW].missing)
     deployed = any(counts.deployments for counts in numbers.counts[NOW].values())
     by_version = scope.definition.lead_time_start is Start.FIRST_ENVIRONMENT
@@ -168,12 +126,12 @@ def fail_rate(numbers: Numbers, scope: Scope) -> Metric:
 
     Source: DORA, "change fail rate", dora.dev/guides/dora-metrics.
     """
-    failed, deployments = _totals(numbers, NOW, "failed")
+    failed, deployments = trends.totals(numbers, NOW, "failed")
     now = statistics.wilson(failed, deployments)
     before = change = None
     if scope.before is not None and scope.knows_failures:
-        before = statistics.wilson(*_totals(numbers, BEFORE, "failed"))
-        change = _change_of_rate(numbers, scope, "failed", reason=scope.no_failures)
+        before = trends.before_of_failures(numbers, scope, "failed")
+        change = trends.change_of_rate(numbers, scope, "failed", reason=scope.no_failures)
     reason = "" if deployments else "no deployment in this window"
     if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
@@ -200,12 +158,12 @@ def rework(numbers: Numbers, scope: Scope) -> Metric:
 
     Source: DORA, "deployment rework rate" (since 2024), dora.dev/guides/dora-metrics.
     """
-    unplanned, deployments = _totals(numbers, NOW, "unplanned")
+    unplanned, deployments = trends.totals(numbers, NOW, "unplanned")
     now = statistics.wilson(unplanned, deployments)
     before = change = None
     if scope.before is not None and scope.has_incidents:
-        before = statistics.wilson(*_totals(numbers, BEFORE, "unplanned"))
-        change = _change_of_rate(numbers, scope, "unplanned", reason=scope.no_failures)
+        before = trends.before_of_failures(numbers, scope, "unplanned")
+        change = trends.change_of_rate(numbers, scope, "unplanned", reason=scope.no_failures)
     reason = "" if deployments else "no deployment in this window"
     if not scope.has_incidents:
         reason = "no incidents file was given, and without one nobody knows what was a fix"
@@ -234,18 +192,21 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
 
     Source: DORA, "failed deployment recovery time" (since 2023 in place of MTTR), dora.dev/guides/dora-metrics.
     """
-    failures = _everywhere(numbers, NOW)
+    failures = trends.everywhere(numbers, NOW)
     now, still_open = recovery_of(failures), len(failures.lasting)
     before = change = None
     least = scope.definition.minimum_failures
     if scope.before is not None and scope.knows_failures:
-        before = recovery_of(_everywhere(numbers, BEFORE))
+        before = recovery_of(trends.everywhere(numbers, BEFORE))
         before = before if before.n >= least else Estimate(n=before.n)
+        before = None if scope.no_failures else before
         if now.n >= least:
-            same = [recovery_of(_everywhere(numbers, p, only=scope.stayed)) for p in (NOW, BEFORE)]
+            same = [
+                recovery_of(trends.everywhere(numbers, p, only=scope.stayed)) for p in (NOW, BEFORE)
+            ]
             known = [one if one.n >= least else Estimate(n=one.n) for one in same]
             difference = statistics.difference(*known)
-            change = _change("difference", difference, scope, reason=scope.no_failures)
+            change = trends.change("difference", difference, scope, reason=scope.no_failures)
     reason = ""
     if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
@@ -272,12 +233,12 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
 
 def rollbacks(numbers: Numbers, scope: Scope) -> Metric:
     """Share of deployments that went back; shown apart, because history alone tells it."""
-    count, deployments = _totals(numbers, NOW, "rollbacks")
+    count, deployments = trends.totals(numbers, NOW, "rollbacks")
     now = statistics.wilson(count, deployments)
     before = change = None
     if scope.before is not None:
-        before = statistics.wilson(*_totals(numbers, BEFORE, "rollbacks"))
-        change = _change_of_rate(numbers, scope, "rollbacks")
+        before = statistics.wilson(*trends.totals(numbers, BEFORE, "rollbacks"))
+        change = trends.change_of_rate(numbers, scope, "rollbacks")
     return Metric(
         key="rollbacks",
         title="Rollbacks",
@@ -290,32 +251,10 @@ def rollbacks(numbers: Numbers, scope: Scope) -> Metric:
         counts={
             "rollbacks": count,
             "deployments": deployments,
-            "not comparable": _totals(numbers, NOW, "incomparable")[0],
+            "not comparable": trends.totals(numbers, NOW, "incomparable")[0],
         },
         missing="" if deployments else "no deployment in this window",
     )
-
-
-def _totals(
-    numbers: Numbers, period: int, name: str, *, only: frozenset[str] | None = None
-) -> tuple[int, int]:
-    """How many deployments are such, and how many there are: of all services, or only of some."""
-    counts = [c for s, c in numbers.counts[period].items() if only is None or s in only]
-    return sum(getattr(c, name) for c in counts), sum(c.deployments for c in counts)
-
-
-def _everywhere(numbers: Numbers, period: int, *, only: frozenset[str] | None = None) -> Recoveries:
-    found = numbers.recoveries[period].items()
-    return sum((r for s, r in found if only is None or s in only), Recoveries())
-
-
-def _change_of_rate(numbers: Numbers, scope: Scope, name: str, *, reason: str = "") -> Change:
-    """How the share of such deployments changed, of the services that both windows have."""
-    now, before = (
-        statistics.wilson(*_totals(numbers, period, name, only=scope.stayed))
-        for period in (NOW, BEFORE)
-    )
-    return _change("difference", statistics.difference(now, before), scope, reason=reason)
 
 
 def is_present(span: Span, window: Window) -> bool:
@@ -351,88 +290,9 @@ def _rates(numbers: Numbers, scope: Scope, period: int) -> tuple[list[float], in
     return rates, short
 
 
-def _weekly(numbers: Numbers, scope: Scope, window: Window) -> list[int]:
-    """Deployments of the services that both windows have, in each week that is compared."""
-    weeks = _compared_weeks(scope, window)
-    totals = dict.fromkeys(weeks, 0)
-    for (service, week), found in numbers.weeks.items():
-        if week in totals and (scope.stayed is None or service in scope.stayed):
-            totals[week] += found.deployments
-    return list(totals.values())
-
-
-def _compared_weeks(scope: Scope, window: Window) -> list[int]:
-    """The complete weeks of a window without a freeze, by their place among the weeks that the charts show."""
-    borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
-    return [
-        index
-        for index, (a, b) in enumerate(itertools.pairwise(borders))
-        if window.start_s <= a
-        and b <= window.end_s
-        and not any(f.start_s < b and a < f.end_s for f in (*scope.freezes, *scope.pauses))
-    ]
-
-
-def _paces(numbers: Numbers, scope: Scope) -> tuple[int, int]:
-    """How many services were deployed less and more often, of those with enough deployments in a window."""
-    weeks = [_compared_weeks(scope, window) for window in scope.periods]
-    down = up = 0
-    for name in numbers.spans if scope.stayed is None else sorted(scope.stayed):
-        now, before = (
-            sum(numbers.weeks.get((name, week), _NO_WEEK).deployments for week in found)
-            for found in weeks
-        )
-        if max(now, before) >= MINIMUM_STRATUM:
-            # As products of integers, so that equal paces are equal.
-            now, before = now * len(weeks[BEFORE]), before * len(weeks[NOW])
-            down, up = down + (now < before), up + (now > before)
-    return down, up
-
-
 def recovery_of(failures: Recoveries) -> Estimate:
     """Kaplan-Meier median of the recovery times."""
     return statistics.kaplan_meier_median(failures.ended, failures.lasting)
-
-
-def _stratify(now: Leads, earlier: Leads) -> tuple[int, int]:
-    """How many services' own medians went down and up, of those with enough values in both windows."""
-    middles = [_middles(leads) for leads in (now, earlier)]
-    both = middles[0].keys() & middles[1].keys()
-    down = sum(middles[0][name] < middles[1][name] for name in both)
-    up = sum(middles[0][name] > middles[1][name] for name in both)
-    return down, up
-
-
-def _middles(leads: Leads) -> Mapping[str, float]:
-    return {name: middle for name, (n, middle) in leads.services.items() if n >= MINIMUM_STRATUM}
-
-
-def _change(
-    kind: str,
-    estimate: Estimate,
-    scope: Scope,
-    *,
-    stratified: tuple[int, int] = (0, 0),
-    reason: str = "",
-) -> Change:
-    """Judges a change: a direction only with enough weeks and an interval without "no change"."""
-    neutral = 1.0 if kind == "ratio" else 0.0
-    direction = "flat"
-    if scope.stayed is not None and not scope.stayed:
-        reason = "no service was there in both whole windows"
-    reason = scope.no_trend or reason
-    if not reason and estimate.value is None:
-        reason = "no data in one of the two windows"
-    if not reason and (estimate.low is None or estimate.high is None):
-        reason = "too few values for an interval"
-    if reason:
-        direction = "unknown"
-    elif estimate.low is not None and estimate.low > neutral:
-        direction = "up"
-    elif estimate.high is not None and estimate.high < neutral:
-        direction = "down"
-    compared = None if scope.stayed is None else len(scope.stayed)
-    return Change(kind, estimate, direction, reason, stratified, compared)
 
 
 def _level(find: Callable[[Estimate], levels.Level], now: Estimate, scope: Scope) -> levels.Level:

@@ -283,6 +283,9 @@ def _missing(
             rows.group_by(["period", "reason"]).agg(n=rows.count())
         ):
             found[period][reason] += n
+        rows = by_period(leading.without_commits(question), periods)
+        for period, n in engine.rows(rows.group_by("period").agg(n=rows.count())):
+            found[period][leading.NO_REPOSITORY] += n
     return [dict(counter.most_common()) for counter in found]
 
 

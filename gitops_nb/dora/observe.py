@@ -25,8 +25,9 @@ class DoraState:
     """What was collected, counted. ``files`` maps Parquet files below the run directory to SHA-256.
 
     ``sources`` maps where facts came from to the commit or the file's SHA-256. ``incidents`` is None without
-    an incidents file. ``until_s`` is the last moment up to which facts are known, ``commits`` how many commits of
-    applications they hold.
+    an incidents file. ``until_s`` is the last moment up to which facts are known, ``behind`` the source that ended
+    before the others, ``incidents_until_s`` when incidents were last collected (None: nobody noted it), ``commits`` how
+    many commits of applications they hold.
     """
 
     events: int
@@ -39,6 +40,8 @@ class DoraState:
     sources: Mapping[str, str]
     files: Mapping[str, str]
     commits: int = 0
+    behind: str = ""
+    incidents_until_s: int | None = None
     sync: SyncStatus = field(default_factory=SyncStatus)
 
     @property
@@ -71,8 +74,12 @@ def observe(view: View, request: DoraRequest) -> DoraState:
     """
     sources: dict[str, str] = {}
     sync = SyncStatus(missing="deployments come from a file, so no cluster was asked")
+    ends = stored.Ends(request.now_s)
     if request.facts is not None:
-        tables, until_s = stored.select(FactStore(request.facts))
+        store = FactStore(request.facts)
+        tables, newest_s = stored.select(store)
+        since_s = (request.before or request.window).start_s
+        ends = stored.ends_of(store, newest_s=newest_s, since_s=since_s)
         sources["facts"] = request.facts_from
         sync = _read_sync(view, request)
     elif request.deployments is not None:
@@ -81,21 +88,22 @@ def observe(view: View, request: DoraRequest) -> DoraState:
         )
         tables = _tables(events, left_out, censor_first=True)
         sources[request.deployments.name] = f"sha256:{facts.sha256(request.deployments)}"
-        until_s = int(events["finished_s"].max()) if len(events) else request.now_s
+        if len(events):
+            ends = stored.Ends(int(events["finished_s"].max()))
     else:
         events, left_out = _from_repositories(view, request, sources)
         tables = _tables(events, left_out, censor_first=False)
         sync = _read_sync(view, request)
-        until_s = request.now_s
     if request.incidents is not None:
         found = collect.incidents_from_file(
             request.incidents, environments=request.environments, now_s=request.now_s
         )
         sources[request.incidents.name] = f"sha256:{facts.sha256(request.incidents)}"
         tables = replace(tables, incident=facts.incident_frame(found, request.incidents.name))
-        until_s = max([until_s, *(i.resolved_s or i.started_s for i in found)])
+        newest_s = max((i.resolved_s or i.started_s for i in found), default=0)
+        ends = stored.Ends(max(ends.until_s, newest_s), ends.behind)
     tables = at_moment(_select(request, tables), request.definition.deployment_time)
-    return _write(request, tables, sources, sync, until_s)
+    return _write(request, tables, sources, sync, ends)
 
 
 def _tables(events: pd.DataFrame, left_out: list[Exclusion], *, censor_first: bool) -> FactTables:
@@ -110,7 +118,7 @@ def _write(
     tables: FactTables,
     sources: Mapping[str, str],
     sync: SyncStatus,
-    until_s: int,
+    ends: stored.Ends,
 ) -> DoraState:
     folder = request.workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +142,9 @@ def _write(
         services=int(deployment["service"].nunique()),
         incidents=None if tables.incident is None else len(tables.incident),
         first_s=int(deployment["finished_s"].min()) if len(deployment) else 0,
-        until_s=until_s,
+        until_s=ends.until_s,
+        behind=ends.behind,
+        incidents_until_s=ends.incidents_s,
         excluded={
             **Counter(tables.exclusion["reason"]),
             **{kind: count for kind, count in sorted(kinds.items()) if count},

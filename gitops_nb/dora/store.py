@@ -2,8 +2,9 @@
 
     FOLDER/TABLE/service=NAME/facts.parquet     Hive layout: DuckDB, Spark and BigQuery read the folder as it is
     FOLDER/sources/NAME.json                    where the next collection of a source begins
+    FOLDER/sources/collected.json               when each source was last read: until then its silence is one
 
-A file is replaced whole by a rename, and only when its rows change: the same input twice changes no byte. The
+A file is replaced whole by a rename, and only when its rows change: the same input twice changes no byte of a table. The
 resume point of a source is written after its rows, so a collection that dies is repeated from the old point, and
 repeating it adds nothing. Rows have keys; a row with a known key replaces the old one. No table holds a name of a
 person. The tables are those of ``schemas``.
@@ -33,6 +34,8 @@ from gitops_nb.record.files import fsync_directory, replace_file
 
 _NO_SERVICE = "__HIVE_DEFAULT_PARTITION__"
 _FILE = "facts.parquet"
+_COLLECTED = "collected"
+"""No source has this name: all others say what they are of, or are one word of ``joining.SOURCES``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,15 @@ class FactStore:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
+
+    def ends(self) -> dict[str, int]:
+        """When each source was last read, in UTC epoch seconds."""
+        found = self.resume_point(_COLLECTED)
+        return {name: end for name, end in found.items() if isinstance(end, int)}
+
+    def set_end(self, source: str, at_s: int) -> None:
+        """Notes that a source was read whole at a moment; call it after its rows are written."""
+        self.set_resume_point(_COLLECTED, {**self.ends(), source: at_s})
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gitops_nb.dora import facts, tables
+from gitops_nb.dora.definition import DAY_S
 from gitops_nb.dora.fact_tables import FactTables
 from gitops_nb.dora.joining import deployments_of
 from gitops_nb.dora.schemas import TABLES
@@ -62,6 +64,43 @@ COLUMNS: Mapping[str, str] = {
     "detail": "path, name or id, for finding it",
 }
 """What each exported column means. Names that end in ``_s`` are int64 UTC epoch seconds."""
+
+
+_DEPLOYING = ("configuration ", "github deployments ", "github workflow ", "opentofu ")
+"""Sources that are read whole each time; where there is none, what was seen of Argo CD and of our own runs counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Until when the facts are whole, in UTC epoch seconds.
+
+    ``behind`` is the source of deployments that ended first, where others go on for more than a day after it;
+    ``incidents_s`` is when incidents were last collected, None where nobody noted it.
+    """
+
+    until_s: int
+    behind: str = ""
+    incidents_s: int | None = None
+
+
+def ends_of(store: FactStore, *, newest_s: int, since_s: int) -> Ends:
+    """Until when the facts are whole: silence after it is not known to be one.
+
+    Args:
+        store: The facts.
+        newest_s: The newest moment that they hold; it decides for facts of before sources were noted.
+        since_s: Sources that ended earlier were given up and are no part of it.
+    """
+    ends = {name: end_s for name, end_s in store.ends().items() if end_s >= since_s}
+    deploying = {name: end_s for name, end_s in ends.items() if name.startswith(_DEPLOYING)}
+    if not deploying:
+        deploying = {n: e for n, e in ends.items() if n == "argocd" or n.startswith("runs ")}
+    incidents_s = max((e for n, e in ends.items() if n.startswith("incidents ")), default=None)
+    if not deploying:
+        return Ends(newest_s, incidents_s=incidents_s)
+    first = min(deploying, key=lambda name: (deploying[name], name))
+    is_behind = max(deploying.values()) - deploying[first] > DAY_S
+    return Ends(deploying[first], first if is_behind else "", incidents_s)
 
 
 def select(store: FactStore) -> tuple[FactTables, int]:

@@ -56,7 +56,15 @@ def _collected(engine: DuckEngine, question: Question, window: Window) -> pd.Dat
 
 
 def _without_lead(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
-    if not (leading.is_by_version(question) and question.first_environments):
+    if not leading.is_by_version(question):
+        rows = expressions.inside(leading.without_commits(question), window)
+        found = engine.frame(rows).rename(columns={"revision": "sha"})
+        return found.assign(
+            reason=leading.NO_REPOSITORY,
+            left_out_of=numbers.LEAD_TIME,
+            environment=question.environment,
+        )
+    if not question.first_environments:
         return frame(EXCLUSION, ())
     rows = expressions.inside(leading.version_leads(question), window)
     found = engine.frame(rows.filter(rows.reason > 0)).rename(columns={"revision": "sha"})

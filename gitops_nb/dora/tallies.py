@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Sequence
 
 from gitops_nb.dora import statistics, windows
-from gitops_nb.dora.metrics import Scope, is_present, rate_of, recovery_of
+from gitops_nb.dora.metrics import is_present, rate_of, recovery_of
 from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Numbers, Recoveries, WeekCounts
 from gitops_nb.dora.results import Service, Week
+from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.statistics import Estimate
 
 _NO_LEADS = (0, None, None, None)

@@ -9,14 +9,16 @@ from dataclasses import replace
 import pytest
 
 from gitops_nb import dora
-from gitops_nb.dora import comparing
+from gitops_nb.dora import collect, comparing, fact_tables, facts, leading
 from gitops_nb.dora.numbers import Span
 from gitops_nb.dora.results import Freeze, Measured
+from gitops_nb.dora.store import FactStore
 from gitops_nb.dora.windows import Window
 from gitops_nb.model import from_json, to_json
 from gitops_nb.report import dora_cards
 from tests.dora.dora_factories import (
     DAY,
+    FLEET,
     HOUR,
     NOW_S,
     WEEK,
@@ -183,7 +185,8 @@ def test_incidents_that_nobody_recorded_are_no_change(tmp_path, first, last):
 
     changes = _changes(measured)
     assert changes["fail_rate"] == changes["rework"] == "unknown"
-    assert "fail" not in measured.title
+    assert measured.title == "Delivery to production is steady where it can be compared"
+    assert measured.metric("fail_rate").before is None
     assert [c for c in measured.caveats if c.startswith("No incident is recorded from")]
 
 
@@ -263,3 +266,105 @@ def test_a_card_reads_the_same_from_the_record(tmp_path):
     for one in (measured, recorded):
         n = dora_cards.card(one.metric("lead_time"), one).n.replace("\u00a0", " ")
         assert n == f"{one.metric('lead_time').now.n} versions; 0 left out"
+
+
+def _collected(tmp_path, history: History) -> FactStore:
+    """The deployments of a history in a store, as collecting its repository leaves them."""
+    source = request(tmp_path).sources[0]
+    events, _ = collect.from_history(
+        history.changes, source, environments=tuple(FLEET.environments), now_s=NOW_S
+    )
+    store = FactStore(tmp_path / "facts")
+    store.merge("deployment", facts.deployments_of(facts.event_frame(events), censor_first=False))
+    return store
+
+
+def _measure_store(tmp_path) -> Measured:
+    asked = request(tmp_path, deployments="facts")
+    return dora.measure(asked, dora.observe(view(History()), asked))
+
+
+def test_silence_until_the_collection_is_no_end_of_the_facts(tmp_path):
+    """Services that stopped six weeks ago and are read today were deployed less often; the window is not cut."""
+    stopped = _steady(without=Window(NOW_S - 6 * WEEK, NOW_S))
+    store = _collected(tmp_path, stopped)
+    cut = _measure_store(tmp_path)
+    assert cut.window.end_s < NOW_S - 5 * WEEK
+
+    store.set_end("configuration platform-config apps", NOW_S)
+    measured = _measure_store(tmp_path)
+
+    assert measured.window.end_s == NOW_S - 12 * HOUR
+    assert measured.caveats == ()
+    change = measured.metric("frequency").change
+    assert change is not None
+    assert (change.estimate.value or 1) < 0.8
+
+
+def test_a_source_that_was_not_read_to_the_end_cuts_the_window(tmp_path):
+    """Where one repository was read last six weeks ago, later weeks of the others compare with nothing."""
+    store = _collected(tmp_path, _steady())
+    store.set_end("configuration platform-config apps", NOW_S - 4 * WEEK)
+    store.set_end("configuration other-config apps", NOW_S)
+    store.set_end("configuration given-up-config apps", NOW_S - 60 * WEEK)
+    measured = _measure_store(tmp_path)
+
+    assert measured.window.end_s == NOW_S - 4 * WEEK + 1
+    assert "“configuration platform-config apps” was last collected" in measured.caveats[0]
+
+
+def test_incidents_that_were_not_collected_again_are_no_fewer_failures(tmp_path):
+    """Incidents of a store are known until somebody last gave them; failures after that do not compare."""
+    store = _collected(tmp_path, _steady())
+    rows = [
+        {
+            "incident_id": str(number),
+            "service": service,
+            "environment": "production",
+            "started_s": start,
+            "resolved_s": end,
+            "source": "file",
+        }
+        for number, service, start, end in _failing(NOW_S - 28 * WEEK, NOW_S - 2 * WEEK)
+    ]
+    store.merge("incident", fact_tables.frame(fact_tables.INCIDENT, rows))
+    store.set_end("configuration platform-config apps", NOW_S)
+    store.set_end("incidents pages.csv", NOW_S - 2 * WEEK)
+    measured = _measure_store(tmp_path)
+
+    assert _changes(measured)["fail_rate"] == "unknown"
+    assert "Incidents were last collected on 9\u00a0Nov\u00a02026" in measured.caveats[0]
+
+
+def test_lead_times_of_some_services_name_the_others(tmp_path):
+    """A median of the few services whose code is known says how many deployments it knows nothing about."""
+    store = _collected(tmp_path, _steady())
+    deployed = store.read("deployment")
+    mine = deployed[(deployed["service"] == "checkout") & (deployed["environment"] == "production")]
+    changes, arrived = [], []
+    for row in mine[~mine["is_seed"]].itertuples():
+        change = {
+            "service": "checkout",
+            "repository": "code",
+            "sha": row.version,
+            "authored_s": row.finished_s - DAY,
+        }
+        changes.append({**change, "committed_s": change["authored_s"]})
+        arrived.append(
+            {
+                **change,
+                "environment": "production",
+                "deployment_id": row.deployment_id,
+                "finished_s": row.finished_s,
+            }
+        )
+    store.merge("change", fact_tables.frame(fact_tables.CHANGE, changes))
+    store.merge("change_deployment", fact_tables.frame(fact_tables.CHANGE_DEPLOYMENT, arrived))
+    store.set_end("configuration platform-config apps", NOW_S)
+    measured = _measure_store(tmp_path)
+
+    lead = measured.metric("lead_time")
+    others = 2 * 3 * 13
+    assert (lead.now.n, lead.excluded) == (39, {leading.NO_REPOSITORY: others})
+    assert leading.NO_REPOSITORY in {item.reason for item in measured.excluded}
+    assert any(leading.NO_REPOSITORY in look.text for look in measured.look_at)

@@ -18,6 +18,7 @@ from gitops_nb.dora.fact_tables import FactTables
 from gitops_nb.dora.facts import Event, Incident
 from gitops_nb.dora.profiles import COMPATIBLE, METRIK, OURS
 from gitops_nb.dora.reckon import reckon
+from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.windows import Window
 from tests.dora.dora_factories import DAY, HOUR, WEEK
 from tests.dora.fact_factories import START_S, by_chance
@@ -82,8 +83,8 @@ def _read(collected: FactTables, window: Window = WHOLE) -> numbers.Numbers:
         return numbers.ask(engine, QUESTION, (window,), WHOLE, BERLIN)
 
 
-def _scope(window: Window) -> metrics.Scope:
-    return metrics.Scope(
+def _scope(window: Window) -> Scope:
+    return Scope(
         environment="production",
         window=window,
         before=None,
