@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from gitops_nb.dora import facts
+from gitops_nb.dora.definition import Included
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import Measured
@@ -45,13 +46,22 @@ def verify(request: DoraRequest, state: DoraState, metrics: Measured) -> Outcome
 
 
 def _count(request: DoraRequest, metrics: Measured) -> int:
-    """Deployments in the window, from the Parquet file alone."""
+    """Deployments in the window, from the Parquet file alone, by the options of the definition that say what is one."""
     path = request.workdir / facts.FOLDER / "deployment.parquet"
+    options = metrics.options
     query = """
-        select count(*) from read_parquet($path)
-        where environment = $environment and finished_s >= $start and finished_s < $end
-          and outcome <> 'failed' and trigger not in ('resync', 'heal', 'removal') and not is_seed
+        with counted as (
+            select finished_s, finished_s - lag(finished_s) over (
+                partition by service order by position, finished_s, deployment_id) as after_s
+            from read_parquet($path)
+            where environment = $environment and outcome <> 'failed' and trigger <> 'removal' and not is_seed
+              and ($resyncs or trigger not in ('resync', 'heal'))
+              and not exists (select 1 from (select unnest($freezes) as f) where finished_s >= f[1] and finished_s < f[2])
+        )
+        select count(*) from counted
+        where finished_s >= $start and finished_s < $end and ($coalesce = 0 or coalesce(after_s > $coalesce, true))
     """
+    freezes = [] if options.freezes is Included.COUNTED else request.freezes
     with duckdb.connect() as connection:
         row = connection.execute(
             query,
@@ -60,6 +70,10 @@ def _count(request: DoraRequest, metrics: Measured) -> int:
                 "environment": request.environment,
                 "start": metrics.window.start_s,
                 "end": metrics.window.end_s,
+                "resyncs": options.resyncs is Included.COUNTED,
+                # An empty list has no type of its own.
+                "freezes": [[f.start_s, f.end_s] for f in freezes] or [[0, 0]],
+                "coalesce": options.coalesce_s,
             },
         ).fetchone()
     return int(row[0]) if row else 0

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from gitops_nb import dora
+from gitops_nb.dora.results import Freeze
 from gitops_nb.model import Result, canonical, from_json, to_json
-from tests.dora.dora_factories import NOW_S, incidents, request, steady, view
+from tests.dora.dora_factories import DAY, NOW_S, WEEK, History, incidents, request, steady, view
 
 
 def _run(tmp_path):
@@ -49,6 +53,28 @@ def test_verify_counts_again_and_says_the_finding(tmp_path):
     outcome = dora.verify(asked, state, measured)
 
     assert (outcome.result, outcome.title) == (Result.REPORTED, measured.title)
+
+
+@pytest.mark.parametrize(
+    ("definition", "counted"),
+    [((), 24), (("coalesce=4d",), 8), (("resyncs=counted",), 32), (("freezes=left out",), 15)],
+)
+def test_verify_counts_by_the_options_of_the_definition(tmp_path, definition, counted):
+    """What the definition leaves out or counts, the plain query does too, and both give what a hand counts."""
+    history = History().begin(NOW_S - 30 * WEEK, "checkout")
+    for week in range(30, 0, -1):
+        # Three versions in three days, and once more the last of them.
+        for place, day in enumerate((1, 2, 3, 5)):
+            version = f"v{(30 - week) * 3 + min(place, 2) + 1}"
+            history.commit(NOW_S - week * WEEK + day * DAY, "checkout", "production", version)
+    freeze = Freeze("year end", NOW_S - 4 * WEEK, NOW_S - WEEK)
+    asked = request(tmp_path, definition=definition, window="8w")
+    asked = replace(asked, freezes=(freeze,))
+    state = dora.observe(view(history), asked)
+    measured = dora.measure(asked, state)
+
+    assert measured.metric("frequency").counts["deployments"] == counted
+    assert dora.verify(asked, state, measured).result is Result.REPORTED
 
 
 def test_verify_names_a_file_that_was_changed(tmp_path):
