@@ -179,6 +179,38 @@ def test_a_squash_starts_at_the_first_commit_of_its_pull_request(app, tmp_path):
     assert (row["authored_s"], row["opened_s"], row["merged_s"]) == (T + 200, T + 300, T + 5060)
 
 
+def test_a_merge_brings_its_pull_request_to_every_commit_of_its_branch(app, tmp_path):
+    """Commits that a merge kept begin at their own times, and know when they were opened and merged and from where."""
+    app.git("checkout", "-q", "-b", "hotfix/login")
+    first = app.commit({"f": "1\n"}, message="one")
+    app.git("checkout", "-q", "main")
+    other = app.commit({"m": "1\n"}, message="on the mainline")
+    app.git("checkout", "-q", "hotfix/login")
+    app.now_s += 60
+    app.git("merge", "-q", "--no-ff", "-m", "the mainline into the branch", "main")
+    second = app.commit({"f": "2\n"}, message="two")
+    app.git("checkout", "-q", "main")
+    app.now_s += 60
+    app.git("merge", "-q", "--no-ff", "-m", "Merge pull request #8", "hotfix/login")
+    merge = app.head()
+    app.git("tag", "v1")
+    store = FactStore(tmp_path / "facts")
+    deployed(store, ("production", "v0", T + 100), ("production", "v1", T + 6000))
+    pull = PullRequest(merge, T + 10, T + 300, T + 5060, branch="hotfix/login")
+    collected(tmp_path, store, pull_requests=[pull])
+
+    changes = store.read("change").set_index("sha")
+    assert set(changes.index) == {first, second, other}
+    assert changes["branch"].to_dict() == {
+        first: "hotfix/login",
+        second: "hotfix/login",
+        other: "",
+    }
+    assert set(changes.loc[[first, second], "opened_s"]) == {T + 300}
+    assert set(changes.loc[[first, second], "merged_s"]) == {T + 5060}
+    assert (changes["authored_s"] == changes["committed_s"]).all()
+
+
 def test_reverts_are_paired_and_bots_are_marked(app, tmp_path):
     """A revert names what it takes back; a dependency bot is seen by its name, which is not stored."""
     bad = app.commit({"a": "2\n"}, message="bad", author="renovate[bot]")

@@ -281,6 +281,45 @@ def test_a_collection_that_dies_keeps_its_pages_and_repeats_nothing(server, api,
     assert sum("/pulls/5/commits" in path for path, _ in server.asked) == 1
 
 
+def test_a_label_that_comes_after_the_merge_is_known(server, api, tmp_path):
+    """A pull request that is labelled later is listed as updated: its labels change, its commits are not asked again."""
+    first = pull(1, minute=60)
+    serve_pulls(server, [first])
+    store = FactStore(tmp_path / "facts")
+    collect_pull_requests(api, store, SHOP)
+    later = {**first, "updated_at": "2026-11-20T10:00:00Z", "labels": [{"name": "hotfix"}]}
+    serve_pulls(server, [later])
+    collect_pull_requests(api, store, SHOP)
+    assert store.read("pull_request")["labels"].tolist() == ["hotfix"]
+    assert sum("/pulls/1/commits" in path for path, _ in server.asked) == 1
+
+
+def test_deployments_that_die_on_the_way_ask_for_no_status_twice(server, api, tmp_path):
+    """What the first page named is stored when the second one fails, and not asked about again."""
+    items = [
+        {"id": n, "sha": "a" * 40, "ref": f"v{n}", "environment": "production", "created_at": f"2026-11-0{n}T10:00:00Z"}
+        for n in range(1, 5)
+    ]  # fmt: skip
+    listing = paged(server, items, 2)
+    is_whole = False
+
+    def answer(path: str, query: dict[str, str]) -> Answer:
+        if path.endswith("/statuses"):
+            return 200, {}, [{"id": 1, "state": "success", "created_at": "2026-11-09T10:00:00Z"}]
+        return (404, {}, {}) if query.get("page") == "2" and not is_whole else listing(path, query)
+
+    server.answer = answer
+    store = FactStore(tmp_path / "facts")
+    with pytest.raises(UnavailableError):
+        collect_deployments(api, store, SHOP, environments=("production",))
+    assert sorted(store.read("deployment")["deployment_id"]) == ["github:1", "github:2"]
+
+    is_whole = True
+    collect_deployments(api, store, SHOP, environments=("production",))
+    assert len(store.read("deployment")) == 4
+    assert sum("/deployments/1/statuses" in path for path, _ in server.asked) == 1
+
+
 def test_deployments_have_their_first_final_status(server, api, tmp_path):
     """Success, failure, one that goes on, and one of an environment that the fleet does not have."""
     names = {1: "production", 2: "production", 3: "production", 4: "pr-preview"}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gitops_nb.dora import fact_tables
 from gitops_nb.dora.collectors.configuration import Collected
-from gitops_nb.dora.collectors.containment import arrivals, first_containing
+from gitops_nb.dora.collectors.containment import arrivals, brought_by, first_containing
 from gitops_nb.dora.joining import deployments_of
 from gitops_nb.dora.schemas import HOP, check
 from gitops_nb.dora.store import FactStore, Merged
@@ -201,6 +201,12 @@ class _Read:
                 found.setdefault(row.environment, []).append(row)
         return found
 
+    def pulls_by_change(self) -> dict[str, PullRequest]:
+        """The pull request that brought each commit: a squash is one, a merge brings those of its branch."""
+        parents = {commit.sha: commit.parents for commit in self.graph}
+        merges = [commit.sha for commit in reversed(self.graph) if commit.sha in self.pulls]
+        return {sha: self.pulls[merge] for sha, merge in brought_by(parents, merges).items()}
+
     def unknown(self) -> list[dict[str, Any]]:
         """Ledger rows of the deployments whose commit is unknown."""
         rows: Iterable[Any] = self.deployments.itertuples(index=False)
@@ -253,7 +259,7 @@ def _build(
     lead = {"left_out_of": LEAD_TIME}
     return (
         check("hop", fact_tables.frame(HOP, hops)),
-        check("change", _change_frame(read.source, recent, patches, read.pulls)),
+        check("change", _change_frame(read.source, recent, patches, read.pulls_by_change())),
         check("change_deployment", fact_tables.frame(fact_tables.CHANGE_DEPLOYMENT, arrived)),
         check(
             "exclusion",
@@ -324,7 +330,8 @@ def _change_frame(
     rows = []
     for commit in commits:
         pull = pulls.get(commit.sha)
-        first_s = pull.first_authored_s if pull else None
+        # Commits that a merge kept have their own times; a squash has only the merge's.
+        first_s = pull.first_authored_s if pull and pull.sha == commit.sha else None
         rows.append(
             {
                 "service": source.service,

@@ -45,6 +45,24 @@ def first_containing(
     return found
 
 
+def brought_by(graph: Mapping[str, Sequence[str]], merges: Sequence[str]) -> dict[str, str]:
+    """The merge that brought each commit into its line: the first whose own first parent does not contain it.
+
+    Args:
+        graph: Parents by commit.
+        merges: What pull requests became, each after those that it contains; a squash brings itself.
+
+    >>> brought_by({"m": ["b", "y"], "y": ["x"], "x": ["a"], "b": ["a"], "a": []}, ["b", "m"])
+    {'b': 'b', 'm': 'm', 'y': 'm', 'x': 'm'}
+    """
+    revisions: list[str] = []
+    for merge in merges:
+        # A line that begins with the merge has nothing before it.
+        revisions += [next(iter(graph[merge]), ""), merge]
+    found = first_containing(graph, revisions)
+    return {sha: merges[place // 2] for sha, place in found.items() if place % 2}
+
+
 def arrivals(
     commits: Iterable[GraphCommit],
     contained: Mapping[str, int],

@@ -51,6 +51,7 @@ def collect_pull_requests(api: ApiReader, store: FactStore, hosted: Hosted) -> C
     newest_s, rows, merged = 0, 0, Merged()
     known = store.read("pull_request", (hosted.service,))
     numbers = set(known[known["repository"] == hosted.repository]["number"])
+    relabelled: dict[int, str] = {}
     query = {"state": "closed", "sort": "updated", "direction": "desc"}
     for page in api.pages(f"repos/{hosted.name}/pulls", query):
         found: list[dict[str, Any]] = []
@@ -63,15 +64,25 @@ def collect_pull_requests(api: ApiReader, store: FactStore, hosted: Hosted) -> C
                 break
             if item["merged_at"] and item["number"] not in numbers:
                 found.append(_pull_row(api, hosted, item))
+            elif item["merged_at"]:
+                # Labels may come after the merge; its commits stay, so nothing is asked again.
+                relabelled[item["number"]] = _labels(item)
         if found:
             table = check("pull_request", fact_tables.frame(PULL_REQUEST, found))
             merged += store.merge("pull_request", table)
             rows += len(found)
         if is_done:
             break
+    merged += store.merge("pull_request", _with_labels(known, hosted, relabelled))
     if newest_s:
         store.set_resume_point(source, {"updated_s": newest_s})
     return Collected(source, "", rows, merged)
+
+
+def _with_labels(known: pd.DataFrame, hosted: Hosted, labels: Mapping[int, str]) -> pd.DataFrame:
+    """Stored pull requests with the labels that they have now."""
+    mine = known[(known["repository"] == hosted.repository) & known["number"].isin(list(labels))]
+    return mine.assign(labels=mine["number"].map(labels).astype("str"))
 
 
 def pull_requests(store: FactStore, *, service: str, repository: str) -> tuple[PullRequest, ...]:
@@ -98,9 +109,10 @@ def collect_deployments(
     source = f"github deployments {hosted.service} {hosted.name}"
     known = store.read("deployment", (hosted.service,))
     ids = set(known["deployment_id"])
-    rows: list[dict[str, Any]] = []
+    count, merged = 0, Merged()
     left_out: list[dict[str, Any]] = []
     for page in api.pages(f"repos/{hosted.name}/deployments"):
+        rows: list[dict[str, Any]] = []
         for item in _list(page.items, source):
             if f"github:{item['id']}" in ids:
                 continue
@@ -120,10 +132,12 @@ def collect_deployments(
             statuses = _every(api, f"repos/{hosted.name}/deployments/{item['id']}/statuses", source)
             row = deployment_row(item, statuses, service=hosted.service)
             rows += [row] if row else []
-    table = check("deployment", fact_tables.frame(fact_tables.DEPLOYMENT, rows))
-    merged = store.merge("deployment", table)
+        # Each page is stored before the next one is asked for: a collection that dies asks for no status twice.
+        table = check("deployment", fact_tables.frame(fact_tables.DEPLOYMENT, rows))
+        merged += store.merge("deployment", table)
+        count += len(rows)
     merged += store.merge("exclusion", fact_tables.frame(fact_tables.EXCLUSION, left_out))
-    return Collected(source, "", len(rows), merged, len(left_out))
+    return Collected(source, "", count, merged, len(left_out))
 
 
 def deployment_row(
@@ -226,8 +240,12 @@ def _pull_row(api: ApiReader, hosted: Hosted, item: Mapping[str, Any]) -> dict[s
         "opened_s": _seconds(item["created_at"]),
         "merged_s": _seconds(item["merged_at"]),
         "branch": item["head"]["ref"],
-        "labels": " ".join(sorted(label["name"] for label in item["labels"])),
+        "labels": _labels(item),
     }
+
+
+def _labels(item: Mapping[str, Any]) -> str:
+    return " ".join(sorted(label["name"] for label in item["labels"]))
 
 
 def _every(api: ApiReader, path: str, source: str) -> Iterator[Mapping[str, Any]]:
