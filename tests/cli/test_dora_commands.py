@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from gitops_nb.dora.store import FactStore
 from gitops_nb.dora.stored import COLUMNS
 from tests.buckets import BUCKET, gcs_server
 from tests.cli.test_workflow import actionlint  # noqa: F401  a fixture
+from tests.conftest import COMMAND
 from tests.dora.git_factories import Repository
 from tests.dora.test_store import tree
 
@@ -224,6 +226,16 @@ def test_collected_facts_make_the_report_of_a_run(workspace):
     page = (run / "report.html").read_text()
     assert "attribution_window_s=172800" in page
     assert "bots=left out" in page
+
+    # What the scheduled workflow publishes has everything that its page links to.
+    workflow = yaml.safe_load(workspace_files()[NAME])
+    (lay,) = (step["run"] for step in workflow["jobs"]["report"]["steps"] if step.get("name") == "Lay the site")  # fmt: skip
+    (workspace.root / "site").mkdir()
+    path = f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(("bash", "-ec", lay), cwd=workspace.root, env={**os.environ, "PATH": path}, check=True, timeout=60)  # fmt: skip
+    links = re.findall(r'<a href="(evidence/[^"]+)"', page)
+    assert links
+    assert [link for link in links if not (workspace.root / "site" / link).is_file()] == []
 
 
 def test_an_option_that_no_definition_has_is_named(workspace):
