@@ -15,6 +15,7 @@ from gitops_nb.ports import Processes
 from gitops_nb.record import journal
 from gitops_nb.record.approvals import GITHUB
 from gitops_nb.record.audit import Audit
+from gitops_nb.record.commits import RunCommit, commit_findings
 from gitops_nb.record.consents import (
     AllowanceAt,
     consent_findings,
@@ -52,6 +53,7 @@ def verify_run(
     now: datetime | None = None,
     recheck: Recheck | None = None,
     allowance_at: AllowanceAt | None = None,
+    commits: Sequence[RunCommit] = (),
 ) -> Verification:
     """Checks one run directory.
 
@@ -66,6 +68,7 @@ def verify_run(
         now: Wall time, for reviews that are due; None leaves them out.
         recheck: Asks GitHub again about reviews that counted; None leaves that out, and says so.
         allowance_at: Who may say yes in its environment by the policy that it read; None asks the journal alone.
+        commits: Commits whose trailers name runs.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -87,6 +90,7 @@ def verify_run(
         notes.append(f"{CHECKPOINTS} is JupyterLab's and no part of the record")
     found += _check_time(records)
     found += _check_statements(state)
+    found += commit_findings(state, records, commits)
     if ledger is not None:
         found += _check_ledger(directory, state, records, ledger, sealed=sealed)
     reviews = _check_reviews(state, recheck)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,6 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Mode, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.files import replace_file
@@ -21,15 +20,14 @@ from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import HELD_HERE, open_runner_key
 from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
-from gitops_nb.record.runs import is_run_held, scan_run
+from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
 from gitops_nb.session.allowances import LiveRules
-from gitops_nb.session.platform import open_git, open_platform
+from gitops_nb.session.platform import open_platform
 from gitops_nb.session.stores import reports_store
+from gitops_nb.session.witnesses import Witnesses, read_witnesses
 
-TRAILER_LEDGER, TRAILER_RUN = "Gitops-Nb-Ledger", "Gitops-Nb-Run"
-SEARCHED_COMMITS = 5000
 _SANDBOX = "sandbox."
 _REMEMBERED = "verified.json"
 
@@ -85,7 +83,8 @@ def verify_records(
     """
     trusts = _Trusts(workspace, load_catalog(workspace.runbooks))
     now = datetime.now(UTC)
-    audits, notes = _audits(workspace, trusts, read, now)
+    witnesses = _Witnessed(workspace, trusts)
+    audits, notes = _audits(workspace, trusts, witnesses, read, now)
     runs: list[Verification] = []
     for directory in directories:
         state = scan_run(directory)
@@ -101,6 +100,7 @@ def verify_records(
             now=now,
             recheck=recheck,
             allowance_at=None if state.is_sandbox else trusts.live.allowance,
+            commits=witnesses.of(is_sandbox=state.is_sandbox).commits,
         )
         if is_before:
             text = "began before the ledger's checkpoint: not compared with the records behind it; --full does"
@@ -117,7 +117,7 @@ def verify_records(
 
 
 def _audits(
-    workspace: Workspace, trusts: _Trusts, read: Read, now: datetime
+    workspace: Workspace, trusts: _Trusts, witnesses: _Witnessed, read: Read, now: datetime
 ) -> tuple[dict[str, Audit], dict[str, list[str]]]:
     """Every ledger, checked, and what is to be said about it."""
     store = reports_store(workspace)
@@ -130,15 +130,34 @@ def _audits(
         own = [name for name in names if name.startswith(_SANDBOX) is is_sandbox]
         if not own:
             continue
-        catalog = trusts.catalog if is_sandbox else trusts.live.now
+        catalog = trusts.of_mode(is_sandbox=is_sandbox)
         source = "" if is_sandbox else f"keys of trust.yaml as in {trusts.live.source}"
-        anchors, note = _anchors(workspace, catalog, mode)
+        seen = witnesses.of(is_sandbox=is_sandbox)
         for name in own:
-            known = (*anchors, remembered[name]) if name in remembered else anchors
+            known = (*seen.anchors, remembered[name]) if name in remembered else seen.anchors
             runners = _runners(workspace, catalog, is_sandbox=is_sandbox)
             audits[name] = read(store, name, runners=runners, now=now, anchors=known)
-            notes[name] = [text for text in (source, note) if text]
+            there = {path.name for path in run_directories(workspace.reports)}
+            there |= {*audits[name].by_run, *audits[name].tombstones}
+            strangers = seen.unknown(name.removeprefix(_SANDBOX), there)
+            notes[name] = [text for text in (source, seen.note, strangers) if text]
     return audits, notes
+
+
+class _Witnessed:
+    """What commits say, in live mode and in the sandbox; each is asked for once, when it is needed."""
+
+    def __init__(self, workspace: Workspace, trusts: _Trusts) -> None:
+        self._workspace = workspace
+        self._trusts = trusts
+        self._read: dict[bool, Witnesses] = {}
+
+    def of(self, *, is_sandbox: bool) -> Witnesses:
+        if is_sandbox not in self._read:
+            catalog = self._trusts.of_mode(is_sandbox=is_sandbox)
+            mode = Mode.SANDBOX if is_sandbox else Mode.LIVE
+            self._read[is_sandbox] = read_witnesses(self._workspace, catalog, mode)
+        return self._read[is_sandbox]
 
 
 class _Trusts:
@@ -150,6 +169,10 @@ class _Trusts:
         self._workspace = workspace
         self._sandbox: Trust | None = None
         self._built_s = _sandbox_built_s(workspace)
+
+    def of_mode(self, *, is_sandbox: bool) -> Catalog:
+        """The files of the workspace in the sandbox, else what the protected branch says."""
+        return self.catalog if is_sandbox else self.live.now
 
     def of_run(self, state: RunState) -> Trust | None:
         """None where nobody can tell any more: a sandbox that was built anew has other persons."""
@@ -256,27 +279,6 @@ def _sandbox_built_s(workspace: Workspace) -> float:
 
 def _seconds(moment: str) -> float:
     return parse_time(moment).timestamp()
-
-
-def _anchors(workspace: Workspace, catalog: Catalog, mode: Mode) -> tuple[tuple[Anchor, ...], str]:
-    """Ledger heads in the trailers of the configuration repositories' newest commits; and why some are missing."""
-    found: list[Anchor] = []
-    try:
-        git = open_git(workspace, catalog, mode)
-        for name, repository in catalog.fleet.repositories.items():
-            tip = git.tip(name, repository.branch)
-            for commit in git.log(name, tip, limit=SEARCHED_COMMITS):
-                found += _anchor(commit.trailers, f"commit {commit.sha[:8]} of {name}")
-    except GitOpsError as error:
-        return tuple(found), f"anchors in Git were not read: {error.message}"
-    return tuple(found), ""
-
-
-def _anchor(trailers: Mapping[str, str], where: str) -> list[Anchor]:
-    parts = trailers.get(TRAILER_LEDGER, "").split(":")
-    if len(parts) != 3 or not (parts[0].isascii() and parts[0].isdecimal()):
-        return []
-    return [Anchor(int(parts[0]), parts[1], parts[2], where, trailers.get(TRAILER_RUN, ""))]
 
 
 def _remembered(workspace: Workspace) -> dict[str, Anchor]:

@@ -1,0 +1,68 @@
+"""What the configuration repositories' newest commits say about ledgers and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import GitOpsError
+from gitops_nb.model import Mode
+from gitops_nb.record.audit import Anchor
+from gitops_nb.record.commits import RunCommit
+from gitops_nb.record.runs import RUN_ID
+from gitops_nb.session.platform import open_git
+
+TRAILER_RUN, TRAILER_PLAN = "Gitops-Nb-Run", "Gitops-Nb-Plan"
+TRAILER_JOURNAL, TRAILER_LEDGER = "Gitops-Nb-Journal", "Gitops-Nb-Ledger"
+SEARCHED_COMMITS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Ledger heads and runs in the trailers of commits; ``note`` says why some are missing."""
+
+    anchors: tuple[Anchor, ...] = ()
+    commits: tuple[RunCommit, ...] = ()
+    note: str = ""
+
+    def unknown(self, environment: str, known: Collection[str]) -> str:
+        """Commits by runs of an environment that a record does not have, in a sentence; "" when there are none."""
+        part = f"-{environment}-"
+        strangers = [one for one in self.commits if part in one.run and one.run not in known]
+        if not strangers:
+            return ""
+        count = len(strangers)
+        begin = f"{count} commits are" if count > 1 else "1 commit is"
+        return f"{begin} of runs that this record does not know, the newest {strangers[0].where} of {strangers[0].run}: another workspace's, or removed"
+
+
+def read_witnesses(workspace: Workspace, catalog: Catalog, mode: Mode) -> Witnesses:
+    """Reads the newest commits of every configuration repository of the fleet."""
+    anchors: list[Anchor] = []
+    commits: list[RunCommit] = []
+    note = ""
+    try:
+        git = open_git(workspace, catalog, mode)
+        for name, repository in catalog.fleet.repositories.items():
+            tip = git.tip(name, repository.branch)
+            for commit in git.log(name, tip, limit=SEARCHED_COMMITS):
+                where = f"commit {commit.sha[:8]} of {name}"
+                anchors += _anchor(commit.trailers, where)
+                run = commit.trailers.get(TRAILER_RUN, "")
+                if RUN_ID.fullmatch(run):
+                    plan, head = (
+                        commit.trailers.get(t, "") for t in (TRAILER_PLAN, TRAILER_JOURNAL)
+                    )
+                    commits.append(RunCommit(commit.sha, where, run, plan, head))
+    except GitOpsError as error:
+        note = f"anchors in Git were not read: {error.message}"
+    return Witnesses(tuple(anchors), tuple(commits), note)
+
+
+def _anchor(trailers: Mapping[str, str], where: str) -> list[Anchor]:
+    parts = trailers.get(TRAILER_LEDGER, "").split(":")
+    if len(parts) != 3 or not (parts[0].isascii() and parts[0].isdecimal()):
+        return []
+    return [Anchor(int(parts[0]), parts[1], parts[2], where, trailers.get(TRAILER_RUN, ""))]
