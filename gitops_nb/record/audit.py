@@ -17,6 +17,7 @@ from gitops_nb.ports import Store
 from gitops_nb.record import dsse
 from gitops_nb.record.dsse import MalformedError
 from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.journal import FILE as JOURNAL
 from gitops_nb.record.ledger import (
     CLOCK_SKEW,
     FOLDER,
@@ -190,6 +191,7 @@ def _audit(
     for entry in entries:
         if entry.run:
             by_run[entry.run] = (*by_run.get(entry.run, ()), entry)
+    findings += _check_tombstones(entries, by_run)
     return Audit(
         name,
         tuple(entries),
@@ -279,6 +281,28 @@ def _tombstones(entries: Sequence[Entry]) -> Mapping[str, str]:
     for entry in entries:
         if entry.phase is Phase.PRUNED:
             found |= {name: value for name, value in entry.subjects.items() if "/" not in name}
+    return found
+
+
+def _check_tombstones(
+    entries: Sequence[Entry], by_run: Mapping[str, Sequence[Entry]]
+) -> list[Finding]:
+    """A run is removed with the journal that it ended with: a tombstone hides neither an edit nor a run in doubt."""
+    found: list[Finding] = []
+    for entry in entries:
+        if entry.phase is not Phase.PRUNED:
+            continue
+        for run, removed in entry.subjects.items():
+            before = [one for one in by_run.get(run, ()) if one.seq < entry.seq]
+            last = next((one for one in reversed(before) if one.phase in _ORDER), None)
+            if last is None:
+                continue  # its records stand by a checkpoint
+            if last.phase is not Phase.END:
+                text = f"a tombstone of {run}, which had not ended"
+                found.append(Finding(Code.PHASE, entry.key, text))
+            elif last.subjects.get(JOURNAL) != removed:
+                text = f"the journal of {run} was another when it was removed than when it ended"
+                found.append(Finding(Code.EDITED, entry.key, text))
     return found
 
 

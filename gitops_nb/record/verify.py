@@ -80,6 +80,8 @@ def verify_run(
     if state.run != directory.name:
         text = f"it is the journal of {state.run or 'no run'}"
         found.append(Finding(Code.REPLAYED, journal.FILE, text))
+    if (directory / journal.FILE).is_symlink():
+        found.append(Finding(Code.LINK, journal.FILE, "a link where a file was"))
     notes: list[str] = []
     sealed = bool(records) and records[-1].kind == "sealed"
     if sealed:

@@ -16,6 +16,7 @@ import pytest
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.model import canonical
 from gitops_nb.record import dsse, journal
+from gitops_nb.record.files import sha256_file
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Ledger, Phase, parse_entry
 from tests.record.record_factories import LEDGER, Records, make_records, ssh_key
@@ -131,6 +132,45 @@ def a_file_replaced_by_a_link(records):
     copy = records.root / "elsewhere.ipynb"
     path.rename(copy)
     path.symlink_to(copy)
+
+
+@tampers("link")
+def the_journal_replaced_by_a_link(records):
+    path = records.runs[1] / journal.FILE
+    copy = records.root / "elsewhere.jsonl"
+    path.rename(copy)
+    path.symlink_to(copy)
+
+
+@tampers("missing")
+def a_folder_replaced_by_a_link(records):
+    path = records.runs[1] / "evidence"
+    copy = records.root / "elsewhere"
+    path.rename(copy)
+    path.symlink_to(copy)
+
+
+def _prune(records: Records, number: int) -> None:
+    """Removes a run and leaves a tombstone, as a runner does."""
+    run = records.runs[number]
+    removed = sha256_file(run / journal.FILE).removeprefix("sha256:")
+    Ledger(records.store, LEDGER, records.signer).append(
+        Phase.PRUNED, run="", attempt=0, subjects={run.name: removed}, body={"reason": "retention"}
+    )
+    shutil.rmtree(run)
+
+
+@tampers("edited")
+def a_run_edited_before_it_was_pruned(records):
+    """The tombstone would hide what was done to it."""
+    a_journal_rewritten_as_a_whole(records)
+    _prune(records, 1)
+
+
+@tampers("phase")
+def a_run_pruned_before_it_ended(records):
+    records.slot(8).unlink()
+    _prune(records, 2)
 
 
 @tampers("missing")
@@ -422,6 +462,13 @@ def test_an_untouched_record_holds(pristine):
     assert checked.unanchored == ()
 
 
+def test_a_pruned_run_is_no_finding(records):
+    """Gone, with the tombstone of the journal that it ended with."""
+    _prune(records, 1)
+    found = [f for f in records.findings() if f.code != "deleted-run"]
+    assert found == []
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_tampering_is_found(records, name):
     """Each class of tampering is found, under its code word."""
@@ -433,7 +480,7 @@ def test_tampering_is_found(records, name):
 
 def test_there_are_as_many_classes_as_before():
     """The list does not shrink unseen."""
-    assert len(CLASSES) >= 45
+    assert len(CLASSES) >= 49
 
 
 def test_a_key_counts_only_in_its_time(pristine):
