@@ -205,7 +205,8 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
             with contextlib.suppress(OSError):  # shut down: the run is over
                 while True:
                     connection, _ = listening.accept()
-                    with contextlib.suppress(OSError), connection:
+                    # A notebook that asks in no known form gets no answer; the next question does.
+                    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), connection:
                         _serve(workspace, directory, connection)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -222,7 +223,8 @@ def _serve(workspace: Workspace, directory: Path, connection: socket.socket) -> 
     """Answers the one question of a connection."""
     connection.settimeout(ANSWER_S)
     line = connection.makefile("rb").readline(_QUESTION_BYTES)
-    answer = _answer(workspace, directory, json.loads(line or b"{}"))
+    question = json.loads(line or b"{}")
+    answer = _answer(workspace, directory, question if isinstance(question, dict) else {})
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 

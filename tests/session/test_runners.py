@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -147,3 +150,22 @@ def test_no_start_is_signed_for_another_plan_than_was_asked_for(asked, where):  
         with pytest.raises(Refused, match="about another plan"):
             attest(where, asked.directory, Phase.START, signer="engine")
     assert len(reports_store(where).list("ledger/")) == 1
+
+
+@pytest.mark.parametrize(
+    "asked_for", [b"\n", b"no json\n", b"[]\n", b'{"ask":"identity"}\n', b"{" * 4000 + b"\n"]
+)
+def test_rubbish_leaves_the_engine_answering(workspace, tmp_path, asked_for):
+    """A notebook that asks in no known form stops nobody, itself included, from asking properly."""
+    where = find_workspace(workspace.root)
+    with (
+        tempfile.TemporaryDirectory() as short,  # a socket's path has 108 bytes at most
+        notary.notary(where, tmp_path / "run", Path(short)) as address,
+    ):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(20)
+            connection.connect(str(address))
+            connection.sendall(asked_for)
+            connection.recv(4096)
+        answer = notary._ask_engine(str(address), {"ask": "key"})
+    assert answer["public"] == open_runner_key(where.root).public
