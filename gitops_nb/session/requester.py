@@ -15,6 +15,8 @@ from gitops_nb.record.identity import PERSON_EVENTS
 from gitops_nb.record.signatures import person_of, public_key
 from gitops_nb.session.identity import PERMISSION, can_prove
 
+_NAME_CHARACTERS = 200
+
 
 def find_requester(processes: Processes, trust: Trust) -> Requester:
     """The person or automation that this process acts for, outside the sandbox."""
@@ -28,10 +30,10 @@ def find_requester(processes: Processes, trust: Trust) -> Requester:
             return Requester(
                 person, RequesterKind.PERSON, f"SSH key {key.name}, listed in trust.yaml", Proof.KEY
             )
-    email = git_setting(processes, "user.email")
+    email = _name(git_setting(processes, "user.email"))
     if email:
         return Requester(email, RequesterKind.PERSON, "name from Git user.email, not proven")
-    return Requester(getpass.getuser(), RequesterKind.PERSON, "login name, not proven")
+    return Requester(_name(getpass.getuser()), RequesterKind.PERSON, "login name, not proven")
 
 
 def ci_identity() -> Requester | None:
@@ -42,19 +44,24 @@ def ci_identity() -> Requester | None:
     if os.environ.get("GITHUB_ACTIONS") == "true":
         event = os.environ.get("GITHUB_EVENT_NAME", "unknown event")
         kind = RequesterKind.PERSON if event in PERSON_EVENTS else RequesterKind.AUTOMATION
-        actor = os.environ.get("GITHUB_TRIGGERING_ACTOR") or os.environ.get(
-            "GITHUB_ACTOR", "unknown"
+        actor = _name(
+            os.environ.get("GITHUB_TRIGGERING_ACTOR") or os.environ.get("GITHUB_ACTOR", "unknown")
         )
         if can_prove():
             return Requester(actor, kind, f"GitHub Actions, {event}", Proof.CI)
         return Requester(actor, kind, f"GitHub Actions, {event}, not proven")
     if os.environ.get("CI"):
         return Requester(
-            os.environ.get("USER", "ci"),
+            _name(os.environ.get("USER", "ci")),
             RequesterKind.AUTOMATION,
             "environment variable CI, not proven",
         )
     return None
+
+
+def _name(text: str) -> str:
+    """A name that nobody proves, as one line: it stands in commit messages, where another line could be a trailer."""
+    return "".join(c if c.isprintable() else " " for c in text)[:_NAME_CHARACTERS].strip()
 
 
 def proof_hint(requester: Requester) -> str:

@@ -317,7 +317,8 @@ class Session:
             )
         self.platform.processes.keep_open(*self._recorder.lock_descriptors)
         self._gate.refuse_unlisted_runner(self.rules)
-        if not self._is_replaying:
+        # An attempt whose effects surely did not happen began nothing: what is done now needs consent that holds now.
+        if all(effect.failed for effect in self.state.effects):
             self._gate.still_holds(decision, self.rules)
         self._recorder.sign_start()
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from datetime import datetime, timedelta
 
 import pytest
 
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import ExitCode
+from gitops_nb.errors import ExitCode, Refused, UnavailableError
 from gitops_nb.model import Status
 from gitops_nb.record.ledger import ledger_names, read_entry, slots
 from gitops_nb.record.runs import read_run
 from gitops_nb.record.verify import verify_run
-from gitops_nb.session import lifecycle, recorder
+from gitops_nb.session import gate, lifecycle, recorder
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
 
@@ -69,6 +70,40 @@ def test_a_killed_commit_is_found_out_and_never_repeated(runner, approved, monke
     assert len(ours) == 1
     assert log[1].sha == before
     assert next(e for e in done.effects if e.key == "commit").adopted is (where == "after")
+
+
+class Later(datetime):
+    """The wall clock, five hours on."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(hours=5)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_an_effect_that_did_not_happen_needs_an_approval_that_still_holds(
+    runner, approved, monkeypatch, is_late
+):
+    """The push surely failed, so nothing was begun: later the approval has expired, and nothing is pushed by it."""
+    before = runner.tip()
+    module = importlib.import_module("gitops_nb.promotion.apply")
+    with monkeypatch.context() as patched:
+
+        def refuse(*_: object) -> None:
+            raise UnavailableError("the branch refuses pushes")
+
+        patched.setattr(module, "_commit", refuse)
+        failed, stop = runner.promote(run=approved)
+    assert isinstance(stop, UnavailableError)
+    assert [bool(effect.failed) for effect in failed.effects] == [True]
+    if is_late:
+        monkeypatch.setattr(gate, "datetime", Later)
+    done, stop = runner.promote(run=approved)
+    assert (stop is None) is not is_late
+    assert (runner.tip() == before) is is_late
+    if is_late:
+        assert isinstance(stop, Refused)
+        assert done.status is Status.REFUSED
 
 
 def test_after_the_first_intent_the_plan_comes_from_the_journal(runner, approved, monkeypatch):

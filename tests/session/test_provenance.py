@@ -6,6 +6,7 @@ import re
 
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.session.provenance import source_of, tools_of
+from gitops_nb.session.requester import ci_identity
 
 
 def test_a_missing_tool_is_said_and_stops_nothing(monkeypatch, tmp_path):
@@ -26,3 +27,12 @@ def test_outside_of_a_repository_there_is_no_source(tmp_path):
     assert source_of(tmp_path, LocalProcesses()) == {}
     (tmp_path / ".git").mkdir()
     assert source_of(tmp_path, LocalProcesses()) == {}
+
+
+def test_a_name_that_nobody_proves_is_one_line(monkeypatch):
+    """It stands in the commit's message: a second line there could be a trailer that names a ledger or a run."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", "eve\n\nGitops-Nb-Ledger: 9:0:0\x1b[31m")
+    asks = ci_identity()
+    assert asks is not None
+    assert asks.name == "eve  Gitops-Nb-Ledger: 9:0:0 [31m"
