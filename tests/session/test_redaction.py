@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ print(token)
 print(token, file=sys.stderr)
 sys.stdout.write(token[:9]); sys.stdout.flush(); sys.stdout.write(token[9:] + "\\n")
 print(base64.b64encode(f"bot:{token}".encode()).decode(), quote(token), html.escape(token), shlex.quote(token))
-print(json.dumps({"password": token}), token.encode().hex(), repr(token.encode()))
+print(json.dumps({"password": token}).replace("/", "\\\\/"), token.encode().hex(), repr(token.encode()))
 display(HTML(f"<b title='{token}'>{token}</b>"), JSON({"auth": {token: [token]}}))
 display({"application/vnd.plotly.v1+json": {"data": [{"x": [1], "y": [2], "hovertext": token}]}}, raw=True)
 display({"text/plain": "x"}, raw=True, metadata={"source": token})
@@ -190,11 +191,29 @@ def test_a_secret_in_a_step_refuses_the_run(workspace, run):
     assert "holds a secret: env://CANARY" in done.stderr + done.stdout
 
 
-def test_a_secret_that_cannot_be_masked_stops_the_run(workspace, run):
-    """A spread-out secret is withheld, and the next step does not begin."""
-    done = run(SHOW, 'print(" ".join(token))')
+@pytest.mark.parametrize(
+    "cell",
+    [
+        'print(" ".join(token))',
+        "print(list(token))",
+        # Each line a message of its own.
+        "for c in token: print(c, flush=True)",
+        'for c in token: print(f"\\x1b[3{ord(c) % 8}m{c}", end="", flush=True)',
+    ],
+)
+def test_a_secret_that_cannot_be_masked_stops_the_run(workspace, run, cell):
+    """A spread-out secret is withheld, also over several messages, and the next step does not begin."""
+    done = run(SHOW, cell, token=CANARY.replace(" ", "+"))
     assert done.returncode == 3, done.stderr
-    assert "[withheld" in notebook_of(workspace)
+    shown = notebook_of(workspace)
+    assert "[withheld" in shown
+    texts = [
+        "".join(output.get("text", ""))
+        for cell in json.loads(shown)["cells"]
+        for output in cell.get("outputs", ())
+    ]
+    letters = re.sub(r"\x1b\[\d+m|\s", "", "".join(texts))
+    assert CANARY[:7] not in letters
     assert "cannot be masked" in done.stderr + done.stdout
 
 
