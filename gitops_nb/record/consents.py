@@ -172,7 +172,10 @@ def _count(
         given = signed.get((person, approval.get("subject"), approval.get("answer"), key))  # type: ignore[arg-type]  # any JSON: what is no text is no key
         if key.startswith(GITHUB):
             reviewers.add(person)  # read from GitHub at the time: see `verify.Recheck`
-            problem = _problem_of_asker(person, state, trust)
+            early = parse_time(str(approval.get("at"))) < _earliest(state)
+            problem = (
+                "is older than the request" if early else _problem_of_asker(person, state, trust)
+            )
         else:
             problem = _problem(given, person, state, trust, first)
         if problem:
@@ -195,7 +198,7 @@ def _problem(
         return "counted, and it belongs to another run"
     if given.expires > parse_time(state.request["expires"]):
         return "claims to last longer than the request"
-    if given.at < parse_time(state.request["created"]) - CLOCK_SKEW:
+    if given.at < _earliest(state):
         return "is older than the request"
     if given.answer == "approve" and first is not None:
         if given.at > first + CLOCK_SKEW:
@@ -203,6 +206,11 @@ def _problem(
         if given.expires <= first:
             return "had expired when the first effect began"
     return _problem_of_asker(person, state, trust)
+
+
+def _earliest(state: RunState) -> datetime:
+    """Before this nothing can have been said about the request."""
+    return parse_time(state.request["created"]) - CLOCK_SKEW
 
 
 def _problem_of_asker(person: str, state: RunState, trust: Trust) -> str:

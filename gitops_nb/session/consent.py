@@ -189,7 +189,8 @@ class Consent:
                 answer="approve",
                 person=known.person,
                 key=f"{GITHUB}{review.source}",
-                at=now,
+                # One from before the request is consent to something else: `check_approval` finds it older.
+                at=review.at or now,
                 expires=parse_time(request["expires"]),
                 reason=f"{review.login} on GitHub, read at {now:%Y-%m-%dT%H:%M:%SZ}",
                 evidence=review.evidence,

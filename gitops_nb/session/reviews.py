@@ -12,10 +12,11 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from gitops_nb.errors import Refused, UnavailableError
-from gitops_nb.model import Json, digest
+from gitops_nb.model import Json, digest, parse_time
 from gitops_nb.ports import ApiReader
 
 _BOUND = ("repository", "run_id", "run_attempt", "sha")
@@ -25,11 +26,13 @@ _BOUND = ("repository", "run_id", "run_attempt", "sha")
 class Review:
     """One person's yes. ``source`` says where it was given: ``environment/RUN/ATTEMPT`` or ``pull-request/NUMBER``.
 
-    ``evidence`` is what GitHub answered, so that it can be asked again (see ``recheck``).
+    ``evidence`` is what GitHub answered, so that it can be asked again (see ``recheck``); ``at`` is None where GitHub does not
+    say when.
     """
 
     login: str
     source: str
+    at: datetime | None = None
     evidence: Mapping[str, Json] = field(default_factory=dict, compare=False)
 
 
@@ -92,7 +95,7 @@ class GitHubReviews:
             Review(
                 _login(one.get("user")),
                 source,
-                {
+                evidence={
                     "kind": "environment",
                     "repository": asked["repository"],
                     "run_id": asked["run_id"],
@@ -129,7 +132,8 @@ class GitHubReviews:
             Review(
                 login,
                 f"pull-request/{number}",
-                {
+                at=_moment(one.get("submitted_at")),
+                evidence={
                     "kind": "pull-request",
                     "repository": repository,
                     "number": number,
@@ -140,7 +144,9 @@ class GitHubReviews:
                 },
             )
             for login, (one, etag) in newest.items()
-            if one["state"] == "APPROVED" and one.get("commit_id") == sha
+            if one["state"] == "APPROVED"
+            and one.get("commit_id") == sha
+            and one.get("submitted_at")
         ]
 
 
@@ -203,6 +209,13 @@ def _fits(run: Mapping[str, Any], asked: Mapping[str, str]) -> bool:
         asked["sha"],
         asked["run_attempt"],
     )
+
+
+def _moment(text: Any) -> datetime:
+    try:
+        return parse_time(text)
+    except (ValueError, TypeError) as error:
+        raise UnavailableError(f"GitHub says that a review was submitted at {text!r}") from error
 
 
 def _login(user: Any) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def environment_review(login="tomas", state="approved", environment="production"
 def pull_review(login="tomas", state="APPROVED", commit=SHA):
     return {
         "id": 1, "user": {"login": login, "id": 5}, "state": state, "commit_id": commit, "body": "fine",
-        "submitted_at": "2026-11-23T12:00:00Z",
+        "submitted_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }  # fmt: skip
 
 
@@ -232,19 +233,29 @@ def test_a_changed_plan_voids_a_review(table):
 
 def test_what_was_read_is_kept_with_the_approval(table):
     """Review, commit, time, a digest of its text and GitHub's ETag stand in the record, so that it can be asked again."""
-    table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    review = pull_review()
+    table.api = Api(pulls=[PULL], reviews=[review])
     now = table.now
     approvals, _ = table.consent.answers(table.state, table.rules, now=now)
     (approval,) = approvals
     assert approval.evidence == {
         "kind": "pull-request", "repository": "acme/platform", "number": 7, "review_id": 1, "commit_id": SHA,
-        "submitted_at": "2026-11-23T12:00:00Z", "login": "tomas", "user_id": 5, "text_digest": digest("fine"),
+        "submitted_at": review["submitted_at"], "login": "tomas", "user_id": 5, "text_digest": digest("fine"),
         "etag": 'W/"1"',
     }  # fmt: skip
     table.api = Api(approvals=[environment_review()])
     ((approval,), _) = table.consent.answers(table.state, table.rules, now=now)
     assert approval.evidence["kind"] == "environment"
     assert approval.evidence["environment_ids"] == [3]
+
+
+def test_a_review_from_before_the_request_is_none(table):
+    """The pull request's ordinary review of last week was no yes to this plan; neither is one without a time."""
+    early = f"{datetime.now(UTC) - timedelta(minutes=10):%Y-%m-%dT%H:%M:%SZ}"
+    for submitted, expected in ((early, "waiting"), (None, "waiting"), ("", "allowed")):
+        review = pull_review() if submitted == "" else {**pull_review(), "submitted_at": submitted}
+        table.api = Api(pulls=[PULL], reviews=[review])
+        assert table.outcome() == expected, submitted
 
 
 AGAIN = "repos/acme/platform/pulls/7/reviews/1"
@@ -266,11 +277,12 @@ AGAIN = "repos/acme/platform/pulls/7/reviews/1"
 )
 def test_a_review_is_rechecked(table, change, code, said):
     """`verify --online` asks GitHub again: what contradicts the record is found, what changed since is told."""
-    table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    review = pull_review()
+    table.api = Api(pulls=[PULL], reviews=[review])
     ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
     table.journal.append("approval", **to_json(approval))
     if change is not None:
-        table.api.answers[AGAIN] = {**pull_review(), **change}
+        table.api.answers[AGAIN] = {**review, **change}
     checked = verify_run(table.directory, recheck=partial(recheck, table.api))
     texts = [str(f) for f in checked.problems if f.code == "approval"] if code else checked.notes
     assert any(said in text for text in texts), (checked.problems, checked.notes)
