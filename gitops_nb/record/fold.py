@@ -78,6 +78,7 @@ class RunState:
     request_digest: str = ""
     request_signature: str = ""
     request_identity: Mapping[str, Json] = field(default_factory=dict)
+    reviewed_before: tuple[str, ...] = ()
     decision: Json = None
     approvals: tuple[Mapping[str, Json], ...] = ()
     targets: tuple[Mapping[str, Json], ...] = ()
@@ -170,6 +171,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 request_digest=body["digest"],
                 request_signature=body.get("signature", ""),
                 request_identity=body.get("identity") or {},
+                reviewed_before=tuple(body.get("reviewed_before") or ()),
             )
         case "decision":
             return replace(state, decision=body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,13 +92,21 @@ class Consent:
             break_glass=to_json(glass),
         )
         self._refuse_unknown(request, rules)
+        before: list[str] = []
         if requester.proof is Proof.CI and self._platform.reviews is not None:
             self._platform.reviews.confirm(requester.name)
+            found = self._platform.reviews.find(request["ci"], rules.environment)
+            before = [review.mark for review in found]
         signature = self._sign(request) if requester.proof is Proof.KEY else ""
         identity = self._identity(request, subject, rules) if requester.proof is Proof.CI else {}
         replace_file(self._directory / "request.json", canonical(request) + b"\n")
         self._record(
-            "requested", request=request, digest=subject, signature=signature, identity=identity
+            "requested",
+            request=request,
+            digest=subject,
+            signature=signature,
+            identity=identity,
+            reviewed_before=before,
         )
 
     @staticmethod
@@ -179,7 +188,12 @@ class Consent:
         if state.request is None or self._platform.reviews is None:
             return None
         request = state.request
+        # What was said before there was a plan to say it of is no consent to this one.
+        before = Counter(state.reviewed_before)
         for review in self._platform.reviews.find(request.get("ci") or {}, rules.environment):
+            before[review.mark] -= 1
+            if before[review.mark] >= 0:
+                continue
             known = rules.trust.person(review.login)
             if known is None:
                 continue

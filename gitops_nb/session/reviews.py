@@ -35,6 +35,12 @@ class Review:
     at: datetime | None = None
     evidence: Mapping[str, Json] = field(default_factory=dict, compare=False)
 
+    @property
+    def mark(self) -> str:
+        """What it can be known again by; GitHub gives reviews of environments no number."""
+        said = {name: value for name, value in self.evidence.items() if name != "etag"}
+        return digest({"login": self.login, "source": self.source, "said": said})
+
 
 class GitHubReviews:
     """Reads reviews for the CI run that this process is part of.

@@ -249,6 +249,20 @@ def test_what_was_read_is_kept_with_the_approval(table):
     assert approval.evidence["environment_ids"] == [3]
 
 
+def test_a_review_of_the_environment_from_before_the_request_is_none(keys, tmp_path, table):  # noqa: F811
+    """GitHub says no time: what was there when the request was made is known again, and only what came later counts."""
+    early = Reviewed(tmp_path / "early" / RUN, keys)
+    early.requester = table.requester
+    early.api = Api(approvals=[environment_review("tomas")])
+    early.begin()
+    assert len(early.state.reviewed_before) == 1
+    assert early.outcome() == "waiting"
+    early.api = Api(approvals=[environment_review("tomas"), environment_review("tomas")])
+    assert early.outcome() == "allowed"
+    early.api = Api(approvals=[environment_review("tomas"), environment_review("lena")])
+    assert early.outcome() == "allowed"
+
+
 def test_a_review_from_before_the_request_is_none(table):
     """The pull request's ordinary review of last week was no yes to this plan; neither is one without a time."""
     early = f"{datetime.now(UTC) - timedelta(minutes=10):%Y-%m-%dT%H:%M:%SZ}"
