@@ -13,7 +13,7 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.model import Mode, parse_time
+from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.findings import Code, Finding
@@ -24,8 +24,10 @@ from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
 from gitops_nb.session.allowances import LiveRules
+from gitops_nb.session.compared import compared_contents, compared_names
+from gitops_nb.session.notary import pending
 from gitops_nb.session.platform import open_platform
-from gitops_nb.session.stores import reports_store
+from gitops_nb.session.stores import bucket_store, reports_store
 from gitops_nb.session.witnesses import Witnesses, read_witnesses
 
 _SANDBOX = "sandbox."
@@ -102,6 +104,11 @@ def verify_records(
             allowance_at=None if state.is_sandbox else trusts.live.allowance,
             commits=witnesses.of(is_sandbox=state.is_sandbox).commits,
         )
+        there = _in_bucket(
+            workspace, directory, state, whole=read is audit or len(directories) == 1
+        )
+        if there:
+            verified = replace(verified, problems=(*verified.problems, *there))
         if is_before:
             text = "began before the ledger's checkpoint: not compared with the records behind it; --full does"
             verified = replace(verified, notes=(*verified.notes, text))
@@ -114,6 +121,18 @@ def verify_records(
     )
     _remember(workspace, [audits[check.name] for check in checks if not check.problems])
     return Checked(checks, tuple(runs))
+
+
+def _in_bucket(
+    workspace: Workspace, directory: Path, state: RunState, *, whole: bool
+) -> list[Finding]:
+    """What the bucket has otherwise than this machine, of a run that was closed and sent."""
+    store = bucket_store(workspace)
+    is_closed = bool(state.files) and (bool(state.ended) or state.status is Status.WAITING)
+    if store is None or not is_closed or state.run in pending(workspace):
+        return []
+    compare = compared_contents if whole else compared_names
+    return compare(store, directory, state.files)
 
 
 def _audits(
