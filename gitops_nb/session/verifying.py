@@ -272,7 +272,7 @@ def _ledger_check(
         seqs = f"{first.seq}" if behind == 1 else f"{first.seq} to {last.seq}"
         since = max(0, int((now - first.at).total_seconds() // 60))
         said.append(
-            f"newest anchor: {anchor.where}, {anchor.size} records; not anchored: {seqs}, for {since} min"
+            f"newest anchor: {anchor.where}, {anchor.size} record{'' if anchor.size == 1 else 's'}; not anchored: {seqs}, for {since} min"
         )
     else:
         said.append(f"newest anchor: {anchor.where}, all {anchor.size} records")
