@@ -167,10 +167,14 @@ def planned(script: Script, of: Plan) -> Script:
 
 
 def requested(script: Script, of: Plan) -> str:
+    said = script.state().opened
     request = {
         "v": 1,
         "run": script.run,
         "runbook": "promotion",
+        "notebook_digest": said["notebook_digest"],
+        "package": said["package"],
+        "parameters": said["parameters"],
         "environment": of.environment,
         "plan_digest": of.digest,
         "materials": of.materials,
