@@ -57,7 +57,7 @@ def free(
             hint="Only locks in a bucket (`locks: gs://…` in gitops-nb.yaml) are freed by hand.",
         )
     held, held_by, digest = locks.held_by(name)
-    if held_by.is_here and not held_by.is_proven_dead:
+    if held_by.is_here and (not held_by.is_proven_dead or held_by.left_commands()):
         raise Refused(f"{held_by} lives", hint="Wait for it to end, or end it.")
     mode, environment = choose_mode(where, None), name.partition("--")[0]
     person = _sign(where, mode, environment, word, what=name, holder=str(held_by), digest=digest)

@@ -178,6 +178,7 @@ def run_each(
 def _fork(number: int, work: Callable[[int], str], signals: Signals) -> tuple[Fork, int]:
     read, write = os.pipe()
     sys.stdout.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -187,6 +188,8 @@ def _fork(number: int, work: Callable[[int], str], signals: Signals) -> tuple[Fo
             # A session of its own: what Ctrl-C sends to the terminal's group comes from the parent, once.
             os.setsid()
             die_with_parent(signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(code)  # it died before that was asked for
             text = work(number)
             with open(write, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor
                 file.write(text)

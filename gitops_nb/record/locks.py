@@ -22,6 +22,7 @@ from pathlib import Path
 from gitops_nb.errors import RecordError, Refused
 from gitops_nb.model import Json, canonical
 from gitops_nb.ports import Store
+from gitops_nb.record.runs import is_locked
 
 FOLDER = "locks"
 KEPT = 4
@@ -35,7 +36,8 @@ class Owner:
     """Who holds a lock, and what proves that they no longer do.
 
     ``boot``, ``namespace``, ``pid`` and ``started`` tell one process from every other; ``ci`` is a CI run and attempt,
-    ``machine`` whose machine that runs on ("github-hosted", "self-hosted").
+    ``machine`` whose machine that runs on ("github-hosted", "self-hosted"). ``lock`` is the file that the process and the
+    commands it left have locked on their machine.
     """
 
     who: str
@@ -48,6 +50,7 @@ class Owner:
     started: str
     ci: str = ""
     machine: str = ""
+    lock: str = ""
 
     def __str__(self) -> str:
         """For messages."""
@@ -63,6 +66,11 @@ class Owner:
     def is_proven_dead(self) -> bool:
         """Whether this very process is gone; False wherever this machine cannot tell."""
         return self.is_here and _started(self.pid) != self.started
+
+    def left_commands(self, taker: Owner | None = None) -> bool:
+        """Whether commands of this process still hold its file; a taker may have the same one in its own hands."""
+        is_takers = taker is not None and taker.lock == self.lock
+        return bool(self.lock) and not is_takers and is_locked(self.lock)
 
     @property
     def hosted_run(self) -> tuple[str, str, str] | None:
@@ -105,7 +113,7 @@ class SharedLocks:
         nonce = secrets.token_hex(16)
         for _ in range(_ATTEMPTS):
             newest, holder = self._newest(name)
-            proof = self.proof_of_death(holder) if holder is not None else ""
+            proof = self._proof(holder, owner) if holder is not None else ""
             if holder is not None and not proof:
                 return holder
             mine = newest + 1
@@ -119,10 +127,11 @@ class SharedLocks:
                 return Held(name, mine)
         raise RecordError(f"{name} changes hands too fast to be taken", hint="Try again.")
 
-    def proof_of_death(self, holder: Owner) -> str:
-        """What proves that a holder is gone, in words; the empty text when nothing does."""
+    def _proof(self, holder: Owner, taker: Owner) -> str:
+        """What proves that a holder is gone with all it started, in words; the empty text when nothing does."""
         if holder.is_here:
-            return "its process is gone" if holder.is_proven_dead else ""
+            is_gone = holder.is_proven_dead and not holder.left_commands(taker)
+            return "its process is gone" if is_gone else ""
         run = holder.hosted_run
         return "GitHub says that its attempt is completed" if run and self._has_ended(*run) else ""
 
@@ -177,8 +186,8 @@ class SharedLocks:
                 self._store.remove(key)
 
 
-def this_process(who: str, reason: str) -> Owner:
-    """This process as the owner of a lock."""
+def this_process(who: str, reason: str, lock: str = "") -> Owner:
+    """This process as the owner of a lock, and of the locked file that its commands inherit."""
     ci = ""
     if os.environ.get("GITHUB_ACTIONS") == "true":
         parts = ("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT")
@@ -195,6 +204,7 @@ def this_process(who: str, reason: str) -> Owner:
         started=_started(pid),
         ci=ci,
         machine=os.environ.get("RUNNER_ENVIRONMENT", "") if ci else "",
+        lock=lock,
     )
 
 

@@ -221,8 +221,13 @@ def engine_lock(run: str) -> str:
 def is_held(reports: Path, name: str) -> bool:
     """Whether a living process holds the lock."""
     # As text, and without a file object: a command asks this of every run of its runbook.
+    return is_locked(f"{reports}/{LOCKS}/{name}")
+
+
+def is_locked(path: str) -> bool:
+    """Whether a living process holds the lock on a file; on one that is not there nobody does."""
     try:
-        descriptor = os.open(f"{reports}/{LOCKS}/{name}", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

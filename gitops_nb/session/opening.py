@@ -13,7 +13,7 @@ from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ConfigurationError, ConflictError, Refused
 from gitops_nb.model import Decision, Mode, Status
-from gitops_nb.record.fold import fold
+from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
@@ -108,6 +108,30 @@ def _of(platform: Platform, catalog: Catalog) -> Catalog:
     return Catalog(platform.fleet, platform.policy, catalog.runbooks, platform.trust)
 
 
+def _open_journal(
+    workspace: Workspace, runbook: Runbook, parameters: dict[str, Any], directory: Path
+) -> tuple[Journal, RunState]:
+    """The journal of a run that may go on.
+
+    Raises:
+        Refused: It has ended, or it is not the same run any more.
+    """
+    journal = Journal.open(directory)
+    try:
+        state = fold(journal.records)
+        refuse_changed(workspace, runbook, parameters, state)
+        _refuse_ended(state)
+    except BaseException:
+        journal.close()
+        raise
+    return journal, state
+
+
+def _refuse_ended(state: RunState) -> None:
+    if state.ended and state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+        raise Refused(f"{state.run} has ended: {state.status}", hint="Start a new run.")
+
+
 def _attach(
     workspace: Workspace,
     platform: Platform,
@@ -124,11 +148,12 @@ def _attach(
             f"{directory.name} is open in process {other.get('pid', '?')} since {other.get('since', '?')}",
             hint="It goes on by itself when the approval arrives; or close that notebook first.",
         )
-    journal = Journal.open(directory)
-    state = fold(journal.records)
-    refuse_changed(workspace, runbook, parameters, state)
-    if state.ended and state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
-        raise Refused(f"{state.run} has ended: {state.status}", hint="Start a new run.")
+    try:
+        journal, state = _open_journal(workspace, runbook, parameters, directory)
+    except BaseException:
+        # A notebook's kernel keeps its last traceback, and with it this frame: the lock would stay held.
+        lock.release()
+        raise
     parts = slice_of(runbook.name)
     around = Surroundings(
         workspace.root,

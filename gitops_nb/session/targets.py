@@ -61,7 +61,7 @@ def take_target(workspace: Workspace, name: str, run: str) -> TargetLock | str:
         return TargetLock(own, None, None)
     taken: Held | Owner | None = None
     try:
-        taken = shared.take(name, this_process(run, reason))
+        taken = shared.take(name, this_process(run, reason, str(own.path.resolve())))
     finally:
         if not isinstance(taken, Held):
             own.release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -13,6 +12,7 @@ import uuid
 import pytest
 
 from tests.conftest import COMMAND
+from tests.engine.outputs import VARYING
 from tests.engine.stops import left_of
 
 SETS = "- {application: checkout}\n- {application: catalog}\n- {application: checkout, stable_for: 1s}\n"
@@ -28,10 +28,7 @@ def outputs(directory) -> list[tuple[str, object]]:
                 k: output[k] for k in ("data", "name", "text", "ename", "evalue") if k in output
             }
             text = json.dumps(kept, ensure_ascii=False).replace(directory.name, "RUN")
-            text = re.sub(
-                r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?|\d+\s(ms|s|min|h)\b|[0-9a-f]{8,64}", "#", text
-            )
-            found.append((output["output_type"], text))
+            found.append((output["output_type"], VARYING.sub("#", text)))
     return found
 
 

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.gcs import Bucket
 from gitops_nb.errors import Refused
 from gitops_nb.record.locks import FOLDER, KEPT, Held, Owner, SharedLocks, this_process
+from gitops_nb.record.runs import is_locked
 from tests.buckets import BUCKET, gcs_server
 
 NAME = "production--checkout"
@@ -60,11 +62,12 @@ def test_of_100_contenders_one_holds(store):
     assert held.slot == 0
 
 
-def test_of_contenders_for_a_bucket_one_holds(tmp_path, monkeypatch):
+def test_of_100_contenders_for_a_bucket_one_holds(tmp_path, monkeypatch):
     """The same on fake-gcs-server, from four clients."""
     with gcs_server(tmp_path) as address:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        results = race([Bucket(f"gs://{BUCKET}/shop") for _ in range(4)], 32)
+        results = race([Bucket(f"gs://{BUCKET}/shop") for _ in range(4)], 100)
+    assert len(results) == 100
     assert len([r for r in results if isinstance(r, Held)]) == 1
 
 
@@ -109,6 +112,30 @@ def test_a_reused_process_id_is_another_process(store):
     alive = this_process("me", "test")
     assert not alive.is_proven_dead
     assert dataclasses.replace(alive, started="1").is_proven_dead
+
+
+def test_commands_that_a_dead_process_left_keep_its_lock(store, tmp_path):
+    """The holder is gone, what it started is not: its file is locked still, and so is the target, until that ends."""
+    file = tmp_path / "held"
+    file.touch()
+    command = subprocess.Popen(
+        ("flock", "--exclusive", str(file), "cat"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    dead = dataclasses.replace(this_process("dead", "test", str(file)), started="1")
+    locks = SharedLocks(store)
+    try:
+        deadline = time.monotonic() + 10
+        while not is_locked(str(file)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # waits for another process, no test of time
+        locks.take(NAME, dead)
+        other = locks.take(NAME, this_process("next", "test"))
+        assert isinstance(other, Owner)
+        assert (other.who, other.is_proven_dead, other.left_commands()) == ("dead", True, True)
+        # Who has the same file in their own hands knows that nobody else has.
+        assert not other.left_commands(dead)
+    finally:
+        command.communicate()
+    assert isinstance(locks.take(NAME, this_process("next", "test")), Held)
 
 
 @pytest.mark.parametrize("change", [{"boot": "other"}, {"namespace": "pid:[1]"}, {"boot": ""}])

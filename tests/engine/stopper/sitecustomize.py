@@ -122,7 +122,7 @@ def install_broken_disk() -> None:
 
 if "STOP" in os.environ:
     command = " ".join(sys.orig_argv)
-    if "gitops_nb.kernel" in command:
+    if "gitops_nb.kernel" in command or "ipykernel_launcher" in command:
         install(*os.environ["STOP"].split(":"))
     elif "gitops-nb" in command and "bucket" not in os.environ["STOP"]:
         install_broken_disk()
