@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from datetime import datetime, timedelta
 
 import pytest
@@ -164,3 +165,18 @@ def test_what_is_sealed_is_not_read_again(runner, monkeypatch):
         file.write(b'{"torn')
     assert recover(where) == (directory.name,)
     assert read == [directory]
+
+
+def test_the_index_catches_up_with_a_run_that_was_sealed_later(runner):
+    """Its process was killed between seal and index; the next command lists the run, the one after that writes nothing."""
+    runner.promote()
+    where = find_workspace(runner.workspace.root)
+    (directory,) = runner.workspace.reports.glob("2*")
+    index = runner.workspace.reports / "index.html"
+    index.write_text("as it was before this run")
+    os.utime(index, (1, 1))
+    assert recover(where) == ()
+    assert directory.name in index.read_text()
+    written = index.stat().st_mtime_ns
+    assert recover(where) == ()
+    assert index.stat().st_mtime_ns == written
