@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Self
+from typing import Any, Self
 
 from gitops_nb.adapters.process import prepare
 from gitops_nb.adapters.warden import die_with_parent
@@ -105,17 +105,33 @@ def obey(pipe: int) -> None:
     os.environ.update(order["environment"])
     os.chdir(order["cwd"])
     _redirect(order["log"])
-    from ipykernel import kernelapp
+    _serve(order["connection"])
 
-    # IPython's history would be one more file in the person's home, and one more thread.
-    kernelapp.launch_new_instance(
-        [
-            "--HistoryManager.enabled=False",
-            f"--IPKernelApp.outstream_class={STREAM}",
-            f"--IPKernelApp.parent_handle={os.getppid()}",
-            "-f",
-            order["connection"],
-        ]
+
+def _serve(connection: str) -> None:
+    """The life of the kernel."""
+    from ipykernel.kernelapp import IPKernelApp
+    from traitlets.config import Config
+
+    class Kernel(IPKernelApp):
+        """Has its options in its configuration: a parser for all there are takes longer than everything else at its start."""
+
+        def parse_command_line(self, argv: Any = None) -> None:
+            """There is no command line."""
+
+    Kernel.launch_instance(
+        [],
+        config=Config(
+            {
+                "IPKernelApp": {
+                    "connection_file": connection,
+                    "outstream_class": STREAM,
+                    "parent_handle": os.getppid(),
+                },
+                # IPython's history would be one more file in the person's home, and one more thread.
+                "HistoryManager": {"enabled": False},
+            }
+        ),
     )
 
 
