@@ -75,6 +75,7 @@ class Git:
         self._processes = processes
         self._author = author
         self._held: set[tuple[str, str]] = set()
+        self._logs: dict[tuple[str, str, str, int], tuple[Commit, ...]] = {}
         for name, remote in remotes.items():
             if not _URL.fullmatch(remote.url):
                 raise UsageError(
@@ -164,22 +165,19 @@ class Git:
     def log(
         self, repository: str, revision: str, *, path: str = "", limit: int = 0
     ) -> tuple[Commit, ...]:
-        """See ``ports.GitReader.log``."""
-        self._ensure(repository, revision)
-        options = (f"--max-count={limit}",) if limit else ()
-        paths = ("--", path) if path else ()
-        done = self._in_cache(
-            repository,
-            (
-                "log",
-                f"--format={LOG_FORMAT}",
-                *options,
-                "--end-of-options",
-                full_id(revision),
-                *paths,
-            ),
-        )
-        return tuple(parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
+        """See ``ports.GitReader.log``. What a commit's id stands for never changes, so it is asked once."""
+        asked = (repository, full_id(revision), path, limit)
+        if asked not in self._logs:
+            self._ensure(repository, revision)
+            options = (f"--max-count={limit}",) if limit else ()
+            paths = ("--", path) if path else ()
+            done = self._in_cache(
+                repository,
+                ("log", f"--format={LOG_FORMAT}", *options, "--end-of-options", asked[1], *paths),
+            )
+            texts = (text for text in done.stdout.split("\x01") if text.strip())
+            self._logs[asked] = tuple(map(parse_commit, texts))
+        return self._logs[asked]
 
     def changes(
         self,
