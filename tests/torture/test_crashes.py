@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gitops_nb.engine.forks import preload
-from gitops_nb.model import StepKind
+from gitops_nb.model import Mode, StepKind
 from gitops_nb.record.effects import JournalEffects
 from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import Journal
@@ -20,7 +20,7 @@ from tests.engine.stops import prepare
 from tests.torture.crashes import count, in_fork, killed_at
 from tests.torture.flows import PARAMETERS, Flow
 
-LEAST = {"promotion": 230, "bootstrap": 300, "dora": 120, "approval": 350}
+LEAST = {"promotion": 230, "bootstrap": 270, "dora": 120, "approval": 350}
 """Failpoints of each flow; all three runbooks together have to be 420 or more. ``approval`` is a promotion that waits for one."""
 SLICES = 4
 
@@ -61,7 +61,7 @@ def crashes(flow: Flow, points: Iterable[int]) -> int:
     """Crashes at each of these points, or at as many as there are, from one process that has imported everything."""
 
     def all_of_them():
-        preload(flow.runbook)
+        preload(flow.runbook, Mode.SANDBOX)
         whole = finished(flow)
         assert whole["outcome"] in ("deployed", "reported")
         return sum(1 for _ in itertools.takewhile(lambda p: check_crash(flow, p, whole), points))
