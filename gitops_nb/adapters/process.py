@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class LocalProcesses:
         }
         kept = tuple(fd for fd in self._kept_open if _is_open(fd))
         deadline = time.monotonic() + timeout_s
-        name = " ".join(argv[:3])
+        name = shown(argv)
         with _free_warden() as free:
             with closing(_Command(free.socket, request, kept, stdin=stdin)) as command:
                 try:
@@ -88,6 +89,16 @@ class LocalProcesses:
             output=bytes(command.output),
             stderr=command.stderr.decode(errors="replace"),
         )
+
+
+def shown(argv: tuple[str, ...]) -> str:
+    """A command in a sentence: its program and what that is asked for, without options, settings and paths.
+
+    >>> shown(("git", "-c", "gc.auto=0", "--git-dir", "/x.git", "fetch", "origin"))
+    'git fetch'
+    """
+    words = (word for word in argv[1:] if not word.startswith(("-", "/")) and "=" not in word)
+    return " ".join((argv[0].rpartition("/")[2], *islice(words, 1)))
 
 
 class _Warden:
