@@ -128,6 +128,7 @@ class Toy:
                 act=lambda key=key: self._act(key),
                 probe=lambda key=key: {"key": key} if key in self.happened() else None,
             )
+        journal.close()
 
     def _act(self, key: str) -> dict[str, str]:
         with self.world.open("a") as file:
@@ -137,7 +138,9 @@ class Toy:
     def check(self) -> None:
         """Each effect happened once, and its result is known."""
         assert self.happened() == list(EFFECTS)
-        state = fold(Journal.open(self.folder).records)
+        journal = Journal.open(self.folder)
+        journal.close()
+        state = fold(journal.records)
         assert [effect.key for effect in state.effects if not effect.is_open] == list(EFFECTS)
 
 
