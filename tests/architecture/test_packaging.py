@@ -15,6 +15,7 @@ from tests.conftest import REPOSITORY
 CONDA_NAMES = {
     "duckdb": "python-duckdb",
     "ibis-framework": "ibis-duckdb",
+    "jupyter-client": "jupyter_client",
     "kubernetes": "python-kubernetes",
     "tzdata": "python-tzdata",
 }
