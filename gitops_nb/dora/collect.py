@@ -18,7 +18,7 @@ import duckdb
 import pandas as pd
 
 from gitops_nb.dora.collectors.version import read_version
-from gitops_nb.dora.facts import Event, Exclusion, Incident, event_frame
+from gitops_nb.dora.facts import Event, Exclusion, Incident, event_columns, event_frame
 from gitops_nb.errors import UsageError
 from gitops_nb.model import parse_time
 from gitops_nb.ports import FileChange
@@ -68,15 +68,22 @@ def from_history(
     environments: Sequence[str],
     now_s: int,
     offset: int = 0,
-) -> tuple[list[Event], list[Exclusion]]:
-    """Reads which version each commit of a repository's first-parent line put where.
+) -> tuple[pd.DataFrame, list[Exclusion]]:
+    """Reads which version each commit of a repository's first-parent line put where, as a table of ``Event``.
 
     The files of the first commit are what ran already when the history begins (seed); a positive ``offset`` is
     the number of changes that were read before, and then none of these is the first. A path with an
     environment that the fleet does not have, a file without a readable version and a time in the future are
     left out, each with its reason: a past commit cannot be mended.
     """
-    events: list[Event] = []
+    # Columns, because the garbage collector would go through ten thousands of rows again and again.
+    names: list[str] = []
+    where: list[str] = []
+    versions: list[str] = []
+    shas: list[str] = []
+    moments: list[int] = []
+    positions: list[int] = []
+    seeds: list[bool] = []
     left_out: list[Exclusion] = []
     known = frozenset(environments)
     # Few paths and few contents make up a long history.
@@ -109,18 +116,15 @@ def from_history(
                 )
             )
             continue
-        events.append(
-            Event(
-                service,
-                environment,
-                version,
-                change.sha,
-                change.committed_s,
-                position,
-                change.sha == first_sha,
-            )
-        )
-    return events, left_out
+        names.append(service)
+        where.append(environment)
+        versions.append(version)
+        shas.append(change.sha)
+        moments.append(change.committed_s)
+        positions.append(position)
+        seeds.append(change.sha == first_sha)
+    columns = (names, where, versions, shas, moments, positions, seeds)
+    return event_columns(columns), left_out
 
 
 def _suffix(path: str) -> str:

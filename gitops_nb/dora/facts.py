@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -190,11 +190,16 @@ def _distinct(ids: pd.Series[str]) -> pd.Series[str]:
 def event_frame(events: Iterable[Event]) -> pd.DataFrame:
     """The events as a table with their own columns."""
     rows = list(events)
+    return event_columns([[row[place] for row in rows] for place in range(len(Event._fields))])
+
+
+def event_columns(columns: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """The same from one sequence for each field of ``Event``."""
     kinds = (*["str"] * 4, "int64", "int64", "bool")
     return pd.DataFrame(
         {
-            name: pd.Series([row[place] for row in rows], dtype=kind)
-            for place, (name, kind) in enumerate(zip(Event._fields, kinds, strict=True))
+            name: pd.Series(column, dtype=kind)
+            for name, column, kind in zip(Event._fields, columns, kinds, strict=True)
         }
     )
 

@@ -190,14 +190,16 @@ def _from_repositories(
             now_s=request.now_s,
         )
         place = f"{source.repository}:{source.path}"
-        for service, environment in {(e.service, e.environment) for e in found}:
+        for service, environment in sorted(
+            set(zip(found["service"], found["environment"], strict=True))
+        ):
             owner = owners.setdefault((service, environment), place)
             if owner != place:
                 raise UsageError(
                     f"{service} in {environment} has its version in two places: {owner} and {place}",
                     hint="Let the paths in fleet.yaml's versions match different services.",
                 )
-        events.append(facts.event_frame(found))
+        events.append(found)
         left_out += excluded
     return pd.concat(events, ignore_index=True), left_out
 

@@ -275,7 +275,7 @@ def _collected(tmp_path, history: History) -> FactStore:
         history.changes, source, environments=tuple(FLEET.environments), now_s=NOW_S
     )
     store = FactStore(tmp_path / "facts")
-    store.merge("deployment", facts.deployments_of(facts.event_frame(events), censor_first=False))
+    store.merge("deployment", facts.deployments_of(events, censor_first=False))
     return store
 
 

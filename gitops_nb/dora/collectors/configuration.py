@@ -9,7 +9,7 @@ import pandas as pd
 
 from gitops_nb.dora import collect, facts
 from gitops_nb.dora.collect import VersionSource
-from gitops_nb.dora.schemas import check
+from gitops_nb.dora.schemas import KEYS, check
 from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.errors import UsageError
 from gitops_nb.ports import FileChange, HistoryReader
@@ -78,12 +78,16 @@ def collect_configuration(
     events, left_out = collect.from_history(
         changes, source, environments=environments, now_s=now_s, offset=offset
     )
-    rows = facts.event_frame(events).assign(source=name)
+    rows = events.assign(source=name)
     excluded = check("exclusion", facts.exclusion_frame(left_out))
-    _check_owner(store, rows, name)
-    merged = store.merge("event", rows) + store.merge("exclusion", excluded)
     touched = tuple(rows["service"].unique())
-    merged += derive(store, touched)
+    before = store.read("event", touched)
+    _check_owner(before, rows, name)
+    merged = store.merge("event", rows) + store.merge("exclusion", excluded)
+    # What the store now holds of these services, without reading it again: a first collection is large.
+    key = list(KEYS["event"])
+    events = pd.concat([before, rows]).drop_duplicates(key, keep="last") if len(before) else rows
+    merged += derive(store, touched, events)
     store.set_resume_point(name, {**how, "commit": tip, "changes": offset + changes.count})
     return Collected(name, tip, len(rows), merged, len(excluded))
 
@@ -93,21 +97,20 @@ def source_name(source: VersionSource) -> str:
     return f"configuration {source.repository} {source.path}"
 
 
-def derive(store: FactStore, services: Sequence[str]) -> Merged:
-    """Makes the deployments of services from their stored events, whole: judged by all that came before."""
+def derive(store: FactStore, services: Sequence[str], events: pd.DataFrame) -> Merged:
+    """Makes the deployments of services from all their events, whole: judged by all that came before."""
     if not services:
         return Merged()
-    events = store.read("event", services)
     # Sources have their own positions and never share a place.
     deployment = facts.deployments_of(events, censor_first=False)
     others = store.read("deployment", services)
     others = others[others["source"] != facts.CONFIGURATION]
-    return store.replace("deployment", pd.concat([others, deployment]), services=services)
+    whole = pd.concat([others, deployment]) if len(others) else deployment
+    return store.replace("deployment", whole, services=services)
 
 
-def _check_owner(store: FactStore, rows: pd.DataFrame, source: str) -> None:
+def _check_owner(before: pd.DataFrame, rows: pd.DataFrame, source: str) -> None:
     """Refuses a service and environment that another source names already."""
-    before = store.read("event", tuple(rows["service"].unique()))
     others = before[before["source"] != source]
     both = rows.merge(others, on=["service", "environment"])
     if len(both):
