@@ -24,7 +24,7 @@ def seen(notebook: dict[str, Any]) -> list[list[tuple[str, str]]]:
         if cell["cell_type"] != "code":
             continue
         found = []
-        for output in cell["outputs"]:
+        for output in merged(cell["outputs"]):
             kept = {
                 k: output[k] for k in ("name", "text", "data", "ename", "evalue") if k in output
             }
@@ -32,6 +32,19 @@ def seen(notebook: dict[str, Any]) -> list[list[tuple[str, str]]]:
             found.append((output["output_type"], VARYING.sub("#", text)))
         cells.append(found)
     return cells
+
+
+def merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pieces of one stream that follow each other as one: the kernel flushes by the clock, wherever a text is by then."""
+    found: list[dict[str, Any]] = []
+    for output in outputs:
+        last = found[-1] if found else {}
+        same = output["output_type"] == last.get("output_type") == "stream"
+        if same and output["name"] == last["name"]:
+            found[-1] = {**last, "text": joined(last["text"]) + joined(output["text"])}
+        else:
+            found.append(output)
+    return found
 
 
 def joined(value: Any) -> Any:
