@@ -112,7 +112,7 @@ Examples:
 def collect(*, as_json: bool, **options: Any) -> None:
     """Reads what is new: configuration and application repositories, own runs, incidents, Argo CD, GitHub, OpenTofu.
 
-    Goes on where the last collection ended; the same input twice changes no file.
+    Goes on where the last collection ended; the same input twice changes no table.
     """
     from gitops_nb.cli.collecting import collect_facts
 

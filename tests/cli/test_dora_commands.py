@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -40,11 +39,16 @@ def test_collect_metrics_and_export_go_together(workspace):
     empty = [source["source"] for source in document["sources"] if not source["rows"]]
     assert empty == ["runs sandbox"]
     folder = workspace.root / ".gitops-nb/sandbox/facts"
-    before = facts_in(folder)
+    before = tree(folder)
     again = workspace.run("dora", "collect", "--argocd", "0")
     assert again.returncode == 0, again.stderr
     assert "SANDBOX" in again.stdout
-    assert facts_in(folder) == before
+    # Nothing is new but that it was asked again, until when silence is known to be one.
+    after = tree(folder)
+    moments = [json.loads(found.pop("sources/collected.json")[0]) for found in (before, after)]
+    assert after == before
+    assert moments[0].keys() == moments[1].keys()
+    assert all(moments[0][source] <= moment_s for source, moment_s in moments[1].items())
 
     measured = workspace.run("dora", "metrics", "-p", "window=13w", "--json")
     assert measured.returncode == 0, measured.stderr
@@ -69,11 +73,6 @@ def test_collect_metrics_and_export_go_together(workspace):
         rows = connection.read_parquet(str(path)).aggregate("count(*)").fetchall()[0][0]
     with (workspace.root / "csv/deployment.csv").open() as file:
         assert len(list(csv.DictReader(file))) == rows > 100
-
-
-def facts_in(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file but the one that says when each source was last asked: that moves on."""
-    return {name: file for name, file in tree(folder).items() if name != "sources/collected.json"}
 
 
 def test_every_exported_column_is_documented():
