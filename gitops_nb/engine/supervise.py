@@ -173,6 +173,7 @@ class _Supervision:
         self._signals = signals
         self._error: Mapping[str, Any] = {}
         self._looks_at_s = 0.0
+        self._runs_cell = False
         self._stopped_s = 0.0
         self._patience_s = GRACE_S
 
@@ -201,12 +202,11 @@ class _Supervision:
     def _goes_well(self, client: Client, cell: Any, index: int) -> bool:
         """Executes one cell; whether the next one may begin."""
         self._turn()
-        if self.cause is not None:
-            # An idle kernel takes no notice of an interrupt.
-            return False
         self._document.mark(cell, CellStatus.RUNNING)
         self._limits.cell_begins()
+        self._runs_cell = True
         reply = client.run_cell(cell, index)
+        self._runs_cell = False
         self._limits.cell_ends()
         is_well = reply["status"] == "ok"
         if is_well:
@@ -226,6 +226,9 @@ class _Supervision:
         """
         if self.cause is None and self._signals.received is not None:
             self._stop(self._signals.received)
+        if self.cause is not None and not self._runs_cell:
+            # An idle kernel, or one that only begins, takes no notice of an interrupt and has nothing to finish.
+            raise _Stopped
         now = time.monotonic()
         if now < self._looks_at_s:
             return
