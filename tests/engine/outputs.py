@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 RUN = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
+TOOK = re.compile(r"\s\((\d+\s(h|min)\s)?\d+(\.\d+)?\s(ms|s|min|h)\)")
 VARYING = re.compile(
     r"ipykernel_\d+|\d{4}-\d{2}-\d{2}T[\d:.]+Z|\d{2}:\d{2}(:\d{2}(\.\d+)?)?|(\d+\s(h|min)\s)?\d+(\.\d+)?\s(ms|s|min|h)\b|\b[0-9a-f]{8,64}\b"
 )
@@ -29,7 +30,7 @@ def seen(notebook: dict[str, Any]) -> list[list[tuple[str, str]]]:
                 k: output[k] for k in ("name", "text", "data", "ename", "evalue") if k in output
             }
             text = RUN.sub("RUN", json.dumps(joined(kept), ensure_ascii=False, sort_keys=True))
-            found.append((output["output_type"], VARYING.sub("#", text)))
+            found.append((output["output_type"], without_varying(text)))
         cells.append(found)
     return cells
 
@@ -45,6 +46,11 @@ def merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             found.append(output)
     return found
+
+
+def without_varying(text: str) -> str:
+    """A text as every run shows it. How long a step took stands in brackets, and not at all where that was less than 1 ms."""
+    return VARYING.sub("#", TOOK.sub("", text))
 
 
 def joined(value: Any) -> Any:

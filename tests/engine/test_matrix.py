@@ -12,7 +12,7 @@ import uuid
 import pytest
 
 from tests.conftest import COMMAND
-from tests.engine.outputs import VARYING
+from tests.engine.outputs import without_varying
 from tests.engine.stops import left_of
 
 SETS = "- {application: checkout}\n- {application: catalog}\n- {application: checkout, stable_for: 1s}\n"
@@ -28,7 +28,7 @@ def outputs(directory) -> list[tuple[str, object]]:
                 k: output[k] for k in ("data", "name", "text", "ename", "evalue") if k in output
             }
             text = json.dumps(kept, ensure_ascii=False).replace(directory.name, "RUN")
-            found.append((output["output_type"], VARYING.sub("#", text)))
+            found.append((output["output_type"], without_varying(text)))
     return found
 
 
