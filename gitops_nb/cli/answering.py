@@ -24,10 +24,10 @@ from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
-from gitops_nb.record.runs import find_run, read_run, try_lock
+from gitops_nb.record.runs import find_run, holder, read_run, try_lock
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
-from gitops_nb.session.lifecycle import close_run, holder, recover
+from gitops_nb.session.lifecycle import close_run, recover
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer

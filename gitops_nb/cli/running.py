@@ -24,8 +24,8 @@ from gitops_nb.errors import ExitCode, Refused
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Status
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import engine_lock, find_run, is_held, locked, read_run
-from gitops_nb.session.lifecycle import create, holder, recover, refuse_changed, runbook_of
+from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
+from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import open_platform
 

@@ -16,12 +16,20 @@ from gitops_nb.model import Mode, Status
 from gitops_nb.policy import rules_for
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
-from gitops_nb.record.runs import RUN_ID, find_run, is_run_held, read_run, try_lock, was_here
+from gitops_nb.record.runs import (
+    RUN_ID,
+    find_run,
+    holder,
+    is_run_held,
+    read_run,
+    try_lock,
+    was_here,
+)
 from gitops_nb.record.unlocks import SUBJECT, signed_unlock
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import Death, append_end
-from gitops_nb.session.lifecycle import close_run, holder
+from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform

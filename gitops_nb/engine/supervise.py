@@ -25,9 +25,9 @@ from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
-from gitops_nb.record.runs import is_held, lock_holder, try_lock
+from gitops_nb.record.runs import holder, is_held, lock_holder, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
-from gitops_nb.session.lifecycle import close_run, holder
+from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import VARIABLE as NOTARY
 from gitops_nb.session.notary import notary
 

@@ -12,9 +12,10 @@ import json
 import os
 import re
 import secrets
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -166,6 +167,16 @@ class Lock:
     def descriptor(self) -> int:
         """The file descriptor; a child that inherits it keeps the lock."""
         return self._file.fileno()
+
+
+def holder(who: str) -> Mapping[str, Json]:
+    """What a lock's holder writes about itself."""
+    return {
+        "who": who,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | None:

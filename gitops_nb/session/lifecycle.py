@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform as machine
-import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +20,7 @@ from gitops_nb.errors import (
     Refused,
     UsageError,
 )
-from gitops_nb.model import Json, Mode, Status, digest, to_json
+from gitops_nb.model import Mode, Status, digest, to_json
 from gitops_nb.policy import Requester
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
@@ -31,6 +29,7 @@ from gitops_nb.record.runs import (
     Lock,
     create_run,
     engine_lock,
+    holder,
     is_run_held,
     new_run_id,
     run_directories,
@@ -173,16 +172,6 @@ def refuse_changed(
             f"{' and '.join(changed)} changed since {state.run} began",
             hint="Take the change back, or start a new run; what this one did is in its report.",
         )
-
-
-def holder(requester: str) -> Mapping[str, Json]:
-    """What a lock's holder writes about itself."""
-    return {
-        "who": requester,
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def close_run(

@@ -15,10 +15,10 @@ from gitops_nb.errors import ConfigurationError, ConflictError, Refused
 from gitops_nb.model import Decision, Mode, Status
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
-from gitops_nb.record.runs import find_run, lock_holder, try_lock
+from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.gate import Gate
-from gitops_nb.session.lifecycle import create, holder, refuse_changed, runbook_of
+from gitops_nb.session.lifecycle import create, refuse_changed, runbook_of
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.provenance import may_of, source_of, tools_of
 from gitops_nb.session.recorder import Recorder

@@ -27,12 +27,12 @@ from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.ledger import Phase
-from gitops_nb.record.runs import Lock, lock_holder, try_lock
+from gitops_nb.record.runs import Lock, holder, lock_holder, try_lock
 from gitops_nb.redaction import process_redactor
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.endings import STATUS_OF
-from gitops_nb.session.lifecycle import close_run, holder
+from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import ask, attest
 from gitops_nb.session.targets import TargetLock, take_target
 

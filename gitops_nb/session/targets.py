@@ -11,9 +11,8 @@ import re
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.record.locks import Held, Owner, SharedLocks, this_process
-from gitops_nb.record.runs import Lock, lock_holder, try_lock
+from gitops_nb.record.runs import Lock, holder, lock_holder, try_lock
 from gitops_nb.session.github import github_api
-from gitops_nb.session.lifecycle import holder
 from gitops_nb.session.stores import locks_store
 
 ASKED_S = 30.0
