@@ -75,7 +75,7 @@ class GitReader(Protocol):
         """One file at a revision, or None when the path is not there."""
 
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
-        """Paths of the files below a folder at a revision, sorted; empty when there are none."""
+        """Paths of the files below a folder ("" for all) at a revision, sorted; empty when there are none."""
 
     def log(
         self, repository: str, revision: str, *, path: str = "", limit: int = 0

@@ -154,8 +154,7 @@ class Git:
                 "--name-only",
                 "--end-of-options",
                 full_id(revision),
-                "--",
-                f"{folder.rstrip('/')}/",
+                *(("--", f"{folder.rstrip('/')}/") if folder else ()),
             ),
         )
         return tuple(

@@ -47,6 +47,7 @@ def collect_facts(
     github: Sequence[str],
     github_deployments: Sequence[str],
     github_workflow: Sequence[str],
+    github_incidents: Sequence[str],
     github_url: str,
     take_over: str,
 ) -> None:
@@ -66,6 +67,7 @@ def collect_facts(
         github=sources.hosted_repositories(platform.fleet, github),
         github_deployments=sources.hosted_services(github_deployments),
         github_workflows=sources.hosted_workflows(platform.fleet, github_workflow),
+        github_incidents=sources.hosted_issues(github_incidents),
         api=GitHub(github_url, token=token, clock=WallClock()),
     )
     done: list[Collected] = []

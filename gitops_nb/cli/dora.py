@@ -94,6 +94,12 @@ Examples:
     help="Runs of a workflow that deploys a service to an environment.",
 )
 @click.option(
+    "--github-incidents",
+    multiple=True,
+    metavar="OWNER/NAME",
+    help="Issues with the label incident; labels like service:checkout and environment:staging say the rest.",
+)
+@click.option(
     "--tofu",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Folder with ENVIRONMENT/UNIT/REVISION.jsonl, logs of `tofu apply -json`.",

@@ -18,7 +18,11 @@ from gitops_nb.dora.collectors.application import (
 )
 from gitops_nb.dora.collectors.applies import collect_applies, read_applies
 from gitops_nb.dora.collectors.argocd import Place, collect_argocd
-from gitops_nb.dora.collectors.configuration import Collected, collect_configuration
+from gitops_nb.dora.collectors.configuration import (
+    Collected,
+    check_histories,
+    collect_configuration,
+)
 from gitops_nb.dora.collectors.github import (
     Hosted,
     collect_deployments,
@@ -26,7 +30,12 @@ from gitops_nb.dora.collectors.github import (
     collect_workflow_runs,
     pull_requests,
 )
-from gitops_nb.dora.collectors.incidents import Reading, collect_incidents, read_incidents
+from gitops_nb.dora.collectors.incidents import (
+    Reading,
+    collect_incidents,
+    collect_issues,
+    read_incidents,
+)
 from gitops_nb.dora.collectors.revisions import link_revisions
 from gitops_nb.dora.collectors.runs import collect_runs
 from gitops_nb.dora.store import FactStore
@@ -44,7 +53,7 @@ class Asked:
     """What the options of ``collect`` name.
 
     ``github`` and ``github_deployments`` map repositories of the fleet and services to OWNER/NAME, and
-    ``github_workflows`` services to (OWNER/NAME, workflow file, environment).
+    ``github_workflows`` services to (OWNER/NAME, workflow file, environment); ``github_incidents`` are OWNER/NAME.
     """
 
     incidents: Sequence[Path]
@@ -56,11 +65,12 @@ class Asked:
     github: Mapping[str, str]
     github_deployments: Mapping[str, str]
     github_workflows: Mapping[str, tuple[str, str, str]]
+    github_incidents: Sequence[str]
     api: ApiReader
 
 
 def jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
-    """Every source with what collects it; files are checked before the first source is read."""
+    """Every source with what collects it; files and histories are checked before the first source is read."""
     fleet, git = platform.fleet, platform.git
     now_s = int(platform.view.clock.now().timestamp())
     labels = read_labels(asked.labels) if asked.labels else {}
@@ -82,6 +92,11 @@ def jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
         )
         for versions in fleet.versions
     ]
+    check_histories(git, store, places_of_versions)
+    for application in fleet.applications.values():
+        if application.source is not None:
+            hosted_at = application.source.repository
+            git.tip(hosted_at, fleet.repositories[hosted_at].branch)
     for source in places_of_versions:
         yield (
             f"configuration {source.repository}",
@@ -140,6 +155,8 @@ def jobs(platform: Platform, store: FactStore, asked: Asked) -> Iterator[Job]:
             f"incidents {path.name}",
             partial(collect_incidents, path, store, reading),
         )
+    for name in asked.github_incidents:
+        yield (f"incidents {name}", partial(collect_issues, asked.api, store, name, reading))
 
 
 def _deployments(platform: Platform, store: FactStore, asked: Asked, now_s: int) -> Iterator[Job]:
@@ -211,6 +228,14 @@ def hosted_services(pairs: Sequence[str]) -> dict[str, str]:
         if not _HOSTED.fullmatch(name):
             raise UsageError(f"--github-deployments: {name!r} is not OWNER/NAME")
     return found
+
+
+def hosted_issues(names: Sequence[str]) -> tuple[str, ...]:
+    """Repositories on GitHub whose issues are incidents."""
+    for name in names:
+        if not _HOSTED.fullmatch(name):
+            raise UsageError(f"--github-incidents: {name!r} is not OWNER/NAME")
+    return tuple(dict.fromkeys(names))
 
 
 def hosted_workflows(fleet: Fleet, pairs: Sequence[str]) -> dict[str, tuple[str, str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from gitops_nb.dora.collect import VersionSource
 from gitops_nb.dora.collectors import version
-from gitops_nb.dora.collectors.configuration import collect_configuration
+from gitops_nb.dora.collectors.configuration import check_histories, collect_configuration
 from gitops_nb.dora.collectors.version import read_version
 from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.errors import UsageError
@@ -269,6 +269,31 @@ def test_two_places_for_one_service_are_named_and_nothing_is_written(config, tmp
     with pytest.raises(UsageError, match="checkout in production has its version in two places"):
         collected(tmp_path, store, other)
     assert tree(store.folder) == before
+
+
+@pytest.mark.parametrize("trouble", ["rewritten", "shallow clone", "in two places"])
+def test_all_histories_are_looked_at_before_the_first_is_read(config, tmp_path, trouble):
+    """The second repository's trouble is told before the first one's rows are written."""
+    second = Repository(tmp_path / "second")
+    second.commit(put("cart", "production", "v1"))
+    second.commit(put("cart", "production", "v2"))
+    git = reader(tmp_path / "cache", config=config.path, second=second.path)
+    store = FactStore(tmp_path / "facts")
+    other = VersionSource("second", "main", SOURCE.path, "image", "tag")
+    if trouble == "rewritten":
+        collect_configuration(git, store, other, environments=ENVIRONMENTS, now_s=NOW_S)
+        second.git("commit", "-q", "--amend", "-m", "another past")
+    elif trouble == "shallow clone":
+        second.git("clone", "-q", "--depth", "1", f"file://{second.path}", str(tmp_path / "short"))
+        shutil.rmtree(second.path)
+        (tmp_path / "short").rename(second.path)
+    else:
+        second.commit(put("checkout", "production", "v9"))
+    before = tree(store.folder)
+    with pytest.raises(UsageError, match=trouble):
+        check_histories(git, store, (SOURCE, other))
+    assert tree(store.folder) == before
+    assert store.read("deployment", ("checkout",)).empty
 
 
 def test_what_cannot_be_read_is_in_the_ledger(config, tmp_path):

@@ -23,8 +23,9 @@ from gitops_nb.dora.collectors.github import (
     pull_requests,
     workflow_row,
 )
+from gitops_nb.dora.collectors.incidents import Reading, collect_issues
 from gitops_nb.dora.store import FactStore, Merged
-from gitops_nb.errors import UnavailableError
+from gitops_nb.errors import UnavailableError, UsageError
 from tests.conftest import REPOSITORY, SHARED
 from tests.dora.test_store import tree
 
@@ -415,6 +416,66 @@ def test_runs_of_a_workflow_are_collected_once_and_go_on_where_they_ended(server
     assert server.asked[0][0].startswith("/repos/acme/cart/actions/workflows/deploy.yml/runs")
 
 
+def issue(number: int, *labels: str, closed: bool = False, updated: int | None = None) -> dict:
+    """An issue as GitHub lists it."""
+    at = BEGIN + timedelta(hours=number)
+    return {
+        "number": number,
+        "labels": [{"name": label} for label in ("incident", *labels)],
+        "created_at": at.isoformat(),
+        "closed_at": (at + timedelta(minutes=90)).isoformat() if closed else None,
+        "updated_at": (BEGIN + timedelta(hours=updated or number)).isoformat(),
+        "title": "nobody reads this",
+        "user": {"login": "nobody-is-named"},
+    }
+
+
+READING = Reading(("staging", "production"), "production", int((BEGIN + timedelta(days=9)).timestamp()), {})  # fmt: skip
+
+
+def test_issues_are_incidents_and_the_next_time_those_that_changed(server, tmp_path):
+    """Labels say service and environment; an issue that was closed meanwhile ends its incident; pull requests are none."""
+    pull = {**issue(4, "service:cart"), "pull_request": {"url": "x"}}
+    issues = [issue(1, "service:cart", "environment:staging"), issue(2, "service:cart"), pull]
+    queries: list[dict[str, str]] = []
+
+    def answer(path: str, query: dict[str, str]) -> Answer:
+        assert path == "/repos/acme/ops/issues"
+        queries.append(query)
+        return 200, {}, issues
+
+    server.answer = answer
+    store, api = FactStore(tmp_path / "facts"), GitHub(server.url, token="t", clock=Clock())
+    assert collect_issues(api, store, "acme/ops", READING).rows == 2
+    issues = [issue(2, "service:cart", closed=True, updated=8)]
+    assert collect_issues(api, store, "acme/ops", READING).rows == 1
+
+    table = store.read("incident").sort_values("incident_id")
+    assert list(zip(table["incident_id"], table["environment"], table["resolved_s"].notna(), strict=True)) == [
+        ("acme/ops#1", "staging", False),
+        ("acme/ops#2", "production", True),
+    ]  # fmt: skip
+    assert queries[0] | {"page": "", "per_page": ""} == {"labels": "incident", "state": "all", "sort": "updated", "direction": "asc", "page": "", "per_page": ""}  # fmt: skip
+    assert queries[1]["since"] == (BEGIN + timedelta(hours=4)).isoformat()
+    before = tree(store.folder)
+    assert collect_issues(api, store, "acme/ops", READING).merged == Merged()
+    assert tree(store.folder) == before
+    assert "nobody" not in json.dumps([str(row) for row in table.itertuples()])
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [((), "no label like service:checkout"), (("service:cart", "environment:lab"), "unknown environment 'lab'")],
+)  # fmt: skip
+def test_an_issue_that_says_too_little_is_named_and_nothing_is_written(server, tmp_path, labels, problem):  # fmt: skip
+    """By repository and number, so that somebody can put the label there."""
+    server.answer = lambda path, query: (200, {}, [issue(1, "service:cart"), issue(7, *labels)])
+    store, api = FactStore(tmp_path / "facts"), GitHub(server.url, token="t", clock=Clock())
+    with pytest.raises(UsageError, match=f"acme/ops#7: .*{problem}"):
+        collect_issues(api, store, "acme/ops", READING)
+    assert tree(store.folder) == {}
+
+
 # -- the shapes that GitHub describes ------------------------------------------------------------
 
 USED = {
@@ -427,7 +488,7 @@ USED = {
         "workflow_runs.head_sha", "workflow_runs.head_branch", "workflow_runs.run_attempt",
         "workflow_runs.run_started_at", "workflow_runs.created_at", "workflow_runs.updated_at",
     ),
-    "/repos/{owner}/{repo}/issues": ("number", "created_at", "closed_at", "labels", "pull_request"),
+    "/repos/{owner}/{repo}/issues": ("number", "created_at", "closed_at", "updated_at", "labels", "pull_request"),
 }  # fmt: skip
 
 

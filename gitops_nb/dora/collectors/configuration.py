@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -59,19 +60,10 @@ def collect_configuration(
     Raises:
         UsageError: The history was rewritten, is shallow, or gives one service two places; nothing was written.
     """
-    name = source_name(source)
-    how = {"key": source.key, "part": source.part, "branch": source.branch}
-    point = store.resume_point(name)
-    if {key: point.get(key) for key in how} != how:
-        point = {}  # read in another way, every commit may say something else
+    name, how = source_name(source), _how(source)
+    point = _point(store, source)
     since, offset = str(point.get("commit", "")), int(point.get("changes", 0))
-    tip = git.tip(source.repository, source.branch)
-    if since and not git.is_ancestor(source.repository, since, tip):
-        raise UsageError(
-            f"{source.repository}: {source.branch} at {tip} does not contain {since}, which was collected before: "
-            "its history was rewritten",
-            hint="Find out why; to accept it, delete the folder of facts and collect again.",
-        )
+    tip = _tip(git, source, since)
     if since == tip:
         return Collected(name, tip, 0, Merged())
     changes = _Counter(git.changes(source.repository, tip, since=since, wanted=source.claims))
@@ -90,6 +82,49 @@ def collect_configuration(
     merged += derive(store, touched, events)
     store.set_resume_point(name, {**how, "commit": tip, "changes": offset + changes.count})
     return Collected(name, tip, len(rows), merged, len(excluded))
+
+
+def check_histories(git: HistoryReader, store: FactStore, sources: Sequence[VersionSource]) -> None:
+    """Looks at all configuration repositories before the first of them is read.
+
+    Raises:
+        UsageError: A history was rewritten or is shallow, or two sources tell of one service today; nothing was written.
+    """
+    owners: dict[tuple[str, str], str] = {}
+    for source in sources:
+        tip = _tip(git, source, str(_point(store, source).get("commit", "")))
+        folder = source.path.partition("{")[0].rpartition("/")[0]
+        for path in git.list_files(source.repository, tip, folder):
+            place, where = source.match(path), f"{source.repository}:{path}"
+            if place is not None and owners.setdefault(place, where) != where:
+                raise UsageError(
+                    f"{place[0]} in {place[1]} has its version in two places: {owners[place]} and {where}, at {tip}",
+                    hint="Let the paths in fleet.yaml's versions match different services.",
+                )
+
+
+def _how(source: VersionSource) -> dict[str, str]:
+    """What of a source makes its commits mean something else."""
+    return {"key": source.key, "part": source.part, "branch": source.branch}
+
+
+def _point(store: FactStore, source: VersionSource) -> Mapping[str, Any]:
+    """Where the last collection ended; nothing where it read in another way."""
+    point = store.resume_point(source_name(source))
+    how = _how(source)
+    return point if {key: point.get(key) for key in how} == how else {}
+
+
+def _tip(git: HistoryReader, source: VersionSource, since: str) -> str:
+    """The branch's commit, which has to contain what was collected before."""
+    tip = git.tip(source.repository, source.branch)
+    if since and not git.is_ancestor(source.repository, since, tip):
+        raise UsageError(
+            f"{source.repository}: {source.branch} at {tip} does not contain {since}, which was collected before: "
+            "its history was rewritten",
+            hint="Find out why; to accept it, delete the folder of facts and collect again.",
+        )
+    return tip
 
 
 def source_name(source: VersionSource) -> str:

@@ -1,4 +1,4 @@
-"""Incidents from files: CSV, JSON, PagerDuty, Alertmanager webhooks and GitHub issues. What they mean is one table.
+"""Incidents from files (CSV, JSON, PagerDuty, Alertmanager webhooks, GitHub issues) and from GitHub itself, as one table.
 
 A file is JSON when its name says so; whose JSON it is, is told by its shape. One incident that comes again, as
 Alertmanager's firing and resolved do, is one row. Titles, texts and names of persons are not read.
@@ -9,8 +9,9 @@ Source: PagerDuty REST API v2 "List incidents"; Alertmanager webhook version 4; 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from gitops_nb.dora.schemas import check
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.model import parse_time
+from gitops_nb.ports import ApiReader
 
 MAX_PROBLEMS = 20
 MAX_FILE_BYTES = 256 << 20
@@ -66,9 +68,47 @@ def read_incidents(path: Path, reading: Reading) -> pd.DataFrame:
             path, environments=reading.environments, now_s=reading.now_s
         )
         return facts.incident_frame(found, path.name)
+    return _table(_items(path), reading)
+
+
+def collect_issues(api: ApiReader, store: FactStore, name: str, reading: Reading) -> Collected:
+    """Reads the issues with the label incident of a repository on GitHub, those that changed since the last collection.
+
+    Args:
+        api: GitHub.
+        store: Where facts go.
+        name: OWNER/NAME.
+        reading: As for a file.
+
+    Raises:
+        UsageError: Issues cannot be right, each named by its number; nothing was written.
+    """
+    source = f"incidents {name}"
+    before_s = int(store.resume_point(source).get("updated_s", 0))
+    query = {"labels": "incident", "state": "all", "sort": "updated", "direction": "asc"}
+    if before_s:
+        query["since"] = datetime.fromtimestamp(before_s, UTC).isoformat()
+    issues: list[Any] = []
+    for page in api.pages(f"repos/{name}/issues", query):
+        if not isinstance(page.items, list):
+            raise UsageError(f"{source}: GitHub answers no list", hint="Check owner and name.")
+        issues += page.items
+    items = ((f"{name}#{issue['number']}", "github", issue) for issue in issues)
+    rows = _table(items, reading)
+    # Numbers are those of one repository; several may tell of one service.
+    rows = check("incident", rows.assign(incident_id=name + rows["incident_id"].astype("str")))
+    merged = store.merge("incident", rows)
+    newest_s = max([before_s, *(_seconds(issue["updated_at"]) or 0 for issue in issues)])
+    if newest_s:
+        store.set_resume_point(source, {"updated_s": newest_s})
+    return Collected(source, "", len(rows), merged)
+
+
+def _table(items: Iterable[tuple[str, str, Any]], reading: Reading) -> pd.DataFrame:
+    """Incidents by place, source and content as one table."""
     incidents: dict[tuple[str, str], dict[str, Any]] = {}
     problems: list[str] = []
-    for where, source, item in _items(path):
+    for where, source, item in items:
         try:
             row = _READERS[source](item, reading)
             problem = "" if row is None else _problem(row, reading)
@@ -86,7 +126,7 @@ def read_incidents(path: Path, reading: Reading) -> pd.DataFrame:
     if problems:
         more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
         raise UsageError(
-            "\n".join([*problems[:MAX_PROBLEMS], *more]), hint="Mend the file; nothing was written."
+            "\n".join([*problems[:MAX_PROBLEMS], *more]), hint="Mend them; nothing was written."
         )
     return fact_tables.frame(fact_tables.INCIDENT, incidents.values())
 
@@ -185,6 +225,8 @@ def _from_github(item: Any, reading: Reading) -> dict[str, Any] | None:
     if "incident" not in names:
         return None
     said = dict(name.split(":", 1) for name in names if ":" in name)
+    if "service" not in said:
+        raise ValueError("it has no label like service:checkout")
     name = said["service"].strip()
     return {
         "incident_id": f"#{item['number']}",
