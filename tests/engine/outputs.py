@@ -97,7 +97,7 @@ def run_both(root: Path, runbook: str) -> tuple[Path, Path]:
 
 def _run(root: Path, *argv: str) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("GITOPS_NB_", "CI"))}
-    done = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -40,10 +40,13 @@ KINDS = {
     "large": "print('x' * 200_000)",
     "many messages": "for i in range(300):\n    print(i, flush=True)",
     "surrogates": "print('\\ud800 é 🚀'.encode('utf-8', 'replace').decode())",
-    "output widget": "import ipywidgets\no = ipywidgets.Output()\nwith o:\n    print('caught')\n    display('shown')\nprint('outside', len(o.outputs))",
     "display in another cell": "h.update('later still')",
     "nothing": "x = 1",
 }
+
+
+OUTPUT_WIDGET = "import ipywidgets\no = ipywidgets.Output()\nwith o:\n    print('caught')\n    display('shown')\nprint('outside', len(o.outputs))"
+"""Not among the kinds: papermill itself waits for ever, now and then, for what such a widget says."""
 
 
 def with_every_kind(path: Path) -> None:
@@ -59,6 +62,23 @@ def test_every_kind_of_output_is_that_of_papermill(workspace):
     """Streams, results, displays and their updates, every MIME type, children, warnings, large and many outputs."""
     with_every_kind(workspace.root / "notebooks/promotion.ipynb")
     assert differences(*run_both(workspace.root, "promotion")) == []
+
+
+@pytest.mark.slow
+def test_an_output_widget_ends_no_run(workspace):
+    """What is printed in one is the widget's, which is not stored; what is printed beside it is the cell's."""
+    path = workspace.root / "notebooks/promotion.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[3:3] = [new_code_cell(OUTPUT_WIDGET)]
+    nbformat.write(notebook, path)
+    done = workspace.run("run", "promotion", "-p", "application=catalog")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (newest,) = workspace.reports.glob("2*")
+    ours = nbformat.read(newest / "notebook.ipynb", as_version=4)
+    cell = next(c for c in ours.cells if "ipywidgets.Output" in c.source)
+    texts = [o.text for o in cell.outputs if o.output_type == "stream"]
+    assert "".join(texts).splitlines()[-1].startswith("outside")
+    assert "caught" not in "".join(texts)
 
 
 @pytest.mark.torture
