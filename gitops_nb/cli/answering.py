@@ -58,7 +58,8 @@ def answer(
         return
     if state.status is not Status.WAITING or state.request is None:
         raise Refused(
-            f"{state.run} does not wait: it is {state.status}", hint="See `gitops-nb list runs`."
+            f"{state.run} does not wait; its status is {state.status}",
+            hint="See `gitops-nb list runs`.",
         )
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
