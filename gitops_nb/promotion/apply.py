@@ -13,11 +13,13 @@ from gitops_nb.edits import edit_scalar
 from gitops_nb.errors import ConfigurationError, ConflictError, Refused, UnavailableError
 from gitops_nb.model import Answer, Applied, Decision, Json, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
+from gitops_nb.record.commits import (
+    TRAILER_JOURNAL,
+    TRAILER_LEDGER,
+    TRAILER_PLAN,
+    TRAILER_RUN,
+)
 
-TRAILER_RUN = "Gitops-Nb-Run"
-TRAILER_PLAN = "Gitops-Nb-Plan"
-TRAILER_JOURNAL = "Gitops-Nb-Journal"
-TRAILER_LEDGER = "Gitops-Nb-Ledger"
 ATTEMPTS = 30
 SEARCHED_COMMITS = 200
 

@@ -9,6 +9,11 @@ from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE, Record
 
+TRAILER_RUN = "Gitops-Nb-Run"
+TRAILER_PLAN = "Gitops-Nb-Plan"
+TRAILER_JOURNAL = "Gitops-Nb-Journal"
+TRAILER_LEDGER = "Gitops-Nb-Ledger"
+
 
 @dataclass(frozen=True, slots=True)
 class RunCommit:

@@ -10,12 +10,16 @@ from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Mode
 from gitops_nb.record.audit import Anchor
-from gitops_nb.record.commits import RunCommit
+from gitops_nb.record.commits import (
+    TRAILER_JOURNAL,
+    TRAILER_LEDGER,
+    TRAILER_PLAN,
+    TRAILER_RUN,
+    RunCommit,
+)
 from gitops_nb.record.runs import RUN_ID
 from gitops_nb.session.platform import open_git
 
-TRAILER_RUN, TRAILER_PLAN = "Gitops-Nb-Run", "Gitops-Nb-Plan"
-TRAILER_JOURNAL, TRAILER_LEDGER = "Gitops-Nb-Journal", "Gitops-Nb-Ledger"
 SEARCHED_COMMITS = 5000
 
 

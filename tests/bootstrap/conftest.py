@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from gitops_nb.model import Mode
 from gitops_nb.record.fold import RunState
 from gitops_nb.session import open_session
 from gitops_nb.session.platform import Platform, open_platform
+from tests.cells import go_through
 
 CLUSTER = "newcomer"
 
@@ -30,18 +30,7 @@ class Bootstrapper:
         session = open_session(
             "bootstrap", workspace=self.workspace.root, cluster=CLUSTER, **parameters
         )
-        try:
-            session.step(bootstrap.observe)
-            session.step(bootstrap.plan)
-            asyncio.run(session.gate(bootstrap.gates))
-            session.step(bootstrap.apply)
-            session.step(bootstrap.verify)
-            session.finish()
-        except GitOpsError as stop:
-            return session.state, stop
-        finally:
-            session.close()
-        return session.state, None
+        return go_through(session, bootstrap)
 
     @property
     def platform(self) -> Platform:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import find_run, read_run
 from gitops_nb.session import Session, open_session
 from gitops_nb.session.platform import open_platform
+from tests.cells import go_through
 
 
 class Runner:
@@ -44,18 +44,7 @@ class Runner:
 
     def go_through(self, session: Session) -> tuple[RunState, GitOpsError | None]:
         """The same in an open session, which is closed."""
-        try:
-            session.step(promotion.observe)
-            session.step(promotion.plan)
-            asyncio.run(session.gate(promotion.gates))
-            session.step(promotion.apply)
-            session.step(promotion.verify)
-            session.finish()
-        except GitOpsError as stop:
-            return session.state, stop
-        finally:
-            session.close()
-        return session.state, None
+        return go_through(session, promotion)
 
     def answer(self, run: str, kind: str = "approve", /, **changes: Any) -> None:
         """An answer of the sandbox's second person, or a damaged one."""
