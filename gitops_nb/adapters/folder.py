@@ -53,19 +53,17 @@ class Folder:
 
     def list(self, prefix: str, *, after: str = "") -> tuple[str, ...]:
         """See ``ports.Store.list``."""
-        folder = self._root / prefix.rpartition("/")[0]
         found: list[str] = []
-        stack = [folder]
+        stack = [prefix.rpartition("/")[0]]
         while stack:
             here = stack.pop()
-            for entry in _entries(here):
+            for entry in _entries(f"{self._root}/{here}"):
                 if entry.name.startswith("."):
                     continue
+                key = f"{here}/{entry.name}" if here else entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    stack.append(Path(entry.path))
-                    continue
-                key = Path(entry.path).relative_to(self._root).as_posix()
-                if key.startswith(prefix) and key > after:
+                    stack.append(key)
+                elif key.startswith(prefix) and key > after:
                     found.append(key)
         return tuple(sorted(found))
 
@@ -74,7 +72,7 @@ class Folder:
         return tuple(
             sorted(
                 entry.name
-                for entry in _entries(self._root / prefix)
+                for entry in _entries(f"{self._root}/{prefix}")
                 if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
             )
         )
@@ -110,7 +108,7 @@ def check_key(key: str) -> None:
         raise UsageError(f"{key!r} is not a key of an object", hint="Use letters, digits and “/”.")
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)

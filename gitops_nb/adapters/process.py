@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import selectors
 import socket
@@ -29,6 +28,8 @@ from gitops_nb.ports import Completed
 
 _PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR", "DISPLAY", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")  # fmt: skip
 _CHUNK_BYTES = 64 * 1024
+_START = "import sys; sys.path.append(sys.argv[1]); import warden; warden.main()"
+"""An imported module is there in compiled form, a script is compiled each time."""
 
 
 class LocalProcesses:
@@ -108,7 +109,7 @@ class _Warden:
         self.socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                (sys.executable, "-I", "-S", warden.__file__),
+                (sys.executable, "-I", "-S", "-B", "-c", _START, str(Path(warden.__file__).parent)),
                 env={},
                 cwd="/",
                 stdin=theirs.fileno(),
@@ -199,12 +200,12 @@ class _Command:
         os.set_blocking(self._stdin, False)
         self._selector.register(self._stdin, selectors.EVENT_WRITE)
         theirs = (theirs_in, theirs_out, theirs_err)
-        line = f"{json.dumps(request)}\n".encode()
+        message = warden.framed(dict(request))
         try:
             # A warden that somebody kills just now says nothing, which is noticed below.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                sent = socket.send_fds(starter, [line], (*theirs, *kept))
-                starter.sendall(line[sent:])
+                sent = socket.send_fds(starter, [message], (*theirs, *kept))
+                starter.sendall(message[sent:])
         finally:
             for descriptor in theirs:
                 os.close(descriptor)

@@ -1,39 +1,43 @@
 """Parent of one external command at a time, with one thread: its death is the command's only SIGINT.
 
-``process`` runs this file as a script (with nothing but the standard library, it starts in milliseconds) and talks to it
-over a Unix socket, its standard input. Linux sends a command the SIGINT once its parent is gone (PDEATHSIG), once for each thread
+``process`` starts it in an interpreter of its own and talks to it over a Unix socket, its standard input. Every kernel has one, so
+it imports nothing but what is compiled into Python: ``json``, ``signal`` and ``socket`` would take twice as long as all the rest. Linux sends a command the SIGINT once its parent is gone (PDEATHSIG), once for each thread
 of that parent; so the parent has a single one, and interrupting a command means to leave it: whoever else was killed, in
 whatever order, nobody can do that twice.
 
-In: a line of JSON (argv, env, cwd, grace_s) with descriptors: the command's standard input, output and error, then those it
-inherits. Out: ``began PID``, then ``ended STATUS`` or ``failed ERRNO``. When our starter closes its side or dies, the command
+In: a request (argv, env, cwd, grace_s; see ``framed``) with descriptors: the command's standard input, output and error, then
+those it inherits. Out: ``began PID``, then ``ended STATUS`` or ``failed ERRNO``. When our starter closes its side or dies, the command
 is left; a fork of ours that is not its parent waits out its grace and sends its process group TERM, then KILL.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
-import json
+import marshal
 import os
 import select
-import signal
-import socket
 import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    import socket
     from pathlib import Path
     from typing import Any, NoReturn
+else:
+    import _signal as signal
+    import _socket as socket
 
 NAME = "gitops-warden"
 """As the system shows this process, even when it has ended and nobody has waited for it yet."""
 TERM_S = 3.0
 """Between TERM and KILL."""
-LONGEST_REQUEST = 64 * 1024
-MOST_DESCRIPTORS = 32
+_PART_BYTES = 64 * 1024
+_MOST_DESCRIPTORS = 32
+_DESCRIPTOR_BYTES = 4
+_LENGTH_BYTES = 4
 _SET_PDEATHSIG, _SET_NAME = 1, 15
 _UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -58,8 +62,10 @@ def end_group(group: int, grace_s: float) -> None:
         while lives(group) and time.monotonic() < until:
             time.sleep(0.02)
         if lives(group):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            try:
                 os.killpg(group, number)
+            except (ProcessLookupError, PermissionError):
+                return
 
 
 def lives(group: int) -> bool:
@@ -98,18 +104,36 @@ def main() -> None:
     os._exit(0)  # without clearing up: there is nothing to clear
 
 
+def framed(request: dict[str, Any]) -> bytes:
+    """A request as it is sent: its length, then what ``marshal`` makes of it, which the same Python reads."""
+    content = marshal.dumps(request)
+    return len(content).to_bytes(_LENGTH_BYTES) + content
+
+
 def _receive(starter: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next request; None when the starter is gone."""
-    line, descriptors = b"", []
-    while not line.endswith(b"\n"):
-        part, received, _, _ = socket.recv_fds(starter, LONGEST_REQUEST, MOST_DESCRIPTORS)
+    content, descriptors = b"", []
+    while len(content) < _LENGTH_BYTES or len(content) < _length(content):
+        space = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES)
+        part, ancillary, _, _ = starter.recvmsg(_PART_BYTES, space)
         if not part:
             return None
-        line += part
-        descriptors += received
+        content += part
+        for _, _, data in ancillary:
+            descriptors += _numbers(data)
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-    return json.loads(line), descriptors
+    return marshal.loads(content[_LENGTH_BYTES:]), descriptors  # noqa: S302  from our starter
+
+
+def _length(content: bytes) -> int:
+    return _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES])
+
+
+def _numbers(data: bytes) -> list[int]:
+    """Descriptors as the system hands them over."""
+    starts = range(0, len(data) - len(data) % _DESCRIPTOR_BYTES, _DESCRIPTOR_BYTES)
+    return [int.from_bytes(data[at : at + _DESCRIPTOR_BYTES], sys.byteorder) for at in starts]
 
 
 def _run(starter: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
@@ -185,9 +209,7 @@ def _leave(pid: int, grace_s: float) -> NoReturn:
 
 
 def _say(starter: socket.socket, line: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    try:  # noqa: SIM105  contextlib would have to be imported
         starter.sendall(f"{line}\n".encode())
-
-
-if __name__ == "__main__":
-    main()
+    except BrokenPipeError:
+        pass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,9 @@ def load(path: Path, *, name: str = "") -> Document:
     return parse(content, name=name)
 
 
+@lru_cache(maxsize=64)
 def parse(content: bytes, *, name: str) -> Document:
-    """Parses YAML bytes; see ``load``."""
+    """Parses YAML bytes; see ``load``. Whoever changes the value changes a copy: the same text is parsed once."""
     if len(content) > MAX_BYTES:
         raise ConfigurationError(
             f"{name}:1: (file): {len(content)} bytes, at most {MAX_BYTES} are read"

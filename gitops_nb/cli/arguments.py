@@ -31,4 +31,4 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UsageError(error.message, hint="Mend the file given with -f.") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path.name} is not a mapping of parameters to values")
-    return value
+    return dict(value)

@@ -15,7 +15,7 @@ from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import has_answers, run_directories, scan_run, status_now
+from gitops_nb.record.runs import has_answers, run_directories, run_ids, scan_run, status_now
 from gitops_nb.report.text import json_text, terminal
 
 _LOOK_BACK = 200
@@ -39,7 +39,7 @@ def runbook_names(workspace: Path | None) -> list[str]:
 def run_names(workspace: Path | None) -> list[str]:
     """Ids of the newest runs of the workspace one stands in."""
     try:
-        return [path.name for path in run_directories(find_workspace(workspace).reports)[:50]]
+        return run_ids(find_workspace(workspace).reports)[:50]
     except GitOpsError:
         return []
 

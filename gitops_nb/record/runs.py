@@ -74,12 +74,15 @@ def find_run(reports: Path, name: str) -> Path:
     Raises:
         UsageError: No run, or several, fit.
     """
+    # A run's own processes ask for it by its whole id, however many others there are.
+    if RUN_ID.fullmatch(name) and (reports / name).is_dir() and not (reports / name).is_symlink():
+        return reports / name
     runs = run_directories(reports)
     if name == "last":
         if runs:
             return runs[0]
         raise UsageError(f"no runs in {reports}", hint="Start one with `gitops-nb run RUNBOOK`.")
-    fitting = [path for path in runs if path.name == name] or [
+    fitting = [
         path for path in runs if path.name.startswith(name) or path.name.endswith(f"-{name}")
     ]
     if len(fitting) == 1:
@@ -94,14 +97,21 @@ def find_run(reports: Path, name: str) -> Path:
 
 def run_directories(reports: Path) -> list[Path]:
     """All run directories, newest first."""
-    if not reports.is_dir():
+    return [reports / name for name in run_ids(reports)]
+
+
+def run_ids(reports: Path) -> list[str]:
+    """Names of all run directories, newest first; cheaper where most of thousands are not wanted."""
+    try:
+        with os.scandir(reports) as entries:
+            found = [
+                entry.name
+                for entry in entries
+                if RUN_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            ]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [
-        Path(entry.path)
-        for entry in os.scandir(reports)
-        if RUN_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-    ]
-    return sorted(found, key=lambda path: path.name, reverse=True)
+    return sorted(found, reverse=True)
 
 
 def scan_run(directory: Path) -> RunState:

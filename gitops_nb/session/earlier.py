@@ -12,7 +12,7 @@ from gitops_nb.errors import Refused
 from gitops_nb.model import Plan, Status, digest
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE
-from gitops_nb.record.runs import is_run_held, run_directories, scan_run
+from gitops_nb.record.runs import is_run_held, run_ids, scan_run
 
 
 def run_key(state: RunState, plan_digest: str) -> str:
@@ -29,10 +29,10 @@ def earlier_success(reports: Path, state: RunState, plan: Plan) -> RunState | No
     A run in between, a promotion back for instance, makes the same plan a new undertaking. An empty plan has its own key
     only by chance: there the last run that changed the subject is the one that left nothing to do.
     """
-    for directory in _others(reports, state):
-        if not _has_effects(directory):
+    for run in _others(reports, state):
+        if not _has_effects(f"{reports}/{run}/{FILE}"):
             continue
-        other = scan_run(directory)
+        other = scan_run(reports / run)
         if other.opened.get("subject") != state.opened.get("subject"):
             continue
         if not any(not effect.failed for effect in other.effects):
@@ -49,10 +49,10 @@ def refuse_same_key(reports: Path, state: RunState, plan: Plan) -> None:
     Raises:
         Refused: It names that run.
     """
-    for directory in _others(reports, state):
-        if not is_run_held(reports, directory.name):
+    for run in _others(reports, state):
+        if not is_run_held(reports, run):
             continue
-        other = scan_run(directory)
+        other = scan_run(reports / run)
         key = run_key(other, other.plan_digest or plan.digest)
         if (
             # Their names only tell the second.
@@ -66,17 +66,16 @@ def refuse_same_key(reports: Path, state: RunState, plan: Plan) -> None:
             )
 
 
-def _others(reports: Path, state: RunState) -> Iterator[Path]:
-    """Directories of other runs of the runbook in the environment, newest first; their names tell which."""
+def _others(reports: Path, state: RunState) -> Iterator[str]:
+    """Other runs of the runbook in the environment, newest first; their names tell which."""
     part = f"-{state.runbook}-{state.environment}-"
-    for directory in run_directories(reports):
-        if part in f"{directory.name}-" and directory.name != state.run:
-            yield directory
+    return (run for run in run_ids(reports) if part in f"{run}-" and run != state.run)
 
 
-def _has_effects(directory: Path) -> bool:
-    """Whether a run began an effect, looked up without reading its journal record by record: there may be thousands."""
+def _has_effects(path: str) -> bool:
+    """Whether a journal tells of an effect, looked up without reading it record by record: there may be thousands."""
     try:
-        return b'"kind":"intent"' in (directory / FILE).read_bytes()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  no Path for each of them
+            return b'"kind":"intent"' in file.readall()
     except OSError:
         return False
