@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from typing import Any, Self
 
 from gitops_nb.adapters.process import prepare
@@ -84,6 +85,7 @@ def main() -> None:
     with uncollected(), contextlib.suppress(ImportError):
         for name in NEEDED:
             importlib.import_module(name)
+        application()
     obey(0)
 
 
@@ -108,8 +110,9 @@ def obey(pipe: int) -> None:
     _serve(order["connection"])
 
 
-def _serve(connection: str) -> None:
-    """The life of the kernel."""
+@cache
+def application() -> Any:
+    """Ipykernel's application of this process, that knows everything but its connection."""
     from ipykernel.kernelapp import IPKernelApp
     from traitlets.config import Config
 
@@ -119,20 +122,25 @@ def _serve(connection: str) -> None:
         def parse_command_line(self, argv: Any = None) -> None:
             """There is no command line."""
 
-    Kernel.launch_instance(
-        [],
+    return Kernel.instance(
         config=Config(
             {
-                "IPKernelApp": {
-                    "connection_file": connection,
-                    "outstream_class": STREAM,
-                    "parent_handle": os.getppid(),
-                },
+                "IPKernelApp": {"outstream_class": STREAM},
                 # IPython's history would be one more file in the person's home, and one more thread.
                 "HistoryManager": {"enabled": False},
             }
-        ),
+        )
     )
+
+
+def _serve(connection: str) -> None:
+    """The life of the kernel."""
+    app = application()
+    app.connection_file = connection
+    app.parent_handle = os.getppid()
+    with uncollected():
+        app.initialize([])
+    app.start()
 
 
 def _redirect(log: str) -> None:

@@ -74,6 +74,11 @@ class GitReader(Protocol):
     def read(self, repository: str, revision: str, path: str) -> Blob | None:
         """One file at a revision, or None when the path is not there."""
 
+    def read_many(
+        self, repository: str, revision: str, paths: Sequence[str]
+    ) -> tuple[Blob | None, ...]:
+        """The same for several files, in the order of their paths."""
+
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """Paths of the files below a folder ("" for all) at a revision, sorted; empty when there are none."""
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,6 +88,8 @@ class Git:
     def tip(self, repository: str, branch: str) -> str:
         """See ``ports.GitReader.tip``."""
         sha = self._remote_tip(repository, branch, _OURSELVES)
+        if self._has_branch_at(repository, branch, sha):
+            self._held.add((repository, sha))
         self._ensure(repository, sha)
         return sha
 
@@ -131,16 +133,36 @@ class Git:
 
     def read(self, repository: str, revision: str, path: str) -> Blob | None:
         """See ``ports.GitReader.read``."""
+        return self.read_many(repository, revision, (path,))[0]
+
+    def read_many(
+        self, repository: str, revision: str, paths: Sequence[str]
+    ) -> tuple[Blob | None, ...]:
+        """See ``ports.GitReader.read_many``."""
+        wrong = next((path for path in paths if "\n" in path), None)
+        if wrong is not None:
+            raise UsageError(f"{wrong!r} is not a path")
+        if not paths:
+            return ()
         self._ensure(repository, revision)
-        asked = f"{full_id(revision)}:{path}\n"
-        if "\n" in path:
-            raise UsageError(f"{path!r} is not a path")
+        asked = "".join(f"{full_id(revision)}:{path}\n" for path in paths)
         done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
-        header, _, rest = done.output.partition(b"\n")
-        parts = header.split(b" ")
-        if done.exit_code != 0 or len(parts) != 3 or parts[1] != b"blob":
-            return None
-        return Blob(path, parts[0].decode(), rest[: int(parts[2])])
+        found: list[Blob | None] = []
+        at = 0
+        for path in paths:
+            header, _, _ = done.output[at:].partition(b"\n")
+            at += len(header) + 1
+            # Of a path that is not there git repeats the name, which may hold anything.
+            said = re.fullmatch(rb"([0-9a-f]{40,64}) ([a-z]+) ([0-9]+)", header)
+            if said is None:
+                found.append(None)
+                continue
+            size = int(said[3])
+            content = done.output[at : at + size]
+            at += size + 1
+            is_file = said[2] == b"blob"
+            found.append(Blob(path, said[1].decode(), content) if is_file else None)
+        return tuple(found)
 
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """See ``ports.GitReader.list_files``."""
@@ -345,6 +367,17 @@ class Git:
                     f"{repository} has no commit {sha}", hint="Was its history rewritten?"
                 )
         self._held.add((repository, sha))
+
+    def _has_branch_at(self, repository: str, branch: str, sha: str) -> bool:
+        """Whether the cache's own branch is there already: git moves it when all objects are there.
+
+        Where refs are kept in another form nothing is found, and git is asked.
+        """
+        try:
+            found = (self._folder(repository) / "refs" / "heads" / branch).read_text()
+        except OSError:
+            return False
+        return found.strip() == sha
 
     def _fetch(self, repository: str) -> None:
         remote = self._remote(repository)

@@ -10,7 +10,7 @@ from gitops_nb import engine
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.cli.running import begun_run, order_of
+from gitops_nb.cli.running import beginning, begun_run, order_of
 from gitops_nb.errors import Stop, UsageError
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Status
@@ -58,7 +58,7 @@ def run_for_papermill(notebook: Any, *, input_path: str, output_path: str | None
     with (
         KernelProcess() as process,
         engine.Signals() as signals,
-        begun_run(where, catalog, runbook, parameters, mode=None) as directory,
+        begun_run(where, runbook, parameters, beginning(where, catalog, None)) as directory,
     ):
         state = engine.execute(
             where,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,13 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.progress import MARKS
-from gitops_nb.cli.running import begun_run, exit_code, order_of
+from gitops_nb.cli.running import beginning, begun_run, exit_code, order_of
 from gitops_nb.engine.forks import KernelFork, preload, run_each
 from gitops_nb.errors import ConfigurationError, ExitCode, GitOpsError, UsageError
 from gitops_nb.model import Status, to_json
 from gitops_nb.report.text import ci_log, json_text, terminal
 from gitops_nb.session.endings import STATUS_OF
 from gitops_nb.session.lifecycle import recover, runbook_of
-from gitops_nb.session.opening import choose_mode
 
 WORST_FIRST = (
     ExitCode.NEEDS_ATTENTION,
@@ -67,30 +67,28 @@ def run_matrix(
     where = find_workspace(workspace, reports=reports)
     catalog = load_catalog(where.runbooks)
     runbook = runbook_of(catalog, name)
-    chosen = choose_mode(where, mode)
     sets = _read(matrix)
-    problems: list[str] = []
     checked: list[dict[str, Any]] = []
-    for number, one in enumerate(sets, start=1):
-        try:
-            parameters = merge(runbook, catalog.fleet, {**typed, **one}, texts)
-        except UsageError as error:
-            problems += [f"set {number}: {line}" for line in error.message.splitlines()]
-            continue
+
+    def read(one: Mapping[str, Any]) -> None:
+        checked.append({})  # a set that is wrong keeps its number
+        parameters = merge(runbook, catalog.fleet, {**typed, **one}, texts)
         if parameters in checked:
-            problems.append(f"set {number}: the same as set {checked.index(parameters) + 1}")
-        checked.append(parameters)
-    if problems:
-        raise UsageError("\n".join(problems), hint=f"Mend {matrix.name}; nothing was run.")
+            raise UsageError(f"the same as set {checked.index(parameters) + 1}")
+        checked[-1] = parameters
+
+    _each(sets, read, file=matrix.name)
     recover(where)
-    preload(name, chosen)
+    begins = beginning(where, catalog, mode)
+    _each(checked, partial(begins.check, runbook), file=matrix.name)
+    preload(name, begins.mode)
 
     def work(number: int) -> str:
         kernel = KernelFork()
         try:
             with (
                 engine.Signals() as own,
-                begun_run(where, catalog, runbook, checked[number], mode=mode) as directory,
+                begun_run(where, runbook, checked[number], begins) as directory,
             ):
                 order = order_of(
                     where, runbook, directory, plan_only=plan_only, again=again, shows_index=False
@@ -127,6 +125,20 @@ def run_matrix(
     else:
         _table(ordered)
     return worst(line["exit_code"] for line in ordered)
+
+
+def _each(
+    sets: Sequence[Mapping[str, Any]], check: Callable[[Mapping[str, Any]], object], *, file: str
+) -> None:
+    """Checks every set and tells of all that are wrong."""
+    problems: list[str] = []
+    for number, one in enumerate(sets, start=1):
+        try:
+            check(one)
+        except UsageError as error:
+            problems += [f"set {number}: {line}" for line in error.message.splitlines()]
+    if problems:
+        raise UsageError("\n".join(problems), hint=f"Mend {file}; nothing was run.")
 
 
 def worst(codes: Any) -> int:

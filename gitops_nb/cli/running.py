@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gitops_nb.cli.show import options
 from gitops_nb.errors import ExitCode, Refused
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Status
+from gitops_nb.policy import Requester
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
@@ -51,7 +52,7 @@ def run_runbook(
     recover(where)
     with (
         engine.Signals() as signals,
-        begun_run(where, catalog, runbook, parsed, mode=mode) as directory,
+        begun_run(where, runbook, parsed, beginning(where, catalog, mode)) as directory,
     ):
         return _execute(
             where,
@@ -64,23 +65,49 @@ def run_runbook(
         )
 
 
-@contextmanager
-def begun_run(
-    where: Workspace,
-    catalog: Catalog,
-    runbook: Runbook,
-    parameters: Mapping[str, Any],
-    *,
-    mode: str | None,
-) -> Iterator[Path]:
-    """The directory of a new run, held for as long as the block lasts."""
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What new runs begin with: the catalog as the platform has it, its mode, and who asks."""
+
+    catalog: Catalog
+    mode: Mode
+    requester: Requester
+
+    def check(self, runbook: Runbook, parameters: Mapping[str, Any]) -> None:
+        """Checks parameters, known to fit the workspace, against the platform.
+
+        Raises:
+            UsageError: They do not fit.
+        """
+        if self.mode is Mode.LIVE:
+            check(runbook, self.catalog.fleet, parameters)
+
+
+def beginning(where: Workspace, catalog: Catalog, mode: str | None) -> Beginning:
+    """Looks up what new runs begin with; live, the protected branch says which environments there are."""
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
-    if chosen is Mode.LIVE:
-        check(runbook, platform.fleet, parameters)  # as the protected branch has it
     seen = replace(catalog, fleet=platform.fleet, policy=platform.policy)
+    return Beginning(seen, chosen, platform.requester)
+
+
+@contextmanager
+def begun_run(
+    where: Workspace, runbook: Runbook, parameters: Mapping[str, Any], begins: Beginning
+) -> Iterator[Path]:
+    """The directory of a new run, held for as long as the block lasts.
+
+    Raises:
+        UsageError: The parameters do not fit the platform.
+    """
+    begins.check(runbook, parameters)
     directory, lock = create(
-        where, seen, runbook, parameters, mode=chosen, requester=platform.requester
+        where,
+        begins.catalog,
+        runbook,
+        parameters,
+        mode=begins.mode,
+        requester=begins.requester,
     )
     try:
         yield directory

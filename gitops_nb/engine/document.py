@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from enum import StrEnum
@@ -125,11 +126,18 @@ def inject_parameters(notebook: Any, parameters: Mapping[str, Any]) -> None:
 
     Values are text, whole numbers, booleans, None, and tuples of text; their ``repr`` is Python.
     """
-    from nbformat.v4 import new_code_cell
+    from nbformat import from_dict
 
     lines = [f"{name} = {value!r}" for name, value in parameters.items()]
-    cell = new_code_cell(
-        "# Parameters of this run\n" + "\n".join(lines), metadata={"tags": [INJECTED]}
+    cell = from_dict(
+        {
+            "id": secrets.token_hex(4),
+            "cell_type": "code",
+            "metadata": {"tags": [INJECTED]},
+            "execution_count": None,
+            "source": "\n".join(["# Parameters of this run", *lines]),
+            "outputs": [],
+        }
     )
     tagged = (
         i

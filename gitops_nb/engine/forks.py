@@ -63,6 +63,8 @@ def preload(runbook: str, mode: Mode) -> None:
         for kind in _READ:
             reader(kind)
         _preload_validator()
+        _preload_signatures()
+        kernel.application()
         # By name, as the other modules: it is above this one.
         importlib.import_module("gitops_nb.notebook.cards").preload_values()
 
@@ -72,6 +74,13 @@ def _preload_validator() -> None:
     import nbformat
 
     nbformat.validate(nbformat.v4.new_notebook())
+
+
+def _preload_signatures() -> None:
+    """OpenSSL sets itself up at the first key that it is given; this one signs nothing."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    Ed25519PrivateKey.from_private_bytes(bytes(32)).sign(b"")
 
 
 class Fork:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import chain
 
 from gitops_nb.argo import (
     Expectation,
@@ -14,6 +15,7 @@ from gitops_nb.argo import (
     is_automated,
     judge,
 )
+from gitops_nb.catalog.fleet import Promotable
 from gitops_nb.edits import read_part
 from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.ports import GitReader, View
@@ -31,10 +33,9 @@ def observe(view: View, request: Promotion) -> PromotionState:
     name = request.fleet.applications[request.application].repository
     branch = request.fleet.repositories[name].branch
     tip = view.git.tip(name, branch)
-    keys = {
-        environment: _keys(view.git, request, _folder(request, environment), name, tip)
-        for environment in (request.source, request.target)
-    }
+    sides = (request.source, request.target)
+    folders = tuple(_folder(request, environment) for environment in sides)
+    keys = dict(zip(sides, _keys(view.git, request, folders, name, tip), strict=True))
     spells = _spells(view.git, {side[0].path: side[0] for side in keys.values()}, name, tip)
 
     def side(environment: str) -> Side:
@@ -64,16 +65,25 @@ def _folder(request: Promotion, environment: str) -> str:
 
 
 def _keys(
-    git: GitReader, request: Promotion, folder: str, repository: str, tip: str
-) -> tuple[PromotedKey, ...]:
-    keys: list[PromotedKey] = []
-    for declared in request.fleet.applications[request.application].promotable:
-        file = declared.file.replace("{application}", request.application)
-        path = f"{folder.rstrip('/')}/{file}"
-        blob = git.read(repository, tip, path)
+    git: GitReader, request: Promotion, folders: tuple[str, ...], repository: str, revision: str
+) -> tuple[tuple[PromotedKey, ...], ...]:
+    """All promotable keys as they stand in each of the folders."""
+    promotable = request.fleet.applications[request.application].promotable
+    paths = [
+        [
+            f"{folder.rstrip('/')}/{declared.file.replace('{application}', request.application)}"
+            for declared in promotable
+        ]
+        for folder in folders
+    ]
+    every = list(chain.from_iterable(paths))
+    blobs = dict(zip(every, git.read_many(repository, revision, every), strict=True))
+
+    def key(path: str, declared: Promotable) -> PromotedKey:
+        blob = blobs[path]
         if blob is None:
             raise ConfigurationError(
-                f"{repository} has no file {path} at {tip[:8]}",
+                f"{repository} has no file {path} at {revision[:8]}",
                 hint=f"Check `paths` and `promotable` of {request.application} in fleet.yaml.",
             )
         try:
@@ -81,8 +91,9 @@ def _keys(
         except UsageError as error:
             raise ConfigurationError(f"{path}: {error.message}", hint=error.hint) from error
         text = blob.content.decode("utf-8")
-        keys.append(PromotedKey(path, declared.key, declared.part, blob.blob_id, value, text))
-    return tuple(keys)
+        return PromotedKey(path, declared.key, declared.part, blob.blob_id, value, text)
+
+    return tuple(tuple(map(key, own, promotable)) for own in paths)
 
 
 def _recalled(
@@ -96,7 +107,7 @@ def _recalled(
     if spell is None or not spell.replaced_by:
         return ()
     parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
-    return _keys(git, request, target.folder, repository, parents[0]) if parents else ()
+    return _keys(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
 
 
 def _spells(
