@@ -17,7 +17,7 @@ from gitops_nb.model import Status
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import hide_given_key
-from gitops_nb.session.lifecycle import code_digest, notebook_digest
+from gitops_nb.session.notebooks import code_digest, notebook_digest
 
 _STATUS = {"pending": "pending", "completed": "completed"}
 """Ours in papermill's words; everything else failed."""

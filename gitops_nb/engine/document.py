@@ -13,6 +13,7 @@ from gitops_nb.engine.texts import cell_text, notebook_text
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.session.lifecycle import stamp
+from gitops_nb.session.notebooks import read_notebook
 
 INJECTED = "injected-parameters"
 SAVED_EVERY_S = 1.0
@@ -38,9 +39,10 @@ class Document:
     """
 
     def __init__(self, source: Path, output: Path, parameters: Mapping[str, Any]) -> None:
-        import nbformat
+        # Not as `nbformat.read` does: building its validator takes as long as a small run, and says no more than this.
+        from nbformat import v4
 
-        self.notebook: Any = nbformat.read(source, as_version=4)
+        self.notebook: Any = v4.to_notebook(read_notebook(source))
         self._output = output
         self._saved = time.monotonic()
         self._written_bytes = 0

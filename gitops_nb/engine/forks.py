@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import select
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -28,7 +28,8 @@ from gitops_nb.report.layout import preload_templates
 from gitops_nb.session.endings import Cause
 from gitops_nb.session.slices import slice_of
 
-POLLED_EVERY_S = 0.01
+LOOKED_AT_EVERY_S = 0.5
+"""How late a fork that was killed is noticed when something else holds its pipe."""
 _NEEDED = (
     *kernel.NEEDED,
     "IPython.core.completerlib",
@@ -62,18 +63,10 @@ def preload(runbook: str, mode: Mode) -> None:
         preload_templates()
         for kind in _READ:
             reader(kind)
-        _preload_validator()
         _preload_signatures()
         kernel.application()
         # By name, as the other modules: it is above this one.
         importlib.import_module("gitops_nb.notebook.cards").preload_values()
-
-
-def _preload_validator() -> None:
-    """Nbformat builds its schema's validator at the first notebook."""
-    import nbformat
-
-    nbformat.validate(nbformat.v4.new_notebook())
 
 
 def _preload_signatures() -> None:
@@ -102,6 +95,12 @@ class Fork:
             if pid:
                 self._code = os.waitstatus_to_exitcode(status)
         return self._code
+
+    def wait(self) -> None:
+        """Waits for its end."""
+        if self._code is None:
+            _, status = os.waitpid(self._pid, 0)
+            self._code = os.waitstatus_to_exitcode(status)
 
 
 class KernelFork:
@@ -174,12 +173,16 @@ def run_each(
             while waiting and len(running) < workers:
                 number = waiting.pop(0)
                 running[number] = _fork(number, work, signals)
+            # A fork that answers, or dies, is about to be gone: its place is free at once.
+            answers = [answer for _, answer in running.values()]
+            ready, _, _ = select.select(answers, (), (), LOOKED_AT_EVERY_S)
             for number, (fork, answer) in list(running.items()):
+                if answer in ready:
+                    fork.wait()
                 if fork.poll() is not None:
                     del running[number]
                     with open(answer, encoding="utf-8") as file:  # noqa: PTH123  a descriptor
                         yield number, file.read()
-            time.sleep(POLLED_EVERY_S)
     finally:
         signals.when_received(None)
 

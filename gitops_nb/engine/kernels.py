@@ -10,7 +10,9 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,9 +93,24 @@ class Kernel:
         """Ends the kernel and what shares its process group, and waits for it."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
+        _await_end(self._child.pid)
         deadline = time.monotonic() + KILLED_S
         while self.exit_code is None and time.monotonic() < deadline:
             time.sleep(0.005)
+
+
+def _await_end(pid: int) -> None:
+    """Waits for the end of a child, where the system can tell it."""
+    if sys.platform != "linux":
+        return
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return  # somebody has waited for it already
+    try:
+        select.select((descriptor,), (), (), KILLED_S)
+    finally:
+        os.close(descriptor)
 
 
 def _children(pid: int) -> list[int]:

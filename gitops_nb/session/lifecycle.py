@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform as machine
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from gitops_nb.errors import (
     Refused,
     UsageError,
 )
-from gitops_nb.model import Mode, Status, digest, to_json
+from gitops_nb.model import Mode, Status, to_json
 from gitops_nb.policy import Requester
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
@@ -42,6 +42,7 @@ from gitops_nb.record.runs import (
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import append_end
 from gitops_nb.session.notary import mark_pending, pending, settle
+from gitops_nb.session.notebooks import notebook_digest
 from gitops_nb.session.slices import Surroundings, slice_of
 
 
@@ -125,26 +126,6 @@ def create(
         },
     )
     return directory, lock
-
-
-def notebook_digest(path: Path) -> str:
-    """Digest of the code that a notebook runs.
-
-    Only code cells count, without the one tagged ``parameters``: JupyterLab saves outputs, and people set parameters there.
-    """
-    return code_digest(json.loads(path.read_bytes())["cells"])
-
-
-def code_digest(cells: Sequence[Mapping[str, Any]]) -> str:
-    """The same for the cells of an open notebook; a cell that papermill or the engine injected does not count."""
-    return digest(
-        [
-            "".join(cell["source"])
-            for cell in cells
-            if cell["cell_type"] == "code"
-            and not {"parameters", "injected-parameters"} & set(cell["metadata"].get("tags", ()))
-        ]
-    )
 
 
 def refuse_changed(

@@ -67,6 +67,12 @@ def test_it_reads_what_git_has(adapter, bare):
     assert adapter.read("r", tip, "a/x.yaml").blob_id == git("rev-parse", "main:a/x.yaml", cwd=bare)
     assert adapter.read("r", tip, "nope") is None
     assert adapter.read("r", tip, "a") is None
+    paths = ("a/x.yaml", "nope\t1 blob 9", "a", "b/ü y.yaml", "a/x.yaml")
+    found = adapter.read_many("r", tip, paths)
+    assert [blob and blob.path for blob in found] == [paths[0], None, None, paths[3], paths[4]]
+    assert found[0] == found[4] == adapter.read("r", tip, "a/x.yaml")
+    assert found[3].content == git("show", "main:b/ü y.yaml", cwd=bare).encode() + b"\n"
+    assert adapter.read_many("r", tip, ()) == ()
     assert adapter.list_files("r", tip, "b") == ("b/ü y.yaml",)
     assert adapter.resolve("r", "rel-1") == tip
     assert adapter.resolve("r", "nope") is None

@@ -122,6 +122,25 @@ def test_a_clock_behind_the_ledger_is_refused(tmp_path, signer):
     assert len(store.list("ledger/")) == 1
 
 
+def test_a_runs_records_are_found_among_those_of_others(tmp_path, signer):
+    """Newest first, looking back as far as clocks may differ; its own damaged record is said, like one nobody can read."""
+    store = Folder(tmp_path / "reports")
+    at = [START - timedelta(hours=1)]
+    ledger = Ledger(store, "production", signer, now=lambda: at[0])
+    old = append(ledger)
+    at[0] = START
+    own = [append(ledger, run=run) for run in ("r", "s", "t", "r")]
+    assert [e.key for e in ledger.find("r", since=START)] == [own[3].key, own[0].key]
+    assert [e.key for e in ledger.find("r", since=old.at)][-1] == old.key
+    envelope = json.loads(store.read(own[0].key))
+    store.replace(own[0].key, json.dumps(envelope, indent=1).encode())
+    with pytest.raises(RecordError, match=own[0].key):
+        ledger.find("r", since=START)
+    store.replace(own[1].key, b"[]")
+    with pytest.raises(RecordError, match=own[1].key):
+        ledger.find("t", since=START)
+
+
 def test_a_damaged_newest_record_stops_the_ledger(tmp_path, signer):
     """Nothing is written behind a record that cannot be read; it is kept as evidence."""
     store = Folder(tmp_path / "reports")
