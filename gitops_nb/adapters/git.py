@@ -35,6 +35,8 @@ _URL = re.compile(
     r"(https|ssh|file)://[^\s-]\S*|/\S[^\n]*|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-]\S*"
 )
 _OURSELVES = Manner((), {})
+_GRACE_S, _PUSH_GRACE_S = 2.0, 20.0
+"""How long git may take to end once interrupted. A push may have arrived: its answer says whether the commit is there."""
 _LOCAL_S = 60.0
 _REMOTE_S = 120.0
 _SAFE = (
@@ -276,6 +278,7 @@ class Git:
                 f"{sha}:{reference}",
             ),
             timeout_s=_REMOTE_S,
+            grace_s=_PUSH_GRACE_S,
         )
         if done.exit_code == 0:
             self._held.add((repository, sha))
@@ -417,8 +420,15 @@ class Git:
         *,
         stdin: bytes = b"",
         timeout_s: float = _LOCAL_S,
+        grace_s: float = _GRACE_S,
     ) -> Completed:
-        return self._git(argv, folder=self._folder(repository), stdin=stdin, timeout_s=timeout_s)
+        return self._git(
+            argv,
+            folder=self._folder(repository),
+            stdin=stdin,
+            timeout_s=timeout_s,
+            grace_s=grace_s,
+        )
 
     def _git(
         self,
@@ -428,12 +438,14 @@ class Git:
         folder: Path | None = None,
         stdin: bytes = b"",
         environment: Mapping[str, str] | None = None,
+        grace_s: float = _GRACE_S,
     ) -> Completed:
         where = ("--git-dir", str(folder)) if folder else ()
         return self._processes.run(
             ("git", *_SAFE, *where, *argv),
             timeout_s=timeout_s,
             stdin=stdin,
+            grace_s=grace_s,
             environment={
                 "GIT_TERMINAL_PROMPT": "0",
                 # Output is read whole; by default a log is written commit by commit.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import VARIABLE as NOTARY
 from gitops_nb.session.notary import notary
+from gitops_nb.session.private import private_folder
 
 if TYPE_CHECKING:
     from gitops_nb.engine.client import Client
@@ -95,13 +95,12 @@ def execute(
         )
     if signals.received is not None:
         return _close(workspace, directory, order, cause=signals.received)
-    # An IPC socket's path has to be short, whatever TMPDIR says.
     with (
-        tempfile.TemporaryDirectory(prefix="gitops-nb-", dir=_short_folder()) as private,
-        notary(workspace, directory, Path(private)) as address,
+        private_folder(directory) as private,
+        notary(workspace, directory, private) as address,
     ):
         environment = _environment(workspace, directory, order, address)
-        kernel = give_order(waiting, Path(private), environment, cwd=directory)
+        kernel = give_order(waiting, private, environment, cwd=directory)
         problem: RecordError | None = None
         try:
             document = Document(order.notebook, directory / "notebook.ipynb", order.parameters)
@@ -118,11 +117,6 @@ def execute(
     return _close(
         workspace, directory, order, cause=supervision.cause, death=death, document=document
     )
-
-
-def _short_folder() -> str | None:
-    folder = tempfile.gettempdir()
-    return folder if len(folder) < 60 else "/tmp"  # noqa: S108  the folder made in it is private
 
 
 def _environment(

@@ -43,6 +43,7 @@ from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import append_end
 from gitops_nb.session.notary import mark_pending, pending, settle
 from gitops_nb.session.notebooks import notebook_digest
+from gitops_nb.session.private import remove_left
 from gitops_nb.session.slices import Surroundings, slice_of
 
 
@@ -303,3 +304,4 @@ def _close_dead(workspace: Workspace, directory: Path) -> None:
         close_run(workspace, directory, journal)
     finally:
         journal.close()
+    remove_left(directory)

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.model import Status
@@ -17,6 +19,7 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import is_run_held, read_run
 from gitops_nb.record.verify import verify_run
 from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.private import left_by
 from tests.conftest import COMMAND, Workspace
 
 STOPPER = Path(__file__).with_name("stopper")
@@ -142,14 +145,16 @@ def stop_run(
     code = -signal.SIGKILL if code == 128 + signal.SIGKILL else code
     left = left_of(mark, within_s=10)
     assert left == [], f"still running: {left}"
-    if mode != "runner SIGKILL":
-        assert list(temporary.glob("gitops-nb-*")) == [], "connection file and sockets are left"
     flag.unlink(missing_ok=True)
     directory = next(workspace.reports.glob("2*"))
     deadline = time.monotonic() + 10
     while is_run_held(workspace.reports, directory.name) and time.monotonic() < deadline:
         time.sleep(0.05)  # waits for another process, no test of time
-    recover(find_workspace(workspace.root))
+    with mock.patch.object(tempfile, "tempdir", str(temporary)):
+        there = left_by(directory)
+        recover(find_workspace(workspace.root))
+        assert left_by(directory) == [], "connection file and sockets are left by the next command"
+    assert there == [] or mode == "runner SIGKILL", "connection file and sockets are left"
     path = directory / "notebook.ipynb"
     notebook = json.loads(path.read_bytes()) if path.is_file() else {"cells": []}
     return Stopped(code, printed, directory, read_run(directory), notebook)
