@@ -128,6 +128,7 @@ class Client(NotebookClient):
         self._turn = turn
         self._meanwhile = iter(meanwhile)
         self._connection: Connection | None = None
+        self._probe = ""
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -185,6 +186,14 @@ class Client(NotebookClient):
         cell["execution_count"] = self.code_cells_executed
         return content
 
+    def probe(self) -> None:
+        """Asks an interrupted kernel something easy: its answer says that the cell is over, whether that was answered or not.
+
+        An interrupt that comes when the code has ended and its reply is not sent takes the reply away.
+        """
+        if self._connection is not None:
+            self._probe = self._connection.ask("kernel_info_request")
+
     @staticmethod
     def may_raise(cell: Any) -> bool:
         """Whether a cell says that its exception ends nothing."""
@@ -201,7 +210,12 @@ class Client(NotebookClient):
             is_quiet = True
             for is_reply, message in connection.receive(WOKEN_EVERY_S):
                 is_quiet = False
-                if message["parent_header"].get("msg_id") != request:
+                asked = message["parent_header"].get("msg_id")
+                if is_reply and asked == self._probe:
+                    if reply is None:
+                        raise KernelGone
+                    is_idle = True
+                if asked != request:
                     continue
                 self._document.touch(cell)
                 if is_reply:

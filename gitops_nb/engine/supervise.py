@@ -166,6 +166,7 @@ class _Supervision:
         self._limits = limits
         self._signals = signals
         self._error: Mapping[str, Any] = {}
+        self._client: Client | None = None
         self._looks_at_s = 0.0
         self._runs_cell = False
         self._stopped_s = 0.0
@@ -179,7 +180,7 @@ class _Supervision:
         """
         from gitops_nb.engine.client import Client, KernelGone
 
-        client = Client(self._document, self._kernel, self._turn, meanwhile=_AHEAD)
+        client = self._client = Client(self._document, self._kernel, self._turn, meanwhile=_AHEAD)
         # A failing cell, a dead kernel and one that never became ready all end here; what they mean stands in the journal.
         with contextlib.suppress(KernelGone, _Stopped), client.connected():
             for index, cell in enumerate(self._document.notebook.cells):
@@ -245,6 +246,8 @@ class _Supervision:
         self.cause = cause
         self._stopped_s = time.monotonic()
         self._kernel.interrupt()
+        if self._client is not None:
+            self._client.probe()
 
 
 def _status_of(exception: str) -> CellStatus:
