@@ -58,7 +58,7 @@ def _import(path: Path, stream: str) -> None:
 
 def collect(repository: Path, cache: Path, facts: Path) -> dict[str, float]:
     """One collection in this process: its wall and processor seconds, git's included, imports not."""
-    from gitops_nb.adapters.git import Remote
+    from gitops_nb.adapters.git_cache import Remote
     from gitops_nb.adapters.git_history import GitHistory
     from gitops_nb.adapters.process import LocalProcesses
     from gitops_nb.dora import fact_tables

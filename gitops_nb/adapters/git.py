@@ -7,16 +7,13 @@ to 40 hex once; nothing that a person or a repository wrote is ever read as an o
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gitops_nb.adapters.git_cache import LOCAL_S, PUSH_GRACE_S, REMOTE_S, GitCache, Remote
 from gitops_nb.adapters.git_credentials import Manner, acting_with
 from gitops_nb.adapters.git_text import (
     LOG_FORMAT,
@@ -29,32 +26,12 @@ from gitops_nb.adapters.git_text import (
 )
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 from gitops_nb.model import Blob, Commit
-from gitops_nb.ports import Completed, FileChange, GitCredentials, Processes
+from gitops_nb.ports import FileChange, GitCredentials, Processes
 
-_URL = re.compile(
-    r"(https|ssh|file)://[^\s-]\S*|/\S[^\n]*|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-]\S*"
-)
 _OURSELVES = Manner((), {})
-_GRACE_S, _PUSH_GRACE_S = 2.0, 20.0
-"""How long git may take to end once interrupted. A push may have arrived: its answer says whether the commit is there."""
-_LOCAL_S = 60.0
-_REMOTE_S = 120.0
-_SAFE = (
-    "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
-    "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
-    "-c", "protocol.ssh.allow=always", "-c", "protocol.file.allow=always",
-)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A repository as fleet.yaml names it."""
-
-    url: str
-    branch: str
-
-
-class Git:
+class Git(GitCache):
     """Implements ``ports.GitReader`` and ``ports.GitWriter``.
 
     Args:
@@ -72,18 +49,9 @@ class Git:
         processes: Processes,
         author: tuple[str, str],
     ) -> None:
-        self._remotes = remotes
-        self._cache = cache
-        self._processes = processes
+        super().__init__(remotes, cache=cache, processes=processes)
         self._author = author
-        self._held: set[tuple[str, str]] = set()
         self._logs: dict[tuple[str, str, str, int], tuple[Commit, ...]] = {}
-        for name, remote in remotes.items():
-            if not _URL.fullmatch(remote.url):
-                raise UsageError(
-                    f"repository {name}: {remote.url!r} is not a Git address",
-                    hint="Use https://, ssh://, user@host:path or file://.",
-                )
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -105,7 +73,7 @@ class Git:
         reference = f"refs/heads/{checked(branch)}"
         done = self._git(
             (*manner.options, "ls-remote", "--", remote.url, reference),
-            timeout_s=_REMOTE_S,
+            timeout_s=REMOTE_S,
             environment=manner.environment,
         )
         if done.exit_code != 0:
@@ -222,7 +190,7 @@ class Git:
                 "log", "--first-parent", "-m", "--reverse", "--raw", "--no-renames", "--no-abbrev", "-z",
                 "--format=%x01%H %at %ct", "--end-of-options", reached, *paths,
             ),
-            timeout_s=_REMOTE_S,
+            timeout_s=REMOTE_S,
         )  # fmt: skip
         shas, authored, committed, names, statuses, blobs = parse_raw(done.output, wanted)
         contents = self._contents(repository, {blob for blob in blobs if blob})
@@ -238,7 +206,7 @@ class Git:
             repository,
             ("cat-file", "--batch", "--buffer"),
             stdin=asked.encode(),
-            timeout_s=_REMOTE_S,
+            timeout_s=REMOTE_S,
         )
         contents: dict[str, bytes] = {}
         at = 0
@@ -254,7 +222,7 @@ class Git:
     def effective_url(self, repository: str) -> str:
         """Where git really goes for a repository, after the machine's own ``url.<base>.insteadOf`` settings."""
         remote = self._remote(repository)
-        done = self._git(("ls-remote", "--get-url", "--", remote.url), timeout_s=_LOCAL_S)
+        done = self._git(("ls-remote", "--get-url", "--", remote.url), timeout_s=LOCAL_S)
         return done.stdout.strip()
 
     # -- writing ---------------------------------------------------------------------------------
@@ -277,8 +245,8 @@ class Git:
                 remote.url,
                 f"{sha}:{reference}",
             ),
-            timeout_s=_REMOTE_S,
-            grace_s=_PUSH_GRACE_S,
+            timeout_s=REMOTE_S,
+            grace_s=PUSH_GRACE_S,
         )
         if done.exit_code == 0:
             self._held.add((repository, sha))
@@ -328,151 +296,3 @@ class Git:
         if built.exit_code != 0 or not SHA.fullmatch(sha):
             raise UnavailableError(f"cannot build a commit: {built.stderr.strip()[-300:]}")
         return sha
-
-    # -- the cache -------------------------------------------------------------------------------
-
-    def _remote(self, repository: str) -> Remote:
-        try:
-            return self._remotes[repository]
-        except KeyError:
-            raise UsageError(
-                f"unknown repository {repository!r}", hint="Add it to `repositories` in fleet.yaml."
-            ) from None
-
-    def _folder(self, repository: str) -> Path:
-        folder = self._cache / f"{repository}.git"
-        if not folder.is_dir():
-            self._cache.mkdir(parents=True, exist_ok=True)
-            with _exclusive(self._cache / f"{repository}.lock"):
-                if not folder.is_dir():
-                    self._make_cache(folder)
-        return folder
-
-    def _make_cache(self, folder: Path) -> None:
-        """Makes an empty cache; its name appears when it is complete, for other runs that begin now."""
-        building = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(building, ignore_errors=True)
-        done = self._git(("init", "--bare", "--quiet", "--", str(building)), timeout_s=_LOCAL_S)
-        if done.exit_code != 0:
-            raise UnavailableError(f"cannot make {folder}: {done.stderr.strip()}")
-        building.rename(folder)
-
-    def _ensure(self, repository: str, sha: str) -> None:
-        """Makes sure the cache holds a commit; commits never leave it, so each is asked for once."""
-        if (repository, sha) in self._held:
-            return
-        known = self._in_cache(repository, ("cat-file", "-e", f"{full_id(sha)}^{{commit}}"))
-        if known.exit_code != 0:
-            self._fetch(repository)
-            again = self._in_cache(repository, ("cat-file", "-e", f"{sha}^{{commit}}"))
-            if again.exit_code != 0:
-                raise UnavailableError(
-                    f"{repository} has no commit {sha}", hint="Was its history rewritten?"
-                )
-        self._held.add((repository, sha))
-
-    def _has_branch_at(self, repository: str, branch: str, sha: str) -> bool:
-        """Whether the cache's own branch is there already: git moves it when all objects are there.
-
-        Where refs are kept in another form nothing is found, and git is asked.
-        """
-        try:
-            found = (self._folder(repository) / "refs" / "heads" / branch).read_text()
-        except OSError:
-            return False
-        return found.strip() == sha
-
-    def _fetch(self, repository: str) -> None:
-        remote = self._remote(repository)
-        with _exclusive(self._folder(repository) / "gitops-nb.lock"):
-            done = self._in_cache(
-                repository,
-                (
-                    "fetch",
-                    "--quiet",
-                    "--prune",
-                    "--tags",
-                    "--force",
-                    "--",
-                    remote.url,
-                    "+refs/heads/*:refs/heads/*",
-                ),
-                timeout_s=_REMOTE_S,
-            )
-        if done.exit_code != 0:
-            raise self._unreachable(repository, done)
-        if "shallow" in done.stderr:  # git warns, refuses the refs and ends with 0
-            raise UsageError(
-                f"repository {repository} is a shallow clone: its history ends early",
-                hint="Complete it there with `git fetch --unshallow`, or name the full repository in fleet.yaml.",
-            )
-
-    def _is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
-        done = self._in_cache(
-            repository, ("merge-base", "--is-ancestor", full_id(ancestor), full_id(descendant))
-        )
-        return done.exit_code == 0
-
-    def _in_cache(
-        self,
-        repository: str,
-        argv: tuple[str, ...],
-        *,
-        stdin: bytes = b"",
-        timeout_s: float = _LOCAL_S,
-        grace_s: float = _GRACE_S,
-    ) -> Completed:
-        return self._git(
-            argv,
-            folder=self._folder(repository),
-            stdin=stdin,
-            timeout_s=timeout_s,
-            grace_s=grace_s,
-        )
-
-    def _git(
-        self,
-        argv: tuple[str, ...],
-        *,
-        timeout_s: float,
-        folder: Path | None = None,
-        stdin: bytes = b"",
-        environment: Mapping[str, str] | None = None,
-        grace_s: float = _GRACE_S,
-    ) -> Completed:
-        where = ("--git-dir", str(folder)) if folder else ()
-        return self._processes.run(
-            ("git", *_SAFE, *where, *argv),
-            timeout_s=timeout_s,
-            stdin=stdin,
-            grace_s=grace_s,
-            environment={
-                "GIT_TERMINAL_PROMPT": "0",
-                # Output is read whole; by default a log is written commit by commit.
-                "GIT_FLUSH": "0",
-                "GIT_SSH_COMMAND": os.environ.get(
-                    "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10"
-                ),
-                "LC_ALL": "C.UTF-8",
-                **{
-                    k: v
-                    for k, v in os.environ.items()
-                    if k in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
-                },
-                **(environment or {}),
-            },
-        )
-
-    def _unreachable(self, repository: str, done: Completed) -> UnavailableError:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        return UnavailableError(
-            f"cannot reach repository {repository}: {last[0]}",
-            hint="Check its url and your credentials.",
-        )
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with path.open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitops_nb.adapters.clock import WallClock
-from gitops_nb.adapters.git import Remote
+from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.git_history import GitHistory
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.adapters.secrets import LocalSecrets, PlatformSecrets, google_session

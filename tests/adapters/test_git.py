@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gitops_nb.adapters.git import Git, Remote
+from gitops_nb.adapters.git import Git
+from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 

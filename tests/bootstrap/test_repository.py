@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from gitops_nb.adapters.git import Git, Remote
+from gitops_nb.adapters.git import Git
+from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.bootstrap import request as bootstrap_request
 from gitops_nb.bootstrap.context import Context

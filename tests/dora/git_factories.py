@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gitops_nb.adapters.git import Remote
+from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.git_history import GitHistory
 from gitops_nb.adapters.process import LocalProcesses
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from gitops_nb.adapters.clock import WallClock
-from gitops_nb.adapters.git import Git, Remote
+from gitops_nb.adapters.git import Git
+from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.model import Answer, Decision

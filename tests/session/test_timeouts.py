@@ -23,7 +23,7 @@ def test_a_command_timeout_stands_in_the_record(runner, tmp_path, monkeypatch):
     slow.write_text(slow.read_text().replace("$REST", rest))
     with monkeypatch.context() as patched:
         patched.setenv("PATH", f"{folder}:{rest}")
-        patched.setattr(git, "_REMOTE_S", 1.0)
+        patched.setattr(git, "REMOTE_S", 1.0)
         failed, stop = runner.promote()
     assert isinstance(stop, TimedOut)
     assert (failed.status, failed.exit_code) == (Status.FAILED, ExitCode.UNAVAILABLE)
