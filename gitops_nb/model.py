@@ -354,6 +354,16 @@ def canonical(value: Any) -> bytes:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def _refuse_number(text: str) -> Json:
+    raise ValueError(f"{text} is no whole number")
+
+
+read_exact = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number).decode
+"""Reads JSON text without floats; ValueError where there is one."""
+write_exact = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+"""Canonical JSON, as text, of what ``read_exact`` read: it needs no conversion, which is the better half of ``canonical``."""
+
+
 def digest(value: Any) -> str:
     """``sha256:`` and the hex digest of the value's canonical JSON.
 

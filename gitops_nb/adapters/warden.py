@@ -1,13 +1,14 @@
 """Parent of one external command at a time, with one thread: its death is the command's only SIGINT.
 
 ``process`` starts it in an interpreter of its own and talks to it over a Unix socket, its standard input. Every kernel has one, so
-it imports nothing but what is compiled into Python: ``json``, ``signal`` and ``socket`` would take twice as long as all the rest. Linux sends a command the SIGINT once its parent is gone (PDEATHSIG), once for each thread
-of that parent; so the parent has a single one, and interrupting a command means to leave it: whoever else was killed, in
-whatever order, nobody can do that twice.
+it imports nothing but what is compiled into Python: ``json``, ``signal`` and ``socket`` would take twice as long as all the rest.
+
+Linux sends a command the SIGINT once its parent is gone (PDEATHSIG), once for each thread of that parent; so the parent has a
+single one, and interrupting a command means to leave it: whoever else was killed, in whatever order, nobody can do that twice.
 
 In: a request (argv, env, cwd, grace_s; see ``framed``) with descriptors: the command's standard input, output and error, then
-those it inherits. Out: ``began PID``, then ``ended STATUS`` or ``failed ERRNO``. When our starter closes its side or dies, the command
-is left; a fork of ours that is not its parent waits out its grace and sends its process group TERM, then KILL.
+those it inherits. Out: ``began PID``, then ``ended STATUS`` or ``failed ERRNO``. When our starter closes its side or dies, the
+command is left; a fork of ours that is not its parent waits out its grace and sends its process group TERM, then KILL.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ _TIMES = {"busy": "iopub.status.busy", "idle": "iopub.status.idle"}
 
 
 class KernelGone(Exception):
-    """The kernel ended, or never became ready; the journal and its exit code say more."""
+    """The kernel ended, never became ready, or lost a reply to an interrupt; journal and exit code say more."""
 
 
 class Connection:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from gitops_nb.model import Json
+from gitops_nb.model import Json, read_exact, write_exact
 
 IN_TOTO = "application/vnd.in-toto+json"
 
@@ -57,7 +57,7 @@ def parse(content: bytes) -> Envelope:
         MalformedError: It is not exactly an envelope of ours: other fields, other encoding, a name twice.
     """
     try:
-        value = _READ(content.decode())
+        value = read_exact(content.decode())
         (signature,) = value["signatures"]
         envelope = Envelope(
             payload=base64.b64decode(value["payload"], validate=True),
@@ -81,8 +81,8 @@ def _bytes_of(envelope: Envelope) -> bytes:
     """Canonical JSON of an envelope; put together by hand, because writing a long text as JSON takes its time."""
     return b'{"payload":"%b","payloadType":%b,"signatures":[{"keyid":%b,"sig":"%b"}]}' % (
         base64.b64encode(envelope.payload),
-        _WRITE(envelope.payload_type).encode(),
-        _WRITE(envelope.keyid).encode(),
+        write_exact(envelope.payload_type).encode(),
+        write_exact(envelope.keyid).encode(),
         base64.b64encode(envelope.signature),
     )
 
@@ -112,10 +112,10 @@ def parse_canonical(content: bytes) -> Any:
         MalformedError: It is JSON of another form, or none.
     """
     try:
-        value = _READ(content.decode())
+        value = read_exact(content.decode())
         # What is read needs no conversion: `model.canonical` would take as long as the signature. A name that stands
         # twice is not written twice, so that the two differ.
-        is_canonical = _WRITE(value).encode() == content
+        is_canonical = write_exact(value).encode() == content
         if not is_canonical:
             json.loads(content, object_pairs_hook=refuse_twice)  # says what is wrong, where it can
     except MalformedError:
@@ -125,14 +125,6 @@ def parse_canonical(content: bytes) -> Any:
     if not is_canonical:
         raise MalformedError("it is not canonical JSON")
     return value
-
-
-def _refuse_number(text: str) -> Json:
-    raise MalformedError(f"{text} is no whole number")
-
-
-_READ = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number).decode
-_WRITE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def refuse_twice(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -11,7 +11,6 @@ The kinds and their bodies are listed in ``docs/record.md``.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops_nb.errors import RecordError
-from gitops_nb.model import Json, canonical, format_time, to_json
+from gitops_nb.model import Json, canonical, format_time, read_exact, to_json, write_exact
 from gitops_nb.record.files import fsync_directory
 
 ZERO = "0" * 64
@@ -84,14 +83,13 @@ def _parse(content: bytes) -> tuple[tuple[Record, ...], int, tuple[str, ...]]:
 
 def _parse_line(line: bytes, *, seq: int, prev: str) -> tuple[Record | None, str]:
     try:
-        value = _READ(line.decode())
-        # What was read needs no conversion, which is the better half of `canonical`.
-        whole = _WRITE(value).encode()
+        value = read_exact(line.decode())
+        whole = write_exact(value).encode()
         claimed = value.pop("hash")
         record = Record(hash=claimed, **value)
         if line != whole:
             return None, "not canonical JSON"
-        content = _WRITE(value).encode()
+        content = write_exact(value).encode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None, "not a journal record"
     if claimed != hashlib.sha256(content).hexdigest():
@@ -101,14 +99,6 @@ def _parse_line(line: bytes, *, seq: int, prev: str) -> tuple[Record | None, str
     if record.prev != prev:
         return None, "it does not follow the record before it"
     return record, ""
-
-
-def _refuse_float(text: str) -> Json:
-    raise ValueError(f"float {text} in a digested value")
-
-
-_READ = json.JSONDecoder(parse_float=_refuse_float, parse_constant=_refuse_float).decode
-_WRITE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _with_hash(content: bytes, value: Mapping[str, Json], hash_: str) -> bytes:

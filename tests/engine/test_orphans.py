@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ import uuid
 import pytest
 
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.errors import TimedOut
+from gitops_nb.engine.supervise import GRACE_S
+from gitops_nb.errors import ExitCode, TimedOut
 from gitops_nb.model import Status
 from gitops_nb.record.runs import is_held, read_run, try_lock
 from tests.conftest import COMMAND
@@ -76,6 +78,42 @@ def test_in_ci_the_end_of_the_shell_is_the_end_of_the_run(workspace):
     state = read_run(next(workspace.reports.glob("2*")))
     assert state.status in (Status.CANCELLED, Status.NEEDS_ATTENTION)
     assert "SIGTERM" in state.reason
+
+
+LOSES_ITS_REPLY = """
+import os, pathlib, signal, time
+session = get_ipython().kernel.session
+send = session.send
+def lost(stream, kind, *rest, **more):
+    if kind != "execute_reply":
+        return send(stream, kind, *rest, **more)
+    session.send = send
+    pathlib.Path("signalled").touch()
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)  # until the engine's interrupt
+session.send = lost
+"""
+
+
+def test_an_interrupt_that_takes_the_reply_away_is_no_wait(workspace):
+    """The cell has ended and nobody says so: the engine asks, and does not wait out the grace of a cell that runs."""
+    path = workspace.root / "notebooks" / "promotion.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cell = {
+        "cell_type": "code",
+        "id": "lost",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
+    notebook["cells"].insert(-1, cell | {"source": LOSES_ITS_REPLY})
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    done = workspace.run("run", "promotion", "-p", "application=catalog")
+    ended = time.time()
+    assert done.returncode == ExitCode.TERMINATED, done.stdout + done.stderr
+    directory = next(workspace.reports.glob("2*"))
+    assert ended - (directory / "signalled").stat().st_mtime < GRACE_S
+    assert "SIGTERM" in read_run(directory).reason
 
 
 def test_a_command_that_is_over_its_time_hears_one_interrupt(tmp_path):
