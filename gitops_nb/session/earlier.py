@@ -6,6 +6,7 @@ The run key is runbook, parameters, environment, mode and plan digest.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from gitops_nb.errors import Refused
@@ -29,10 +30,7 @@ def earlier_success(reports: Path, state: RunState, plan: Plan) -> RunState | No
     A run in between, a promotion back for instance, makes the same plan a new undertaking. An empty plan has its own key
     only by chance: there the last run that changed the subject is the one that left nothing to do.
     """
-    for run in _others(reports, state):
-        if not _has_effects(f"{reports}/{run}/{FILE}"):
-            continue
-        other = scan_run(reports / run)
+    for other in _with_effects(reports, state):
         if other.opened.get("subject") != state.opened.get("subject"):
             continue
         if not any(not effect.failed for effect in other.effects):
@@ -70,6 +68,15 @@ def _others(reports: Path, state: RunState) -> Iterator[str]:
     """Other runs of the runbook in the environment, newest first; their names tell which."""
     part = f"-{state.runbook}-{state.environment}-"
     return (run for run in run_ids(reports) if part in f"{run}-" and run != state.run)
+
+
+def _with_effects(reports: Path, state: RunState) -> Iterator[RunState]:
+    """Those of the others that began an effect, newest first; their names tell the second, their journals the rest."""
+    for _, names in groupby(_others(reports, state), lambda run: run.partition("-")[0]):
+        found = [
+            scan_run(reports / run) for run in names if _has_effects(f"{reports}/{run}/{FILE}")
+        ]
+        yield from sorted(found, key=lambda other: other.started, reverse=True)
 
 
 def _has_effects(path: str) -> bool:

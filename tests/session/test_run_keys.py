@@ -6,6 +6,7 @@ import pytest
 
 from gitops_nb.errors import Refused
 from gitops_nb.model import Status
+from gitops_nb.session import lifecycle
 from tests.engine.stops import prepare
 
 
@@ -71,6 +72,19 @@ def test_a_promotion_back_in_between_makes_it_a_new_undertaking(free):
     assert (stop, back.outcome["result"]) == (None, "deployed")
     third, stop = free.promote()
     assert (stop, third.outcome["result"]) == (None, "deployed")
+
+
+def test_runs_of_one_second_have_the_order_of_their_journals(free, monkeypatch):
+    """Forth, back and forth within a second, when names alone would say that the first was the last."""
+    ends = iter(("ffff", "8888", "0000"))
+    monkeypatch.setattr(
+        lifecycle, "new_run_id", lambda *_: f"20261127T120000Z-promotion-production-{next(ends)}"
+    )
+    first, _ = free.promote()
+    assert first.run.endswith("ffff")
+    back, _ = free.promote(revision=first.plan["arguments"]["version_before"])
+    third, stop = free.promote()
+    assert [back.outcome["result"], stop, third.outcome["result"]] == ["deployed", None, "deployed"]
 
 
 def test_an_earlier_run_of_the_same_key_that_still_runs_refuses_this_one(free):
