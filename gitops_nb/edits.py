@@ -95,10 +95,56 @@ def read_part(content: bytes, key: str, part: str) -> str:
     Raises:
         UsageError: As in ``read_scalar``, or the value has no tag.
     """
-    # A file's whole history is read this way: libyaml is twenty times faster. Where to edit is asked of PyYAML's own
-    # scanner, whose positions count characters of the text.
-    value = _read(content, key, _Fast).value
-    return value if part == "value" else split_image(value)[1]
+    return PartReader(key, part).read(content)
+
+
+class PartReader:
+    """Reads one part of a file in version after version of it.
+
+    Most versions differ from the one before in that part alone. Where all around it is the same and again something plain
+    stands there, what a parser would find is known.
+    """
+
+    def __init__(self, key: str, part: str) -> None:
+        self._key = key
+        self._part = part
+        self._around: tuple[bytes, bytes] | None = None
+        *path, last = _steps(key)
+        # An entry that is found by this very value is another one when it changes.
+        self._decides = any(step[0] == "[=]" and step[1:2] == last[:1] for step in path)
+
+    def read(self, content: bytes) -> str:
+        """The part in this version; see ``read_part``."""
+        value = self._between(content)
+        if value is None:
+            # Libyaml is twenty times faster than PyYAML's own scanner. That one is asked where to edit: its positions count
+            # characters of the text.
+            scalar = _read(content, self._key, _Fast)
+            value = scalar.value
+            self._remember(content, scalar)
+        return value if self._part == "value" else split_image(value)[1]
+
+    def _between(self, content: bytes) -> str | None:
+        if self._around is None or len(content) > MAX_BYTES:
+            return None
+        before, after = self._around
+        if not (content.startswith(before) and content.endswith(after)):
+            return None
+        return _plain(content[len(before) : len(content) - len(after)])
+
+    def _remember(self, content: bytes, scalar: Scalar) -> None:
+        self._around = None
+        text, mark = _decode(content)
+        before, after = text[: scalar.start], text[scalar.end :]
+        written = text[scalar.start : scalar.end]
+        if written == scalar.value and _plain(written.encode()) and not self._decides:
+            self._around = ((mark + before).encode(), after.encode())
+
+
+def _plain(text: bytes) -> str | None:
+    """What YAML reads as exactly this text, whatever stands around it as long as it stood around another such text."""
+    found = text.decode(errors="replace")
+    return found if VERSION.fullmatch(found) and not found.endswith(":") else None
 
 
 def split_image(reference: str) -> tuple[str, str]:

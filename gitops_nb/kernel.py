@@ -140,6 +140,8 @@ def _serve(connection: str) -> None:
     app.parent_handle = os.getppid()
     with uncollected():
         app.initialize([])
+    # Its logger makes a record of everything, for its handler to drop nearly all.
+    app.log.setLevel(app.log_level)
     app.start()
 
 

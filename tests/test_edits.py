@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitops_nb.edits import diff, edit_scalar, read_part, read_scalar, split_image
+from gitops_nb.edits import PartReader, diff, edit_scalar, read_part, read_scalar, split_image
 from gitops_nb.errors import UsageError
 
 FILE = """\
@@ -127,3 +127,32 @@ def test_reading_fast_reads_the_same(head, value):
         read_part(content, "spec.items[name=b].image", "value")
         == read_scalar(content, "spec.items[name=b].image").value
     )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "\ufeff", "# é: [\n"]),
+            st.sampled_from(
+                ["image: {}", "image: '{}'", "image: &x {}\n      two: *x", "image: {} # c", "image: {}\n    - name: c"]
+            ),
+            versions | st.sampled_from(["b", "", "a: b", "v1\n        v2", "c", "x #y", "1:", "!!str 1", "-"]),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from(["image", "name"]),
+)  # fmt: skip
+def test_version_after_version_reads_the_same(history, name):
+    """What is known from the version before is what a parser finds, and where that refuses, it is refused."""
+    key = f"spec.items[name=b].{name}"
+    reader = PartReader(key, "value")
+    for head, line, value in history:
+        content = f"{head}spec:\n  items:\n    - {{name: a, image: z}}\n    - name: {'b' if name == 'image' else value}\n      {line.format(value)}\n".encode()
+        assert _read(reader.read, content) == _read(lambda c: read_part(c, key, "value"), content)
+
+
+def _read(read, content):
+    try:
+        return read(content)
+    except UsageError as error:
+        return type(error), error.message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -121,7 +122,12 @@ class Client(NotebookClient):
         meanwhile: Sequence[Callable[[], object]] = (),
     ) -> None:
         super().__init__(
-            document.notebook, timeout=None, store_widget_state=False, record_timing=False
+            document.notebook,
+            timeout=None,
+            store_widget_state=False,
+            record_timing=False,
+            # By default it takes an application's logger, which makes a record of every message before it is dropped.
+            log=logging.getLogger(__name__),
         )
         self._document = document
         self._kernel = kernel

@@ -16,7 +16,7 @@ from gitops_nb.argo import (
     judge,
 )
 from gitops_nb.catalog.fleet import Promotable
-from gitops_nb.edits import read_part
+from gitops_nb.edits import PartReader, read_part
 from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.request import Promotion
@@ -115,11 +115,12 @@ def _spells(
 ) -> dict[str, tuple[Spell, ...]]:
     """Which version stood in each file when, oldest first, from one walk of the history. ``keys`` are by path."""
     found: dict[str, list[Spell]] = {path: [] for path in keys}
+    readers = {path: PartReader(key.key, key.part) for path, key in keys.items()}
     for change in git.changes(repository, tip, folders=tuple(found)):
-        key, spells = keys[change.path], found[change.path]
+        spells = found[change.path]
         at = datetime.fromtimestamp(change.committed_s, UTC)
         try:
-            version = read_part(change.content, key.key, key.part) if change.content else ""
+            version = readers[change.path].read(change.content) if change.content else ""
         except UsageError:
             version = ""  # an older layout of the file: its versions are not known
         if spells and spells[-1].version == version:

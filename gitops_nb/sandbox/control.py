@@ -8,6 +8,7 @@ Kustomize, sync windows, retries, dry runs, ApplicationSets, projects, several s
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 from gitops_nb.errors import ConflictError
 from gitops_nb.model import Json
@@ -74,12 +75,13 @@ class ApplicationController:
     def look(self, world: World) -> None:
         """Notices pushes: without a refresh Argo CD serves the old revision until its cache expires."""
         tips = world.state.setdefault("tips", {})
+        tip_of = cache(self._repositories.tip)  # most Applications follow the same branch
         for cluster in world.state["clusters"]:
             for application in world.find(cluster, APPLICATION):
                 source = application["spec"]["source"]
                 known = f"{cluster}|{key_for(application)}"
                 try:
-                    tip = self._repositories.tip(source["repoURL"], source["targetRevision"])
+                    tip = tip_of(source["repoURL"], source["targetRevision"])
                 except ComparisonError:
                     continue
                 if tips.get(known) != tip:
