@@ -83,7 +83,7 @@ def run_matrix(
     _each(checked, partial(begins.check, runbook), file=matrix.name)
     preload(name, begins.mode)
 
-    def work(number: int) -> str:
+    def work(number: int, leave: Callable[[], None]) -> str:
         kernel = KernelFork()
         try:
             with (
@@ -93,7 +93,9 @@ def run_matrix(
                 order = order_of(
                     where, runbook, directory, plan_only=plan_only, again=again, shows_index=False
                 )
-                state = engine.execute(where, directory, order, signals=own, waiting=kernel)
+                state = engine.execute(
+                    where, directory, order, signals=own, waiting=kernel, executed=leave
+                )
         except GitOpsError as error:
             return _line(number, status=str(STATUS_OF.get(error.exit_code, Status.FAILED)),
                          exit_code=error.exit_code, reason=error.message)  # fmt: skip

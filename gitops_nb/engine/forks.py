@@ -143,51 +143,81 @@ def _serve_kernel(pipe: int) -> NoReturn:
         os._exit(code)
 
 
+Work = Callable[[int, Callable[[], None]], str]
+_LEFT = b"\n"
+
+
 def run_each(
-    count: int, work: Callable[[int], str], *, workers: int, signals: Signals
+    count: int, work: Work, *, workers: int, signals: Signals
 ) -> Iterator[tuple[int, str]]:
     """Calls ``work`` once for each number below ``count``, each in a fork of its own.
 
     Args:
         count: How many.
-        work: Runs in the fork; returns a short text.
-        workers: How many forks live at once.
+        work: Runs in the fork; returns a short text. It gets what leaves its place to the next one while it comes to its
+            end; not more forks end than work.
+        workers: How many forks have a place at once.
         signals: Entered by the caller; the first one is passed on to the forks once, and no further one begins.
 
     Yields:
         Number and text, in the order of their ends; "" for a fork that died.
     """
     waiting = list(range(count))
-    running: dict[int, tuple[Fork, int]] = {}
+    forks: dict[int, _Worker] = {}
 
     def pass_on(cause: Cause) -> None:
         waiting.clear()
         number = signal.SIGINT if cause.code is ExitCode.INTERRUPTED else signal.SIGTERM
-        for fork, _ in running.values():
+        for worker in forks.values():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(fork.pid, number)
+                os.kill(worker.pid, number)
+
+    def has_place() -> bool:
+        placed = sum(1 for worker in forks.values() if not worker.has_left)
+        return placed < workers and len(forks) < 2 * workers
 
     signals.when_received(pass_on)
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
+        while waiting or forks:
+            while waiting and has_place():
                 number = waiting.pop(0)
-                running[number] = _fork(number, work, signals)
-            # A fork that answers, or dies, is about to be gone: its place is free at once.
-            answers = [answer for _, answer in running.values()]
+                forks[number] = _fork(number, work, signals)
+            answers = [worker.answer for worker in forks.values()]
             ready, _, _ = select.select(answers, (), (), LOOKED_AT_EVERY_S)
-            for number, (fork, answer) in list(running.items()):
-                if answer in ready:
-                    fork.wait()
-                if fork.poll() is not None:
-                    del running[number]
-                    with open(answer, encoding="utf-8") as file:  # noqa: PTH123  a descriptor
-                        yield number, file.read()
+            for number, worker in list(forks.items()):
+                if worker.answer in ready:
+                    worker.listen()
+                if worker.poll() is not None:
+                    del forks[number]
+                    yield number, worker.text()
     finally:
         signals.when_received(None)
 
 
-def _fork(number: int, work: Callable[[int], str], signals: Signals) -> tuple[Fork, int]:
+class _Worker(Fork):
+    """A fork that works, says when its place is free, and then its text. One that says nothing more is about to be gone."""
+
+    def __init__(self, pid: int, answer: int) -> None:
+        super().__init__(pid)
+        self.answer = answer
+        self.has_left = False
+        self._said = b""
+
+    def listen(self) -> None:
+        """Takes what it says, and waits for its end when that was all."""
+        said = os.read(self.answer, select.PIPE_BUF)
+        self._said += said
+        self.has_left = self.has_left or said.startswith(_LEFT)
+        if not said:
+            self.wait()
+
+    def text(self) -> str:
+        """Its text, once it has ended."""
+        with open(self.answer, "rb") as file:  # noqa: PTH123  a descriptor
+            return (self._said + file.read()).removeprefix(_LEFT).decode()
+
+
+def _fork(number: int, work: Work, signals: Signals) -> _Worker:
     read, write = os.pipe()
     sys.stdout.flush()
     parent = os.getpid()
@@ -202,9 +232,8 @@ def _fork(number: int, work: Callable[[int], str], signals: Signals) -> tuple[Fo
             die_with_parent(signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(code)  # it died before that was asked for
-            text = work(number)
-            with open(write, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor
-                file.write(text)
+            text = work(number, lambda: _say(write, _LEFT))
+            _say(write, text.encode())
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -213,4 +242,11 @@ def _fork(number: int, work: Callable[[int], str], signals: Signals) -> tuple[Fo
             sys.stderr.flush()
             os._exit(code)
     os.close(write)
-    return Fork(pid), read
+    return _Worker(pid, read)
+
+
+def _say(pipe: int, text: bytes) -> None:
+    """Nobody listens when the process that forked this one was killed; a run closes its record all the same."""
+    with contextlib.suppress(BrokenPipeError):
+        while text:
+            text = text[os.write(pipe, text) :]

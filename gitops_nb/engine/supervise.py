@@ -72,6 +72,7 @@ def execute(
     *,
     signals: Signals,
     waiting: Waiting,
+    executed: Callable[[], None] | None = None,
 ) -> RunState:
     """Runs a notebook to its end in the run directory and closes the run's record.
 
@@ -81,6 +82,7 @@ def execute(
         order: What to execute.
         signals: Entered before the run directory was made.
         waiting: A process for the kernel, with no order yet.
+        executed: Called when the kernel is gone, and only the record is left to close.
 
     Raises:
         ConflictError: The run is open in another process.
@@ -112,6 +114,8 @@ def execute(
             death = supervision.death(kernel.exit_code)
         finally:
             kernel.kill()
+    if executed is not None:
+        executed()
     if problem is not None:
         death = Death(problem.message, problem.exit_code, problem.hint)
     return _close(
