@@ -17,6 +17,8 @@ from enum import Enum, StrEnum
 from pathlib import PurePath
 from typing import Any, TypeVar, cast
 
+from gitops_nb.imports import unplugged
+
 Json = Any
 """What ``json.loads`` returns. Journal values never hold floats where they are digested."""
 
@@ -340,7 +342,8 @@ def reader(kind: Any) -> Any:
     """What ``from_json`` reads a type with; building one costs milliseconds, and an index reads thousands of values."""
     from pydantic import TypeAdapter  # costs 0.1 s: only runs pay for it, not `gitops-nb list`
 
-    return TypeAdapter(kind)
+    with unplugged():
+        return TypeAdapter(kind)
 
 
 def canonical(value: Any) -> bytes:

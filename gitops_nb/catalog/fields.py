@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,12 @@ from pydantic import (
 )
 
 from gitops_nb.catalog.durations import format_duration, parse_duration
+from gitops_nb.imports import unplugged
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # it has no public name
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
@@ -36,7 +42,15 @@ Duration = Annotated[
 ]
 
 
-class Strict(BaseModel):
+class _Unplugged(ModelMetaclass):
+    """Our files are nobody else's business, and asking who wants to know is slow."""
+
+    def __new__(mcs, *arguments: Any, **named: Any) -> Any:
+        with unplugged():
+            return super().__new__(mcs, *arguments, **named)
+
+
+class Strict(BaseModel, metaclass=_Unplugged):
     """Base of every model of a file: unknown keys are errors, values do not change."""
 
     # The regular expressions use \Z and look-ahead, which the default engine does not have.

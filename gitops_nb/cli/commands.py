@@ -11,6 +11,7 @@ import click
 from gitops_nb import __version__
 from gitops_nb.cli.dora import dora
 from gitops_nb.cli.options import common, complete_runbooks, complete_runs
+from gitops_nb.imports import uncollected
 
 EXIT_CODES = """\b
 Exit codes:
@@ -172,7 +173,8 @@ def run(
     typed = read_file(file) if file else {}
     texts = split_pairs(pairs)
     if matrix is not None:
-        from gitops_nb.cli.matrix import run_matrix
+        with uncollected():
+            from gitops_nb.cli.matrix import run_matrix
 
         _exit(
             run_matrix(
@@ -195,7 +197,8 @@ def run(
     from gitops_nb.kernel import KernelProcess
 
     with KernelProcess() as process:
-        from gitops_nb.cli.running import run_runbook
+        with uncollected():
+            from gitops_nb.cli.running import run_runbook
 
         code = run_runbook(
             runbook,

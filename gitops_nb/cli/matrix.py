@@ -41,7 +41,7 @@ WORST_FIRST = (
     ExitCode.SUCCEEDED,
 )
 """The exit code of a matrix is that of its worst run, in this order."""
-SHOWN_EVERY_S = 2.0
+SHOWN_EVERY_S = 5.0
 """How old the index of all runs may be while a matrix runs."""
 
 

@@ -132,6 +132,26 @@ def loaded_without(folder, code: str) -> str:
     return done.stderr.strip()
 
 
+def test_our_models_are_built_without_looking_for_plugins():
+    """Pydantic looks for plugins in every installed package only when a notebook builds a model of its own."""
+    code = """
+import pydantic.plugin._loader as loader
+asked = []
+loader.entry_points = lambda **_: asked.append(1) or ()
+import gitops_nb.catalog.load, gitops_nb.cli.matrix
+from gitops_nb.model import Plan, reader
+reader(Plan)
+assert not asked
+class Own(pydantic.BaseModel):
+    a: int
+assert asked
+"""
+    done = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_wheel_has_no_pth_file():
     """Nothing in the package runs at interpreter start."""
     assert list((REPOSITORY / "gitops_nb").rglob("*.pth")) == []
