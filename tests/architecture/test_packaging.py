@@ -135,6 +135,7 @@ def loaded_without(folder, code: str) -> str:
 def test_our_models_are_built_without_looking_for_plugins():
     """Pydantic looks for plugins in every installed package only when a notebook builds a model of its own."""
     code = """
+import pydantic
 import pydantic.plugin._loader as loader
 asked = []
 loader.entry_points = lambda **_: asked.append(1) or ()
