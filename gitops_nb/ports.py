@@ -87,6 +87,11 @@ class GitReader(Protocol):
     ) -> tuple[Commit, ...]:
         """Commits reachable from a revision, newest first; only those that touch ``path`` if given."""
 
+    def revisions(
+        self, repository: str, revision: str, *, path: str = "", limit: int = 0
+    ) -> tuple[str, ...]:
+        """Their ids alone."""
+
     def changes(
         self,
         repository: str,

@@ -8,14 +8,26 @@ SEARCHED_COMMITS = 500
 """How far back commits count as equal for an application whose folder they do not touch."""
 
 
-def equivalent_revisions(git: GitReader, repository: str, tip: str, folder: str) -> tuple[str, ...]:
-    """Commits with the same files below ``folder`` as the tip, newest first, the tip included."""
-    changed = git.log(repository, tip, path=folder, limit=1)
-    if not changed:
-        return (tip,)
-    revisions: list[str] = []
-    for commit in git.log(repository, tip, limit=SEARCHED_COMMITS):
-        revisions.append(commit.sha)
-        if commit.sha == changed[0].sha:
-            break
-    return tuple(revisions)
+class EquivalentRevisions:
+    """Commits with the same files below ``folder`` as the tip, the tip included; a ``Container`` of their ids.
+
+    Most often a cluster is at the tip itself, so the others are looked for when another one is asked about.
+    """
+
+    def __init__(self, git: GitReader, repository: str, tip: str, folder: str) -> None:
+        self._git = git
+        self._repository = repository
+        self._tip = tip
+        self._folder = folder
+
+    def __contains__(self, revision: object) -> bool:
+        """Whether it is one of them."""
+        return revision == self._tip or revision in self._all()
+
+    def _all(self) -> tuple[str, ...]:
+        """Newest first; what was asked already is not asked again of Git."""
+        changed = self._git.revisions(self._repository, self._tip, path=self._folder, limit=1)
+        every = self._git.revisions(self._repository, self._tip, limit=SEARCHED_COMMITS)
+        if not changed:
+            return ()
+        return every[: every.index(changed[0]) + 1] if changed[0] in every else every

@@ -51,7 +51,7 @@ class Git(GitCache):
     ) -> None:
         super().__init__(remotes, cache=cache, processes=processes)
         self._author = author
-        self._logs: dict[tuple[str, str, str, int], tuple[Commit, ...]] = {}
+        self._walks: dict[tuple[str, tuple[str, ...]], str] = {}
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -156,19 +156,28 @@ class Git(GitCache):
     def log(
         self, repository: str, revision: str, *, path: str = "", limit: int = 0
     ) -> tuple[Commit, ...]:
-        """See ``ports.GitReader.log``. What a commit's id stands for never changes, so it is asked once."""
-        asked = (repository, full_id(revision), path, limit)
-        if asked not in self._logs:
+        """See ``ports.GitReader.log``."""
+        said = self._walk(repository, ("log", f"--format={LOG_FORMAT}"), revision, path, limit)
+        return tuple(parse_commit(text) for text in said.split("\x01") if text.strip())
+
+    def revisions(
+        self, repository: str, revision: str, *, path: str = "", limit: int = 0
+    ) -> tuple[str, ...]:
+        """See ``ports.GitReader.revisions``."""
+        return tuple(self._walk(repository, ("rev-list",), revision, path, limit).split())
+
+    def _walk(
+        self, repository: str, how: tuple[str, ...], revision: str, path: str, limit: int
+    ) -> str:
+        """What git says of a history. What a commit's id stands for never changes, so it is asked once."""
+        options = (f"--max-count={limit}",) if limit else ()
+        paths = ("--", path) if path else ()
+        argv = (*how, *options, "--end-of-options", full_id(revision), *paths)
+        asked = (repository, argv)
+        if asked not in self._walks:
             self._ensure(repository, revision)
-            options = (f"--max-count={limit}",) if limit else ()
-            paths = ("--", path) if path else ()
-            done = self._in_cache(
-                repository,
-                ("log", f"--format={LOG_FORMAT}", *options, "--end-of-options", asked[1], *paths),
-            )
-            texts = (text for text in done.stdout.split("\x01") if text.strip())
-            self._logs[asked] = tuple(map(parse_commit, texts))
-        return self._logs[asked]
+            self._walks[asked] = self._in_cache(repository, argv).stdout
+        return self._walks[asked]
 
     def changes(
         self,

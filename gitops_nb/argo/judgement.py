@@ -11,7 +11,7 @@ what the Application says about them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -57,7 +57,7 @@ class Expectation:
     """What should be in force.
 
     ``revision`` is 40 hex. ``equivalent`` are other revisions with the same files for this Application, as
-    later commits to the rest of a shared repository are. ``identifier`` marks our operation; None when
+    later commits to the rest of a shared repository are; they may be looked up when asked for. ``identifier`` marks our operation; None when
     there is none (an observer, or an automated sync). ``started_at`` is ``operationState.startedAt`` as first
     seen with that identifier. ``images`` must run and ``workloads`` (``Deployment/checkout``) must exist; when
     they are not given, any resource at all will do, and a manifest that vanished is not noticed.
@@ -67,13 +67,13 @@ class Expectation:
     identifier: str | None = None
     username: str = USERNAME
     started_at: str = ""
-    equivalent: tuple[str, ...] = ()
+    equivalent: Container[str] = ()
     images: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
 
     def is_met_by(self, revisions: tuple[str, ...]) -> bool:
         """True when one of an Application's revisions is the expected one."""
-        return any(revision in (self.revision, *self.equivalent) for revision in revisions)
+        return any(r == self.revision or r in self.equivalent for r in revisions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from gitops_nb.bootstrap.settings import act_settings, check_settings
 from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.model import Action, Json, ObjectRef, ResourceChange
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Snapshot
-from gitops_nb.revisions import equivalent_revisions
+from gitops_nb.revisions import EquivalentRevisions
 
 WAVE = "argocd.argoproj.io/sync-wave"
 HEALTH_OF_APPLICATIONS = "resource.customizations.health.argoproj.io_Application"
@@ -170,7 +170,8 @@ def check_revision(context: Context) -> Finding:
         return Finding(False, f"{errors[0]['type']}: {errors[0]['message']}")
     tip = context.tip()
     seen = current_revisions(application)
-    if not set(seen) & set(_equal_revisions(context, tip, context.request.path)):
+    equal = _equal_revisions(context, tip, context.request.path)
+    if not any(revision in equal for revision in seen):
         behind = seen[0][:8] if seen else "nothing"
         return Finding(
             False,
@@ -303,5 +304,5 @@ def _wave(child: Snapshot) -> int:
         return 0  # as Argo CD takes it
 
 
-def _equal_revisions(context: Context, tip: str, path: str) -> tuple[str, ...]:
-    return equivalent_revisions(context.view.git, context.request.repository_name, tip, path)
+def _equal_revisions(context: Context, tip: str, path: str) -> EquivalentRevisions:
+    return EquivalentRevisions(context.view.git, context.request.repository_name, tip, path)

@@ -21,7 +21,7 @@ from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Placement, PromotedKey, PromotionState, Side, Spell
-from gitops_nb.revisions import equivalent_revisions
+from gitops_nb.revisions import EquivalentRevisions
 
 
 def observe(view: View, request: Promotion) -> PromotionState:
@@ -139,7 +139,7 @@ def _placements(
     if not clusters:
         return ()
     expectation = Expectation(
-        revision=tip, equivalent=equivalent_revisions(view.git, repository, tip, folder)
+        revision=tip, equivalent=EquivalentRevisions(view.git, repository, tip, folder)
     )
     found: list[Placement] = []
     for cluster in clusters:

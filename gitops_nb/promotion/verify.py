@@ -12,7 +12,7 @@ from gitops_nb.argo.status import identifiers
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.revisions import equivalent_revisions
+from gitops_nb.revisions import EquivalentRevisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _watch(
     arguments = plan.arguments
     revision = str(refreshed["revision"])
     tip = view.git.tip(arguments["repository"], arguments["branch"])
-    equal = equivalent_revisions(view.git, arguments["repository"], tip, arguments["folder"])
+    equal = EquivalentRevisions(view.git, arguments["repository"], tip, arguments["folder"])
     identifier = str(sync["identifier"]) if sync else None
     expectation = Expectation(
         revision=revision, identifier=identifier, equivalent=equal if revision in equal else ()

@@ -12,6 +12,7 @@ from gitops_nb.adapters.git import Git
 from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
+from gitops_nb.revisions import EquivalentRevisions
 
 
 def git(*argv: str, cwd: Path, stdin: bytes = b"") -> str:
@@ -81,12 +82,29 @@ def test_it_reads_what_git_has(adapter, bare):
         "r2",
         "r0",
     ]
+    for path, limit in (("", 0), ("", 1), ("a/x.yaml", 0), ("b", 1)):
+        commits = adapter.log("r", tip, path=path, limit=limit)
+        ids = adapter.revisions("r", tip, path=path, limit=limit)
+        assert ids == tuple(commit.sha for commit in commits) != ()
     found = [(c.status, c.path, c.content) for c in adapter.changes("r", tip)]
     assert found == [
         ("A", "a/x.yaml", b"v: 1\n"),
         ("A", "b/ü y.yaml", b"w: 1\n"),
         ("M", "a/x.yaml", b"v: 2\n"),
     ]
+
+
+def test_revisions_are_equal_for_a_folder_that_they_do_not_touch(adapter, bare):
+    """From the tip down to the commit that changed the folder last; for the tip itself git is not asked."""
+    tip = adapter.tip("r", "main")
+    first, second, third = git("rev-list", "--reverse", "main", cwd=bare).split()
+    assert tip == third
+    equal = {
+        folder: [r for r in (first, second, third) if r in EquivalentRevisions(adapter, "r", tip, folder)]
+        for folder in ("a", "b", "nowhere", "")
+    }  # fmt: skip
+    assert equal == {"a": [third], "b": [second, third], "nowhere": [third], "": [third]}
+    assert tip in EquivalentRevisions(None, "r", tip, "a")
 
 
 def test_a_commit_changes_its_files_and_nothing_else(adapter, bare):
