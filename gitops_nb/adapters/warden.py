@@ -1,7 +1,8 @@
 """Parent of one external command at a time, with one thread: its death is the command's only SIGINT.
 
 ``process`` starts it in an interpreter of its own and talks to it over a Unix socket, its standard input. Every kernel has one, so
-it imports nothing but what is compiled into Python: ``json``, ``signal`` and ``socket`` would take twice as long as all the rest.
+it imports nothing but what is compiled into Python: ``ctypes``, ``json``, ``signal`` and ``socket`` take three times as long as all
+the rest.
 
 Linux sends a command the SIGINT once its parent is gone (PDEATHSIG), once for each thread of that parent; so the parent has a
 single one, and interrupting a command means to leave it: whoever else was killed, in whatever order, nobody can do that twice.
@@ -13,7 +14,6 @@ command is left; a fork of ours that is not its parent waits out its grace and s
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import marshal
 import os
@@ -31,6 +31,9 @@ else:
     import _signal as signal
     import _socket as socket
 
+if sys.platform == "linux":
+    import _ctypes
+
 NAME = "gitops-warden"
 """As the system shows this process, even when it has ended and nobody has waited for it yet."""
 TERM_S = 3.0
@@ -40,6 +43,8 @@ _MOST_DESCRIPTORS = 32
 _DESCRIPTOR_BYTES = 4
 _LENGTH_BYTES = 4
 _SET_PDEATHSIG, _SET_NAME = 1, 15
+_PRCTL = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl") if sys.platform == "linux" else 0  # type: ignore[arg-type]  # this process
+_KNOWN: dict[tuple[str, str], list[str]] = {}
 _UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -53,7 +58,7 @@ def die_with_parent(number: signal.Signals) -> None:
 
 def _prctl(what: int, value: int | bytes) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(what, value)
+        _ctypes.call_function(_PRCTL, (what, value))
 
 
 def end_group(group: int, grace_s: float) -> None:
@@ -142,10 +147,11 @@ def _run(starter: socket.socket, request: dict[str, Any], descriptors: list[int]
     ended, child_ended = os.pipe()
     os.set_blocking(child_ended, False)
     signal.set_wakeup_fd(child_ended)
+    programs = _programs(request["argv"][0], request["env"].get("PATH", os.defpath))
     warden = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(starter, request, descriptors, warden)
+        _become(starter, request, programs, descriptors, warden)
     for descriptor in descriptors:
         os.close(descriptor)
     _say(starter, f"began {pid}")
@@ -159,8 +165,26 @@ def _run(starter: socket.socket, request: dict[str, Any], descriptors: list[int]
     _say(starter, f"ended {os.waitstatus_to_exitcode(status)}")
 
 
+def _programs(name: str, path: str) -> list[str]:
+    """Where a program may be, first where it is now: each vain attempt costs a fork of ours time."""
+    if "/" in name:
+        return [name]
+    if (name, path) not in _KNOWN:
+        every = [f"{folder or '.'}/{name}" for folder in path.split(":")]
+        # A relative folder is another one for each command.
+        found = (
+            [p for p in every if os.access(p, os.X_OK)] if all(p[0] == "/" for p in every) else []
+        )
+        _KNOWN[name, path] = found + every
+    return _KNOWN[name, path]
+
+
 def _become(
-    starter: socket.socket, request: dict[str, Any], descriptors: list[int], warden: int
+    starter: socket.socket,
+    request: dict[str, Any],
+    programs: list[str],
+    descriptors: list[int],
+    warden: int,
 ) -> NoReturn:
     """The life of a fork that turns into the command."""
     try:
@@ -175,22 +199,21 @@ def _become(
             os.set_inheritable(descriptor, True)
         if request["cwd"] is not None:
             os.chdir(request["cwd"])
-        _exec(request["argv"], request["env"])
+        _exec(programs, request["argv"], request["env"])
     except OSError as error:
         _say(starter, f"failed {error.errno}")
     finally:
         os._exit(127)
 
 
-def _exec(argv: list[str], environment: dict[str, str]) -> NoReturn:
+def _exec(programs: list[str], argv: list[str], environment: dict[str, str]) -> NoReturn:
     """What ``os.execvpe`` does, without the millisecond that its imports take in every fork.
 
     Raises:
         OSError: There is no such program, or it cannot be started.
     """
-    folders = environment.get("PATH", os.defpath).split(":")
     denied: OSError | None = None
-    for program in [argv[0]] if "/" in argv[0] else [f"{f or '.'}/{argv[0]}" for f in folders]:
+    for program in programs:
         try:
             os.execve(program, argv, environment)  # noqa: S606  an argument list
         except (FileNotFoundError, NotADirectoryError):

@@ -52,3 +52,30 @@ def test_a_missing_program_says_what_to_install():
     """The error names the program."""
     with pytest.raises(UnavailableError, match="cannot start no-such-program"):
         LocalProcesses().run(("no-such-program",), timeout_s=5)
+
+
+def test_programs_are_found_as_a_shell_finds_them(tmp_path):
+    """The first folder of PATH that has it, relative to where the command runs, and again when that one is gone."""
+    processes = LocalProcesses()
+    for folder in ("first", "second", "here/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        program = tmp_path / folder / "which-one"
+        program.write_text(f"#!/bin/sh\necho {folder}\n")
+        program.chmod(0o755)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "which-one").write_text("")
+
+    def found(*folders: str) -> str:
+        path = ":".join(str(tmp_path / f) if f != "bin" else f for f in (*folders, "/bin"))
+        done = processes.run(
+            ("which-one",), timeout_s=20, cwd=tmp_path / "here", environment={"PATH": path}
+        )
+        return done.stdout.strip()
+
+    assert found("closed", "nowhere", "first", "second") == "first"
+    (tmp_path / "first" / "which-one").unlink()
+    assert found("closed", "nowhere", "first", "second") == "second"
+    assert found("bin", "second") == "here/bin"
+    with pytest.raises(UnavailableError, match="cannot start which-one: Permission denied"):
+        found("closed")
