@@ -19,7 +19,7 @@ from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.progress import MARKS
 from gitops_nb.cli.running import beginning, begun_run, exit_code, order_of
-from gitops_nb.engine.forks import KernelFork, preload, run_each
+from gitops_nb.engine.forks import Place, preload, run_each
 from gitops_nb.errors import ConfigurationError, ExitCode, GitOpsError, UsageError
 from gitops_nb.model import Status, to_json
 from gitops_nb.report.text import ci_log, json_text, terminal
@@ -83,18 +83,19 @@ def run_matrix(
     _each(checked, partial(begins.check, runbook), file=matrix.name)
     preload(name, begins.mode)
 
-    def work(number: int, leave: Callable[[], None]) -> str:
-        kernel = KernelFork()
+    def work(number: int, place: Place) -> str:
         try:
-            with (
-                engine.Signals() as own,
-                begun_run(where, runbook, checked[number], begins) as directory,
-            ):
+            with begun_run(where, runbook, checked[number], begins) as directory:
                 order = order_of(
                     where, runbook, directory, plan_only=plan_only, again=again, shows_index=False
                 )
                 state = engine.execute(
-                    where, directory, order, signals=own, waiting=kernel, executed=leave
+                    where,
+                    directory,
+                    order,
+                    signals=place.signals,
+                    waiting=place.kernel,
+                    executed=place.leave,
                 )
         except GitOpsError as error:
             return _line(number, status=str(STATUS_OF.get(error.exit_code, Status.FAILED)),

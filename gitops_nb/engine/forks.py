@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NoReturn
 
 from gitops_nb import kernel
@@ -143,8 +144,23 @@ def _serve_kernel(pipe: int) -> NoReturn:
         os._exit(code)
 
 
-Work = Callable[[int, Callable[[], None]], str]
-_LEFT = b"\n"
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a fork works with.
+
+    Args:
+        kernel: The process for its kernel.
+        signals: Those of the fork, entered.
+        leave: Leaves the fork's place to the next one while it comes to its end.
+    """
+
+    kernel: KernelFork
+    signals: Signals
+    leave: Callable[[], None]
+
+
+Work = Callable[[int, Place], str]
+_BEGIN, _LEFT = b"!", b"\n"
 
 
 def run_each(
@@ -152,11 +168,12 @@ def run_each(
 ) -> Iterator[tuple[int, str]]:
     """Calls ``work`` once for each number below ``count``, each in a fork of its own.
 
+    The next fork waits ready with its kernel while there is no place for it yet.
+
     Args:
         count: How many.
-        work: Runs in the fork; returns a short text. It gets what leaves its place to the next one while it comes to its
-            end; not more forks end than work.
-        workers: How many forks have a place at once.
+        work: Runs in the fork; returns a short text.
+        workers: How many forks have a place at once; no more than that have left theirs and not ended.
         signals: Entered by the caller; the first one is passed on to the forks once, and no further one begins.
 
     Yields:
@@ -164,6 +181,7 @@ def run_each(
     """
     waiting = list(range(count))
     forks: dict[int, _Worker] = {}
+    ready: dict[int, _Worker] = {}
 
     def pass_on(cause: Cause) -> None:
         waiting.clear()
@@ -179,29 +197,50 @@ def run_each(
     signals.when_received(pass_on)
     try:
         while waiting or forks:
-            while waiting and has_place():
+            if waiting and waiting[0] not in ready:
+                ready[waiting[0]] = _fork(waiting[0], work, signals)
+            if waiting and has_place():
                 number = waiting.pop(0)
-                forks[number] = _fork(number, work, signals)
+                forks[number] = ready.pop(number)
+                forks[number].begin()
+                continue
             answers = [worker.answer for worker in forks.values()]
-            ready, _, _ = select.select(answers, (), (), LOOKED_AT_EVERY_S)
+            speaking, _, _ = select.select(answers, (), (), LOOKED_AT_EVERY_S)
             for number, worker in list(forks.items()):
-                if worker.answer in ready:
+                if worker.answer in speaking:
                     worker.listen()
                 if worker.poll() is not None:
                     del forks[number]
                     yield number, worker.text()
     finally:
         signals.when_received(None)
+        for worker in ready.values():
+            worker.dismiss()
 
 
 class _Worker(Fork):
-    """A fork that works, says when its place is free, and then its text. One that says nothing more is about to be gone."""
+    """A fork that begins when it is told to, says when its place is free, and then its text.
 
-    def __init__(self, pid: int, answer: int) -> None:
+    One that says nothing more is about to be gone.
+    """
+
+    def __init__(self, pid: int, told: int, answer: int) -> None:
         super().__init__(pid)
         self.answer = answer
         self.has_left = False
+        self._told = told
         self._said = b""
+
+    def begin(self) -> None:
+        """Lets it work."""
+        _say(self._told, _BEGIN)
+        os.close(self._told)
+
+    def dismiss(self) -> None:
+        """Lets one that was not told to begin end."""
+        os.close(self._told)
+        os.close(self.answer)
+        self.wait()
 
     def listen(self) -> None:
         """Takes what it says, and waits for its end when that was all."""
@@ -218,6 +257,7 @@ class _Worker(Fork):
 
 
 def _fork(number: int, work: Work, signals: Signals) -> _Worker:
+    heard, told = os.pipe()
     read, write = os.pipe()
     sys.stdout.flush()
     parent = os.getpid()
@@ -226,14 +266,17 @@ def _fork(number: int, work: Work, signals: Signals) -> _Worker:
         code = 1
         try:
             signals.when_received(None)
+            os.close(told)
             os.close(read)
             # A session of its own: what Ctrl-C sends to the terminal's group comes from the parent, once.
             os.setsid()
             die_with_parent(signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(code)  # it died before that was asked for
-            text = work(number, lambda: _say(write, _LEFT))
-            _say(write, text.encode())
+            with Signals() as own:
+                place = Place(KernelFork(), own, lambda: _say(write, _LEFT))
+                if os.read(heard, 1):
+                    _say(write, work(number, place).encode())
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -241,8 +284,9 @@ def _fork(number: int, work: Work, signals: Signals) -> _Worker:
         finally:
             sys.stderr.flush()
             os._exit(code)
+    os.close(heard)
     os.close(write)
-    return _Worker(pid, read)
+    return _Worker(pid, told, read)
 
 
 def _say(pipe: int, text: bytes) -> None:
