@@ -380,8 +380,8 @@ def _is_overtaken(application: Json, expectation: Expectation) -> bool:
     compared = str(at(application, "status").get("reconciledAt", ""))
     return (
         bool(result)
-        and not expectation.is_met_by(result)
         and str(state.get("finishedAt", "")) >= compared
+        and not expectation.is_met_by(result)
     )
 
 
