@@ -5,6 +5,8 @@ It is there before its run: it imports what it needs while the run is being made
 
 from __future__ import annotations
 
+import atexit
+import builtins
 import contextlib
 import importlib
 import json
@@ -12,7 +14,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 from gitops_nb.adapters.process import prepare
@@ -112,7 +118,7 @@ def obey(pipe: int) -> None:
 
 @cache
 def application() -> Any:
-    """Ipykernel's application of this process, that knows everything but its connection."""
+    """Ipykernel's application of this process, ready but for its connection and the kernel that serves this."""
     from ipykernel.kernelapp import IPKernelApp
     from traitlets.config import Config
 
@@ -122,7 +128,15 @@ def application() -> Any:
         def parse_command_line(self, argv: Any = None) -> None:
             """There is no command line."""
 
-    return Kernel.instance(
+        def init_kernel(self) -> None:
+            """The kernel takes the shell that is there, and if there is none makes one."""
+            shell = _shell()
+            super().init_kernel()  # type: ignore[no-untyped-call]
+            if shell is not None:
+                shell.parent = shell.kernel = self.kernel
+                _settle(shell)
+
+    app = Kernel.instance(
         config=Config(
             {
                 "IPKernelApp": {"outstream_class": STREAM},
@@ -131,6 +145,65 @@ def application() -> Any:
             }
         )
     )
+    # What goes wrong here does so again at the kernel's own start, where there is a log for it.
+    with contextlib.suppress(Exception, SystemExit):
+        _prepare_shell(app)
+    return app
+
+
+def _prepare_shell(app: Any) -> None:
+    """Makes the kernel's shell, which takes as long as everything else at its start.
+
+    Ipykernel takes the one shell that a process has, and tells it where outputs go. Whoever configures IPython gets one that
+    is made in the usual order.
+    """
+    from ipykernel.compiler import XCachingCompiler
+    from ipykernel.zmqshell import ZMQInteractiveShell
+
+    ours = deepcopy(app.config)
+    app.init_profile_dir()
+    app.init_config_files()
+    app.load_config_file()
+    if app.config != ours:
+        return
+    with _unchanged(vars(sys), vars(builtins), sys.modules, os.environ):
+        shell: Any = ZMQInteractiveShell.instance(
+            parent=app, profile_dir=app.profile_dir, compiler_class=XCachingCompiler
+        )
+    atexit.unregister(shell.atexit_operations)
+    _ = shell.display_formatter.formatters  # made at the first output
+
+
+@contextmanager
+def _unchanged(*places: MutableMapping[str, Any]) -> Iterator[None]:
+    """What is there before the block is there after it; what is new stays only among modules, which others may hold."""
+    before = [dict(place) for place in places]
+    try:
+        yield
+    finally:
+        for place, kept in zip(places, before, strict=True):
+            if place is not sys.modules:
+                for name in place.keys() - kept.keys():
+                    del place[name]
+            place.update(kept)
+
+
+def _shell() -> Any:
+    """The shell that was made ahead, if one was."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    return InteractiveShell.instance() if InteractiveShell.initialized() else None
+
+
+def _settle(shell: Any) -> None:
+    """What a shell does to its process when it is made, in the order in which it does so."""
+    shell.starting_dir = str(Path.cwd())
+    shell.init_environment()
+    shell.save_sys_module_state()
+    shell.init_sys_modules()
+    shell.init_builtins()
+    shell.init_prompts()
+    atexit.register(shell.atexit_operations)
 
 
 def _serve(connection: str) -> None:

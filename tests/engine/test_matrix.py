@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import COMMAND
 from tests.engine.outputs import without_varying
 from tests.engine.stops import left_of
+from tests.engine.test_outputs import with_every_kind
 
 SETS = "- {application: checkout}\n- {application: catalog}\n- {application: checkout, stable_for: 1s}\n"
 
@@ -54,6 +55,31 @@ def test_runs_of_a_matrix_are_those_of_single_runs(workspace):
         processes.add(attempts[0]["body"]["pid"])
     assert len(processes) == 3
     assert workspace.run("verify").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_fork_is_a_kernel_as_any_other(workspace, tmp_path, configured, monkeypatch):
+    """Every kind of output, and what a cell can see of its shell, also where a person has configured IPython."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    profile = tmp_path / "ipython/profile_default"
+    if configured:
+        profile.mkdir(parents=True)
+        (profile / "ipython_kernel_config.py").write_text(
+            "c.InteractiveShell.ast_node_interactivity = 'all'\n"
+            "c.InteractiveShellApp.exec_lines = ['configured = 1']\n"
+        )
+    with_every_kind(workspace.root / "notebooks/promotion.ipynb")
+    workspace.replace("notebooks/promotion.ipynb", '"x = 1"', '"7\\n", "globals().get(\'configured\')\\n", "8"')  # fmt: skip
+    workspace.write("m.yaml", "- {application: catalog}\n")
+    done = workspace.run("run", "promotion", "--matrix", "m.yaml", "--plan", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    single = workspace.run("run", "promotion", "-p", "application=catalog", "--plan", "--json")
+    runs = [json.loads(done.stdout)[0]["run"], json.loads(single.stdout)["run"]]
+    forked, alone = (outputs(workspace.reports / run) for run in runs)
+    assert forked == alone
+    results = [text for kind, text in forked if kind == "execute_result"]
+    assert any('"7"' in text for text in results) is configured
 
 
 def test_a_wrong_set_starts_nothing(workspace):

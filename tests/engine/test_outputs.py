@@ -12,6 +12,18 @@ from nbformat.v4 import new_code_cell
 
 from tests.engine.outputs import ARGUMENTS, differences, run_both
 
+SHELL = """
+import builtins, os, pickle, sys, __main__
+shell = get_ipython()
+class Own: pass
+print({k: os.environ.get(k) for k in ("TERM", "PAGER", "GIT_PAGER", "CLICOLOR", "FORCE_COLOR", "CLICOLOR_FORCE")})
+print(type(pickle.loads(pickle.dumps(Own()))) is Own, sys.modules["__main__"] is shell.user_module, sys.ps1, sys.ps2)
+print(vars(__main__) is shell.user_ns, globals() is shell.user_ns, builtins.display is display, __IPYTHON__)
+print(shell.kernel.shell is shell, shell.parent is shell.kernel, type(shell.compile), [type(c) for c in shell.configurables if c is not shell.kernel.parent])
+print(os.path.basename(shell.profile_dir.location), shell.starting_dir == os.getcwd(), sorted(shell.user_ns_hidden))
+print(shell.displayhook.topic.startswith(b"kernel."), shell.display_pub.pub_socket is shell.kernel.iopub_socket)
+"""
+
 KINDS = {
     "stdout": "print('a'); print('b', end='')",
     "both streams": "import sys; print('out', flush=True); print('err', file=sys.stderr, flush=True); print('out again')",
@@ -41,6 +53,7 @@ KINDS = {
     "many messages": "for i in range(300):\n    print(i, flush=True)",
     "surrogates": "print('\\ud800 é 🚀'.encode('utf-8', 'replace').decode())",
     "display in another cell": "h.update('later still')",
+    "the shell": SHELL,
     "nothing": "x = 1",
 }
 
