@@ -12,25 +12,11 @@ import uuid
 import pytest
 
 from tests.conftest import COMMAND
-from tests.engine.outputs import without_varying
+from tests.engine.outputs import differences, seen
 from tests.engine.stops import left_of
 from tests.engine.test_outputs import with_every_kind
 
 SETS = "- {application: checkout}\n- {application: catalog}\n- {application: checkout, stable_for: 1s}\n"
-
-
-def outputs(directory) -> list[tuple[str, object]]:
-    """Type and content of every output of a run's notebook, without what differs between any two runs."""
-    notebook = json.loads((directory / "notebook.ipynb").read_bytes())
-    found = []
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", ()):
-            kept = {
-                k: output[k] for k in ("data", "name", "text", "ename", "evalue") if k in output
-            }
-            text = json.dumps(kept, ensure_ascii=False).replace(directory.name, "RUN")
-            found.append((output["output_type"], without_varying(text)))
-    return found
 
 
 def test_runs_of_a_matrix_are_those_of_single_runs(workspace):
@@ -47,7 +33,8 @@ def test_runs_of_a_matrix_are_those_of_single_runs(workspace):
     assert {line["status"] for line in lines} == {"succeeded"}
     single = workspace.run("run", "promotion", "-p", "application=checkout", "--plan", "--json")
     alone = workspace.reports / json.loads(single.stdout)["run"]
-    assert outputs(workspace.reports / lines[0]["run"]) == outputs(alone)
+    first = workspace.reports / lines[0]["run"]
+    assert differences(first / "notebook.ipynb", alone / "notebook.ipynb") == []
     processes = set()
     for line in lines:
         journal = (workspace.reports / line["run"] / "journal.jsonl").read_text().splitlines()
@@ -76,9 +63,10 @@ def test_a_fork_is_a_kernel_as_any_other(workspace, tmp_path, configured, monkey
     assert done.returncode == 0, done.stdout + done.stderr
     single = workspace.run("run", "promotion", "-p", "application=catalog", "--plan", "--json")
     runs = [json.loads(done.stdout)[0]["run"], json.loads(single.stdout)["run"]]
-    forked, alone = (outputs(workspace.reports / run) for run in runs)
-    assert forked == alone
-    results = [text for kind, text in forked if kind == "execute_result"]
+    forked, alone = (workspace.reports / run / "notebook.ipynb" for run in runs)
+    assert differences(forked, alone) == []
+    cells = seen(json.loads(forked.read_bytes()))
+    results = [text for cell in cells for kind, text in cell if kind == "execute_result"]
     assert any('"7"' in text for text in results) is configured
 
 
