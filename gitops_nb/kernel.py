@@ -145,6 +145,7 @@ def application() -> Any:
             }
         )
     )
+    _quieten(app)
     # What goes wrong here does so again at the kernel's own start, where there is a log for it.
     with contextlib.suppress(Exception, SystemExit):
         _prepare_shell(app)
@@ -213,9 +214,13 @@ def _serve(connection: str) -> None:
     app.parent_handle = os.getppid()
     with uncollected():
         app.initialize([])
-    # Its logger makes a record of everything, for its handler to drop nearly all.
-    app.log.setLevel(app.log_level)
+    _quieten(app)
     app.start()
+
+
+def _quieten(app: Any) -> None:
+    """By default its logger makes a record of everything, for its handler to drop nearly all."""
+    app.log.setLevel(app.log_level)
 
 
 def _redirect(log: str) -> None:

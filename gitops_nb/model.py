@@ -306,6 +306,8 @@ def to_json(value: Any) -> Json:
         return {str(key): to_json(item) for key, item in value.items()}
     if kind is list or kind is tuple:
         return [to_json(item) for item in value]
+    if dataclasses.is_dataclass(kind):
+        return {name: to_json(getattr(value, name)) for name in _field_names(kind)}
     match value:
         case None | bool() | int() | float():
             return value.value if isinstance(value, Enum) else value
@@ -323,9 +325,12 @@ def to_json(value: Any) -> Json:
             return {str(key): to_json(item) for key, item in value.items()}
         case Sequence() if not isinstance(value, bytes | bytearray):
             return [to_json(item) for item in value]
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@functools.cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def from_json(kind: type[T], value: Json) -> T:
