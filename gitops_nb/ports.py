@@ -87,10 +87,8 @@ class GitReader(Protocol):
     ) -> tuple[Commit, ...]:
         """Commits reachable from a revision, newest first; only those that touch ``path`` if given."""
 
-    def revisions(
-        self, repository: str, revision: str, *, path: str = "", limit: int = 0
-    ) -> tuple[str, ...]:
-        """Their ids alone."""
+    def is_untouched(self, repository: str, path: str, one: str, other: str) -> bool:
+        """Whether no commit that only one of two revisions contains touches ``path``; not so when one is unknown."""
 
     def changes(
         self,

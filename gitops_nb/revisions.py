@@ -1,17 +1,19 @@
-"""Which commits are the same for an application: those that do not touch its folder."""
+"""Which commits are the same for an application: those between which nobody touches its folder."""
 
 from __future__ import annotations
 
+import re
+
 from gitops_nb.ports import GitReader
 
-SEARCHED_COMMITS = 500
-"""How far back commits count as equal for an application whose folder they do not touch."""
+_SHA = re.compile(r"[0-9a-f]{40}")
 
 
 class EquivalentRevisions:
     """Commits with the same files below ``folder`` as the tip, the tip included; a ``Container`` of their ids.
 
-    Most often a cluster is at the tip itself, so the others are looked for when another one is asked about.
+    From any of them to the tip no commit touches the folder, not even one that a later one takes back: a cluster behind
+    that has both still before it.
     """
 
     def __init__(self, git: GitReader, repository: str, tip: str, folder: str) -> None:
@@ -21,13 +23,12 @@ class EquivalentRevisions:
         self._folder = folder
 
     def __contains__(self, revision: object) -> bool:
-        """Whether it is one of them."""
-        return revision == self._tip or revision in self._all()
-
-    def _all(self) -> tuple[str, ...]:
-        """Newest first; what was asked already is not asked again of Git."""
-        changed = self._git.revisions(self._repository, self._tip, path=self._folder, limit=1)
-        every = self._git.revisions(self._repository, self._tip, limit=SEARCHED_COMMITS)
-        if not changed:
-            return ()
-        return every[: every.index(changed[0]) + 1] if changed[0] in every else every
+        """Whether it is one of them. Most often a cluster is at the tip itself, and Git is not asked."""
+        if revision == self._tip:
+            return True
+        # A chart's revision is its version.
+        return (
+            isinstance(revision, str)
+            and _SHA.fullmatch(revision) is not None
+            and self._git.is_untouched(self._repository, self._folder, revision, self._tip)
+        )

@@ -51,7 +51,7 @@ class Git(GitCache):
     ) -> None:
         super().__init__(remotes, cache=cache, processes=processes)
         self._author = author
-        self._walks: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._untouched: dict[tuple[str, str, str], bool] = {}
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -157,27 +157,26 @@ class Git(GitCache):
         self, repository: str, revision: str, *, path: str = "", limit: int = 0
     ) -> tuple[Commit, ...]:
         """See ``ports.GitReader.log``."""
-        said = self._walk(repository, ("log", f"--format={LOG_FORMAT}"), revision, path, limit)
-        return tuple(parse_commit(text) for text in said.split("\x01") if text.strip())
-
-    def revisions(
-        self, repository: str, revision: str, *, path: str = "", limit: int = 0
-    ) -> tuple[str, ...]:
-        """See ``ports.GitReader.revisions``."""
-        return tuple(self._walk(repository, ("rev-list",), revision, path, limit).split())
-
-    def _walk(
-        self, repository: str, how: tuple[str, ...], revision: str, path: str, limit: int
-    ) -> str:
-        """What git says of a history. What a commit's id stands for never changes, so it is asked once."""
         options = (f"--max-count={limit}",) if limit else ()
         paths = ("--", path) if path else ()
-        argv = (*how, *options, "--end-of-options", full_id(revision), *paths)
-        asked = (repository, argv)
-        if asked not in self._walks:
-            self._ensure(repository, revision)
-            self._walks[asked] = self._in_cache(repository, argv).stdout
-        return self._walks[asked]
+        wanted = ("--end-of-options", full_id(revision), *paths)
+        self._ensure(repository, revision)
+        done = self._in_cache(repository, ("log", f"--format={LOG_FORMAT}", *options, *wanted))
+        return tuple(parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
+
+    def is_untouched(self, repository: str, path: str, one: str, other: str) -> bool:
+        """See ``ports.GitReader.is_untouched``. What a commit's id stands for never changes, so an answer is kept."""
+        span = f"{full_id(one)}...{full_id(other)}"
+        asked = (repository, path, span)
+        if asked not in self._untouched:
+            paths = ("--", path) if path else ()
+            done = self._in_cache(
+                repository, ("rev-list", "--max-count=1", "--end-of-options", span, *paths)
+            )
+            if done.exit_code != 0:
+                return False
+            self._untouched[asked] = not done.output
+        return self._untouched[asked]
 
     def changes(
         self,

@@ -82,10 +82,6 @@ def test_it_reads_what_git_has(adapter, bare):
         "r2",
         "r0",
     ]
-    for path, limit in (("", 0), ("", 1), ("a/x.yaml", 0), ("b", 1)):
-        commits = adapter.log("r", tip, path=path, limit=limit)
-        ids = adapter.revisions("r", tip, path=path, limit=limit)
-        assert ids == tuple(commit.sha for commit in commits) != ()
     found = [(c.status, c.path, c.content) for c in adapter.changes("r", tip)]
     assert found == [
         ("A", "a/x.yaml", b"v: 1\n"),
@@ -94,17 +90,34 @@ def test_it_reads_what_git_has(adapter, bare):
     ]
 
 
-def test_revisions_are_equal_for_a_folder_that_they_do_not_touch(adapter, bare):
-    """From the tip down to the commit that changed the folder last; for the tip itself git is not asked."""
+def test_revisions_are_equal_for_a_folder_that_nobody_touches_between_them(adapter, bare):
+    """From the tip down to the commit that changed the folder last, and beyond the tip; for the tip itself git is not asked."""
     tip = adapter.tip("r", "main")
     first, second, third = git("rev-list", "--reverse", "main", cwd=bare).split()
     assert tip == third
+    others = (first, second, third, "0" * 40, "8.1.3", "", "main")
     equal = {
-        folder: [r for r in (first, second, third) if r in EquivalentRevisions(adapter, "r", tip, folder)]
+        folder: [r for r in others if r in EquivalentRevisions(adapter, "r", tip, folder)]
         for folder in ("a", "b", "nowhere", "")
-    }  # fmt: skip
-    assert equal == {"a": [third], "b": [second, third], "nowhere": [third], "": [third]}
+    }
+    assert equal == {
+        "a": [third],
+        "b": [second, third],
+        "nowhere": [first, second, third],
+        "": [third],
+    }
     assert tip in EquivalentRevisions(None, "r", tip, "a")
+    seen_before = EquivalentRevisions(adapter, "r", second, "b"), EquivalentRevisions(adapter, "r", second, "a")  # fmt: skip
+    assert [tip in equal for equal in seen_before] == [True, False]
+
+
+def test_a_change_that_was_taken_back_is_no_equal_revision(adapter, bare):
+    """The files are the same again; a cluster that is still at the first revision has not seen either change."""
+    tip = adapter.tip("r", "main")
+    there = adapter.commit("r", branch="main", parent=tip, files={"a/x.yaml": b"v: 3\n"}, message="there")  # fmt: skip
+    back = adapter.commit("r", branch="main", parent=there, files={"a/x.yaml": b"v: 2\n"}, message="back")  # fmt: skip
+    assert tip not in EquivalentRevisions(adapter, "r", back, "a")
+    assert tip in EquivalentRevisions(adapter, "r", back, "b")
 
 
 def test_a_commit_changes_its_files_and_nothing_else(adapter, bare):
