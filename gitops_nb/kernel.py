@@ -14,7 +14,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, MutableMapping
+import uuid
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
@@ -118,25 +119,61 @@ def obey(pipe: int) -> None:
 
 @cache
 def application() -> Any:
-    """Ipykernel's application of this process, ready but for its connection and the kernel that serves this."""
+    """Ipykernel's application of this process with its kernel, ready but for the connection that this serves."""
+    from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelapp import IPKernelApp
+    from traitlets import Type
     from traitlets.config import Config
 
-    class Kernel(IPKernelApp):
+    class Kernel(IPythonKernel):
+        """A kernel that can be there before its connection: one of it and its shell takes as long as the rest of its start."""
+
+        @classmethod
+        def instance(cls, *arguments: Any, **connection: Any) -> Any:
+            """The one of this process, made now or before; ipykernel hands over everything that belongs to its connection."""
+            was_there = cls.initialized()
+            kernel = super().instance(*arguments, **connection)
+            if was_there:
+                kernel.connect(connection)
+            return kernel
+
+        def connect(self, connection: Mapping[str, Any]) -> None:
+            """Does what a kernel does with its connection when it is made."""
+            for name, value in connection.items():
+                setattr(self, name, value)
+            self.ident = str(uuid.uuid4())
+            self._stdout, self._stderr = sys.stdout, sys.stderr
+            shell: Any = self.shell
+            shell.displayhook.session = shell.display_pub.session = self.session
+            shell.displayhook.pub_socket = shell.display_pub.pub_socket = self.iopub_socket
+            shell.displayhook.topic = f"kernel.{self.ident}.execute_result".encode()
+            _settle(shell)
+
+    class Application(IPKernelApp):
         """Has its options in its configuration: a parser for all there are takes longer than everything else at its start."""
+
+        kernel_class = Type(Kernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)  # type: ignore[assignment]
 
         def parse_command_line(self, argv: Any = None) -> None:
             """There is no command line."""
 
-        def init_kernel(self) -> None:
-            """The kernel takes the shell that is there, and if there is none makes one."""
-            shell = _shell()
-            super().init_kernel()  # type: ignore[no-untyped-call]
-            if shell is not None:
-                shell.parent = shell.kernel = self.kernel
-                _settle(shell)
+        def prepare(self: Any) -> None:
+            """Makes the kernel. Whoever configures IPython gets one that is made in the usual order."""
+            ours = deepcopy(self.config)
+            self.init_profile_dir()
+            self.init_config_files()
+            self.load_config_file()
+            if self.config == ours:
+                # There is nothing to be read once more.
+                self.init_config_files = self.load_config_file = lambda: None
+                with _unchanged(vars(sys), vars(builtins), sys.modules, os.environ):
+                    kernel = Kernel.instance(
+                        parent=self, log=self.log, profile_dir=self.profile_dir, user_ns=None
+                    )
+                atexit.unregister(kernel.shell.atexit_operations)
+                _ = kernel.shell.display_formatter.formatters  # made at the first output
 
-    app = Kernel.instance(
+    app = Application.instance(
         config=Config(
             {
                 "IPKernelApp": {"outstream_class": STREAM},
@@ -148,31 +185,8 @@ def application() -> Any:
     _quieten(app)
     # What goes wrong here does so again at the kernel's own start, where there is a log for it.
     with contextlib.suppress(Exception, SystemExit):
-        _prepare_shell(app)
+        app.prepare()
     return app
-
-
-def _prepare_shell(app: Any) -> None:
-    """Makes the kernel's shell, which takes as long as everything else at its start.
-
-    Ipykernel takes the one shell that a process has, and tells it where outputs go. Whoever configures IPython gets one that
-    is made in the usual order.
-    """
-    from ipykernel.compiler import XCachingCompiler
-    from ipykernel.zmqshell import ZMQInteractiveShell
-
-    ours = deepcopy(app.config)
-    app.init_profile_dir()
-    app.init_config_files()
-    app.load_config_file()
-    if app.config != ours:
-        return
-    with _unchanged(vars(sys), vars(builtins), sys.modules, os.environ):
-        shell: Any = ZMQInteractiveShell.instance(
-            parent=app, profile_dir=app.profile_dir, compiler_class=XCachingCompiler
-        )
-    atexit.unregister(shell.atexit_operations)
-    _ = shell.display_formatter.formatters  # made at the first output
 
 
 @contextmanager
@@ -187,13 +201,6 @@ def _unchanged(*places: MutableMapping[str, Any]) -> Iterator[None]:
                 for name in place.keys() - kept.keys():
                     del place[name]
             place.update(kept)
-
-
-def _shell() -> Any:
-    """The shell that was made ahead, if one was."""
-    from IPython.core.interactiveshell import InteractiveShell
-
-    return InteractiveShell.instance() if InteractiveShell.initialized() else None
 
 
 def _settle(shell: Any) -> None:
