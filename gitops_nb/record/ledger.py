@@ -165,9 +165,9 @@ class Ledger:
         """What tells this ledger from every other: the beginning of its first record's hash."""
         return self.entry(slot(self.name, 0)).hash[:GENESIS_CHARACTERS]
 
-    def find(self, run: str, *, since: datetime) -> tuple[Entry, ...]:
-        """Records about a run, newest first, looking back to a moment."""
-        return find_entries(self._store, self.name, run, since=since)
+    def find(self, run: str, *, since: datetime, after: int = 0) -> tuple[Entry, ...]:
+        """Records about a run, newest first, looking back to a moment and not at the first ``after`` ones."""
+        return find_entries(self._store, self.name, run, since=since, after=after)
 
     def entry(self, key: str) -> Entry:
         """One record, its form checked; see ``read_entry``."""
@@ -206,10 +206,18 @@ class Ledger:
         return parse_entry(key, content)
 
 
-def find_entries(store: Store, name: str, run: str, *, since: datetime) -> tuple[Entry, ...]:
-    """Records of a ledger about a run, newest first, looking back to a moment; their form is checked."""
+def find_entries(
+    store: Store, name: str, run: str, *, since: datetime, after: int = 0
+) -> tuple[Entry, ...]:
+    """Records of a ledger about a run, newest first, looking back to a moment and not at the first ``after`` ones.
+
+    Their form is checked.
+    """
     found: list[Entry] = []
+    oldest = slot(name, after)
     for key in reversed(slots(store, name)):
+        if key < oldest:
+            break
         content = store.read(key)
         glimpse = None if content is None else _glimpse(content)
         if glimpse is not None and glimpse[0] != run:
@@ -261,6 +269,12 @@ def slots(store: Store, name: str) -> tuple[str, ...]:
     """Keys of all records of a ledger, in order; other files do not count."""
     keys = store.list(f"{FOLDER}/{name}/")
     return tuple(key for key in keys if _SLOT.fullmatch(key.rpartition("/")[2]))
+
+
+def size(store: Store, name: str) -> int:
+    """How many records a ledger has, those counted that were pruned."""
+    keys = slots(store, name)
+    return int(keys[-1].rpartition("/")[2].partition(".")[0]) + 1 if keys else 0
 
 
 def ledger_names(store: Store) -> tuple[str, ...]:

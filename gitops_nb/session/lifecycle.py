@@ -25,6 +25,7 @@ from gitops_nb.policy import Requester
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
+from gitops_nb.record.ledger import ledger_name
 from gitops_nb.record.runs import (
     Lock,
     create_run,
@@ -41,7 +42,7 @@ from gitops_nb.record.runs import (
 )
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import append_end
-from gitops_nb.session.notary import mark_pending, pending, settle
+from gitops_nb.session.notary import expect, mark_pending, pending, settle
 from gitops_nb.session.notebooks import notebook_digest
 from gitops_nb.session.private import remove_left
 from gitops_nb.session.slices import Surroundings, slice_of
@@ -104,6 +105,8 @@ def create(
     lock = try_lock(workspace.reports, engine_lock(run), holder(requester.name))
     if lock is None:
         raise RecordError(f"somebody holds the new run {run}", hint="Run the command again.")
+    is_sandbox = mode is Mode.SANDBOX
+    expect(workspace, run, ledger_name(request.environment, is_sandbox=is_sandbox))
     directory = create_run(
         workspace.reports,
         run,

@@ -26,7 +26,7 @@ from gitops_nb.record import journal
 from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.keys import custody, open_runner_key
-from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name
+from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name, size
 from gitops_nb.record.statement import body_of, subjects_of
 from gitops_nb.session.copies import send_run
 from gitops_nb.session.identity import prove_here
@@ -39,6 +39,8 @@ CLOSED_S = 1.0
 _PENDING = ".pending"
 _PROVEN: list[Mapping[str, Json]] = []
 """Identities of this CI job that this process verified."""
+_SIZES: dict[str, int] = {}
+"""By run: how many records its ledger had when this process made it. None of those is about it."""
 _QUESTION_BYTES = 4096
 
 
@@ -60,7 +62,7 @@ def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) 
     ledger = open_ledger(workspace, name)
     attempt = len(state.attempts)
     since = parse_time(state.started) if state.started else datetime.now(UTC)
-    earlier = ledger.find(state.run, since=since)
+    earlier = ledger.find(state.run, since=since, after=_SIZES.get(state.run, 0))
     for entry in earlier:
         if (entry.phase, entry.attempt) == (phase, attempt):
             return entry
@@ -73,6 +75,12 @@ def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) 
         subjects=subjects_of(phase, state, directory),
         body=body_of(phase, state, signer=signer, key_held=custody()),
     )
+
+
+def expect(workspace: Workspace, run: str, name: str) -> None:
+    """Notes the size of a ledger for a run that is about to be made: many others may end before its own end is signed."""
+    if not workspace.bucket:
+        _SIZES[run] = size(reports_store(workspace), name)
 
 
 def open_ledger(workspace: Workspace, name: str) -> Ledger:

@@ -15,7 +15,7 @@ from gitops_nb.model import canonical
 from gitops_nb.record import dsse
 from gitops_nb.record.audit import audit
 from gitops_nb.record.keys import open_runner_key
-from gitops_nb.record.ledger import Ledger, Phase, slot
+from gitops_nb.record.ledger import Ledger, Phase, size, slot
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -132,6 +132,10 @@ def test_a_runs_records_are_found_among_those_of_others(tmp_path, signer):
     own = [append(ledger, run=run) for run in ("r", "s", "t", "r")]
     assert [e.key for e in ledger.find("r", since=START)] == [own[3].key, own[0].key]
     assert [e.key for e in ledger.find("r", since=old.at)][-1] == old.key
+    assert size(store, "production") == 5
+    assert size(store, "staging") == 0
+    assert [e.key for e in ledger.find("r", since=START, after=own[3].seq)] == [own[3].key]
+    assert ledger.find("r", since=START, after=size(store, "production")) == ()
     envelope = json.loads(store.read(own[0].key))
     store.replace(own[0].key, json.dumps(envelope, indent=1).encode())
     with pytest.raises(RecordError, match=own[0].key):
