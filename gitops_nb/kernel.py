@@ -25,6 +25,8 @@ from typing import Any, Self
 from gitops_nb.adapters.process import prepare
 from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.imports import skip_headless_imports, uncollected
+from gitops_nb.session.order import Order
+from gitops_nb.session.order import obey as accept
 
 NEEDED = (
     "ipykernel.kernelapp",
@@ -51,7 +53,8 @@ class KernelProcess:
     def __init__(self) -> None:
         read, self._pipe = os.pipe()
         self.child = subprocess.Popen(
-            (sys.executable, "-m", "gitops_nb.kernel"),
+            # -P: nothing is imported from the folder that the command happens to be called in.
+            (sys.executable, "-P", "-m", "gitops_nb.kernel"),
             env={k: v for k, v in os.environ.items() if k not in NOT_FOR_NOTEBOOKS},
             stdin=read,
             stdout=subprocess.DEVNULL,
@@ -100,7 +103,7 @@ def obey(pipe: int) -> None:
     """Waits for the order, then serves the connection file that it names until the engine ends this process.
 
     Args:
-        pipe: Descriptor of JSON with ``connection``, ``log``, ``cwd`` and ``environment``; when nothing comes
+        pipe: Descriptor of JSON with ``connection``, ``log``, ``cwd``, ``environment`` and ``order``; when nothing comes
             there is no run, and this process ends.
     """
     prepare()
@@ -113,6 +116,7 @@ def obey(pipe: int) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["cwd"])
+    accept(Order(**order["order"]))
     _redirect(order["log"])
     _serve(order["connection"])
 
@@ -176,7 +180,8 @@ def application() -> Any:
     app = Application.instance(
         config=Config(
             {
-                "IPKernelApp": {"outstream_class": STREAM},
+                # Code is imported from where packages are, never from a working directory.
+                "IPKernelApp": {"outstream_class": STREAM, "ignore_cwd": True},
                 # IPython's history would be one more file in the person's home, and one more thread.
                 "HistoryManager": {"enabled": False},
             }

@@ -7,12 +7,14 @@ without any gate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
 
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import (
+    GITHUB_API,
     GITHUB_ISSUER,
     Approver,
     EnvironmentPolicy,
@@ -21,7 +23,7 @@ from gitops_nb.catalog.policies import (
     Policy,
     Workflow,
 )
-from gitops_nb.catalog.trust import Trust
+from gitops_nb.catalog.trust import PersonKey, RunnerKey, Trust
 from gitops_nb.model import Answer, Approval, Decision, Json, Plan, Verdict
 
 CLOCK_SKEW = timedelta(seconds=120)
@@ -55,7 +57,11 @@ class Requester:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Fleet and policy as they apply to one environment."""
+    """Fleet and policy as they apply to one environment.
+
+    ``believes_told`` lets a runner count whose key notebooks could read; ``stopped`` says why nothing may begin or go on, "" when
+    it may. ``trust`` has the runners of this environment only.
+    """
 
     environment: str
     auto_deploy: bool
@@ -68,6 +74,9 @@ class Rules:
     trust: Trust
     workflows: tuple[Workflow, ...] = ()
     ci_issuer: str = GITHUB_ISSUER
+    ci_api: str = GITHUB_API
+    believes_told: bool = False
+    stopped: str = ""
 
 
 def rules_for(fleet: Fleet, policy: Policy, trust: Trust, environment: str) -> Rules:
@@ -83,10 +92,103 @@ def rules_for(fleet: Fleet, policy: Policy, trust: Trust, environment: str) -> R
         gates=own.gates,
         freeze_windows=tuple(w for w in policy.freeze_windows if environment in w.environments),
         approvers=tuple(a for a in policy.approvers if environment in a.environments),
-        trust=trust,
+        trust=trust.model_copy(
+            update={"runners": tuple(r for r in trust.runners if r.is_trusted_in(environment))}
+        ),
         workflows=tuple(w for w in policy.workflows if environment in w.environments),
         ci_issuer=policy.ci_issuer,
+        ci_api=policy.ci_api,
+        believes_told=own.runner_proof == "told",
+        stopped="; ".join(s.reason for s in policy.stop if environment in s.environments),
     )
+
+
+def stricter(one: Rules, other: Rules) -> Rules:
+    """What both of two sets of rules for an environment allow: rules that became laxer since a request help it nothing.
+
+    People, keys and workflows have to be in both; the greater number of approvals, the longer soak and the shorter lifetime
+    count, and every freeze window. Where to ask CI, and whether everything is stopped, is what ``other`` says.
+    """
+    soaks = [g.soak for g in (one.gates, other.gates) if g.soak is not None]
+    mine, theirs = one.gates, other.gates
+    gates = theirs.model_copy(
+        update={
+            "source_healthy": mine.source_healthy or theirs.source_healthy,
+            "soak": max(soaks, key=lambda soak: soak.at_least, default=None),
+            "freeze": mine.freeze or theirs.freeze,
+            "destructive_change": theirs.destructive_change.model_copy(
+                update={"allow": mine.destructive_change.allow and theirs.destructive_change.allow}
+            ),
+        }
+    )
+    glass = {a.person for a in one.approvers if a.break_glass}
+    before = {a.person for a in one.approvers}
+    return replace(
+        other,
+        auto_deploy=one.auto_deploy and other.auto_deploy,
+        approval_required=one.approval_required or other.approval_required,
+        approvals=max(one.approvals, other.approvals),
+        lifetime=min(one.lifetime, other.lifetime),
+        gates=gates,
+        freeze_windows=tuple(dict.fromkeys((*one.freeze_windows, *other.freeze_windows))),
+        approvers=tuple(
+            a.model_copy(update={"break_glass": a.break_glass and a.person in glass})
+            for a in other.approvers
+            if a.person in before
+        ),
+        trust=common_trust(one.trust, other.trust),
+        workflows=tuple(w for w in other.workflows if w in one.workflows),
+        believes_told=one.believes_told and other.believes_told,
+    )
+
+
+def common_trust(one: Trust, other: Trust) -> Trust:
+    """The people and keys that two trust files have in common; a key counts while it does in both."""
+    before = {p.person: p for p in one.persons}
+    runners = {r.key.split(" ")[1]: r for r in one.runners}
+    return other.model_copy(
+        update={
+            "persons": tuple(
+                person.model_copy(
+                    update={
+                        "aliases": tuple(
+                            dict.fromkeys((*person.aliases, *before[person.person].aliases))
+                        ),
+                        "keys": _common_keys(before[person.person].keys, person.keys),
+                    }
+                )
+                for person in other.persons
+                if person.person in before
+            ),
+            "runners": _common_keys(tuple(runners.values()), other.runners),
+        }
+    )
+
+
+K = TypeVar("K", PersonKey, RunnerKey)
+
+
+def _common_keys(before: Sequence[K], now: Sequence[K]) -> tuple[K, ...]:
+    """Keys of both, each with the narrower of its two times."""
+    known = {key.key.split(" ")[1]: key for key in before}
+    found: list[K] = []
+    for key in now:
+        other = known.get(key.key.split(" ")[1])
+        if other is None:
+            continue
+        begins = [m for m in (key.valid_from, other.valid_from) if m is not None]
+        ends = [m for m in (key.valid_until, other.valid_until) if m is not None]
+        gone = [m for m in (key.revoked_since, other.revoked_since) if m is not None]
+        found.append(
+            key.model_copy(
+                update={
+                    "valid_from": max(begins, default=None),
+                    "valid_until": min(ends, default=None),
+                    "revoked_since": min(gone, default=None),
+                }
+            )
+        )
+    return tuple(found)
 
 
 def freeze(rules: Rules, now: datetime) -> Verdict:
@@ -182,7 +284,7 @@ def decide(
             Answer.REFUSED,
             f"{rules.environment} is started by a person, and {requester.name} is automation",
         )
-    if rules.approvals and requester.proof is Proof.NONE:
+    if requester.proof is Proof.NONE:
         return answer(
             Answer.REFUSED,
             f"{rules.environment} needs to know who asks: {requester.name}, {requester.evidence}",

@@ -440,13 +440,16 @@ class Effects(Protocol):
     def run(self) -> str:
         """Id of the run that these effects belong to."""
 
-    @property
-    def head(self) -> str:
-        """Hash of the journal's newest record, to be anchored where the effect lands."""
+    def trailers(self, plan: str, parent: str) -> str:
+        """Lines for the end of a commit message that say who made it, signed by the runner.
 
-    @property
-    def anchor(self) -> str:
-        """``SIZE:HASH:GENESIS`` of the ledger that holds this run's start, to be anchored likewise; "" without one."""
+        Args:
+            plan: Digest of the plan that the commit carries out.
+            parent: The commit's only parent; the signature holds for no other one.
+        """
+
+    def made(self, commit: Commit) -> bool:
+        """Whether this run's request was begun by whoever made a commit: its trailers are signed, and for its own parent."""
 
     def perform(
         self,
@@ -457,10 +460,14 @@ class Effects(Protocol):
         act: Callable[[], Mapping[str, Json]],
         probe: Probe,
     ) -> Mapping[str, Json]:
-        """Runs ``act`` once and returns its result.
+        """Runs ``act`` once and returns its result, after it was asked whether the run may still change something.
 
-        On resume: a recorded result is returned; an intent without a result is probed, and ``act`` runs only
-        if the probe says it did not happen (or the kind is idempotent).
+        On resume what an earlier attempt recorded is no proof: an effect is probed, and ``act`` runs only if the probe
+        says that it did not happen; an idempotent one is done again.
+
+        Raises:
+            Refused: Nothing more may be begun.
+            NeedsAttention: Nobody can tell whether it happened.
         """
 
     def settle(self, key: str, found: Mapping[str, Json]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Self
 
 from gitops_nb.argo import IDENTIFIER, USERNAME, operation_state
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
@@ -56,6 +57,16 @@ class ArgoCD:
         self._writer = writer
         self._clock = clock
         self._namespace = namespace
+
+    def writing_with(self, writer: ClusterWriter) -> Self:
+        """The same installation, written with this handle."""
+        return type(self)(
+            self._control,
+            self._workloads,
+            clock=self._clock,
+            writer=writer,
+            namespace=self._namespace,
+        )
 
     def names(self) -> tuple[str, ...]:
         """All Applications in the namespace, sorted; empty while the kind is not served."""

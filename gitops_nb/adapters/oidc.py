@@ -1,7 +1,7 @@
 """The identity of a CI job: a token that GitHub signs for exactly this job, asked for and verified here.
 
-The token lives for minutes and opens other doors too: it is masked before anything else happens, and leaves this module
-as the claims that were verified, never as itself.
+The token lives for minutes and is for one request of ours, so that it opens nothing else: it is kept with the request, as proof of
+who asked when it has long expired. What opens the door to tokens is masked before anything else happens.
 
 Source: docs.github.com, "OpenID Connect reference"; OpenID Connect Discovery 1.0; RFC 7519; RFC 8725.
 """
@@ -57,7 +57,8 @@ def prove(
         issuer: Whose signature counts.
 
     Returns:
-        ``issuer``, ``kid`` (id of the key that signed), ``claims``, and ``clock_ahead_s``: how far this machine's clock
+        ``issuer``, ``kid`` (id of the key that signed), ``claims``, ``token`` (its three parts, as a flattened JWS has
+        them), and ``clock_ahead_s``: how far this machine's clock
         is ahead of the issuer's.
 
     Raises:
@@ -73,7 +74,6 @@ def prove(
     token = answer.get("value")
     if not isinstance(token, str) or len(token) < 32:
         raise UnavailableError("CI answers without an identity token", hint="Run the job again.")
-    redactor.register("CI's identity token", token)
     return verify(token, audience=audience, issuer=issuer, ends=ends)
 
 
@@ -115,7 +115,59 @@ def verify(
     if odd:
         raise _refused(f"{odd[0]} is no text")
     ahead_s = int(time.time()) - int(claims["iat"])
-    return {"issuer": issuer, "kid": kid, "claims": kept, "clock_ahead_s": ahead_s}
+    parts = dict(zip(_PARTS, token.split("."), strict=True))
+    return {
+        "issuer": issuer,
+        "kid": kid,
+        "claims": kept,
+        "clock_ahead_s": ahead_s,
+        "token": parts,
+    }
+
+
+_PARTS = ("protected", "payload", "signature")
+
+
+class KeyGoneError(Exception):
+    """The issuer does not have the key any more: it cannot say what it signed."""
+
+
+def verify_kept(identity: Mapping[str, Json], *, issuer: str) -> str:
+    """What is wrong with an identity that was kept, by its issuer's own key; "" when the issuer signed exactly its claims.
+
+    Raises:
+        KeyGoneError: The issuer has changed its keys since.
+        UnavailableError: The issuer did not answer in time.
+    """
+    import jwt
+
+    parts = identity.get("token")
+    if not isinstance(parts, Mapping) or set(parts) != set(_PARTS):
+        return "the token of CI's identity was not kept"
+    if identity.get("issuer") != issuer:
+        return f"CI's identity is by {identity.get('issuer')}, and policy.yaml believes {issuer}"
+    token = ".".join(str(parts[name]) for name in _PARTS)
+    try:
+        header = jwt.get_unverified_header(token)
+        kid = header.get("kid")
+        if header.get("alg") not in _ALGORITHMS or kid != identity.get("kid"):
+            return "CI's identity is signed otherwise than the record says"
+        try:
+            key = _key(issuer, str(kid), time.monotonic() + DEADLINE_S)
+        except Refused as error:
+            raise KeyGoneError(error.message) from error
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=_ALGORITHMS,
+            issuer=issuer,
+            # It has long expired, and what it is for is compared with the request.
+            options={"verify_exp": False, "verify_aud": False, "verify_nbf": False, "verify_iat": False},
+        )
+    except jwt.PyJWTError as error:
+        return f"CI's identity is not its issuer's: {error}"
+    kept = {name: claims[name] for name in KEPT if name in claims}
+    return "" if kept == identity.get("claims") else "CI's identity says something else than its token"
 
 
 def _key(issuer: str, kid: str, ends: float) -> Any:

@@ -70,6 +70,11 @@ class Cluster(Strict):
         default="",
         description="kubeconfig context for writing, opened only once a decision allows it; context by default.",
     )
+    uid: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
+        description="UID of its namespace kube-system; a live run refuses when another cluster answers there.",
+    )
     argocd: ArgoCDLocation = Field(
         default=ArgoCDLocation(), description="The Argo CD that deploys to it."
     )
@@ -193,6 +198,17 @@ class Fleet(Strict):
         default=(), description="Where versions are recorded, for the DORA report."
     )
     argocd: ArgoCDInstall | None = Field(default=None, description="What bootstrap installs.")
+    register_in: Name | None = Field(
+        default=None,
+        alias="register",
+        description="Repository whose refs keep the register of requests; the first one by default. `none`: no such place.",
+    )
+
+    @property
+    def register_repository(self) -> str:
+        """Name of the repository that keeps the register, "" where there is none."""
+        named = self.register_in or next(iter(self.repositories), "none")
+        return "" if named == "none" else named
 
     def path(self, application: str, environment: str) -> str | None:
         """The folder of an application in an environment, or None when it has none there."""
@@ -282,6 +298,8 @@ class Fleet(Strict):
             ]
         if self.argocd is not None:
             found += self._argocd_problems(self.argocd)
+        if self.register_repository and self.register_repository not in self.repositories:
+            found.append((("register",), f"unknown repository {self.register_repository!r}"))
         return found
 
     def _argocd_problems(

@@ -12,6 +12,7 @@ from gitops_nb.catalog.fields import Duration, Name, Strict
 from gitops_nb.catalog.trust import PersonName
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+GITHUB_API = "https://api.github.com"
 Issuer = Annotated[
     str,
     # http only on this machine: an issuer of tests.
@@ -57,6 +58,10 @@ class EnvironmentPolicy(Strict):
     approvals: Annotated[int, Field(ge=1, le=10)] = Field(
         default=1,
         description="How many people approve, where the fleet requires approval.",
+    )
+    runner_proof: Literal["held", "told"] = Field(
+        default="held",
+        description="held: only runners whose key no notebook can read; told: a key file on a workstation is believed too.",
     )
 
 
@@ -119,6 +124,13 @@ class Workflow(Strict):
     )
 
 
+class StopLine(Strict):
+    """An order to begin no further effect; what was begun is still looked at, and its end says the way back."""
+
+    environments: tuple[Name, ...] = Field(min_length=1, description="Where nothing goes on.")
+    reason: str = Field(min_length=1, max_length=200, description="Why; every refused run says it.")
+
+
 class Policy(Strict):
     """All rules."""
 
@@ -141,6 +153,13 @@ class Policy(Strict):
         default=GITHUB_ISSUER,
         description="Who signs the identity of CI jobs; GitHub Enterprise Server has an address of its own.",
     )
+    ci_api: Issuer = Field(
+        default=GITHUB_API,
+        description="Who is asked about CI runs and reviews; GitHub Enterprise Server has an address of its own.",
+    )
+    stop: tuple[StopLine, ...] = Field(
+        default=(), description="Environments in which nothing begins or goes on until the line is taken out."
+    )
 
     @model_validator(mode="after")
     def _short_lived(self) -> Self:
@@ -162,6 +181,8 @@ class Policy(Strict):
                 (("freeze_windows", index, "environments", i), n)
                 for i, n in enumerate(window.environments)
             ]
+        for index, line in enumerate(self.stop):
+            named += [(("stop", index, "environments", i), n) for i, n in enumerate(line.environments)]
         for index, workflow in enumerate(self.workflows):
             named += [
                 (("workflows", index, "environments", i), n)

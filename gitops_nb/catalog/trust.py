@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -17,7 +17,11 @@ from pydantic import (
 
 from gitops_nb.catalog.fields import Name, Strict
 
+LIVE_REALM, SANDBOX_REALM = "gitops-nb", "gitops-nb-sandbox"
 PersonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")]
+Alias = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}(\[bot\])?\Z")
+]
 PublicKey = Annotated[
     str,
     StringConstraints(
@@ -78,8 +82,9 @@ class TrustedPerson(Strict):
     """A person, under every name that systems know them by."""
 
     person: PersonName = Field(description="Login of the person; no wildcards.")
-    aliases: tuple[PersonName, ...] = Field(
-        default=(), description="Other names of the same person: Git e-mail addresses, CI logins."
+    aliases: tuple[Alias, ...] = Field(
+        default=(),
+        description="Other names of the same person: Git e-mail addresses, CI logins, bots that act for them.",
     )
     keys: tuple[PersonKey, ...] = Field(default=(), description="Keys that prove the person.")
 
@@ -98,10 +103,20 @@ class RunnerKey(_Valid):
 
     name: Name = Field(description="What people call the runner.")
     key: RunnerPublicKey = Field(description="Its public Ed25519 key.")
+    environments: tuple[Name, ...] = Field(
+        default=(), description="Where it may run changes; empty: everywhere."
+    )
+
+    def is_trusted_in(self, environment: str) -> bool:
+        """Whether its word counts in an environment."""
+        return not self.environments or environment in self.environments
 
 
 class Trust(Strict):
     """Whose signatures count."""
+
+    realm: ClassVar[str] = LIVE_REALM
+    """Begins the namespace of every signature: what was signed for the sandbox counts nowhere else."""
 
     kind: Literal["Trust"] = Field(default="Trust", description="What this file is.")
     persons: tuple[TrustedPerson, ...] = Field(default=(), description="People and their keys.")
@@ -152,3 +167,9 @@ class Trust(Strict):
                 found.append((("runners", index, "key"), f"the same key as one of {keys[body]}"))
             keys[body] = f"runner {runner.name}"
         return found
+
+
+class SandboxTrust(Trust):
+    """The invented people of a sandbox; what they sign proves nothing, and live mode refuses it."""
+
+    realm: ClassVar[str] = SANDBOX_REALM

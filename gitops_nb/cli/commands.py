@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -169,7 +168,6 @@ def run(
     if break_glass is not None:
         if not break_glass.strip():
             raise click.UsageError("--break-glass needs a reason")
-        os.environ["GITOPS_NB_BREAK_GLASS"] = break_glass.strip()
     typed = read_file(file) if file else {}
     texts = split_pairs(pairs)
     if matrix is not None:
@@ -186,6 +184,7 @@ def run(
                 mode=mode,
                 plan_only=plan_only,
                 again=again,
+                break_glass=(break_glass or "").strip(),
                 as_json=as_json,
                 workspace=workspace,
                 reports=reports,
@@ -207,6 +206,7 @@ def run(
             mode=mode,
             plan_only=plan_only,
             again=again,
+            break_glass=(break_glass or "").strip(),
             as_json=as_json,
             workspace=workspace,
             reports=reports,

@@ -55,6 +55,7 @@ def run_matrix(
     mode: str | None,
     plan_only: bool,
     again: bool,
+    break_glass: str,
     as_json: bool,
     workspace: Path | None,
     reports: Path | None,
@@ -87,7 +88,13 @@ def run_matrix(
         try:
             with begun_run(where, runbook, checked[number], begins) as directory:
                 order = order_of(
-                    where, runbook, directory, plan_only=plan_only, again=again, shows_index=False
+                    where,
+                    runbook,
+                    directory,
+                    plan_only=plan_only,
+                    again=again,
+                    break_glass=break_glass,
+                    shows_index=False,
                 )
                 state = engine.execute(
                     where,

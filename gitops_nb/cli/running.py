@@ -39,6 +39,7 @@ def run_runbook(
     mode: str | None,
     plan_only: bool,
     again: bool,
+    break_glass: str,
     as_json: bool,
     workspace: Path | None,
     reports: Path | None,
@@ -57,7 +58,14 @@ def run_runbook(
         return _execute(
             where,
             directory,
-            order_of(where, runbook, directory, plan_only=plan_only, again=again),
+            order_of(
+                where,
+                runbook,
+                directory,
+                plan_only=plan_only,
+                again=again,
+                break_glass=break_glass,
+            ),
             signals,
             process,
             as_json=as_json,
@@ -122,6 +130,7 @@ def order_of(
     *,
     plan_only: bool = False,
     again: bool = False,
+    break_glass: str = "",
     shows_index: bool = True,
 ) -> engine.Order:
     """What the engine has to execute for a run, as its record says."""
@@ -138,6 +147,7 @@ def order_of(
         requester=opened["requester"]["name"],
         plan_only=plan_only,
         again=again,
+        break_glass=break_glass,
         shows_index=shows_index,
     )
 

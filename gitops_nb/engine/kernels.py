@@ -15,10 +15,12 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
 from gitops_nb.adapters import warden
+from gitops_nb.session.order import Order
 
 KILLED_S = 5.0
 """How long the end of a killed process is waited for."""
@@ -136,7 +138,7 @@ def _is_busy(pid: int) -> bool:
 
 
 def give_order(
-    waiting: Waiting, private: Path, environment: Mapping[str, str], *, cwd: Path
+    waiting: Waiting, private: Path, environment: Mapping[str, str], *, cwd: Path, told: Order
 ) -> Kernel:
     """Has a waiting process serve a new connection.
 
@@ -145,6 +147,7 @@ def give_order(
         private: An empty folder of mode 0700, shorter than a socket's path may be.
         environment: All its variables.
         cwd: Its working directory; nobody else's changes.
+        told: What decides about its run.
     """
     connection, log = _write_connection(private), private / "kernel.log"
     order = {
@@ -152,6 +155,7 @@ def give_order(
         "log": str(log),
         "cwd": str(cwd),
         "environment": dict(environment),
+        "order": asdict(told),
     }
     waiting.order(json.dumps(order))
     return Kernel(waiting.child, connection, log)

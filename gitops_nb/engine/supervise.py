@@ -27,8 +27,8 @@ from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import holder, is_held, lock_holder, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
 from gitops_nb.session.lifecycle import close_run
-from gitops_nb.session.notary import VARIABLE as NOTARY
 from gitops_nb.session.notary import notary
+from gitops_nb.session.order import Order as Told
 from gitops_nb.session.private import private_folder
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Order:
         requester: Shown as holder of the lock while the record is closed.
         plan_only: Stop after decide.
         again: Do again what an earlier run did.
+        break_glass: Why the requester goes on without approval, "" when they do not.
         shows_index: Bring the index of all runs up to date at the end.
     """
 
@@ -62,6 +63,7 @@ class Order:
     requester: str
     plan_only: bool = False
     again: bool = False
+    break_glass: str = ""
     shows_index: bool = True
 
 
@@ -101,8 +103,22 @@ def execute(
         private_folder(directory) as private,
         notary(workspace, directory, private) as address,
     ):
-        environment = _environment(workspace, directory, order, address)
-        kernel = give_order(waiting, private, environment, cwd=directory)
+        told = Told(
+            run=directory.name,
+            plan_only=order.plan_only,
+            again=order.again,
+            break_glass=order.break_glass,
+            is_supervised=True,
+            notary=str(address),
+        )
+        kernel = give_order(
+            waiting,
+            private,
+            _environment(workspace, order),
+            # Never a folder of the record: what somebody puts there is neither imported nor executed nor obeyed.
+            cwd=workspace.notebooks,
+            told=told,
+        )
         problem: RecordError | None = None
         try:
             document = Document(order.notebook, directory / "notebook.ipynb", order.parameters)
@@ -123,20 +139,13 @@ def execute(
     )
 
 
-def _environment(
-    workspace: Workspace, directory: Path, order: Order, address: Path
-) -> dict[str, str]:
+def _environment(workspace: Workspace, order: Order) -> dict[str, str]:
     return {
         # The notebook has no part in signing and in proving who asks: the engine does it.
         **{name: value for name, value in os.environ.items() if name not in NOT_FOR_NOTEBOOKS},
-        NOTARY: str(address),
-        "GITOPS_NB_RUN": directory.name,
         "GITOPS_NB_WORKSPACE": str(workspace.root),
         "GITOPS_NB_REPORTS": workspace.bucket or str(workspace.reports),
         "GITOPS_NB_MODE": order.mode,
-        "GITOPS_NB_SUPERVISED": "1",
-        "GITOPS_NB_STOP_AFTER": "decide" if order.plan_only else "",
-        "GITOPS_NB_AGAIN": "1" if order.again else "",
     }
 
 

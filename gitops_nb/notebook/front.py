@@ -23,6 +23,7 @@ from gitops_nb.record.signatures import key_of, public_key
 from gitops_nb.redaction import process_redactor
 from gitops_nb.session import Session
 from gitops_nb.session import open_session as open_session_in
+from gitops_nb.session.order import given
 
 
 class NotebookFront:
@@ -104,7 +105,7 @@ def report_link(directory: Path, run: RunState) -> str:
 
     A headless run keeps its notebook beside the report, and the engine writes that when the kernel has ended.
     """
-    comes_later = os.environ.get("GITOPS_NB_SUPERVISED") == "1" and bool(run.ended)
+    comes_later = given().is_supervised and bool(run.ended)
     if run.run != directory.name or not (comes_later or (directory / "report.html").is_file()):
         return ""
     if not is_interactive():

@@ -1,6 +1,6 @@
 """Promotion: carry a version from one environment to the next, by one commit, and see it run there."""
 
-from gitops_nb.promotion.apply import PromotionWriters, apply
+from gitops_nb.promotion.apply import PromotionWriters, apply, shown
 from gitops_nb.promotion.observe import observe
 from gitops_nb.promotion.plan import gates, plan
 from gitops_nb.promotion.request import Promotion, request
@@ -18,5 +18,6 @@ __all__ = [
     "observe",
     "plan",
     "request",
+    "shown",
     "verify",
 ]

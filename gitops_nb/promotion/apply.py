@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
 from gitops_nb.argo.status import identifiers
-from gitops_nb.edits import edit_scalar
+from gitops_nb.edits import edit_scalar, read_part
 from gitops_nb.errors import ConfigurationError, ConflictError, Refused, UnavailableError
-from gitops_nb.model import Answer, Applied, Decision, Json, Plan, StepKind
-from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
-from gitops_nb.record.commits import (
-    TRAILER_JOURNAL,
-    TRAILER_LEDGER,
-    TRAILER_PLAN,
-    TRAILER_RUN,
-)
+from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind
+from gitops_nb.ports import ArgoWriter, Effects, GitReader, GitWriter, View
+from gitops_nb.record.commits import TRAILER_START
 
 ATTEMPTS = 30
 SEARCHED_COMMITS = 200
@@ -128,9 +123,9 @@ def _commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json]:
     """Edits the files on the branch's present tip; a tip that moves meanwhile starts it again."""
     arguments = plan.arguments
     repository, branch = arguments["repository"], arguments["branch"]
-    message = _message(writers, plan)
     for attempt in range(1, ATTEMPTS + 1):
         tip = writers.view.git.tip(repository, branch)
+        message = _message(writers, plan, tip)
         files: dict[str, bytes] = {}
         for edit in arguments["edits"]:
             path = edit["path"]
@@ -157,29 +152,62 @@ def _commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json]:
     )
 
 
-def _message(writers: PromotionWriters, plan: Plan) -> str:
+def _message(writers: PromotionWriters, plan: Plan, parent: str) -> str:
     arguments = plan.arguments
     return (
         f"Promote {arguments['application']} {arguments['version_after']} to {plan.environment}\n\n"
         f"From {arguments['source']}; {plan.environment} had {arguments['version_before']}.\n"
         f"Asked for by {writers.requester}.\n\n"
-        f"{TRAILER_RUN}: {writers.effects.run}\n"
-        f"{TRAILER_PLAN}: {plan.digest}\n"
-        f"{TRAILER_JOURNAL}: {writers.effects.head}\n"
-        + (f"{TRAILER_LEDGER}: {anchor}\n" if (anchor := writers.effects.anchor) else "")
+        f"{writers.effects.trailers(plan.digest, parent)}"
     )
 
 
 def _find_commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json] | None:
-    """The commit of this run on the branch, by its trailer."""
+    """The commit that a start of this run's request made, by what it says, what it holds, and what the branch holds now.
+
+    Raises:
+        ConflictError: It is there, and somebody took it back: it is not brought anywhere.
+    """
+    commit = find_commit(writers.view, plan, writers.effects.made)
+    if commit is None:
+        return None
+    repository = plan.arguments["repository"]
+    tip = writers.view.git.tip(repository, plan.arguments["branch"])
+    wrong = _otherwise(writers.view.git, plan, tip)
+    if wrong:
+        raise ConflictError(
+            f"commit {commit.sha[:8]} of this run was taken back: {wrong} at {tip[:8]}; nothing is synced",
+            hint="Run the promotion again if it is to be made anew.",
+        )
+    return {"revision": commit.sha, "parent": commit.parents[0], "attempts": 0}
+
+
+def find_commit(view: View, plan: Plan, made: Callable[[Commit], bool]) -> Commit | None:
+    """The newest commit on the branch that holds what the plan says, and that ``made`` knows as made for it."""
     arguments = plan.arguments
+    if not arguments["edits"]:
+        return None
     repository = arguments["repository"]
-    tip = writers.view.git.tip(repository, arguments["branch"])
+    tip = view.git.tip(repository, arguments["branch"])
     path = arguments["edits"][0]["path"]
-    for commit in writers.view.git.log(repository, tip, path=path, limit=SEARCHED_COMMITS):
-        if commit.trailers.get(TRAILER_RUN) == writers.effects.run:
-            return {"revision": commit.sha, "parent": commit.parents[0], "attempts": 0}
+    for commit in view.git.log(repository, tip, path=path, limit=SEARCHED_COMMITS):
+        if made(commit) and not _otherwise(view.git, plan, commit.sha):
+            return commit
     return None
+
+
+def _otherwise(git: GitReader, plan: Plan, revision: str) -> str:
+    """What a revision holds otherwise than the plan says, in words; "" when it holds all of it."""
+    repository, edits = plan.arguments["repository"], plan.arguments["edits"]
+    blobs = git.read_many(repository, revision, [edit["path"] for edit in edits])
+    for edit, blob in zip(edits, blobs, strict=True):
+        try:
+            found = "no file" if blob is None else read_part(blob.content, edit["key"], edit["part"])
+        except UsageError as error:
+            found = error.message
+        if found != edit["after"]:
+            return f"{edit['path']} has {found}, not {edit['after']}"
+    return ""
 
 
 def _find_sync(
@@ -189,10 +217,35 @@ def _find_sync(
     application = writers.view.argo[cluster].snapshot(name).application or {}
     found = {"application": name, "revision": revision, "identifier": identifier}
     operations = (application.get("operation"), operation_state(application).get("operation"))
-    if any(identifier in identifiers(operation) for operation in operations if operation):
+    if any(
+        identifier in identifiers(operation) and _is_to(operation, revision)
+        for operation in operations
+        if operation
+    ):
         return found
     for entry in history_of(application):
         initiator = (entry.get("initiatedBy") or {}).get("username")
         if initiator == USERNAME and revision in revisions_of(entry):
             return found
     return None
+
+
+def _is_to(operation: Mapping[str, Json], revision: str) -> bool:
+    """Whether an operation syncs to a revision."""
+    return revision in revisions_of(operation.get("sync") or {})
+
+
+def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> str:
+    """Whether the world shows the first effect of a promotion: the digest of the start that made it, "" when it does not."""
+    commit = find_commit(view, plan, made)
+    if commit is not None:
+        return commit.trailers[TRAILER_START]
+    if plan.arguments["edits"]:
+        return ""
+    for placement in plan.arguments["placements"]:
+        application = view.argo[placement["cluster"]].snapshot(placement["name"]).application or {}
+        operations = (application.get("operation"), operation_state(application).get("operation"))
+        identifier = f"{run}/{placement['cluster']}"
+        if any(identifier in identifiers(one) for one in operations if one):
+            return "newest"
+    return ""

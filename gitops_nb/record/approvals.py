@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gitops_nb.catalog.trust import Trust
+from gitops_nb.catalog.trust import LIVE_REALM, Trust
 from gitops_nb.model import Approval, Json, canonical, digest, format_time, parse_time, to_json
 from gitops_nb.ports import Processes
 from gitops_nb.record.dsse import refuse_twice
@@ -26,10 +26,12 @@ from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.runs import APPROVALS as FOLDER
 from gitops_nb.record.signatures import check_signature, sign
 
-NAMESPACE = "gitops-nb/approval@v1"
+PURPOSE = "approval@v1"
 GITHUB = "github:"
 """How the key of an approval begins that is a review on GitHub, and no signature."""
-REQUEST_NAMESPACE = "gitops-nb/request@v1"
+REQUEST_PURPOSE = "request@v1"
+VERSION = 2
+"""Of requests: what an older version asked for is asked for again."""
 _MAX_BYTES = 64 * 1024
 _FIELDS = {"v", "run", "subject", "answer", "person", "at", "expires", "reason"}
 
@@ -47,10 +49,14 @@ def new_request(
     *,
     run: str,
     runbook: str,
+    mode: str,
     notebook_digest: str,
     package: str,
+    code: Json,
     parameters: Json,
     environment: str,
+    targets: Json,
+    register: Json,
     plan_digest: str,
     materials: Json,
     requester: Json,
@@ -60,16 +66,41 @@ def new_request(
     ci: Json = None,
     break_glass: Json = None,
 ) -> tuple[Json, str]:
-    """A request as JSON, and the digest that an approver signs."""
+    """A request as JSON, and the digest that an approver signs.
+
+    Args:
+        run: Id of the run.
+        runbook: Its runbook.
+        mode: sandbox or live.
+        notebook_digest: Of the code in its notebook.
+        package: Version of this package.
+        code: SHA-256 of the bytes that run: ``package`` and ``slice``.
+        parameters: Of the run.
+        environment: Where the change lands.
+        targets: Systems that could be written to: address, and UID where it is known.
+        register: Where it is kept what became of the request (see ``session.registers``).
+        plan_digest: Of the plan.
+        materials: What the plan was computed from.
+        requester: Who asks.
+        created: When.
+        expires: From when on it is void.
+        policy: Where the rules were read: origin, branch, commit.
+        ci: The CI run that asks.
+        break_glass: Why there is no approval, and until when that is reviewed.
+    """
     request = to_json(
         {
-            "v": 1,
+            "v": VERSION,
             "run": run,
             "runbook": runbook,
+            "mode": mode,
             "notebook_digest": notebook_digest,
             "package": package,
+            "code": code,
             "parameters": parameters,
             "environment": environment,
+            "targets": targets,
+            "register": register,
             "plan_digest": plan_digest,
             "materials": materials,
             "requester": requester,
@@ -110,8 +141,9 @@ def signed_answer(
     at: datetime,
     expires: datetime,
     reason: str = "",
+    realm: str = LIVE_REALM,
 ) -> Mapping[str, str]:
-    """An answer as ``statement`` and ``signature``.
+    """An answer as ``statement`` and ``signature``, signed in the realm of the trust that the key is in.
 
     Raises:
         UsageError: The key cannot sign.
@@ -128,17 +160,32 @@ def signed_answer(
             "reason": reason,
         }
     )
-    signature = sign(statement, NAMESPACE, key=key, processes=processes)
+    signature = sign(statement, PURPOSE, key=key, processes=processes, realm=realm)
     return {"statement": statement.decode(), "signature": signature}
 
 
-def request_problem(state: RunState, *, trust: Trust, processes: Processes) -> str:
+IdentityCheck = Callable[[Mapping[str, Json], Mapping[str, Json]], str]
+"""Whether CI's identity (first) proves who asked for a request (second), asked of its issuer or host; "" when it does."""
+
+
+def request_problem(
+    state: RunState,
+    *,
+    trust: Trust,
+    processes: Processes,
+    check_identity: IdentityCheck = lambda *_: "nobody asked who signed CI's identity",
+) -> str:
     """What is wrong with who asked: "" when the requester's own key signed the request, or CI's identity is bound to it."""
     request = state.request
+    if request.get("v") != VERSION:
+        return "the request is of another version of this package"
     requester = request["requester"]
     match requester.get("proof", ""):
         case "ci":
-            return identity_problem(state.request_identity, request, state.request_digest)
+            identity = state.request_identity
+            return identity_problem(identity, request, state.request_digest) or check_identity(
+                identity, request
+            )
         case "key":
             created = parse_time(request["created"])
             person = str(requester["name"])
@@ -146,7 +193,7 @@ def request_problem(state: RunState, *, trust: Trust, processes: Processes) -> s
                 canonical(request),
                 state.request_signature,
                 person,
-                REQUEST_NAMESPACE,
+                REQUEST_PURPOSE,
                 trust=trust,
                 moments=(created,),
                 processes=processes,
@@ -207,7 +254,7 @@ def check_answer(
             return Answered(file, None, "it is not an answer of this version")
         times = parse_time(inner["at"]), parse_time(inner["expires"])
         person = str(inner["person"])
-        if inner["answer"] not in ("approve", "reject", "review"):
+        if inner["answer"] not in ("approve", "reject", "withdraw", "review"):
             return Answered(file, None, f"its answer is {inner['answer']!r}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Answered(file, None, f"it cannot be read ({type(error).__name__})")
@@ -215,7 +262,7 @@ def check_answer(
         statement.encode(),
         signature,
         person,
-        NAMESPACE,
+        PURPOSE,
         trust=trust,
         moments=(times[0],) if now is None else (times[0], now),
         processes=processes,

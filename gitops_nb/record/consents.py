@@ -29,7 +29,7 @@ from gitops_nb.record.ledger import CLOCK_SKEW, Phase
 from gitops_nb.record.runs import APPROVALS
 
 _SAME = (
-    "run", "runbook", "notebook_digest", "package", "parameters", "environment", "requester",
+    "run", "runbook", "mode", "notebook_digest", "package", "parameters", "environment", "requester",
 )  # fmt: skip
 """What a request says about its run, and the run's first record too."""
 

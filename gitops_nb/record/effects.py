@@ -1,17 +1,34 @@
-"""Effects with a durable intent before and a done after, and no silent repetition."""
+"""Effects with a durable intent before and a done after, and no silent repetition.
+
+What an earlier attempt recorded is no proof that it happened: a journal can be written by anybody who can write there. So an
+effect that may have happened is looked for in the world, and an idempotent one is done again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from gitops_nb.errors import ConflictError, NeedsAttention, Refused, UnavailableError, UsageError
-from gitops_nb.model import Json, StepKind, to_json
+from gitops_nb.model import Commit, Json, StepKind, to_json
 from gitops_nb.ports import Probe
 from gitops_nb.record.fold import EffectState, fold
 from gitops_nb.record.journal import Journal, Record
 
 Append = Callable[..., Record]
+
+
+class Authority(Protocol):
+    """Whether effects may begin, and what a commit says about who made it."""
+
+    def confirm(self) -> None:
+        """Raises when nothing more may be begun."""
+
+    def trailers(self, plan: str, parent: str, head: str) -> str:
+        """Lines at the end of a commit message; see ``ports.Effects.trailers``."""
+
+    def made(self, commit: Commit) -> bool:
+        """Whether a start of this run's request made a commit; see ``ports.Effects.made``."""
 
 
 class JournalEffects:
@@ -21,29 +38,37 @@ class JournalEffects:
         journal: The open journal.
         append: Appends to it (``Journal.append``, or a wrapper that also tells a progress display).
         step: Name of the step that the effects belong to.
+        authority: Asked before each effect.
+        may_have_happened: An attempt of this run began before, whether the journal tells of its effects or not.
     """
 
-    def __init__(self, journal: Journal, append: Append, *, step: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        append: Append,
+        *,
+        step: str,
+        authority: Authority,
+        may_have_happened: bool = False,
+    ) -> None:
         self._journal = journal
         self._append = append
         self._step = step
+        self._authority = authority
+        self._may_have_happened = may_have_happened
 
     @property
     def run(self) -> str:
         """Id of the run."""
         return str(self._journal.records[0].body["run"])
 
-    @property
-    def head(self) -> str:
-        """Hash of the newest record."""
-        return self._journal.head
+    def trailers(self, plan: str, parent: str) -> str:
+        """See ``ports.Effects.trailers``."""
+        return self._authority.trailers(plan, parent, self._journal.head)
 
-    @property
-    def anchor(self) -> str:
-        """See ``ports.Effects.anchor``."""
-        signed = [record for record in self._journal.records if record.kind == "ledger"]
-        parts = ("size", "head", "genesis")
-        return ":".join(str(signed[-1].body[part]) for part in parts) if signed else ""
+    def made(self, commit: Commit) -> bool:
+        """See ``ports.Effects.made``."""
+        return self._authority.made(commit)
 
     def perform(
         self,
@@ -56,13 +81,22 @@ class JournalEffects:
     ) -> Mapping[str, Json]:
         """See ``ports.Effects.perform``."""
         known = self._known(key)
-        if known is not None and not known.is_open and not known.failed:
+        is_done = known is not None and not known.is_open and not known.failed
+        if known is not None and is_done and self._is_of_this_attempt(key):
             return known.result
-        if known is not None and known.is_open and kind is StepKind.EFFECT:
+        if kind is StepKind.EFFECT and (known is not None or self._may_have_happened):
             found = self._probe(sentence, probe)
             if found is not None:
+                if known is None or not known.is_open:
+                    self._intend(key, kind, sentence)
                 return self._done(key, found, adopted=True)
-        self._append("intent", key=key, kind=kind, step=self._step, sentence=sentence)
+            if is_done:
+                raise NeedsAttention(
+                    f"the record says that this was done, and nothing in the world shows it: {sentence}",
+                    hint="Look at the system itself; a new run plans on what is there.",
+                )
+        self._authority.confirm()
+        self._intend(key, kind, sentence)
         try:
             result = act()
         except (ConflictError, UsageError, Refused) as error:
@@ -83,9 +117,21 @@ class JournalEffects:
         if known is not None and known.is_open:
             self._done(key, found, adopted=True)
 
+    def _intend(self, key: str, kind: StepKind, sentence: str) -> None:
+        self._append("intent", key=key, kind=kind, step=self._step, sentence=sentence)
+
     def _known(self, key: str) -> EffectState | None:
         effects = fold(self._journal.records).effects
         return next((effect for effect in effects if effect.key == key), None)
+
+    def _is_of_this_attempt(self, key: str) -> bool:
+        """Whether the newest attempt itself recorded what became of an effect."""
+        for record in reversed(self._journal.records):
+            if record.kind == "attempt":
+                return False
+            if record.kind == "done" and record.body["key"] == key:
+                return True
+        return False
 
     def _probe(self, sentence: str, probe: Probe) -> Mapping[str, Json] | None:
         try:

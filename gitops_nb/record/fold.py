@@ -55,7 +55,8 @@ class RunState:
     """Everything a run's journal says. JSON parts have the shapes of ``gitops_nb.model``.
 
     ``opened`` holds the body of the first record: run, runbook, title, owner, risk, rollback, notebook_digest,
-    package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace.
+    package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace. ``begun`` names
+    the start of the newest attempt that began effects, and the register that it is in.
     """
 
     run: str = ""
@@ -80,6 +81,7 @@ class RunState:
     request_identity: Mapping[str, Json] = field(default_factory=dict)
     reviewed_before: tuple[str, ...] = ()
     decision: Json = None
+    begun: Mapping[str, Json] = field(default_factory=dict)
     approvals: tuple[Mapping[str, Json], ...] = ()
     targets: tuple[Mapping[str, Json], ...] = ()
     outcome: Json = None
@@ -202,6 +204,8 @@ def _apply(state: RunState, record: Record) -> RunState:
                     for e in state.effects
                 ),
             )
+        case "ledger":
+            return replace(state, begun=body if body.get("start") else {})
         case "outcome":
             return replace(state, outcome=body["outcome"])
         case "waiting":

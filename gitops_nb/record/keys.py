@@ -36,9 +36,14 @@ class RunnerSigner:
         """Fingerprint of the public key."""
         return dsse.fingerprint(self.public)
 
-    def seal(self, payload: bytes) -> bytes:
+    def seal(self, payload: bytes, payload_type: str = dsse.IN_TOTO) -> bytes:
         """The envelope around a statement."""
-        return dsse.seal(payload, dsse.IN_TOTO, key=self._private, keyid=self.keyid)
+        return dsse.seal(payload, payload_type, key=self._private, keyid=self.keyid)
+
+    def sign(self, payload: bytes, payload_type: str) -> bytes:
+        """A signature over the pre-authentication encoding of type and payload."""
+        signature: bytes = self._private.sign(dsse.pae(payload_type, payload))
+        return signature
 
 
 def hide_given_key() -> None:

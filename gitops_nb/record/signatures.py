@@ -15,19 +15,21 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
+from gitops_nb.catalog.trust import LIVE_REALM, PersonKey, Trust, TrustedPerson
 from gitops_nb.errors import RecordError, UnavailableError, UsageError
 from gitops_nb.ports import Processes
 
 
-def sign(message: bytes, namespace: str, *, key: Path, processes: Processes) -> str:
-    """An SSH signature in a namespace.
+def sign(
+    message: bytes, purpose: str, *, key: Path, processes: Processes, realm: str = LIVE_REALM
+) -> str:
+    """An SSH signature for a purpose ("approval@v1") in the namespace ``REALM/PURPOSE``.
 
     Raises:
         UsageError: The key cannot sign.
     """
     done = processes.run(
-        ("ssh-keygen", "-Y", "sign", "-q", "-n", namespace, "-f", str(key)),
+        ("ssh-keygen", "-Y", "sign", "-q", "-n", f"{realm}/{purpose}", "-f", str(key)),
         timeout_s=120,
         stdin=message,
     )
@@ -73,23 +75,24 @@ def check_signature(
     message: bytes,
     signature: str,
     person: str,
-    namespace: str,
+    purpose: str,
     *,
     trust: Trust,
     moments: Sequence[datetime],
     processes: Processes,
 ) -> str | None:
-    """Fingerprint of the person's key that signed in this namespace, or None.
+    """Fingerprint of the person's key that signed for this purpose, or None.
 
     Args:
         message: What was signed.
         signature: As ssh-keygen writes it.
         person: Whose key it has to be, by the name in trust.yaml.
-        namespace: What the signature has to be for.
-        trust: Keys, their times, and the revocation list.
+        purpose: What the signature has to be for.
+        trust: Keys, their times, and the revocation list; its realm begins the namespace.
         moments: When the key has to count; the first is when it signed.
         processes: Starts ssh-keygen.
     """
+    namespace = f"{trust.realm}/{purpose}"
     known = next((one for one in trust.persons if one.person == person), None)
     keys = [
         key

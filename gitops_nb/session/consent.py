@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import Refused, UsageError
 from gitops_nb.model import (
     Approval,
     Decision,
     Json,
+    Mode,
     Plan,
     Status,
     canonical,
@@ -29,7 +31,7 @@ from gitops_nb.policy import (
 )
 from gitops_nb.record.approvals import (
     GITHUB,
-    REQUEST_NAMESPACE,
+    REQUEST_PURPOSE,
     Answered,
     askers,
     new_request,
@@ -42,7 +44,9 @@ from gitops_nb.record.identity import audience_of, identity_problem
 from gitops_nb.record.journal import Record
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.record.signatures import sign
+from gitops_nb.session.code import code_of
 from gitops_nb.session.platform import Platform
+from gitops_nb.session.registers import place_of
 from gitops_nb.session.requester import ci_run
 
 REVIEW_WITHIN = timedelta(hours=24)
@@ -54,7 +58,14 @@ SEARCHED = timedelta(hours=24)
 class Consent:
     """Everything about approval that one run needs."""
 
-    def __init__(self, platform: Platform, directory: Path, record: Callable[..., Record]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        platform: Platform,
+        directory: Path,
+        record: Callable[..., Record],
+    ) -> None:
+        self._workspace = workspace
         self._platform = platform
         self._directory = directory
         self._record = record
@@ -78,10 +89,14 @@ class Consent:
         request, subject = new_request(
             run=state.run,
             runbook=state.runbook,
+            mode=str(state.opened["mode"]),
             notebook_digest=str(state.opened["notebook_digest"]),
             package=str(state.opened["package"]),
+            code=code_of(state.runbook),
             parameters=state.opened["parameters"],
             environment=plan.environment,
+            targets=self._targets(plan.environment),
+            register=place_of(self._workspace, self._platform.fleet, is_sandbox=state.is_sandbox),
             plan_digest=plan.digest,
             materials=to_json(plan.materials),
             requester=to_json(requester),
@@ -108,6 +123,15 @@ class Consent:
             identity=identity,
             reviewed_before=before,
         )
+
+    def _targets(self, environment: str) -> Json:
+        """What could be written to, as it is now; a sandbox has nothing real."""
+        if self._platform.mode is Mode.SANDBOX:
+            return {}
+        return {
+            target.system: {"address": target.address, "uid": target.uid}
+            for target in self._platform.check_targets(environment=environment)
+        }
 
     @staticmethod
     def _refuse_unknown(request: Json, rules: Rules) -> None:
@@ -141,7 +165,13 @@ class Consent:
                 hint="Set Git's user.signingkey.",
             )
         try:
-            return sign(canonical(request), REQUEST_NAMESPACE, key=key, processes=processes)
+            return sign(
+                canonical(request),
+                REQUEST_PURPOSE,
+                key=key,
+                processes=processes,
+                realm=self._platform.trust.realm,
+            )
         except UsageError as error:
             raise Refused(
                 f"the request cannot be signed: {error.message}; nothing was asked for",
@@ -154,11 +184,16 @@ class Consent:
         Raises:
             Refused: It says what is missing.
         """
-        if state.request is None or not rules.approvals:
+        if state.request is None:
             return
-        problem = request_problem(state, trust=rules.trust, processes=self._platform.processes) or (
+        problem = request_problem(
+            state,
+            trust=rules.trust,
+            processes=self._platform.processes,
+            check_identity=self._platform.check_identity,
+        ) or (
             workflow_problem(state.request_identity["claims"], rules)
-            if state.request_identity
+            if state.request_identity and rules.approvals
             else ""
         )
         if problem:
@@ -166,24 +201,36 @@ class Consent:
         self._refuse_unknown(state.request, rules)
 
     def answers(
-        self, state: RunState, rules: Rules, *, now: datetime
+        self, state: RunState, rules: Rules, *, now: datetime, moment: datetime | None = None
     ) -> tuple[tuple[Approval, ...], tuple[Approval, ...]]:
-        """Valid approvals (one per person) and valid rejections of the open request."""
+        """Valid approvals (one per person) and valid rejections of the open request.
+
+        Args:
+            state: The run.
+            rules: Of the environment.
+            now: Keys have to count now.
+            moment: When the answers have to last; by default now.
+        """
         approvals: dict[str, Approval] = {}
         rejections: list[Approval] = []
-        for answered, problem in self.checked(state, rules, now=now):
+        withdrawn: set[str] = set()
+        for answered, problem in self.checked(state, rules, now=now, moment=moment):
             if answered.approval is None or problem:
                 continue
             if answered.approval.answer == "reject":
                 rejections.append(answered.approval)
+            elif answered.approval.answer == "withdraw":
+                withdrawn.add(answered.approval.person)
             elif answered.approval.answer == "approve":
                 approvals.setdefault(answered.approval.person, answered.approval)
-        reviewed = self._reviewed(state, rules, now=now)
+        reviewed = self._reviewed(state, rules, now=now, moment=moment)
         if reviewed is not None:
             approvals.setdefault(reviewed.person, reviewed)
-        return tuple(approvals.values()), tuple(rejections)
+        return tuple(a for a in approvals.values() if a.person not in withdrawn), tuple(rejections)
 
-    def _reviewed(self, state: RunState, rules: Rules, *, now: datetime) -> Approval | None:
+    def _reviewed(
+        self, state: RunState, rules: Rules, *, now: datetime, moment: datetime | None = None
+    ) -> Approval | None:
         """A review on GitHub as one approval, however many people reviewed."""
         if state.request is None or self._platform.reviews is None:
             return None
@@ -192,7 +239,7 @@ class Consent:
         before = Counter(state.reviewed_before)
         for review in self._platform.reviews.find(request.get("ci") or {}, rules.environment):
             before[review.mark] -= 1
-            if before[review.mark] >= 0:
+            if before[review.mark] >= 0 or not review.quotes(state.request_digest):
                 continue
             known = rules.trust.person(review.login)
             if known is None:
@@ -209,7 +256,7 @@ class Consent:
                 reason=f"{review.login} on GitHub, read at {now:%Y-%m-%dT%H:%M:%SZ}",
                 evidence=review.evidence,
             )
-            if not self._problem(approval, state, rules, now=now):
+            if not self._problem(approval, state, rules, now=moment or now):
                 return approval
         return None
 
@@ -226,7 +273,7 @@ class Consent:
         )
 
     def checked(
-        self, state: RunState, rules: Rules, *, now: datetime
+        self, state: RunState, rules: Rules, *, now: datetime, moment: datetime | None = None
     ) -> list[tuple[Answered, str]]:
         """Every answer with what is wrong with it, or the empty text."""
         if state.request is None:
@@ -240,7 +287,7 @@ class Consent:
         ):
             problem = answered.problem
             if answered.approval is not None:
-                problem = self._problem(answered.approval, state, rules, now=now)
+                problem = self._problem(answered.approval, state, rules, now=moment or now)
             found.append((answered, problem))
         return found
 

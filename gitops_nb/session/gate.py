@@ -14,7 +14,7 @@ from gitops_nb.session.earlier import earlier_success, refuse_same_key
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.requester import proof_hint
-from gitops_nb.session.runners import refuse_unattested, refuse_unlisted_runner
+from gitops_nb.session.runners import refuse_unlisted_runner
 
 Wait = Callable[[Callable[[], Decision | None], float], Awaitable[Decision | None]]
 """Shows a panel and polls until there is a decision or the seconds are over."""
@@ -49,7 +49,9 @@ class Gate:
         self._plan_only = plan_only
         self._again = again
         self._break_glass = break_glass
-        self._consent = Consent(platform, recorder.directory, recorder.append)
+        self.consent = self._consent = Consent(
+            recorder.workspace, platform, recorder.directory, recorder.append
+        )
 
     def decide(self, plan: Plan, rules: Rules, ask: Callable[[], tuple[Verdict, ...]]) -> Decision:
         """Asks the gates and decides, as one recorded step.
@@ -68,7 +70,7 @@ class Gate:
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
                     self._refuse_by_record(plan, rules)
-                    if decision.answer is Answer.ALLOWED and rules.approvals and self._glass():
+                    if decision.answer is Answer.ALLOWED:
                         self._ask(plan, rules)
                 except Refused as refusal:
                     # The gates' answers stay in the record beside the reason that counts.
@@ -123,21 +125,20 @@ class Gate:
         self._record(answered, hint=_when(answered))
         return answered
 
-    def still_holds(self, decision: Decision, rules: Rules) -> None:
-        """Asked just before apply, with the target's lock held: the answers are read and checked once more.
+    def goes_on(self, plan: Plan, rules: Rules, begun: str) -> Decision:
+        """The decision over a plan whose first effect the world shows: it is looked at to its end.
 
-        Raises:
-            Refused: The approvals expired meanwhile, a key was revoked, or somebody rejected.
+        Gates that are about time are not asked again. Whether anything more may be begun is asked before each effect.
         """
-        now = datetime.now(UTC)
-        state = self._recorder.state
-        self._consent.refuse_unproven(state, rules)
-        refuse_unattested(self._recorder.workspace, state, rules)
-        approvals, rejections = self._consent.answers(state, rules, now=now)
-        if rejections:
-            names = ", ".join(rejection.person for rejection in rejections)
-            raise Refused(f"{names} rejected it before apply could begin; nothing was changed")
-        self._consent.refuse_expired(replace(decision, approvals=approvals), now=now)
+        approvals, _ = self._consent.answers(self._recorder.state, rules, now=datetime.now(UTC))
+        return Decision(
+            answer=Answer.ALLOWED,
+            plan_digest=plan.digest,
+            environment=plan.environment,
+            reasons=(f"its first effect is there, begun at {begun}",),
+            approvals=approvals,
+            approvals_needed=rules.approvals,
+        )
 
     def refuse_unlisted_runner(self, rules: Rules) -> None:
         """Asked before apply, on resume too: see ``runners.refuse_unlisted_runner``."""
@@ -181,7 +182,6 @@ class Gate:
         requester = _requester(self._recorder)
         if (
             decision.answer is Answer.REFUSED
-            and rules.approvals
             and requester.proof is Proof.NONE
             and all(verdict.passed for verdict in decision.verdicts)
         ):
@@ -208,8 +208,6 @@ class Gate:
         recorder = self._recorder
         refuse_unlisted_runner(recorder.workspace, recorder.state, rules)
         self._consent.refuse_unproven(recorder.state, rules)
-        if recorder.state.request is not None:
-            refuse_unattested(recorder.workspace, recorder.state, rules)
         self._consent.refuse_stale(recorder.state, plan, now=datetime.now(UTC))
         self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)
         refuse_same_key(recorder.workspace.reports, recorder.state, plan)

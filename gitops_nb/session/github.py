@@ -1,4 +1,4 @@
-"""GitHub's REST API for this process, with the token that the environment has."""
+"""The Git host's REST API for this process: where it is says policy, the token comes from the environment."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from gitops_nb.adapters.clock import WallClock
 from gitops_nb.ports import ApiReader
 
 
-def github_api(*, deadline_s: float) -> ApiReader:
-    """The API of GITHUB_API_URL, else github.com's; GITHUB_TOKEN opens what is not public."""
+def github_api(url: str, *, deadline_s: float) -> ApiReader:
+    """The API at an address of policy.yaml (``ci_api``); GITHUB_TOKEN opens what is not public."""
     from gitops_nb.adapters.github import GitHub
 
-    url = os.environ.get("GITHUB_API_URL", "https://api.github.com")
     token = os.environ.get("GITHUB_TOKEN", "")
     return GitHub(url, token=token, clock=WallClock(), deadline_s=deadline_s)

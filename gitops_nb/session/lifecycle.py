@@ -166,11 +166,12 @@ def close_run(
     *,
     signer: str = "engine",
     shows_index: bool = True,
+    was_witnessed: bool = True,
 ) -> RunState:
     """Stamps the notebook, writes reports and index, seals the run's files, and signs that into the ledger.
 
     The journal's last status record has to be there already ("ended" or "waiting"). Without ``shows_index`` somebody who
-    waits for many runs writes the index for all of them.
+    waits for many runs writes the index for all of them. ``was_witnessed`` is False for a run whose process died.
     """
     from gitops_nb.report.files import write, write_index
 
@@ -183,7 +184,13 @@ def close_run(
     seal(directory, journal)
     if shows_index:
         write_index(workspace.reports, now=now, zone=zone)
-    settle(workspace, directory, state, signer=signer)
+    settle(
+        workspace,
+        directory,
+        fold(journal.records),
+        signer=signer,
+        was_witnessed=was_witnessed,
+    )
     return fold(journal.records)
 
 
@@ -304,7 +311,7 @@ def _close_dead(workspace: Workspace, directory: Path) -> None:
         state = fold(journal.records)
         if not state.ended and state.status is not Status.WAITING:
             append_end(journal)
-        close_run(workspace, directory, journal)
+        close_run(workspace, directory, journal, was_witnessed=False)
     finally:
         journal.close()
     remove_left(directory)

@@ -7,22 +7,24 @@ notebook: its own process signs, and the record says so (``signer``).
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
-import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gitops_nb import errors
+from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConflictError, GitOpsError, RecordError, Refused, UnavailableError
 from gitops_nb.model import Answer, Json, Status, parse_time
-from gitops_nb.record import journal
+from gitops_nb.record import dsse, journal
+from gitops_nb.record.commits import TRAILER_RUN, TRAILER_START
 from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.keys import custody, open_runner_key
@@ -30,12 +32,13 @@ from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name, size
 from gitops_nb.record.statement import body_of, subjects_of
 from gitops_nb.session.copies import send_run
 from gitops_nb.session.identity import prove_here
+from gitops_nb.session.order import given
+from gitops_nb.session.registers import register_end
 from gitops_nb.session.stores import reports_store
 
-VARIABLE = "GITOPS_NB_NOTARY"
-"""Path of the engine's socket, for the notebook's process."""
 ANSWER_S = 120.0
 CLOSED_S = 1.0
+ASKED_S = 30.0
 _PENDING = ".pending"
 _PROVEN: list[Mapping[str, Json]] = []
 """Identities of this CI job that this process verified."""
@@ -127,8 +130,17 @@ def pending(workspace: Workspace) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
 
 
-def settle(workspace: Workspace, directory: Path, state: RunState, *, signer: str) -> None:
+def settle(
+    workspace: Workspace,
+    directory: Path,
+    state: RunState,
+    *,
+    signer: str,
+    was_witnessed: bool = True,
+) -> None:
     """Signs the end of a closed run, or that it waits, and sends its record where that is kept in a bucket.
+
+    Register and ledger get it. Of a run whose process died the register says that nobody witnessed it.
 
     Raises:
         RecordError: Ledger or store cannot be written; nothing is lost, and the next command tries again.
@@ -137,6 +149,9 @@ def settle(workspace: Workspace, directory: Path, state: RunState, *, signer: st
         if state.status is Status.WAITING:
             attest(workspace, directory, Phase.REQUESTED, signer=signer)
         elif state.ended:
+            register_end(
+                workspace, state, processes=LocalProcesses(), was_witnessed=was_witnessed
+            )
             attest(workspace, directory, Phase.END, signer=signer)
         send_run(workspace, directory)
     except (UnavailableError, ConflictError) as error:
@@ -148,16 +163,56 @@ def settle(workspace: Workspace, directory: Path, state: RunState, *, signer: st
 
 
 def ask(workspace: Workspace, directory: Path) -> Mapping[str, Json]:
-    """Has the start of a run's effects signed, by the engine where there is one; returns size and head of the ledger."""
-    address = os.environ.get(VARIABLE)
-    if not address:
-        return _start(workspace, directory, signer="session")
+    """Has the ledger say that a run's effects begin; returns size and head of the ledger.
+
+    Only a process that holds the runner's key does this itself; a notebook's asks the engine (see ``begin``).
+    """
+    return _start(workspace, directory, signer="session")
+
+
+def begin(address: str) -> Mapping[str, Json]:
+    """Has the engine begin a run that needs no approval: ``start`` is the register's, the rest the ledger's."""
     return _ask_engine(address, {"ask": "start"})
+
+
+class Signer(Protocol):
+    """A runner's key, here or in the engine."""
+
+    @property
+    def keyid(self) -> str:
+        """Fingerprint of the public key."""
+
+    def sign(self, payload: bytes, payload_type: str) -> bytes:
+        """A signature over the pre-authentication encoding of type and payload."""
+
+    def seal(self, payload: bytes, payload_type: str = ...) -> bytes:
+        """The envelope around a statement."""
+
+
+class _EngineSigner:
+    """Has the engine sign what a notebook's process may have signed: the trailers of its own run's commit."""
+
+    def __init__(self, workspace: Workspace, address: str) -> None:
+        self.keyid = dsse.fingerprint(runner_key(workspace))
+        self._address = address
+
+    def sign(self, payload: bytes, payload_type: str) -> bytes:
+        said = {"ask": "anchor", "payload": payload.decode(), "payload_type": payload_type}
+        return base64.b64decode(str(_ask_engine(self._address, said)["signature"]))
+
+    def seal(self, payload: bytes, payload_type: str = dsse.IN_TOTO) -> bytes:
+        raise Refused(f"a notebook's process signs no {payload_type}, of {len(payload)} bytes")
+
+
+def runner_signer(workspace: Workspace) -> Signer:
+    """What signs in the runner's name for this process."""
+    address = given().notary
+    return _EngineSigner(workspace, address) if address else open_runner_key(workspace.root)
 
 
 def prove(audience: str, issuer: str) -> Mapping[str, Json]:
     """The identity of this CI job, asked for by the engine where there is one: its notebook never sees the token."""
-    address = os.environ.get(VARIABLE)
+    address = given().notary
     if not address:
         return _prove(audience, issuer)
     return _ask_engine(address, {"ask": "identity", "audience": audience, "issuer": issuer})
@@ -169,9 +224,31 @@ def _prove(audience: str, issuer: str) -> Mapping[str, Json]:
     return found
 
 
+def check_identity(
+    identity: Mapping[str, Json], *, issuer: str, ci_api: str
+) -> str:
+    """Whether CI's identity is what its issuer signed, or the host says the same of that run; "" when it is.
+
+    A runner's word for it proves nothing: the kept token is checked with the issuer's key, or the host is asked by run id.
+
+    Raises:
+        UnavailableError: Neither answers.
+    """
+    if identity in _PROVEN:
+        return ""
+    from gitops_nb.adapters.github_runs import GitHubRuns
+    from gitops_nb.adapters.oidc import KeyGoneError, verify_kept
+    from gitops_nb.session.github import github_api
+
+    try:
+        return verify_kept(identity, issuer=issuer)
+    except KeyGoneError:
+        return GitHubRuns(github_api(ci_api, deadline_s=ASKED_S)).contradicts(identity["claims"])
+
+
 def runner_key(workspace: Workspace) -> str:
     """The public key of whoever signs the ledger for this process."""
-    address = os.environ.get(VARIABLE)
+    address = given().notary
     if not address:
         return open_runner_key(workspace.root).public
     return str(_ask_engine(address, {"ask": "key"})["public"])
@@ -205,6 +282,7 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
         private: A folder of mode 0700 with a short path.
     """
     address = private / "notary"
+    started: set[str] = set()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(str(address))
         listening.listen()
@@ -215,7 +293,7 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
                     connection, _ = listening.accept()
                     # A notebook that asks in no known form gets no answer; the next question does.
                     with contextlib.suppress(OSError, ValueError, KeyError, TypeError), connection:
-                        _serve(workspace, directory, connection)
+                        _serve(workspace, directory, connection, started)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -227,29 +305,77 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
             thread.join(CLOSED_S)
 
 
-def _serve(workspace: Workspace, directory: Path, connection: socket.socket) -> None:
+def _serve(
+    workspace: Workspace, directory: Path, connection: socket.socket, started: set[str]
+) -> None:
     """Answers the one question of a connection."""
     connection.settimeout(ANSWER_S)
     line = connection.makefile("rb").readline(_QUESTION_BYTES)
     question = json.loads(line or b"{}")
-    answer = _answer(workspace, directory, question if isinstance(question, dict) else {})
+    asked = question if isinstance(question, dict) else {}
+    answer = _answer(workspace, directory, asked, started)
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
+def _begin(workspace: Workspace, directory: Path, started: set[str]) -> Mapping[str, Json]:
+    """Begins a run whose effects its notebook's process brings about; the engine asks everything itself.
+
+    Raises:
+        Refused: Its environment needs approval, or something else does not hold.
+    """
+    from gitops_nb.catalog.load import load_catalog
+    from gitops_nb.model import Decision, Mode, Plan, from_json
+    from gitops_nb.record.runs import read_run
+    from gitops_nb.session.consent import Consent
+    from gitops_nb.session.platform import open_platform
+    from gitops_nb.session.warrant import Warrant
+
+    state = read_run(directory)
+    mode = Mode(state.opened["mode"])
+    platform = open_platform(workspace, load_catalog(workspace.runbooks), mode)
+    consent = Consent(workspace, platform, directory, lambda *_, **__: None)
+    warrant = Warrant(workspace, platform, consent, lambda: read_run(directory))
+    _refuse_unallowed(state)
+    plan, decision = from_json(Plan, state.plan), from_json(Decision, dict(state.decision))
+    if warrant.standing(plan).rules.approvals:
+        raise Refused(
+            f"{state.environment} needs approval: its effects are not brought about by a notebook's process"
+        )
+    told = warrant.begin(plan, decision.verdicts)
+    started.add(str(told["start"]))
+    return {**_start(workspace, directory, signer="engine"), **told}
+
+
+def _sign_anchor(
+    workspace: Workspace, directory: Path, question: Mapping[str, str], started: set[str]
+) -> Mapping[str, Json]:
+    """Signs a commit's trailers, when they are about a start that this engine made for this run."""
+    said = dsse.parse_canonical(question["payload"].encode())
+    kind = question["payload_type"]
+    if said.get(TRAILER_RUN) != directory.name or said.get(TRAILER_START) not in started:
+        raise Refused("these trailers are not about what was begun here")
+    if not kind.endswith(".anchor+json"):
+        raise Refused(f"{kind!r} is not signed for a notebook")
+    signature = open_runner_key(workspace.root).sign(question["payload"].encode(), kind)
+    return {"signature": base64.b64encode(signature).decode()}
+
+
 def _answer(
-    workspace: Workspace, directory: Path, question: Mapping[str, str]
+    workspace: Workspace, directory: Path, question: Mapping[str, str], started: set[str]
 ) -> Mapping[str, Json]:
     try:
         match question.get("ask"):
             case "start":
-                return _start(workspace, directory, signer="engine")
+                return _begin(workspace, directory, started)
+            case "anchor":
+                return _sign_anchor(workspace, directory, question, started)
             case "key":
                 return {"public": open_runner_key(workspace.root).public}
             case "identity":
                 return _prove(question["audience"], question["issuer"])
             case _:
                 return {"error": "RecordError", "message": "no such question", "hint": ""}
-    except (Refused, RecordError, UnavailableError, errors.ConfigurationError) as error:
+    except errors.GitOpsError as error:
         return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
 
 

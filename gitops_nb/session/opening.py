@@ -19,11 +19,13 @@ from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.lifecycle import create, refuse_changed, runbook_of
+from gitops_nb.session.order import Order, given
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.provenance import may_of, source_of, tools_of
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.run import Front, Session
 from gitops_nb.session.slices import Surroundings, slice_of
+from gitops_nb.session.warrant import Warrant
 
 
 class Headless:
@@ -46,6 +48,7 @@ def open_session(
     reports: str | Path | None = None,
     mode: Mode | str | None = None,
     front: Front | None = None,
+    order: Order | None = None,
     **parameters: Any,
 ) -> Session:
     """Checks everything that can be checked, then opens the run.
@@ -56,6 +59,7 @@ def open_session(
         reports: Where run directories go, if not where the workspace says.
         mode: sandbox or live, if not what GITOPS_NB_MODE or the workspace says.
         front: Where the session is shown.
+        order: What decides about the run beside its parameters; by default what this process was told.
         parameters: As declared in the runbook's YAML.
 
     Raises:
@@ -71,16 +75,20 @@ def open_session(
     if chosen is Mode.LIVE:
         # What a name means is said by the protected branch; a change of fleet.yaml counts once it is merged.
         checked = check(declared, platform.fleet, parameters)
-    named = os.environ.get("GITOPS_NB_RUN")
+    told = order or given()
     shown = front or Headless()
-    if named:
-        directory = find_run(where.reports, named)
-        return _attach(where, platform, declared, checked, directory=directory, front=shown)
+    if told.run:
+        directory = find_run(where.reports, told.run)
+        return _attach(
+            where, platform, declared, checked, directory=directory, front=shown, order=told
+        )
     directory, lock = create(
         where, _of(platform, catalog), declared, checked, mode=chosen, requester=platform.requester
     )
     try:
-        return _attach(where, platform, declared, checked, directory=directory, front=shown)
+        return _attach(
+            where, platform, declared, checked, directory=directory, front=shown, order=told
+        )
     finally:
         lock.release()
 
@@ -140,6 +148,7 @@ def _attach(
     *,
     directory: Path,
     front: Front,
+    order: Order,
 ) -> Session:
     lock = try_lock(workspace.reports, directory.name, holder(platform.requester.name))
     if lock is None:
@@ -163,7 +172,7 @@ def _attach(
         workspace.time_zone,
         platform.policy.freeze_windows,
     )
-    supervised = os.environ.get("GITOPS_NB_SUPERVISED") == "1"
+    supervised = order.is_supervised
     recorder = Recorder(
         workspace,
         directory,
@@ -174,21 +183,21 @@ def _attach(
         alarm=None if supervised else Alarm(runbook.timeouts),
         who=platform.requester.name,
     )
-    plan_only = os.environ.get("GITOPS_NB_STOP_AFTER") == "decide"
-    again = os.environ.get("GITOPS_NB_AGAIN") == "1"
+    gate = Gate(
+        recorder,
+        platform,
+        names=runbook.gates,
+        plan_only=order.plan_only,
+        again=order.again,
+        break_glass=order.break_glass,
+    )
     session = Session(
         recorder,
         platform,
         parts=parts,
         request=parts.request(platform.fleet, parameters, around),
-        gate=Gate(
-            recorder,
-            platform,
-            names=runbook.gates,
-            plan_only=plan_only,
-            again=again,
-            break_glass=os.environ.get("GITOPS_NB_BREAK_GLASS", ""),
-        ),
+        gate=gate,
+        warrant=Warrant(workspace, platform, gate.consent, lambda: recorder.state),
         front=front,
     )
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"

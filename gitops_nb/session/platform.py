@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gitops_nb.adapters.clock import WallClock
 from gitops_nb.adapters.git_cache import Remote
@@ -14,56 +15,78 @@ from gitops_nb.adapters.git_history import GitHistory
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.adapters.secrets import LocalSecrets, PlatformSecrets, google_session
 from gitops_nb.catalog.fleet import Cluster, Fleet
-from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.policies import Approver, Policy
-from gitops_nb.catalog.trust import PersonKey, Trust, TrustedPerson
+from gitops_nb.catalog.trust import PersonKey, RunnerKey, SandboxTrust, Trust, TrustedPerson
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
-from gitops_nb.model import Json, Mode
+from gitops_nb.model import Json, Mode, ObjectRef
 from gitops_nb.policy import Proof, Requester, RequesterKind
 from gitops_nb.ports import (
     ArgoReader,
     ArgoWriter,
     ClusterReader,
     ClusterWriter,
+    GitWriter,
     Processes,
     Secrets,
     View,
 )
 from gitops_nb.session.github import github_api
-from gitops_nb.session.notary import prove
-from gitops_nb.session.protected import protected
+from gitops_nb.session.guarded import Confirm, GuardedCluster, GuardedGit
+from gitops_nb.session.notary import check_identity, prove, runner_key
+from gitops_nb.session.protected import Ground, protected
 from gitops_nb.session.requester import ci_identity, ci_run, default_key, find_requester
 from gitops_nb.session.reviews import GitHubReviews
+
+if TYPE_CHECKING:
+    from gitops_nb.sandbox.opening import Person
 
 MAIL = "gitops-nb@localhost"
 
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """Writers per cluster name."""
+    """Writers: of the repositories, and per cluster name."""
 
+    git: GitWriter
     clusters: Mapping[str, ClusterWriter]
     argo: Mapping[str, ArgoWriter]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One outside system that a run would write to, and what fleet.yaml expects there."""
+    """One outside system that a run would write to, and what fleet.yaml expects there.
+
+    ``uid`` is that of a cluster's namespace kube-system, "" where it was not asked for or may not be read.
+    """
 
     system: str
     address: str
     expected: str
+    uid: str = ""
+    expected_uid: str = ""
 
     @property
     def fits(self) -> bool:
-        """True when the address is the one of fleet.yaml."""
-        return self.address.rstrip("/") == self.expected.rstrip("/")
+        """True when the address is the one of fleet.yaml, and so is the cluster that answers there."""
+        is_there = self.address.rstrip("/") == self.expected.rstrip("/")
+        return is_there and self.expected_uid in ("", self.uid)
+
+    @property
+    def difference(self) -> str:
+        """What does not fit, in words."""
+        if self.address.rstrip("/") != self.expected.rstrip("/"):
+            return f"{self.system} is {self.address}, and fleet.yaml says {self.expected}"
+        return f"{self.system} is another cluster: its kube-system has UID {self.uid or '(nobody may read it)'}, and fleet.yaml says {self.expected_uid}"
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
     """All handles of a run. ``open_writers`` opens operator credentials; call it once a decision allows it.
+
+    Its writers ask before each write. ``look_again`` reads the rules that count at this moment; ``fleet``, ``policy`` and
+    ``trust`` are those that counted when the platform was opened.
 
     ``secrets`` resolves references; what it reads goes to the redactor before it goes anywhere else.
     ``signing_key`` is the key that `gitops-nb approve` uses by default, ``requester_key`` the one that a request is
@@ -80,41 +103,71 @@ class Platform:
     git: GitHistory
     processes: Processes
     requester: Requester
-    open_writers: Callable[[], Writers]
+    open_writers: Callable[[Confirm], Writers]
+    look_again: Callable[[], Ground]
     signing_key: Path | None
     requester_key: Path | None
     policy_source: Mapping[str, str]
     secrets: Secrets
+    is_pinned: bool = False
     prove: Callable[[str, str], Mapping[str, Json]] = prove
     second_person: str = ""
     incidents: Path | None = None
     reviews: GitHubReviews | None = None
 
-    def targets(self) -> tuple[Target, ...]:
-        """Every system that could be written to, for the check before the first live effect."""
+    def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
+        """See ``record.approvals.IdentityCheck``."""
+        return check_identity(
+            identity, issuer=self.policy.ci_issuer, ci_api=self.policy.ci_api
+        )
+
+    def targets(self, fleet: Fleet | None = None, environment: str = "") -> tuple[Target, ...]:
+        """Every system that could be written to, for the check before the first live effect.
+
+        Args:
+            fleet: What is expected; by default what counted when the platform was opened.
+            environment: Where the change lands: its clusters, and those of their Argo CD, are asked who they are.
+        """
+        expected = fleet or self.fleet
+        own = {name for name in expected.clusters if expected.clusters[name].environment == environment}
+        own |= {expected.clusters[name].argocd.cluster or name for name in own}
         clusters = [
-            Target(f"cluster {name}", self.view.clusters[name].server, cluster.server)
-            for name, cluster in self.fleet.clusters.items()
+            Target(
+                f"cluster {name}",
+                self.view.clusters[name].server,
+                cluster.server,
+                self._uid(name) if name in own else "",
+                (cluster.uid or "") if name in own else "",
+            )
+            for name, cluster in expected.clusters.items()
             if name in self.view.clusters
         ]
         repositories = [
             Target(f"repository {name}", self.git.effective_url(name), repository.url)
-            for name, repository in self.fleet.repositories.items()
+            for name, repository in expected.repositories.items()
+            if name in self.fleet.repositories
         ]
         return (*clusters, *repositories)
 
-    def check_targets(self) -> tuple[Target, ...]:
-        """The targets, when all of them are fleet.yaml's.
+    def _uid(self, cluster: str) -> str:
+        """UID of a cluster's kube-system, "" where we may not read it; an address can be given to another cluster."""
+        try:
+            found = self.view.clusters[cluster].get(ObjectRef("v1", "Namespace", "kube-system"))
+        except UnavailableError:
+            return ""
+        return str(((found or {}).get("metadata") or {}).get("uid") or "")
+
+    def check_targets(self, fleet: Fleet | None = None, environment: str = "") -> tuple[Target, ...]:
+        """The targets, when all of them are fleet.yaml's; see ``targets``.
 
         Raises:
             Refused: One is not; nothing was written.
         """
-        targets = self.targets()
+        targets = self.targets(fleet, environment)
         wrong = [t for t in targets if not t.fits]
         if wrong:
-            first = wrong[0]
             raise Refused(
-                f"{first.system} is {first.address}, and fleet.yaml says {first.expected}",
+                wrong[0].difference,
                 hint="Switch the kubeconfig context or Git setting, or mend fleet.yaml.",
             )
         return targets
@@ -173,9 +226,9 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
     from gitops_nb.adapters.kubernetes import KubernetesCluster, connect
 
     processes = LocalProcesses()
-    catalog, source = protected(workspace, catalog, processes)
-    fleet, policy = catalog.fleet, catalog.policy
-    requester = find_requester(processes, catalog.trust)
+    ground = protected(workspace, catalog, processes)
+    fleet, policy = ground.fleet, ground.policy
+    requester = find_requester(workspace.root, processes, ground.trust)
     clock = WallClock()
     readers: dict[str, KubernetesCluster] = {
         name: connect(cluster.context or name) for name, cluster in fleet.clusters.items()
@@ -190,9 +243,13 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         for name, cluster in fleet.clusters.items()
     }
 
-    def writers() -> Writers:
-        opened = {
-            name: connect(cluster.operator_context or cluster.context or name)
+    def writers(confirm: Confirm) -> Writers:
+        opened: dict[str, ClusterWriter] = {
+            name: GuardedCluster(
+                readers[name],
+                connect(cluster.operator_context or cluster.context or name),
+                confirm,
+            )
             for name, cluster in fleet.clusters.items()
         }
 
@@ -207,7 +264,9 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
             )
 
         return Writers(
-            clusters=dict(opened), argo={n: argo_writer(n, c) for n, c in fleet.clusters.items()}
+            git=GuardedGit(git, confirm),
+            clusters=opened,
+            argo={n: argo_writer(n, c) for n, c in fleet.clusters.items()},
         )
 
     clusters: dict[str, ClusterReader] = dict(readers)
@@ -216,24 +275,26 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         mode=Mode.LIVE,
         fleet=fleet,
         policy=policy,
-        trust=catalog.trust,
+        trust=ground.trust,
         view=View(git, clusters, argo, clock, WorkspaceArtifacts(workspace.root)),
         git=git,
         processes=processes,
         requester=requester,
         open_writers=writers,
-        signing_key=default_key(processes),
-        requester_key=default_key(processes),
-        policy_source=source,
-        reviews=_reviews(),
+        look_again=lambda: protected(workspace, catalog, processes),
+        is_pinned=ground.is_pinned,
+        signing_key=default_key(workspace.root, processes),
+        requester_key=default_key(workspace.root, processes),
+        policy_source=ground.source,
+        reviews=_reviews(policy.ci_api),
         secrets=PlatformSecrets(google_session),
     )
 
 
-def _reviews() -> GitHubReviews | None:
+def _reviews(ci_api: str) -> GitHubReviews | None:
     """GitHub's reviews, where this process is one of its workflow runs."""
     present = ci_run()
-    return GitHubReviews(github_api(deadline_s=120), present) if present else None
+    return GitHubReviews(github_api(ci_api, deadline_s=120), present) if present else None
 
 
 def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
@@ -243,32 +304,67 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
     fleet = sandbox.fleet
     processes = LocalProcesses()
     asks, answers = sandbox.persons[0], sandbox.persons[1]
-    approvers = tuple(
-        Approver(person=person.name, environments=tuple(fleet.environments), break_glass=True)
-        for person in sandbox.persons
+    trust = SandboxTrust(
+        persons=tuple(
+            TrustedPerson(person=person.name, keys=(PersonKey(key=person.public_key),))
+            for person in sandbox.persons
+        ),
+        runners=(RunnerKey(name="this-workspace", key=runner_key(workspace)),),
     )
+
+    def ground(policy: Policy) -> Ground:
+        approvers = _sandbox_approvers(policy, fleet, sandbox.persons)
+        played = policy.model_copy(update={"approvers": approvers})
+        return Ground(fleet, played, trust, {"from": "sandbox"}, is_pinned=True)
+
+    def writers(confirm: Confirm) -> Writers:
+        clusters: dict[str, ClusterWriter] = {
+            name: GuardedCluster(cluster, cluster, confirm)
+            for name, cluster in sandbox.clusters.items()
+        }
+        argo: dict[str, ArgoWriter] = {
+            name: found.writing_with(clusters[fleet.clusters[name].argocd.cluster or name])
+            for name, found in sandbox.argo.items()
+        }
+        return Writers(git=GuardedGit(git, confirm), clusters=clusters, argo=argo)
+
     git = _git(fleet, workspace.sandbox / "git-cache", processes, asks.name)
     return Platform(
         mode=Mode.SANDBOX,
         fleet=fleet,
-        policy=catalog.policy.model_copy(update={"approvers": approvers}),
-        trust=Trust(
-            persons=tuple(
-                TrustedPerson(person=person.name, keys=(PersonKey(key=person.public_key),))
-                for person in sandbox.persons
-            )
-        ),
+        policy=ground(catalog.policy).policy,
+        trust=trust,
         view=View(git, dict(sandbox.clusters), dict(sandbox.argo), sandbox.clock, sandbox),
         git=git,
         processes=processes,
         requester=_sandbox_requester(asks.name),
-        open_writers=lambda: Writers(clusters=dict(sandbox.clusters), argo=dict(sandbox.argo)),
+        open_writers=writers,
+        # The files of the workspace are what the protected branch is elsewhere.
+        look_again=lambda: ground(load_catalog(workspace.runbooks).policy),
+        is_pinned=True,
         signing_key=answers.private_key,
         requester_key=asks.private_key,
         policy_source={"from": "sandbox"},
         secrets=LocalSecrets(),
         second_person=answers.name,
         incidents=sandbox.incidents,
+    )
+
+
+def _sandbox_approvers(
+    policy: Policy, fleet: Fleet, persons: Sequence[Person]
+) -> tuple[Approver, ...]:
+    """The sandbox's people may approve everywhere, and break the glass where somebody may by policy.yaml."""
+    glass = {
+        environment
+        for approver in policy.approvers
+        if approver.break_glass
+        for environment in approver.environments
+    }
+    return tuple(
+        Approver(person=person.name, environments=(environment,), break_glass=environment in glass)
+        for person in persons
+        for environment in fleet.environments
     )
 
 

@@ -1,9 +1,9 @@
 """Fleet, policy and keys as the protected branch has them: a change cannot bring its own approver along.
 
-In live mode ``policy.yaml``, ``trust.yaml`` and ``fleet.yaml`` are read from the branch that the workspace's remote
-``origin`` calls its default, at one commit. The fleet too: who may say yes in production means nothing when the same change
-says where production is. A workspace that is in no Git repository with such a remote has only its files; the record says
-which of the two it was.
+In live mode ``policy.yaml``, ``trust.yaml`` and ``fleet.yaml`` are read from the branch that is pinned for the workspace
+(``session.origins``), else from the one that its remote ``origin`` calls its default, at one commit. The fleet too: who may
+say yes in production means nothing when the same change says where production is. A workspace that is in no Git repository
+with such a remote has only its files; the record says which of the two it was.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import base64
 import os
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, load_catalog
+from gitops_nb.catalog.policies import Policy
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import UnavailableError
+from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.model import digest
 from gitops_nb.ports import Processes
+from gitops_nb.session.origins import pinned
 
 _REMOTE_S = 60
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -28,44 +32,109 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """The default branch of a workspace's origin, and the commit that it had when it was asked."""
+    """The protected branch of a workspace's origin, and the commit that it had when it was asked.
+
+    ``url`` is where Git really goes for origin; ``is_pinned`` says that somebody trusts exactly that for this workspace.
+    """
 
     root: Path
     inside: str
     name: str
     commit: str
+    url: str
+    is_pinned: bool
 
 
-def protected(
-    workspace: Workspace, catalog: Catalog, processes: Processes
-) -> tuple[Catalog, Mapping[str, str]]:
-    """The catalog with the rules of the protected branch, and where they come from.
+EarlierRules = Callable[[str], tuple[Catalog | None, str]]
+"""The rules of an earlier commit of the protected branch, or why there are none; see ``rules_at``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What counts now: fleet, policy and keys, where they were read, and how to read what counted before.
+
+    ``source`` goes into records: ``from``, ``origin``, ``commit`` and ``digest``, as far as they are there. ``at`` is None where
+    there is no branch that could say what was true earlier.
+    """
+
+    fleet: Fleet
+    policy: Policy
+    trust: Trust
+    source: Mapping[str, str]
+    is_pinned: bool = False
+    at: EarlierRules | None = None
+
+
+def protected(workspace: Workspace, catalog: Catalog, processes: Processes) -> Ground:
+    """The rules of the protected branch as they are now.
 
     Raises:
         UnavailableError: There is a remote, and it does not answer.
-        ConfigurationError: The branch's files are wrong.
+        ConfigurationError: The branch's files are wrong, or origin is another one than is pinned.
     """
     branch = protected_branch(workspace, processes)
     if branch is None:
-        return catalog, {"from": "workspace", "digest": _digest(catalog)}
+        source = {"from": "workspace", "digest": _digest(catalog)}
+        return Ground(catalog.fleet, catalog.policy, catalog.trust, source)
     rules = _read(branch, branch.commit, processes)
-    found = replace(catalog, fleet=rules.fleet, policy=rules.policy, trust=rules.trust)
-    source = {"from": f"origin/{branch.name}", "commit": branch.commit, "digest": _digest(found)}
-    return found, source
+    source = {
+        "from": f"origin/{branch.name}",
+        "origin": branch.url,
+        "commit": branch.commit,
+        "digest": _digest(rules),
+    }
+    return Ground(
+        rules.fleet,
+        rules.policy,
+        rules.trust,
+        source,
+        is_pinned=branch.is_pinned,
+        at=lambda commit: rules_at(branch, commit, processes),
+    )
 
 
 def protected_branch(workspace: Workspace, processes: Processes) -> Branch | None:
-    """The default branch of origin, asked now; None where there is no such remote.
+    """The protected branch of origin, asked now; None where there is no such remote.
 
     Raises:
         UnavailableError: There is one, and it does not answer.
+        ConfigurationError: It is another one than is pinned for this workspace.
     """
     top = _git(workspace.root, ("rev-parse", "--show-toplevel"), processes)
-    if top is None or _git(workspace.root, ("remote", "get-url", "origin"), processes) is None:
+    url = origin_url(workspace.root, processes)
+    trusted = pinned(workspace.root)
+    if top is None or not url:
+        if trusted is not None:
+            raise ConfigurationError(
+                f"this workspace has no origin, and {trusted.url} is pinned for it",
+                hint="Set the remote origin, or pin another one with `gitops-nb trust origin`.",
+            )
         return None
-    name, commit = _fetch(workspace.root, processes)
+    if trusted is not None and trusted.url != url:
+        raise ConfigurationError(
+            f"origin is {url}, and {trusted.url} is pinned for this workspace; nothing was done",
+            hint="Find out who changed it; if it moved, pin the new one with `gitops-nb trust origin`.",
+        )
+    named = trusted.branch if trusted is not None else ""
+    name, commit = _fetch(workspace.root, url, named, processes)
     inside = workspace.runbooks.resolve().relative_to(Path(top).resolve()).as_posix()
-    return Branch(workspace.root, inside, name, commit)
+    return Branch(workspace.root, inside, name, commit, url, trusted is not None)
+
+
+def origin_url(root: Path, processes: Processes) -> str:
+    """Where Git really goes for a workspace's remote ``origin``, "" when it has none."""
+    if _git(root, ("remote", "get-url", "origin"), processes) is None:
+        return ""
+    return _git(root, ("ls-remote", "--get-url", "origin"), processes) or ""
+
+
+def default_branch(root: Path, url: str, processes: Processes) -> str:
+    """What a remote calls its default branch.
+
+    Raises:
+        UnavailableError: It does not answer, or has none.
+    """
+    return _fetch(root, url, "", processes)[0]
 
 
 def rules_at(branch: Branch, commit: str, processes: Processes) -> tuple[Catalog | None, str]:
@@ -78,9 +147,15 @@ def rules_at(branch: Branch, commit: str, processes: Processes) -> tuple[Catalog
         return None, ""
     if commit != branch.commit:
         asked = ("merge-base", "--is-ancestor", commit, branch.commit)
+        if _git(branch.root, asked, processes) is None and _is_shallow(branch.root, processes):
+            # Whether a commit is one of the branch is told by its history, and nothing else.
+            more = ("fetch", "--quiet", "--no-tags", "--unshallow", branch.url, branch.commit)
+            try:
+                _remote(branch.root, more, processes)
+            except UnavailableError as error:
+                return None, f"this clone is shallow, and {error.message}"
         if _git(branch.root, asked, processes) is None:
-            is_shallow = _git(branch.root, ("rev-parse", "--is-shallow-repository"), processes)
-            return None, "this clone is shallow" if is_shallow == "true" else ""
+            return None, ""
     return _read(branch, commit, processes), ""
 
 
@@ -98,19 +173,38 @@ def _digest(catalog: Catalog) -> str:
     )
 
 
-def _fetch(root: Path, processes: Processes) -> tuple[str, str]:
-    """Name and commit of origin's default branch, asked now."""
-    listed = _remote(root, ("ls-remote", "--symref", "origin", "HEAD"), processes).splitlines()
-    if len(listed) < 2 or not listed[0].startswith("ref: refs/heads/"):
-        raise UnavailableError("origin names no default branch", hint="Set one on the Git host.")
-    branch = listed[0].removeprefix("ref: refs/heads/").split("\t")[0]
-    commit = listed[1].split("\t")[0]
+def _fetch(root: Path, url: str, named: str, processes: Processes) -> tuple[str, str]:
+    """Name and commit of a branch, by default of the remote's default one, asked now."""
+    if named:
+        reference = f"refs/heads/{named}"
+        rows = [
+            row.split("\t")
+            for row in _remote(root, ("ls-remote", "--", url, reference), processes).splitlines()
+        ]
+        commit = next((row[0] for row in rows if row[1:] == [reference]), "")
+        if not commit:
+            raise UnavailableError(
+                f"origin has no branch {named}, which is pinned for this workspace",
+                hint="Pin another one with `gitops-nb trust origin --branch NAME`.",
+            )
+        branch = named
+    else:
+        listed = _remote(root, ("ls-remote", "--symref", "--", url, "HEAD"), processes).splitlines()
+        if len(listed) < 2 or not listed[0].startswith("ref: refs/heads/"):
+            raise UnavailableError(
+                "origin names no default branch", hint="Set one on the Git host."
+            )
+        branch = listed[0].removeprefix("ref: refs/heads/").split("\t")[0]
+        commit = listed[1].split("\t")[0]
     if _git(root, ("cat-file", "-e", f"{commit}^{{commit}}"), processes) is None:
         # A depth would cut off the history of a clone that has all of it.
-        is_shallow = _git(root, ("rev-parse", "--is-shallow-repository"), processes) == "true"
-        depth = ("--depth=1",) if is_shallow else ()
-        _remote(root, ("fetch", "--quiet", "--no-tags", *depth, "origin", commit), processes)
+        depth = ("--depth=1",) if _is_shallow(root, processes) else ()
+        _remote(root, ("fetch", "--quiet", "--no-tags", *depth, "--", url, commit), processes)
     return branch, commit
+
+
+def _is_shallow(root: Path, processes: Processes) -> bool:
+    return _git(root, ("rev-parse", "--is-shallow-repository"), processes) == "true"
 
 
 def _read(branch: Branch, commit: str, processes: Processes) -> Catalog:

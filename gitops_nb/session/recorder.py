@@ -21,8 +21,8 @@ from gitops_nb.errors import (
     Refused,
     UnavailableError,
 )
-from gitops_nb.model import Plan, Status, StepKind, to_json
-from gitops_nb.record.effects import JournalEffects
+from gitops_nb.model import Decision, Plan, Status, StepKind, to_json
+from gitops_nb.record.effects import Authority, JournalEffects
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
@@ -33,8 +33,10 @@ from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.endings import STATUS_OF
 from gitops_nb.session.lifecycle import close_run
-from gitops_nb.session.notary import ask, attest
+from gitops_nb.session.notary import ask, attest, begin
+from gitops_nb.session.order import given
 from gitops_nb.session.targets import TargetLock, take_target
+from gitops_nb.session.warrant import Warrant
 
 FETCHED_EVERY_S = 5.0
 
@@ -123,9 +125,17 @@ class Recorder:
                 hint=f"When the store answers, run `gitops-nb resume {self.run}`.",
             ) from error
 
-    def effects(self, step: str) -> JournalEffects:
+    def effects(
+        self, step: str, authority: Authority, *, may_have_happened: bool
+    ) -> JournalEffects:
         """The recorder of a step's effects."""
-        return JournalEffects(self._journal, self.append, step=step)
+        return JournalEffects(
+            self._journal,
+            self.append,
+            step=step,
+            authority=authority,
+            may_have_happened=may_have_happened,
+        )
 
     @contextmanager
     def step(self, name: str, kind: StepKind) -> Iterator[Callable[[], int]]:
@@ -194,10 +204,10 @@ class Recorder:
         locks = (self._lock, self._target_lock)
         return tuple(lock.descriptor for lock in locks if lock is not None)
 
-    def hold_target(self, name: str) -> str:
+    def hold_target(self, name: str, *, ci_api: str) -> str:
         """Takes the lock of what an apply changes; returns who holds it instead, or the empty text."""
         if self._target_lock is None:
-            taken = take_target(self.workspace, name, self.run)
+            taken = take_target(self.workspace, name, self.run, ci_api=ci_api)
             if isinstance(taken, str):
                 return taken
             self._target_lock = taken
@@ -213,14 +223,23 @@ class Recorder:
             self._fetched_s = time.monotonic()
             fetch_answers(self.workspace, self.directory)
 
-    def sign_start(self) -> None:
-        """Has the ledger say that effects begin, before the first one does.
+    def sign_start(self, warrant: Warrant, plan: Plan, decision: Decision) -> None:
+        """Has register and ledger say that effects begin, before the first one does.
 
         Raises:
+            Refused: They may not.
             RecordError: The ledger cannot be written; nothing was begun.
-            UnavailableError: Its store does not answer; nothing was begun.
+            UnavailableError: A store does not answer; nothing was begun.
         """
-        self.append("ledger", phase="start", **ask(self.workspace, self.directory))
+        notary = given().notary
+        if notary:
+            told = dict(begin(notary))
+            warrant.find(str(told["start"]))
+        else:
+            started = warrant.begin(plan, decision.verdicts)
+            told = {**ask(self.workspace, self.directory), **started}
+        warrant.anchor = ":".join(str(told[part]) for part in ("size", "head", "genesis"))
+        self.append("ledger", phase="start", **told)
 
     def stop(self, stop: GitOpsError) -> NoReturn:
         """Ends the run on purpose and raises what says so."""

@@ -18,19 +18,22 @@ from gitops_nb.session.identity import PERMISSION, can_prove
 _NAME_CHARACTERS = 200
 
 
-def find_requester(processes: Processes, trust: Trust) -> Requester:
-    """The person or automation that this process acts for, outside the sandbox."""
+def find_requester(root: Path, processes: Processes, trust: Trust) -> Requester:
+    """The person or automation that this process acts for in a workspace, outside the sandbox.
+
+    A bot that trust.yaml lists among a person's names is that person: who starts a workflow by a bot asks themselves.
+    """
     ci = ci_identity()
     if ci is not None:
         return ci
-    key = default_key(processes)
+    key = default_key(root, processes)
     if key is not None:
         person = person_of(public_key(key, processes), trust.persons)
         if person:
             return Requester(
                 person, RequesterKind.PERSON, f"SSH key {key.name}, listed in trust.yaml", Proof.KEY
             )
-    email = _name(git_setting(processes, "user.email"))
+    email = _name(git_setting(root, processes, "user.email"))
     if email:
         return Requester(email, RequesterKind.PERSON, "name from Git user.email, not proven")
     return Requester(_name(getpass.getuser()), RequesterKind.PERSON, "login name, not proven")
@@ -79,9 +82,9 @@ def ci_run() -> Mapping[str, str]:
     return {name: os.environ.get(f"GITHUB_{name.upper()}", "") for name in names}
 
 
-def default_key(processes: Processes) -> Path | None:
+def default_key(root: Path, processes: Processes) -> Path | None:
     """The SSH key that a person signs with: Git's user.signingkey, else ~/.ssh/id_ed25519."""
-    configured = git_setting(processes, "user.signingkey")
+    configured = git_setting(root, processes, "user.signingkey")
     candidates = [Path(configured).expanduser()] if configured and "\n" not in configured else []
     candidates.append(Path.home() / ".ssh" / "id_ed25519")
     for candidate in candidates:
@@ -105,7 +108,7 @@ def find_signer(key: Path, processes: Processes, trust: Trust) -> str:
     return person
 
 
-def git_setting(processes: Processes, name: str) -> str:
-    """A value of the person's Git settings, or the empty text."""
-    done = processes.run(("git", "config", "--get", name), timeout_s=10)
+def git_setting(root: Path, processes: Processes, name: str) -> str:
+    """A value of the person's Git settings in a workspace, or the empty text."""
+    done = processes.run(("git", "-C", str(root), "config", "--get", name), timeout_s=10)
     return done.stdout.strip() if done.exit_code == 0 else ""

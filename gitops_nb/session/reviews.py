@@ -34,6 +34,11 @@ class Review:
     source: str
     at: datetime | None = None
     evidence: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    text: str = field(default="", compare=False)
+
+    def quotes(self, request_digest: str) -> bool:
+        """Whether its text names the request: what GitHub shows beside the button does not say which plan it is about."""
+        return bool(request_digest) and request_digest.removeprefix("sha256:") in self.text
 
     @property
     def mark(self) -> str:
@@ -110,6 +115,7 @@ class GitHubReviews:
                     "environment_ids": [named.get("id") for named in one["environments"]],
                     **_common(one, page.etag, "comment"),
                 },
+                text=str(one.get("comment") or ""),
             )
             for page in self._api.pages(path)
             for one in page.items
@@ -148,6 +154,7 @@ class GitHubReviews:
                     "submitted_at": one.get("submitted_at"),
                     **_common(one, etag, "body"),
                 },
+                text=str(one.get("body") or ""),
             )
             for login, (one, etag) in newest.items()
             if one["state"] == "APPROVED"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from gitops_nb.catalog.parameters import SECRET_REFERENCE
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ExitCode, Failed, GitOpsError, NeedsAttention, Refused, UsageError
 from gitops_nb.model import (
     Answer,
+    Commit,
     Decision,
     Json,
     Mode,
@@ -23,16 +25,20 @@ from gitops_nb.model import (
     Status,
     StepKind,
     Verdict,
+    digest,
+    format_time,
     from_json,
 )
 from gitops_nb.policy import Rules, rules_for
-from gitops_nb.record.fold import RunState
+from gitops_nb.record.fold import RunState, StepState
 from gitops_nb.record.journal import Record
+from gitops_nb.record.register import Entry
 from gitops_nb.redaction import Secret, process_redactor
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.slices import AllWriters, Slice
+from gitops_nb.session.warrant import Warrant
 
 T = TypeVar("T")
 
@@ -44,6 +50,44 @@ NOUN = {
     "measure": "metrics",
 }
 """What a verb's value is called when a later verb asks for it by parameter name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier attempts of a run began, by the register and the world, never by the journal alone.
+
+    ``began`` says that there is a start; ``plan`` is the one that was signed; ``shown`` the start whose first effect is there.
+    """
+
+    began: bool = False
+    plan: Plan | None = None
+    shown: Entry | None = None
+
+    @property
+    def begun(self) -> str:
+        """When the effect that is there was begun."""
+        moment = self.shown.at if self.shown is not None else None
+        return format_time(moment) if moment is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Asks a warrant about one plan; implements ``record.effects.Authority``."""
+
+    warrant: Warrant
+    plan: Plan
+
+    def confirm(self) -> None:
+        """See ``Warrant.confirm``."""
+        self.warrant.confirm(self.plan)
+
+    def trailers(self, plan: str, parent: str, head: str) -> str:
+        """See ``Warrant.trailers``."""
+        return self.warrant.trailers(plan, parent, head)
+
+    def made(self, commit: Commit) -> bool:
+        """See ``Warrant.made``."""
+        return self.warrant.made(commit)
 
 
 class Front(Protocol):
@@ -71,6 +115,7 @@ class Session:
         parts: What its slice brings.
         request: What was asked.
         gate: Decides about the plan.
+        warrant: Is asked before effects.
         front: Where the session is shown.
     """
 
@@ -82,6 +127,7 @@ class Session:
         parts: Slice,
         request: Any,
         gate: Gate,
+        warrant: Warrant,
         front: Front,
     ) -> None:
         self.platform = platform
@@ -91,8 +137,8 @@ class Session:
         self._gate = gate
         self._front = front
         self._values: dict[str, Any] = {}
-        # Effects of an earlier attempt fix the plan: from then on finished steps come from the journal.
-        self._is_replaying = bool(self.state.effects)
+        self._warrant = warrant
+        self._earlier = Earlier()
 
     @property
     def run(self) -> str:
@@ -132,14 +178,15 @@ class Session:
     def step(self, verb: Callable[..., T]) -> T:
         """Calls one verb with what it asks for by parameter name, and records it as one step.
 
-        On resume a step that had finished before the first effect returns its recorded value.
+        On resume, where the world shows an effect of an earlier attempt, observe and plan return what they did then.
 
         Raises:
             GitOpsError: What the verb raised; the step is recorded as failed.
+            Refused: The run needs approval, and the verb is not its runbook's own.
         """
         name = verb.__name__
         self._reopen()
-        done = self.state.step(name)
+        self._refuse_strange(verb)
         if name == "apply" and self._decision().answer is Answer.NOTHING:
             self._recorder.append(
                 "step", step=name, status=Status.SKIPPED, sentence="nothing to do"
@@ -147,8 +194,6 @@ class Session:
             value = _returned(verb)()
         elif name == "verify" and self._was_done_before():
             value = self._call(name, self._find_nothing)
-        elif self._is_replaying and name != "verify" and done and done.status is Status.SUCCEEDED:
-            value = from_json(_returned(verb), done.value)
         else:
             value = self._call(name, verb)
         self._values[NOUN.get(name, name)] = value
@@ -168,10 +213,11 @@ class Session:
             raise UsageError(
                 "there is no plan to decide about", hint="Run the cells in order, from the top."
             )
-        if self._is_replaying:
-            decision = from_json(Decision, dict(self.state.decision))
+        self._refuse_strange(gates)
+        rules = self.rules
+        if self._earlier.shown is not None:
+            decision = self._gate.goes_on(plan, rules, self._earlier.begun)
         else:
-            rules = self.rules
             decision = self._gate.decide(plan, rules, lambda: gates(**self._arguments(gates)))
             if decision.answer is Answer.WAITING:
                 waits = self._wait if self._front.is_interactive else None
@@ -236,11 +282,16 @@ class Session:
 
     def _call(self, name: str, verb: Callable[..., T]) -> T:
         kind = self._parts.applies if name == "apply" else StepKind.READ
+        before = self.state.step(name)
         with self._recorder.step(name, kind) as took_ms:
-            arguments = self._arguments(verb)
-            if "writers" in inspect.signature(verb).parameters:
-                arguments["writers"] = self._open_writers(name)
-            value = verb(**arguments)
+            if name == self._parts.steps[0]:
+                self._earlier = self._look_back()
+            value = self._of_earlier(name, verb, before)
+            if value is None:
+                arguments = self._arguments(verb)
+                if "writers" in inspect.signature(verb).parameters:
+                    arguments["writers"] = self._open_writers(name)
+                value = verb(**arguments)
             self._recorder.refuse_secrets(name, value)
             self._recorder.save_evidence(name, value)
             self._recorder.append(
@@ -280,14 +331,18 @@ class Session:
         if name != "apply" or self._parts.writers is None:
             raise UsageError(f"{name} is not apply and gets no writers")
         self._before_apply()
-        opened = self.platform.open_writers()
+        opened = self.platform.open_writers(self._warrant.still_mine)
         return self._parts.writers(
             AllWriters(
                 view=self.platform.view,
-                git=self.platform.git,
+                git=opened.git,
                 argo=opened.argo,
                 clusters=opened.clusters,
-                effects=self._recorder.effects(name),
+                effects=self._recorder.effects(
+                    name,
+                    Authority(self._warrant, self._values["plan"]),
+                    may_have_happened=self._earlier.began,
+                ),
                 requester=self.platform.requester.name,
             ),
             self.request,
@@ -305,11 +360,11 @@ class Session:
                 "apply needs a decision that allows the plan", hint="Run the gate cell first."
             )
         if self.mode is Mode.LIVE:
-            for target in self.platform.check_targets():
+            for target in self.platform.targets():
                 self._recorder.append("target", system=target.system, address=target.address)
                 print(f"{target.system}: {target.address}")  # noqa: T201  shown before the first live effect
         where = f"{self.request.environment}--{self.request.subject}".replace("/", "-")
-        other = self._recorder.hold_target(where)
+        other = self._recorder.hold_target(where, ci_api=self.rules.ci_api)
         if other:
             raise Refused(
                 f"{other} is changing {self.request.subject} in {self.request.environment}",
@@ -317,10 +372,60 @@ class Session:
             )
         self.platform.processes.keep_open(*self._recorder.lock_descriptors)
         self._gate.refuse_unlisted_runner(self.rules)
-        # An attempt whose effects surely did not happen began nothing: what is done now needs consent that holds now.
-        if all(effect.failed for effect in self.state.effects):
-            self._gate.still_holds(decision, self.rules)
-        self._recorder.sign_start()
+        try:
+            self._recorder.sign_start(self._warrant, self._values["plan"], decision)
+        except Refused as refusal:
+            if self._earlier.shown is None:
+                raise
+            # What was begun is looked at to its end, whatever forbids to begin more.
+            self._warrant.forbid(refusal)
+
+    def _refuse_strange(self, verb: Callable[..., Any]) -> None:
+        """In a run that needs approval nothing is called but the verbs of its runbook's own slice.
+
+        Raises:
+            Refused: The callable is a notebook's own.
+        """
+        if self.rules.approvals and verb not in self._parts.verbs:
+            raise Refused(
+                f"{verb.__name__} is not the verb of {self.state.runbook}: {self.request.environment} needs approval, and nothing else is called there",
+                hint="Import it from the package, as the shipped notebook does.",
+            )
+
+    def _look_back(self) -> Earlier:
+        """Which start of this run's request began effects, and what of it the world shows.
+
+        Raises:
+            UnavailableError: The register, or what has to show it, does not answer.
+        """
+        state = self.state
+        if state.request is None or len(state.attempts) < 2:
+            return Earlier()
+        starts = self._warrant.chain().starts
+        signed = state.plan is not None and digest(state.plan) == state.request["plan_digest"]
+        if not starts or not signed:
+            return Earlier(began=bool(starts))
+        plan = from_json(Plan, state.plan)
+        shown = None
+        if self._parts.shown is not None:
+            found = self._parts.shown(
+                self.platform.view, plan, self._warrant.made, self._recorder.run
+            )
+            shown = self._warrant.start_shown(found) if found else None
+        if shown is not None:
+            self._warrant.waive(shown)
+        return Earlier(began=True, plan=plan, shown=shown)
+
+    def _of_earlier(self, name: str, verb: Callable[..., T], before: StepState | None) -> T | None:
+        """What a step returned in an earlier attempt, where that still stands; None where it is called again."""
+        known = self._earlier
+        if name == "plan" and known.plan is not None:
+            # Idempotent effects that were begun have changed what a new plan would rest on.
+            if known.shown is not None or self._parts.applies is StepKind.IDEMPOTENT:
+                return cast(T, known.plan)
+        elif name == "observe" and known.shown is not None and before is not None:
+            return from_json(_returned(verb), before.value) if before.value is not None else None
+        return None
 
     def _was_done_before(self) -> bool:
         """Whether an earlier run did what the plan says, so that this one leaves it alone."""
@@ -350,7 +455,7 @@ class Session:
 
     def _reopen(self) -> None:
         if self._recorder.reopen():
-            self._is_replaying = bool(self.state.effects)
+            self._earlier = self._look_back()
 
     async def _wait(self, poll: Callable[[], Decision | None], timeout_s: float) -> Decision | None:
         return await self._front.wait(self, poll, timeout_s)

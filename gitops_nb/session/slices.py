@@ -11,7 +11,7 @@ from typing import Any
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.errors import ConfigurationError
-from gitops_nb.model import StepKind
+from gitops_nb.model import Commit, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitWriter, View
 
 CHANGE_STEPS = ("observe", "plan", "decide", "apply", "verify")
@@ -46,13 +46,17 @@ class AllWriters:
 class Slice:
     """One runbook's part of the package. ``writers`` is None for a runbook that changes nothing.
 
-    ``applies`` says whether its apply step may be repeated without asking.
+    ``applies`` says whether its apply step may be repeated without asking. ``verbs`` are its own, in a run that needs
+    approval no others are called. ``shown`` tells from the world (a plan, who made a commit, the run's id) which start of a
+    request had a first effect: its digest, "newest" where that does not say, "" for none.
     """
 
     steps: tuple[str, ...]
     request: Callable[[Fleet, Mapping[str, Any], Surroundings], Any]
     writers: Callable[[AllWriters, Any], Any] | None = None
     applies: StepKind = StepKind.EFFECT
+    verbs: tuple[Callable[..., Any], ...] = ()
+    shown: Callable[[View, Plan, Callable[[Commit], bool], str], str] | None = None
 
 
 def slice_of(runbook: str) -> Slice:
@@ -75,6 +79,14 @@ def slice_of(runbook: str) -> Slice:
                     effects=all_writers.effects,
                     requester=all_writers.requester,
                 ),
+                verbs=(
+                    promotion.observe,
+                    promotion.plan,
+                    promotion.gates,
+                    promotion.apply,
+                    promotion.verify,
+                ),
+                shown=promotion.shown,
             )
         case "bootstrap":
             from gitops_nb import bootstrap
@@ -89,6 +101,13 @@ def slice_of(runbook: str) -> Slice:
                     effects=all_writers.effects,
                 ),
                 StepKind.IDEMPOTENT,
+                verbs=(
+                    bootstrap.observe,
+                    bootstrap.plan,
+                    bootstrap.gates,
+                    bootstrap.apply,
+                    bootstrap.verify,
+                ),
             )
         case "dora":
             from gitops_nb import dora

@@ -8,6 +8,7 @@ other machines.
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.record.locks import Held, Owner, SharedLocks, this_process
@@ -41,8 +42,14 @@ class TargetLock:
         self._own.release()
 
 
-def take_target(workspace: Workspace, name: str, run: str) -> TargetLock | str:
+def take_target(workspace: Workspace, name: str, run: str, *, ci_api: str) -> TargetLock | str:
     """Takes the lock of a target, or says who holds it: run, process or CI run, and since when.
+
+    Args:
+        workspace: Whose locks.
+        name: Of the target.
+        run: Who takes it.
+        ci_api: Who is asked whether a CI run that holds it has ended, by policy.yaml.
 
     Raises:
         UnavailableError: The store of the locks does not answer; nothing is held.
@@ -55,7 +62,7 @@ def take_target(workspace: Workspace, name: str, run: str) -> TargetLock | str:
         other = lock_holder(workspace.own, name)
         where = f"process {other.get('pid', '?')} on {other.get('host', '?')}"
         return f"{other.get('who', 'another run')} ({where}) since {other.get('since', '?')}"
-    shared = shared_locks(workspace)
+    shared = shared_locks(workspace, ci_api)
     if shared is None:
         return TargetLock(own, None, None)
     taken: Held | Owner | None = None
@@ -67,14 +74,14 @@ def take_target(workspace: Workspace, name: str, run: str) -> TargetLock | str:
     return TargetLock(own, shared, taken) if isinstance(taken, Held) else str(taken)
 
 
-def shared_locks(workspace: Workspace) -> SharedLocks | None:
+def shared_locks(workspace: Workspace, ci_api: str) -> SharedLocks | None:
     """The locks that other machines see, where the workspace names a bucket for them."""
     store = locks_store(workspace)
-    return SharedLocks(store, has_ended=has_ended) if store is not None else None
+    return SharedLocks(store, has_ended=partial(has_ended, ci_api)) if store is not None else None
 
 
-def has_ended(repository: str, run: str, attempt: str) -> bool:
+def has_ended(ci_api: str, repository: str, run: str, attempt: str) -> bool:
     """Whether GitHub says that an attempt of a workflow run is completed; see ``adapters.github_runs``."""
     from gitops_nb.adapters.github_runs import GitHubRuns
 
-    return GitHubRuns(github_api(deadline_s=ASKED_S)).has_ended(repository, run, attempt)
+    return GitHubRuns(github_api(ci_api, deadline_s=ASKED_S)).has_ended(repository, run, attempt)

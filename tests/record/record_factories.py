@@ -23,7 +23,7 @@ from gitops_nb.model import (
     to_json,
 )
 from gitops_nb.record import journal
-from gitops_nb.record.approvals import REQUEST_NAMESPACE, new_request, read_answers, sign_answer
+from gitops_nb.record.approvals import REQUEST_PURPOSE, new_request, read_answers, sign_answer
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.fold import fold
@@ -36,6 +36,8 @@ from gitops_nb.record.statement import body_of, subjects_of
 from gitops_nb.record.verify import verify_run
 
 LEDGER = "production"
+HERE = {"code": {}, "targets": {}, "register": {"kind": "this machine", "at": "", "name": ""}}
+"""What a request says about code and places, where a test is not about them."""
 
 
 @dataclass(frozen=True)
@@ -160,13 +162,13 @@ def make_run(root: Path, ledger: Ledger, key: Path, trust: Trust, number: int) -
     open_journal.append("attempt", number=1, front="gitops-nb run", who="priya", host="h")
     open_journal.append("planned", plan=plan, digest=plan.digest)
     request, subject = new_request(
-        run=run, runbook="promotion", notebook_digest="sha256:1", package="0.1.0",
+        run=run, runbook="promotion", mode="live", notebook_digest="sha256:1", package="0.1.0", **HERE,
         parameters={"application": "cart"}, environment=LEDGER, plan_digest=plan.digest,
         materials=dict(plan.materials), requester=requester, created=now, expires=now + timedelta(hours=4),
     )  # fmt: skip
     (directory / "request.json").write_text(json.dumps(request))
     asks = key.with_name("priya")
-    signature = sign(canonical(request), REQUEST_NAMESPACE, key=asks, processes=LocalProcesses())
+    signature = sign(canonical(request), REQUEST_PURPOSE, key=asks, processes=LocalProcesses())
     open_journal.append("requested", request=request, digest=subject, signature=signature)
     open_journal.append("waiting", reason="waiting")
     attest(Phase.REQUESTED)

@@ -211,11 +211,11 @@ def the_requester_under_the_name_of_the_ci_run(forger):
     forger.row("requested")["digest"] = subject
     forger.row("approval")["subject"] = subject
     key = forger.records.root / "keys"
-    from gitops_nb.record.approvals import REQUEST_NAMESPACE
+    from gitops_nb.record.approvals import REQUEST_PURPOSE
     from gitops_nb.record.signatures import sign
 
     forger.row("requested")["signature"] = sign(
-        canonical(request), REQUEST_NAMESPACE, key=key / "priya", processes=LocalProcesses()
+        canonical(request), REQUEST_PURPOSE, key=key / "priya", processes=LocalProcesses()
     )
     (answer,) = (forger.directory / "approvals").iterdir()
     answer.unlink()

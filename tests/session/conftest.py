@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from gitops_nb.record.approvals import sign_answer
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import find_run, read_run
 from gitops_nb.session import Session, open_session
+from gitops_nb.session.order import Order
 from gitops_nb.session.platform import open_platform
 from tests.cells import go_through
 
@@ -23,18 +25,15 @@ from tests.cells import go_through
 class Runner:
     """Promotions as their notebook makes them."""
 
-    def __init__(self, workspace, monkeypatch) -> None:
+    def __init__(self, workspace) -> None:
         self.workspace = workspace
-        self._monkeypatch = monkeypatch
+        self.order = Order()
 
     def open(self, run: str | None = None, **parameters: Any) -> Session:
         """Opens a new run, or the next attempt of one."""
-        if run:
-            self._monkeypatch.setenv("GITOPS_NB_RUN", run)
-        else:
-            self._monkeypatch.delenv("GITOPS_NB_RUN", raising=False)
         chosen = {"application": "checkout", "stable_for": "0s", **parameters}
-        return open_session("promotion", workspace=self.workspace.root, **chosen)
+        order = replace(self.order, run=run or "")
+        return open_session("promotion", workspace=self.workspace.root, order=order, **chosen)
 
     def promote(
         self, run: str | None = None, **parameters: Any
@@ -61,6 +60,7 @@ class Runner:
             "at": datetime.now(UTC),
             "expires": parse_time(state.request["expires"]),
             "reason": "test",
+            "realm": platform.trust.realm,
             **changes,
         }
         sign_answer(directory, **values)
@@ -76,6 +76,6 @@ class Runner:
 
 
 @pytest.fixture
-def runner(workspace, monkeypatch) -> Runner:
+def runner(workspace) -> Runner:
     """Promotions in a new workspace."""
-    return Runner(workspace, monkeypatch)
+    return Runner(workspace)

@@ -1,0 +1,243 @@
+"""The register of requests: who began what was asked for, how that ended, and who said no. A copy of the reports does not carry it.
+
+``register/<digest of the request>/000000.json`` is an object that is created and never changed. A runner signs ``start``, ``end``
+and ``closed``; a person signs ``reject``, ``withdraw`` and ``unlock``. What is not signed by whom it has to be does not count.
+A request whose start is open belongs to that start's holder and to nobody else; one that succeeded is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from gitops_nb.catalog.trust import RunnerKey, Trust
+from gitops_nb.errors import RecordError
+from gitops_nb.model import Json, Status, canonical, format_time, parse_time
+from gitops_nb.ports import Processes, Store
+from gitops_nb.record import dsse
+from gitops_nb.record.approvals import check_answer
+from gitops_nb.record.dsse import MalformedError
+from gitops_nb.record.unlocks import check_unlock
+
+FOLDER = "register"
+ATTEMPTS = 40
+_PAYLOAD = "application/vnd.{realm}.register+json"
+
+
+class Kind(StrEnum):
+    """What an entry says."""
+
+    START = "start"
+    END = "end"
+    CLOSED = "closed"
+    UNLOCK = "unlock"
+    REJECT = "reject"
+    WITHDRAW = "withdraw"
+
+
+_BY_RUNNERS = (Kind.START, Kind.END, Kind.CLOSED)
+_ENDS = (Kind.END, Kind.CLOSED, Kind.UNLOCK)
+
+
+class Seal(Protocol):
+    """A runner's key."""
+
+    @property
+    def keyid(self) -> str:
+        """Fingerprint of the public key."""
+
+    def seal(self, payload: bytes, payload_type: str = ...) -> bytes:
+        """The envelope around a statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry. ``digest`` is the SHA-256 of its bytes (64 hex); ``problem`` says why it does not count, "" when it does.
+
+    ``signer`` is a runner's key or a person; ``body`` what it says beside that.
+    """
+
+    number: int
+    digest: str
+    kind: Kind | None
+    at: datetime | None
+    signer: str
+    body: Mapping[str, Json]
+    problem: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is well signed and in its place."""
+        return not self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Everything that the register says about one request, in its order."""
+
+    request: str
+    entries: tuple[Entry, ...] = ()
+
+    def of(self, *kinds: Kind) -> tuple[Entry, ...]:
+        """Entries of these kinds that count."""
+        return tuple(entry for entry in self.entries if entry.counts and entry.kind in kinds)
+
+    @property
+    def starts(self) -> tuple[Entry, ...]:
+        """Every start that counts, oldest first."""
+        return self.of(Kind.START)
+
+    @property
+    def open_start(self) -> Entry | None:
+        """The start that nothing has ended."""
+        ended = {entry.body.get("start") for entry in self.of(*_ENDS)}
+        return next((one for one in reversed(self.starts) if one.digest not in ended), None)
+
+    @property
+    def success(self) -> Entry | None:
+        """The end that says that what was asked for is done."""
+        return next(
+            (one for one in self.of(Kind.END) if one.body.get("status") == Status.SUCCEEDED), None
+        )
+
+    @property
+    def last(self) -> Entry | None:
+        """The newest start or end of one, whoever signed it."""
+        found = self.of(Kind.START, *_ENDS)
+        return found[-1] if found else None
+
+
+class Register:
+    """The register of one place.
+
+    Args:
+        store: Where it is kept.
+        trust: People's keys, and in whose realm they sign.
+        runners: Runners whose word counts; those of the environment.
+        processes: Checks people's signatures.
+        is_shared: False where it is kept on this machine only, so that a copy elsewhere knows nothing of it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        trust: Trust,
+        runners: tuple[RunnerKey, ...],
+        processes: Processes,
+        is_shared: bool = True,
+    ) -> None:
+        self._store = store
+        self._trust = trust
+        self._runners = {dsse.fingerprint(one.key): one for one in runners}
+        self._processes = processes
+        self._read: dict[str, Entry] = {}
+        self.is_shared = is_shared
+
+    def chain(self, request: str) -> Chain:
+        """What is there about a request (its digest), read now.
+
+        Raises:
+            UnavailableError: The place does not answer.
+        """
+        keys = self._store.list(_folder(request))
+        new = [key for key in keys if key not in self._read]
+        for key, content in zip(new, self._store.read_many(new), strict=True):
+            self._read[key] = self._parse(request, key, content or b"")
+        return Chain(request, tuple(self._read[key] for key in keys))
+
+    def count(self, request: str) -> int:
+        """How many entries there are now; asks once and reads none."""
+        return len(self._store.list(_folder(request)))
+
+    def append(self, request: str, write: Callable[[Chain], bytes]) -> Entry:
+        """Adds an entry behind all that are there.
+
+        Args:
+            request: Digest of the request.
+            write: Makes the entry for the chain as it is; raises where there is nothing to be added to it. Called again
+                when somebody else's entry came first.
+
+        Raises:
+            UnavailableError: The place does not answer, or does not let us write.
+            RecordError: Others always came first.
+        """
+        for _ in range(ATTEMPTS):
+            chain = self.chain(request)
+            key = f"{_folder(request)}{len(chain.entries):06}.json"
+            content = write(chain)
+            if self._store.create(key, content):
+                entry = self._read[key] = self._parse(request, key, content)
+                return entry
+        raise RecordError(f"{ATTEMPTS} entries of others came first", hint="Try again.")
+
+    def by_runner(
+        self, signer: Seal, chain: Chain, kind: Kind, *, at: datetime, body: Mapping[str, Json]
+    ) -> bytes:
+        """An entry of a runner, signed."""
+        statement = {
+            **body,
+            "v": 1,
+            "kind": kind,
+            "request": chain.request,
+            "at": format_time(at),
+            "prev": chain.entries[-1].digest if chain.entries else "",
+        }
+        return signer.seal(canonical(statement), _PAYLOAD.format(realm=self._trust.realm))
+
+    def _parse(self, request: str, key: str, content: bytes) -> Entry:
+        number = int(key.rpartition("/")[2].removesuffix(".json"))
+        found = hashlib.sha256(content).hexdigest()
+        try:
+            value = dsse.parse_canonical(content)
+            if isinstance(value, dict) and "statement" in value:
+                return self._of_person(request, number, found, value)
+            return self._of_runner(request, number, found, content)
+        except (MalformedError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return Entry(number, found, None, None, "", {}, f"it is no entry: {error}")
+
+    def _of_runner(self, request: str, number: int, found: str, content: bytes) -> Entry:
+        envelope = dsse.parse(content)
+        body = dsse.parse_canonical(envelope.payload)
+        kind, at = Kind(body["kind"]), parse_time(body["at"])
+        runner = self._runners.get(envelope.keyid)
+        problem = ""
+        if envelope.payload_type != _PAYLOAD.format(realm=self._trust.realm):
+            problem = f"it is a {envelope.payload_type!r}"
+        elif kind not in _BY_RUNNERS or body["request"] != request:
+            problem = "it is about something else"
+        elif runner is None:
+            problem = f"no runner that counts here has the key {envelope.keyid}"
+        elif not dsse.is_signed_by(envelope, dsse.raw_ed25519(runner.key)):
+            problem = f"the key of {runner.name} did not sign it"
+        elif not runner.counts_at(at):
+            problem = f"the key of {runner.name} did not count at {format_time(at)}"
+        return Entry(number, found, kind, at, envelope.keyid, body, problem)
+
+    def _of_person(
+        self, request: str, number: int, found: str, value: Mapping[str, Json]
+    ) -> Entry:
+        """A rejection or withdrawal of the request, or the word that a start's holder is gone."""
+        said, problem = check_unlock(value, trust=self._trust, processes=self._processes)
+        if said:
+            body = {"start": said["digest"], "reason": said["reason"], "what": said["what"]}
+            at = parse_time(said["at"])
+            return Entry(number, found, Kind.UNLOCK, at, said["person"], body, problem)
+        answered = check_answer(
+            str(number), value, processes=self._processes, trust=self._trust, now=None
+        )
+        given = answered.approval
+        if given is None:
+            return Entry(number, found, None, None, "", {}, answered.problem)
+        body = {"reason": given.reason, "key": given.key}
+        problem = "" if given.subject == request else "it is about another request"
+        kind = Kind(given.answer)
+        return Entry(number, found, kind, given.at, given.person, body, problem)
+
+
+def _folder(request: str) -> str:
+    return f"{FOLDER}/{request.removeprefix('sha256:')}/"

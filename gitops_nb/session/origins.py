@@ -1,0 +1,62 @@
+"""Which origin a workspace has to have: pinned outside of it, so that nobody who can write there chooses whose rules count.
+
+``gitops-nb trust origin`` writes the pin into the home of this machine's user, as the user database has it: the variable HOME does
+not choose it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitops_nb.errors import RecordError
+from gitops_nb.record.files import replace_file
+
+FOLDER = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".config" / "gitops-nb" / "origins"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An origin that somebody trusts for a workspace: its address and its protected branch."""
+
+    url: str
+    branch: str
+
+
+def pinned(root: Path) -> Pin | None:
+    """The pin of a workspace; None where nobody set one."""
+    try:
+        value = json.loads(_path(root).read_bytes())
+        return Pin(str(value["url"]), str(value["branch"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def pin(root: Path, url: str, branch: str) -> Path:
+    """Writes the pin of a workspace; returns where.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
+    path = _path(root)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        content = {"workspace": str(root.resolve()), "url": url, "branch": branch}
+        replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def unpin(root: Path) -> None:
+    """Forgets the pin of a workspace."""
+    _path(root).unlink(missing_ok=True)
+
+
+def _path(root: Path) -> Path:
+    name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32]
+    return FOLDER / f"{name}.json"

@@ -1,0 +1,530 @@
+"""Whether effects of a run may begin or go on, asked right before each of them, of what the run's own record cannot change.
+
+People consent, runners only witness. A journal's decision proves nothing: signatures of people are checked again, against people,
+rules and revocations at the protected branch's tip, and the register says whether another runner began the same request.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError, Refused
+from gitops_nb.model import (
+    Approval,
+    Commit,
+    Json,
+    Mode,
+    Plan,
+    Verdict,
+    format_time,
+    from_json,
+    parse_time,
+    to_json,
+)
+from gitops_nb.policy import Proof, Requester, Rules, is_same_person, rules_for, stricter
+from gitops_nb.record.approvals import VERSION
+from gitops_nb.record.commits import (
+    TRAILER_JOURNAL,
+    TRAILER_LEDGER,
+    TRAILER_PLAN,
+    TRAILER_RUN,
+    TRAILER_START,
+    signed_by,
+    signed_trailers,
+)
+from gitops_nb.record.consents import contradictions
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.keys import HELD_HERE, custody
+from gitops_nb.record.locks import Owner, this_process
+from gitops_nb.record.register import Chain, Entry, Kind, Register
+from gitops_nb.session.code import code_of
+from gitops_nb.session.consent import Consent
+from gitops_nb.session.notary import runner_signer
+from gitops_nb.session.platform import Platform
+from gitops_nb.session.protected import Ground
+from gitops_nb.session.registers import open_register, place_of
+from gitops_nb.session.targets import has_ended
+
+NEWEST = "newest"
+"""In place of a start's digest: an effect is there, and it does not say which start made it."""
+WAIVED_FOR = timedelta(hours=24)
+"""How long after its start a change that the world shows may be finished, although its approvals expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds for a run at one moment: the rules, who said yes, and what the register has."""
+
+    ground: Ground
+    rules: Rules
+    approvals: tuple[Approval, ...]
+    chain: Chain
+
+
+class Warrant:
+    """Asks before effects, and writes their start into the register.
+
+    Args:
+        workspace: Of the run.
+        platform: Its handles.
+        consent: Checks requests and answers.
+        state: The run as its journal says now.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        platform: Platform,
+        consent: Consent,
+        state: Callable[[], RunState],
+    ) -> None:
+        self._workspace = workspace
+        self._platform = platform
+        self._consent = consent
+        self._state = state
+        self._start: Entry | None = None
+        self._entries = 0
+        self._register: Register | None = None
+        self._waiver: Entry | None = None
+        self._forbidden: Refused | None = None
+        self.anchor = ""
+        self._begun_by: Rules | None = None
+
+    @property
+    def start(self) -> Entry | None:
+        """What this process wrote into the register; None before."""
+        return self._start
+
+    def chain(self) -> Chain:
+        """What the register has about the request of this run; nothing where there is no request.
+
+        Raises:
+            UnavailableError: The register does not answer.
+        """
+        digest = self._state().request_digest
+        if not digest:
+            return Chain("")
+        ground = self._platform.look_again()
+        return self._open(ground, self._rules(ground)).chain(digest)
+
+    def standing(self, plan: Plan) -> Standing:
+        """Who said yes to exactly this plan, and that it may begin or go on now.
+
+        Raises:
+            Refused: It may not; the message says what is missing.
+            UnavailableError: Somebody who has to be asked does not answer.
+        """
+        state, ground = self._state(), self._platform.look_again()
+        now = datetime.now(UTC)
+        self._refuse_unbound(state, plan)
+        rules = self._rules(ground)
+        if rules.stopped:
+            raise Refused(
+                f"{rules.environment} is stopped by policy.yaml: {rules.stopped}",
+                hint="When the line is taken out of the protected branch, resume the run.",
+            )
+        self._refuse_other_place(state, ground)
+        self._refuse_other_code(state)
+        self._refuse_other_target(state, ground)
+        self._refuse_unbelieved(rules, ground)
+        register = self._open(ground, rules)
+        chain = register.chain(state.request_digest)
+        self._entries = len(chain.entries)
+        self._refuse_by_people(chain, rules)
+        self._consent.refuse_unproven(state, rules)
+        begun = self._waiver
+        if begun is not None and begun.at is not None and now >= begun.at + WAIVED_FOR:
+            raise Refused(
+                f"it began at {format_time(begun.at)}, and more than {WAIVED_FOR} ago nothing goes on without a new approval",
+                hint="Run the runbook again and ask anew.",
+            )
+        moment = begun.at if begun is not None and begun.at is not None else now
+        approvals, rejections = self._consent.answers(state, rules, now=now, moment=moment)
+        withdrawn = {entry.signer for entry in chain.of(Kind.WITHDRAW)}
+        approvals = tuple(a for a in approvals if a.person not in withdrawn)
+        if rejections:
+            names = ", ".join(f"{one.person} ({one.reason})" for one in rejections)
+            raise Refused(f"rejected by {names}")
+        self._refuse_missing(state, rules, approvals, moment)
+        return Standing(ground, rules, approvals, chain)
+
+    def begin(self, plan: Plan, verdicts: Sequence[Verdict]) -> Mapping[str, Json]:
+        """Writes into the register that effects begin; nobody else may begin the same request from then on.
+
+        Raises:
+            Refused: It may not begin, was begun by another runner, or is done.
+            UnavailableError: The register does not answer.
+        """
+        held = self.standing(plan)
+        register, signer = self._open(held.ground, held.rules), runner_signer(self._workspace)
+        state = self._state()
+        holder = this_process(state.run, f"carries out {state.run}")
+        nonce = secrets.token_hex(16)
+        self._close_dead(register, state, held.rules)
+
+        def write(chain: Chain) -> bytes:
+            self._refuse_by_people(chain, held.rules)
+            self._refuse_begun(chain)
+            body = {
+                "run": state.run,
+                "attempt": len(state.attempts),
+                "plan": plan.digest,
+                "environment": state.environment,
+                "nonce": nonce,
+                "holder": asdict(holder),
+                "after": chain.last.digest if chain.last is not None else "",
+                "answers": [_named(approval) for approval in held.approvals],
+                "policy": dict(held.ground.source),
+                "verdicts": to_json(tuple(verdicts)),
+                "key_held": custody(),
+            }
+            return register.by_runner(signer, chain, Kind.START, at=datetime.now(UTC), body=body)
+
+        self._start = register.append(state.request_digest, write)
+        if not self._start.counts:
+            raise Refused(
+                f"{state.environment} does not believe this runner: {self._start.problem}",
+                hint="List its key below `runners` in trust.yaml; `gitops-nb doctor` prints the line.",
+            )
+        self._begun_by = held.rules
+        self._entries = self._start.number + 1
+        self._register = register
+        return {"start": self._start.digest, "register": place_of_json(self._place(held.ground))}
+
+    def find(self, digest: str) -> None:
+        """Goes on with a start that the engine wrote for this process.
+
+        Raises:
+            Refused: The register has no such start, or another entry behind it.
+        """
+        ground = self._platform.look_again()
+        register = self._open(ground, self._rules(ground))
+        found = register.chain(self._state().request_digest).open_start
+        if found is None or found.digest != digest:
+            raise Refused("another runner went on with this request")
+        self._start, self._register, self._entries = found, register, found.number + 1
+
+    def trailers(self, plan: str, parent: str, head: str) -> str:
+        """See ``ports.Effects.trailers``."""
+        start = self._start.digest if self._start is not None else ""
+        said = {
+            TRAILER_RUN: self._state().run,
+            TRAILER_PLAN: plan,
+            TRAILER_JOURNAL: head,
+            TRAILER_LEDGER: self.anchor,
+            TRAILER_START: start,
+        }
+        return signed_trailers(
+            said,
+            parent,
+            signer=runner_signer(self._workspace),
+            realm=self._platform.trust.realm,
+        )
+
+    def made(self, commit: Commit) -> bool:
+        """See ``ports.Effects.made``."""
+        started = commit.trailers.get(TRAILER_START, "")
+        if len(commit.parents) != 1 or commit.trailers.get(TRAILER_RUN) != self._state().run:
+            return False
+        ground = self._platform.look_again()
+        rules = self._rules(ground)
+        chain = self._open(ground, rules).chain(self._state().request_digest)
+        return started in {one.digest for one in chain.starts} and bool(
+            signed_by(
+                commit.trailers,
+                commit.parents[0],
+                runners=rules.trust.runners,
+                realm=rules.trust.realm,
+            )
+        )
+
+    def start_shown(self, digest: str) -> Entry | None:
+        """The start of this digest, or the newest one for ``NEWEST``; None where it is none that counts."""
+        starts = self.chain().starts
+        if digest == NEWEST:
+            return starts[-1] if starts else None
+        return next((one for one in starts if one.digest == digest), None)
+
+    def waive(self, start: Entry) -> None:
+        """The world shows an effect of this start: its time limits are not asked again, for a day."""
+        expires = parse_time(str(self._state().request["expires"]))
+        if start.at is not None and start.at < expires:
+            self._waiver = start
+
+    def forbid(self, refusal: Refused) -> None:
+        """Effects are only looked at from now on, and none begins."""
+        self._forbidden = refusal
+
+    def confirm(self, plan: Plan) -> None:
+        """Asked before each effect: everything that held when it began holds still.
+
+        Raises:
+            Refused: Something does not.
+        """
+        if self._forbidden is not None:
+            raise self._forbidden
+        self.standing(plan)
+        self._refuse_lost()
+
+    def still_mine(self) -> None:
+        """Asked before each write: no entry of the register came behind this process's own start.
+
+        Raises:
+            Refused: Somebody else went on with the request, ended it, or said no.
+        """
+        if self._forbidden is not None:
+            raise self._forbidden
+        if self._start is None or self._register is None:
+            raise Refused("nothing was begun that could write")
+        request = self._state().request_digest
+        if self._register.count(request) != self._entries:
+            self._entries = len(self._register.chain(request).entries)
+            self._refuse_lost()
+
+    def _refuse_lost(self) -> None:
+        if self._start is None or self._register is None:
+            raise Refused("nothing was begun that could write")
+        chain = self._register.chain(self._state().request_digest)
+        if self._begun_by is not None:
+            self._refuse_by_people(chain, self._begun_by)
+        found = chain.open_start
+        if found is None or found.digest != self._start.digest:
+            raise Refused(
+                "another runner went on with this request, or somebody said that this one is gone; nothing more is written here",
+                hint="Look at the run in its register; `gitops-nb list runs` names it.",
+            )
+
+    def _rules(self, ground: Ground) -> Rules:
+        """What both the request's policy and today's allow.
+
+        Raises:
+            Refused: The request's policy is no commit of the protected branch.
+        """
+        state = self._state()
+        environment = state.environment
+        if environment not in ground.fleet.environments:
+            raise Refused(f"the fleet has no environment {environment} any more")
+        now = rules_for(ground.fleet, ground.policy, ground.trust, environment)
+        commit = str(((state.request or {}).get("policy") or {}).get("commit") or "")
+        if ground.at is None or not commit or commit == ground.source.get("commit"):
+            return now
+        try:
+            before, why = ground.at(commit)
+        except ConfigurationError as error:
+            raise Refused(
+                f"the policy of {commit[:8]} cannot be read: {error.message}"
+            ) from error
+        if before is None:
+            known = f"cannot be told: {why}" if why else "is none"
+            raise Refused(
+                f"whether the request's policy {commit[:8]} is a commit of {ground.source['from']} {known}",
+                hint="Fetch the branch whole, or run the runbook again.",
+            )
+        if environment not in before.fleet.environments:
+            raise Refused(f"{environment} was no environment when this was asked for")
+        then = rules_for(before.fleet, before.policy, before.trust, environment)
+        return stricter(then, now)
+
+    def _refuse_unbound(self, state: RunState, plan: Plan) -> None:
+        request = state.request
+        if request is None:
+            raise Refused("nobody asked for this", hint="Run the runbook again.")
+        problems = contradictions(state)
+        if request.get("v") != VERSION:
+            problems.append("the request is of another version of this package")
+        if request.get("plan_digest") != plan.digest:
+            problems.append("the request is about another plan")
+        if request.get("mode") != self._platform.mode:
+            problems.append(f"the request is for the {request.get('mode')} platform")
+        if problems:
+            raise Refused("; ".join(problems), hint="Run the runbook again.")
+
+    def _place(self, ground: Ground) -> Mapping[str, Json]:
+        sandbox = self._state().is_sandbox
+        return place_of(self._workspace, ground.fleet, is_sandbox=sandbox)
+
+    def _refuse_other_place(self, state: RunState, ground: Ground) -> None:
+        here = place_of_json(self._place(ground))
+        asked = state.request.get("register")
+        if here != asked:
+            raise Refused(
+                f"the request is registered in {_words(asked)}, and this workspace keeps its register in {_words(here)}",
+                hint="Use the workspace and reports that the request was made in, or run the runbook again.",
+            )
+        asked_origin = (state.request.get("policy") or {}).get("origin", "")
+        if asked_origin != ground.source.get("origin", ""):
+            raise Refused(
+                f"the request's rules are of {asked_origin or 'no origin'}, and this workspace's of {ground.source.get('origin') or 'no origin'}",
+                hint="Run the runbook again.",
+            )
+
+    def _refuse_other_code(self, state: RunState) -> None:
+        now = code_of(state.runbook)
+        differs = [name for name, value in now.items() if state.request["code"].get(name) != value]
+        if differs:
+            raise Refused(
+                f"the {' and the '.join(differs)} is other code than was asked for: it looks at what was begun, and begins nothing",
+                hint="Resume with the code that was asked for, or run the runbook again.",
+            )
+
+    def _refuse_other_target(self, state: RunState, ground: Ground) -> None:
+        if state.is_sandbox:
+            return
+        found_now = self._platform.check_targets(ground.fleet, state.environment)
+        now = {target.system: target for target in found_now}
+        for system, asked in (state.request.get("targets") or {}).items():
+            found = now.get(system)
+            if found is None or found.address != asked.get("address"):
+                raise Refused(
+                    f"{system} was {asked.get('address')} when this was asked for, and is {found.address if found else 'not in fleet.yaml'}",
+                    hint="Run the runbook again.",
+                )
+            if asked.get("uid") and found.uid != asked["uid"]:
+                raise Refused(
+                    f"{system} is another cluster than was asked for: its kube-system has UID {found.uid or 'nobody may read'}",
+                    hint="Run the runbook again.",
+                )
+
+    def _refuse_unbelieved(self, rules: Rules, ground: Ground) -> None:
+        """Live changes that need approval are made by proven runners, by rules of a pinned origin."""
+        if self._platform.mode is not Mode.LIVE or not rules.approvals:
+            return
+        if "commit" not in ground.source:
+            raise Refused(
+                f"{rules.environment} needs approval, and this workspace has no origin whose branch says who may give it",
+                hint="Push it to a Git host, then run `gitops-nb trust origin`.",
+            )
+        if not ground.is_pinned:
+            raise Refused(
+                f"{rules.environment} needs approval, and nobody said on this machine that {ground.source['origin']} may say who gives it",
+                hint=f"Check the address, then run `gitops-nb trust origin {ground.source['origin']}`.",
+            )
+        if custody() == HELD_HERE and not rules.believes_told:
+            raise Refused(
+                f"{rules.environment} believes only runners whose key no notebook can read, and this one's is a file",
+                hint=f"Let CI hold it in GITOPS_NB_RUNNER_KEY, or write `runner_proof: told` for {rules.environment} into policy.yaml.",
+            )
+
+    def _refuse_by_people(self, chain: Chain, rules: Rules) -> None:
+        """A registered no of somebody who may say it, or the requester's own withdrawal."""
+        asked_by = str(self._state().request["requester"]["name"])
+        may = {one.person for one in rules.approvers}
+        for entry in chain.of(Kind.REJECT, Kind.WITHDRAW):
+            own = is_same_person(entry.signer, asked_by, rules.trust)
+            if entry.kind is Kind.REJECT and (own or entry.signer in may):
+                raise Refused(f"{entry.signer} rejected it: {entry.body.get('reason')}")
+            if entry.kind is Kind.WITHDRAW and own:
+                raise Refused(f"{entry.signer} withdrew the request: {entry.body.get('reason')}")
+
+    def _refuse_missing(
+        self,
+        state: RunState,
+        rules: Rules,
+        approvals: Sequence[Approval],
+        moment: datetime,
+    ) -> None:
+        request = state.request
+        requester = from_json(Requester, dict(request["requester"]))
+        glass = request.get("break_glass") or {}
+        if rules.approvals and moment >= parse_time(request["expires"]):
+            raise Refused(
+                f"the request expired at {request['expires']}",
+                hint="Run the runbook again and ask for a new approval.",
+            )
+        if glass and rules.approvals:
+            may = {one.person for one in rules.approvers if one.break_glass}
+            if requester.proof is not Proof.KEY or requester.name not in may:
+                raise Refused(f"{requester.name} may not break the glass in {rules.environment}")
+            return
+        persons = {approval.person for approval in approvals if moment < approval.expires}
+        if len(persons) < rules.approvals:
+            raise Refused(
+                f"{len(persons)} of {rules.approvals} approvals count now; nothing more is begun",
+                hint="Run the runbook again and ask for a new approval.",
+            )
+
+    def _refuse_begun(self, chain: Chain) -> None:
+        done = chain.success
+        if done is not None:
+            raise Refused(
+                f"this request was carried out already: {done.body.get('run')}, ended {format_time(done.at) if done.at else '?'}",
+                hint="Start a new run.",
+            )
+        held = chain.open_start
+        if held is not None:
+            owner = _owner(held)
+            raise Refused(
+                f"{owner} began this request, and nothing says that it ended",
+                hint=f"Wait for it; when it is gone for certain, run `gitops-nb unlock {held.body.get('run')} --reason TEXT`.",
+            )
+
+    def _close_dead(self, register: Register, state: RunState, rules: Rules) -> None:
+        """Ends the start of a runner that is proven gone: what it did, nobody saw."""
+        held = register.chain(state.request_digest).open_start
+        if held is None:
+            return
+        proof = gone(_owner(held), rules.ci_api)
+        if not proof:
+            return
+        signer = runner_signer(self._workspace)
+        open_digest = held.digest
+
+        def write(chain: Chain) -> bytes:
+            now = chain.open_start
+            if now is None or now.digest != open_digest:
+                raise Refused("another runner went on with this request meanwhile")
+            body = {
+                "start": open_digest,
+                "run": state.run,
+                "status": "not witnessed",
+                "proof": proof,
+            }
+            return register.by_runner(signer, chain, Kind.CLOSED, at=datetime.now(UTC), body=body)
+
+        register.append(state.request_digest, write)
+
+    def _open(self, ground: Ground, rules: Rules) -> Register:
+        return open_register(
+            self._workspace,
+            self._place(ground),
+            trust=rules.trust,
+            processes=self._platform.processes,
+            is_sandbox=self._state().is_sandbox,
+        )
+
+
+def gone(owner: Owner, ci_api: str) -> str:
+    """What proves that a start's holder is gone with all it started, in words; the empty text when nothing does."""
+    if owner.is_here:
+        return "its process is gone" if owner.is_proven_dead and not owner.left_commands() else ""
+    run = owner.hosted_run
+    return "the CI host says that its attempt is completed" if run and has_ended(ci_api, *run) else ""
+
+
+def _owner(start: Entry) -> Owner:
+    return Owner(**start.body["holder"])
+
+
+def place_of_json(place: Mapping[str, Json]) -> Json:
+    """A place as it stands in requests."""
+    return {name: str(value) for name, value in place.items()}
+
+
+def _words(place: Json) -> str:
+    if not isinstance(place, Mapping):
+        return "no known place"
+    return f"{place.get('kind')} {place.get('at')}".strip()
+
+
+def _named(approval: Approval) -> Mapping[str, Json]:
+    return {
+        "person": approval.person,
+        "answer": approval.answer,
+        "key": approval.key,
+        "at": format_time(approval.at),
+        "expires": format_time(approval.expires),
+    }
