@@ -30,6 +30,7 @@ from gitops_nb.session.copies import send_answer
 from gitops_nb.session.lifecycle import close_run, recover
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.registers import register_of
 from gitops_nb.session.requester import find_signer
 
 
@@ -84,17 +85,92 @@ def answer(
         at=datetime.now(UTC),
         expires=parse_time(request["expires"]),
         reason=reason,
+        realm=platform.trust.realm,
     )
     send_answer(where, path)
-    click.echo(
-        f"{'approved' if kind == 'approve' else 'rejected'} by {person}: {path.relative_to(where.reports)}"
-    )
+    click.echo(f"{_DONE[kind]} by {person}: {path.relative_to(where.reports)}")
+    if kind != "approve":
+        _register(where, platform, state, path)
     if kind == "reject":
         signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
         _close_rejected(where, directory, mine)
     else:
         click.echo(f"  gitops-nb resume {state.run}{options(workspace, reports)}")
+
+
+_DONE = {"approve": "approved", "reject": "rejected", "withdraw": "withdrawn"}
+
+
+def _register(where: Workspace, platform: Platform, state: RunState, path: Path) -> None:
+    """Puts a no where deleting its file undoes nothing.
+
+    Raises:
+        UnavailableError: The register does not let us write; the file counts as long as it is there.
+    """
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    register = register_of(
+        where, platform.fleet, rules, platform.processes, is_sandbox=state.is_sandbox
+    )
+    content = path.read_bytes()
+    entry = register.append(state.request_digest, lambda _: content)
+    where_to = "the register" if register.is_shared else "the register of this machine"
+    click.echo(f"  in {where_to}, entry {entry.number}: it counts although the file be removed")
+
+
+def withdraw(
+    name: str, *, key: Path | None, reason: str, workspace: Path | None, reports: Path | None
+) -> None:
+    """Takes back a request, or one's own approval of it; from then on no further effect is begun by it.
+
+    Raises:
+        Refused: This person neither asked for it nor approved it.
+        UsageError: There is no key.
+    """
+    where = find_workspace(workspace, reports=reports)
+    recover(where)
+    directory = find_run(where.reports, name)
+    state = read_run(directory)
+    if state.request is None:
+        raise Refused(f"{state.run} asked nobody", hint="See `gitops-nb list runs`.")
+    platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
+    signing_key = _signing_key(platform, key) if key else _own_key(platform)
+    person = find_signer(signing_key, platform.processes, platform.trust)
+    asks = is_same_person(person, str(state.request["requester"]["name"]), platform.trust)
+    answered = read_answers(directory, processes=platform.processes, trust=platform.trust)
+    gave = any(
+        a.approval and a.approval.person == person and a.approval.answer == "approve"
+        for a in answered
+    )
+    if not (asks or gave):
+        raise Refused(f"{person} neither asked for {state.run} nor approved it; nothing was signed")
+    path = sign_answer(
+        directory,
+        processes=platform.processes,
+        key=signing_key,
+        run=state.run,
+        subject=state.request_digest,
+        answer="withdraw",
+        person=person,
+        at=datetime.now(UTC),
+        expires=parse_time(state.request["expires"]),
+        reason=reason,
+        realm=platform.trust.realm,
+    )
+    send_answer(where, path)
+    click.echo(f"withdrawn by {person}: {path.relative_to(where.reports)}")
+    _register(where, platform, state, path)
+    if asks and state.status is Status.WAITING:
+        signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
+        mine = next(a.approval for a in signed if a.file == path.name and a.approval)
+        _close_rejected(where, directory, mine, f"{person} withdrew it: {reason}")
+
+
+def _own_key(platform: Platform) -> Path:
+    """The key that this person asks with; in the sandbox that is the first one's."""
+    if platform.requester_key is None:
+        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
+    return platform.requester_key
 
 
 def _signing_key(platform: Platform, key: Path | None) -> Path:
@@ -137,6 +213,7 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str) 
         at=now,
         expires=now + rules.lifetime,
         reason=reason,
+        realm=platform.trust.realm,
     )
     name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
     open_ledger(where, name).append(
@@ -152,7 +229,10 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str) 
 def _refuse_unbound(state: RunState, platform: Platform) -> None:
     """Refuses to have something signed that is not what is shown, or that nobody proves to have asked for."""
     problem = "; ".join(contradictions(state)) or request_problem(
-        state, trust=platform.trust, processes=platform.processes
+        state,
+        trust=platform.trust,
+        processes=platform.processes,
+        check_identity=platform.check_identity,
     )
     if problem:
         raise Refused(f"{problem}; nothing was signed", hint="The runbook is run again.")
@@ -215,7 +295,9 @@ def _show_request(state: RunState, person: str) -> None:
     show_plan(state)
 
 
-def _close_rejected(where: Workspace, directory: Path, rejection: Approval) -> None:
+def _close_rejected(
+    where: Workspace, directory: Path, rejection: Approval, text: str = ""
+) -> None:
     """Ends the run, unless a notebook holds it: that one sees the rejection by itself."""
     lock = try_lock(where.reports, directory.name, holder(rejection.person))
     if lock is None:
@@ -223,9 +305,8 @@ def _close_rejected(where: Workspace, directory: Path, rejection: Approval) -> N
     try:
         journal = Journal.open(directory)
         if fold(journal.records).status is Status.WAITING:
-            _record_rejection(
-                journal, rejection, f"{rejection.person} rejected it: {rejection.reason}"
-            )
+            said = text or f"{rejection.person} rejected it: {rejection.reason}"
+            _record_rejection(journal, rejection, said)
             close_run(where, directory, journal)
         journal.close()
     finally:

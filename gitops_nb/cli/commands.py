@@ -258,6 +258,43 @@ def reject(
 
 
 @group.command(
+    epilog="\b\nExamples:\n  gitops-nb withdraw last --reason 'the release has a fault'"
+)
+@click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
+@click.option("--reason", required=True, help="Why; kept in the record.")
+@click.option("--key", type=click.Path(path_type=Path), help="SSH key to sign with.")
+@common
+def withdraw(
+    run_id: str, reason: str, key: Path | None, workspace: Path | None, reports: Path | None
+) -> None:
+    """Takes back your request, or your approval: nothing more is begun by it."""
+    from gitops_nb.cli.answering import withdraw as take_back
+
+    take_back(run_id, key=key, reason=reason, workspace=workspace, reports=reports)
+
+
+@group.group()
+def trust() -> None:
+    """Says on this machine what a workspace itself cannot say."""
+
+
+@trust.command(
+    name="origin",
+    epilog="\b\nExamples:\n  gitops-nb trust origin https://git.example/platform/runbooks.git",
+)
+@click.argument("url", required=False)
+@click.option("--branch", help="The protected branch; by default the remote's default one.")
+@common
+def trust_origin(
+    url: str | None, branch: str | None, workspace: Path | None, reports: Path | None
+) -> None:
+    """Pins the origin whose branch says who may approve; without URL the present one is shown and asked about."""
+    from gitops_nb.cli.trusting import pin_origin
+
+    pin_origin(url, branch=branch, workspace=workspace, reports=reports)
+
+
+@group.command(
     epilog="\b\nExamples:\n  gitops-nb resume last\n  gitops-nb resume 20261123T020812Z-promotion"
 )
 @click.argument("run_id", metavar="RUN", shell_complete=complete_runs)

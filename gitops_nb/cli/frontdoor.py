@@ -10,13 +10,14 @@ from gitops_nb import engine
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.cli.running import beginning, begun_run, order_of
+from gitops_nb.cli.running import beginning, begun_run, executor_of, order_of
 from gitops_nb.errors import Stop, UsageError
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Status
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import hide_given_key
+from gitops_nb.record.runs import read_run
 from gitops_nb.session.notebooks import code_digest, notebook_digest
 
 _STATUS = {"pending": "pending", "completed": "completed"}
@@ -60,13 +61,15 @@ def run_for_papermill(notebook: Any, *, input_path: str, output_path: str | None
         engine.Signals() as signals,
         begun_run(where, runbook, parameters, beginning(where, catalog, None)) as directory,
     ):
-        state = engine.execute(
-            where,
-            directory,
-            order_of(where, runbook, directory),
-            signals=signals,
-            waiting=process,
-        )
+        with executor_of(where, read_run(directory)) as executor:
+            state = engine.execute(
+                where,
+                directory,
+                order_of(where, runbook, directory),
+                signals=signals,
+                waiting=process,
+                executor=executor,
+            )
     executed = nbformat.read(directory / "notebook.ipynb", as_version=4)
     _show_as_papermill_does(executed, notebook, state)
     if state.status is not Status.SUCCEEDED:

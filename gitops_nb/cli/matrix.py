@@ -83,6 +83,7 @@ def run_matrix(
     begins = beginning(where, catalog, mode)
     _each(checked, partial(begins.check, runbook), file=matrix.name)
     preload(name, begins.mode)
+    asks = [begins.needs_approval(runbook, parameters) for parameters in checked]
 
     def work(number: int, place: Place) -> str:
         try:
@@ -102,6 +103,7 @@ def run_matrix(
                     order,
                     signals=place.signals,
                     waiting=place.kernel,
+                    executor=place.executor if asks[number] else None,
                     executed=place.leave,
                 )
         except GitOpsError as error:
@@ -113,7 +115,10 @@ def run_matrix(
     lines: dict[int, dict[str, Any]] = {}
     shown_s = time.monotonic()
     with engine.Signals() as signals:
-        for number, text in run_each(len(checked), work, workers=workers, signals=signals):
+        forks = run_each(
+            len(checked), work, workers=workers, signals=signals, executes=any(asks)
+        )
+        for number, text in forks:
             died = _line(number, status="failed", exit_code=70, reason="its process was killed")
             lines[number] = json.loads(text or died)
             if not as_json:

@@ -21,13 +21,14 @@ from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
 from gitops_nb.errors import ExitCode, Refused
+from gitops_nb.executor import ExecutorProcess
 from gitops_nb.kernel import KernelProcess
-from gitops_nb.model import Mode, Status
-from gitops_nb.policy import Requester
+from gitops_nb.model import Mode, Risk, Status
+from gitops_nb.policy import Requester, rules_for
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
-from gitops_nb.session.opening import choose_mode
+from gitops_nb.session.opening import asks_somebody, choose_mode
 from gitops_nb.session.platform import open_platform
 
 
@@ -77,6 +78,7 @@ def run_runbook(
 class Beginning:
     """What new runs begin with: the catalog as the platform has it, its mode, and who asks."""
 
+    where: Workspace
     catalog: Catalog
     mode: Mode
     requester: Requester
@@ -90,13 +92,17 @@ class Beginning:
         if self.mode is Mode.LIVE:
             check(runbook, self.catalog.fleet, parameters)
 
+    def needs_approval(self, runbook: Runbook, parameters: Mapping[str, Any]) -> bool:
+        """Whether somebody has to approve a run with these parameters."""
+        return asks_somebody(self.where, self.catalog, runbook, parameters)
+
 
 def beginning(where: Workspace, catalog: Catalog, mode: str | None) -> Beginning:
     """Looks up what new runs begin with; live, the protected branch says which environments there are."""
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
-    seen = replace(catalog, fleet=platform.fleet, policy=platform.policy)
-    return Beginning(seen, chosen, platform.requester)
+    seen = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
+    return Beginning(where, seen, chosen, platform.requester)
 
 
 @contextmanager
@@ -206,7 +212,10 @@ def _execute(
 ) -> int:
     with Progress(directory, quiet=as_json) as progress:
         progress.heading(read_run(directory))
-        state = engine.execute(where, directory, order, signals=signals, waiting=process)
+        with executor_of(where, read_run(directory)) as executor:
+            state = engine.execute(
+                where, directory, order, signals=signals, waiting=process, executor=executor
+            )
     tell_github(state, exit_code(state))
     try:
         _print_end(state, directory, as_json=as_json, plan_only=order.plan_only, extra=extra)
@@ -215,6 +224,27 @@ def _execute(
         # Whoever read our output has gone; the exit code still comes from the journal.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return exit_code(state)
+
+
+@contextmanager
+def executor_of(where: Workspace, state: RunState) -> Iterator[ExecutorProcess | None]:
+    """A process for the verbs of a run that needs approval; none for the others."""
+    if not needs_approval(where, state):
+        yield None
+        return
+    with ExecutorProcess() as process:
+        yield process
+
+
+def needs_approval(where: Workspace, state: RunState) -> bool:
+    """Whether somebody has to approve a run, by the rules that count now."""
+    if state.opened.get("risk") == Risk.READ:
+        return False
+    platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
+    if state.environment not in platform.fleet.environments:
+        return False
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    return bool(rules.approvals)
 
 
 def _print_end(

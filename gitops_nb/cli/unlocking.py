@@ -12,10 +12,13 @@ import click
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, Refused, UsageError
-from gitops_nb.model import Mode, Status
+from gitops_nb.model import Mode, Status, canonical
 from gitops_nb.policy import rules_for
+from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
+from gitops_nb.record.locks import Owner
+from gitops_nb.record.register import Chain
 from gitops_nb.record.runs import (
     RUN_ID,
     find_run,
@@ -33,6 +36,7 @@ from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.registers import register_of
 from gitops_nb.session.requester import find_signer
 from gitops_nb.session.targets import shared_locks
 
@@ -58,7 +62,8 @@ def free(
     if RUN_ID.fullmatch(name):
         _close(where, name, word)
         return
-    locks = shared_locks(where)
+    catalog = load_catalog(where.runbooks)
+    locks = shared_locks(where, catalog.policy.ci_api)
     if locks is None:
         raise UsageError(
             "locks of this machine free themselves when their holder ends",
@@ -94,6 +99,7 @@ def _sign(where: Workspace, mode: Mode, environment: str, word: Word, **about: s
         reason=word.reason,
         key=Path(key).expanduser(),
         processes=platform.processes,
+        realm=platform.trust.realm,
     )
     ledger = open_ledger(where, ledger_name(environment, is_sandbox=mode is Mode.SANDBOX))
     ledger.append(
@@ -119,14 +125,67 @@ def _refuse_stranger(platform: Platform, environment: str, person: str) -> None:
         )
 
 
+def _free_start(where: Workspace, state: RunState, word: Word) -> str:
+    """Says in the register that whoever began a run's effects is gone; returns who said so, "" where nobody began any.
+
+    Raises:
+        Refused: It lives on this machine, or this person may not say so.
+    """
+    if state.request is None:
+        return ""
+    mode = Mode(state.opened["mode"])
+    platform = open_platform(where, load_catalog(where.runbooks), mode)
+    if state.environment not in platform.fleet.environments:
+        return ""
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    register = register_of(
+        where, platform.fleet, rules, platform.processes, is_sandbox=state.is_sandbox
+    )
+    held = register.chain(state.request_digest).open_start
+    if held is None:
+        return ""
+    owner = Owner(**held.body["holder"])
+    if owner.is_here and (not owner.is_proven_dead or owner.left_commands()):
+        raise Refused(f"{owner} lives", hint="Wait for it to end, or end it.")
+    key = word.key or platform.signing_key
+    if key is None:
+        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
+    person = find_signer(Path(key).expanduser(), platform.processes, platform.trust)
+    _refuse_stranger(platform, state.environment, person)
+    signed = signed_unlock(
+        what=state.run,
+        holder=str(owner),
+        digest=held.digest,
+        person=person,
+        at=datetime.now(UTC),
+        reason=word.reason,
+        key=Path(key).expanduser(),
+        processes=platform.processes,
+        realm=platform.trust.realm,
+    )
+
+    def write(chain: Chain) -> bytes:
+        if chain.open_start is None or chain.open_start.digest != held.digest:
+            raise Refused(f"{state.run} changed hands meanwhile", hint="Look again who holds it.")
+        return canonical(signed)
+
+    register.append(state.request_digest, write)
+    return person
+
+
 def _close(where: Workspace, name: str, word: Word) -> None:
     fetch_runs(where)
     directory = find_run(where.reports, name)
     state = read_run(directory)
     if was_here(where.reports, directory.name) and is_run_held(where.reports, directory.name):
         raise Refused(f"{directory.name} lives on this machine", hint="Wait for it to end.")
+    begun = _free_start(where, state, word)
     if state.status is not Status.RUNNING:
-        raise Refused(f"{directory.name} is not open: it is {state.status}")
+        if not begun:
+            raise Refused(f"{directory.name} is not open: it is {state.status}")
+        click.echo(f"{directory.name} is free by the word of {begun}")
+        click.echo(f"  gitops-nb resume {directory.name}")
+        return
     lock = try_lock(where.reports, directory.name, holder("gitops-nb unlock"))
     if lock is None:
         raise Refused(f"{directory.name} lives on this machine", hint="Wait for it to end.")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from gitops_nb import kernel
+from gitops_nb import executor, kernel
 from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ExitCode
@@ -122,17 +122,40 @@ class KernelFork:
             pipe.write(content)
 
 
+class ExecutorFork:
+    """The same for the process that calls the verbs. Implements ``kernels.Waiting``."""
+
+    def __init__(self) -> None:
+        read, self._pipe = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(self._pipe)
+            _serve(read, executor.serve_order)
+        os.close(read)
+        self.child = Fork(pid)
+
+    def order(self, content: str) -> None:
+        """See ``kernels.Waiting``."""
+        with open(self._pipe, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
+            pipe.write(content)
+
+
 def _serve_kernel(pipe: int) -> NoReturn:
-    """The life of a forked kernel, until somebody ends it."""
+    """The life of a forked kernel, until somebody ends it; it has nothing to sign."""
+    forget_given_key()
+    _serve(pipe, kernel.obey)
+
+
+def _serve(pipe: int, obey: Callable[[int], None]) -> NoReturn:
+    """The life of a forked process of a run."""
     os.setsid()
     die_with_parent(signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    forget_given_key()
     code = 1
     try:
-        kernel.obey(pipe)
+        obey(pipe)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -150,11 +173,13 @@ class Place:
 
     Args:
         kernel: The process for its kernel.
+        executor: The process for its verbs, where somebody has to approve.
         signals: Those of the fork, entered.
         leave: Leaves the fork's place to the next one while it comes to its end.
     """
 
     kernel: KernelFork
+    executor: ExecutorFork | None
     signals: Signals
     leave: Callable[[], None]
 
@@ -164,7 +189,7 @@ _BEGIN, _LEFT = b"!", b"\n"
 
 
 def run_each(
-    count: int, work: Work, *, workers: int, signals: Signals
+    count: int, work: Work, *, workers: int, signals: Signals, executes: bool = False
 ) -> Iterator[tuple[int, str]]:
     """Calls ``work`` once for each number below ``count``, each in a fork of its own.
 
@@ -174,6 +199,7 @@ def run_each(
         count: How many.
         work: Runs in the fork; returns a short text.
         workers: How many forks have a place at once; no more than that have left theirs and not ended.
+        executes: Whether each needs a process for its verbs.
         signals: Entered by the caller; the first one is passed on to the forks once, and no further one begins.
 
     Yields:
@@ -198,7 +224,7 @@ def run_each(
     try:
         while waiting or forks:
             if waiting and waiting[0] not in ready:
-                ready[waiting[0]] = _fork(waiting[0], work, signals)
+                ready[waiting[0]] = _fork(waiting[0], work, signals, executes=executes)
             if waiting and has_place():
                 number = waiting.pop(0)
                 forks[number] = ready.pop(number)
@@ -256,7 +282,7 @@ class _Worker(Fork):
             return (self._said + file.read()).removeprefix(_LEFT).decode()
 
 
-def _fork(number: int, work: Work, signals: Signals) -> _Worker:
+def _fork(number: int, work: Work, signals: Signals, *, executes: bool) -> _Worker:
     heard, told = os.pipe()
     read, write = os.pipe()
     sys.stdout.flush()
@@ -274,7 +300,12 @@ def _fork(number: int, work: Work, signals: Signals) -> _Worker:
             if os.getppid() != parent:
                 os._exit(code)  # it died before that was asked for
             with Signals() as own:
-                place = Place(KernelFork(), own, lambda: _say(write, _LEFT))
+                place = Place(
+                    KernelFork(),
+                    ExecutorFork() if executes else None,
+                    own,
+                    lambda: _say(write, _LEFT),
+                )
                 if os.read(heard, 1):
                     _say(write, work(number, place).encode())
             code = 0

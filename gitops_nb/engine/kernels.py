@@ -22,6 +22,8 @@ from typing import Protocol
 from gitops_nb.adapters import warden
 from gitops_nb.session.order import Order
 
+CLOSED_S = 2.0
+"""How long an executor may take to let go of a run that nobody asks about any more."""
 KILLED_S = 5.0
 """How long the end of a killed process is waited for."""
 _CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
@@ -56,10 +58,14 @@ class Kernel:
         child: Its process.
         connection: The connection file that it was started with.
         log: What it wrote to its own standard error, mostly nothing.
+        executor: The process that calls the verbs for it, where it does not do so itself.
     """
 
-    def __init__(self, child: Child, connection: Path, log: Path) -> None:
+    def __init__(
+        self, child: Child, connection: Path, log: Path, executor: Child | None = None
+    ) -> None:
         self._child = child
+        self._executor = executor
         self.connection = connection
         self._log = log
 
@@ -89,19 +95,30 @@ class Kernel:
 
     def runs_commands(self) -> bool:
         """Whether external commands of it still live; False where the system cannot tell."""
-        return any(_is_busy(pid) for pid in _children(self._child.pid))
+        pids = [child.pid for child in (self._child, self._executor) if child is not None]
+        return any(_is_busy(command) for pid in pids for command in _children(pid))
 
     def kill(self) -> None:
-        """Ends the kernel and what shares its process group, and waits for it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        _await_end(self._child.pid)
-        deadline = time.monotonic() + KILLED_S
-        while self.exit_code is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        """Ends the kernel and what shares its process group, and waits for it.
+
+        An executor ends by itself when nobody asks any more; one that does not is ended likewise.
+        """
+        _kill(self._child)
+        if self._executor is not None:
+            _await_end(self._executor.pid, CLOSED_S)
+            _kill(self._executor)
 
 
-def _await_end(pid: int) -> None:
+def _kill(child: Child) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    _await_end(child.pid, KILLED_S)
+    deadline = time.monotonic() + KILLED_S
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _await_end(pid: int, patience_s: float) -> None:
     """Waits for the end of a child, where the system can tell it."""
     if sys.platform != "linux":
         return
@@ -110,7 +127,7 @@ def _await_end(pid: int) -> None:
     except OSError:
         return  # somebody has waited for it already
     try:
-        select.select((descriptor,), (), (), KILLED_S)
+        select.select((descriptor,), (), (), patience_s)
     finally:
         os.close(descriptor)
 
@@ -138,7 +155,13 @@ def _is_busy(pid: int) -> bool:
 
 
 def give_order(
-    waiting: Waiting, private: Path, environment: Mapping[str, str], *, cwd: Path, told: Order
+    waiting: Waiting,
+    private: Path,
+    environment: Mapping[str, str],
+    *,
+    cwd: Path,
+    told: Order,
+    executor: Waiting | None = None,
 ) -> Kernel:
     """Has a waiting process serve a new connection.
 
@@ -148,6 +171,7 @@ def give_order(
         environment: All its variables.
         cwd: Its working directory; nobody else's changes.
         told: What decides about its run.
+        executor: The process that calls the verbs for it; it has its order.
     """
     connection, log = _write_connection(private), private / "kernel.log"
     order = {
@@ -158,7 +182,7 @@ def give_order(
         "order": asdict(told),
     }
     waiting.order(json.dumps(order))
-    return Kernel(waiting.child, connection, log)
+    return Kernel(waiting.child, connection, log, executor.child if executor else None)
 
 
 def _write_connection(private: Path) -> Path:

@@ -7,7 +7,7 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,12 @@ from gitops_nb.engine.limits import Limits
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ConflictError, RecordError, Stop
 from gitops_nb.imports import skip_headless_imports
+from gitops_nb.executor import order_text
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
+from gitops_nb.record.keys import held_key
 from gitops_nb.record.runs import holder, is_held, lock_holder, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
 from gitops_nb.session.lifecycle import close_run
@@ -74,6 +76,7 @@ def execute(
     *,
     signals: Signals,
     waiting: Waiting,
+    executor: Waiting | None = None,
     executed: Callable[[], None] | None = None,
 ) -> RunState:
     """Runs a notebook to its end in the run directory and closes the run's record.
@@ -84,6 +87,7 @@ def execute(
         order: What to execute.
         signals: Entered before the run directory was made.
         waiting: A process for the kernel, with no order yet.
+        executor: A process for the verbs, with no order yet; None where nobody has to approve.
         executed: Called when the kernel is gone, and only the record is left to close.
 
     Raises:
@@ -111,10 +115,22 @@ def execute(
             is_supervised=True,
             notary=str(address),
         )
+        if executor is not None:
+            executor.order(
+                order_text(
+                    address=private / "executor",
+                    log=private / "executor.log",
+                    environment={**os.environ, **_place(workspace, order)},
+                    told=asdict(replace(told, notary="")),
+                    key=held_key(),
+                )
+            )
+            told = replace(told, executor=str(private / "executor"))
         kernel = give_order(
             waiting,
             private,
             _environment(workspace, order),
+            executor=executor,
             # Never a folder of the record: what somebody puts there is neither imported nor executed nor obeyed.
             cwd=workspace.notebooks,
             told=told,
@@ -143,6 +159,12 @@ def _environment(workspace: Workspace, order: Order) -> dict[str, str]:
     return {
         # The notebook has no part in signing and in proving who asks: the engine does it.
         **{name: value for name, value in os.environ.items() if name not in NOT_FOR_NOTEBOOKS},
+        **_place(workspace, order),
+    }
+
+
+def _place(workspace: Workspace, order: Order) -> dict[str, str]:
+    return {
         "GITOPS_NB_WORKSPACE": str(workspace.root),
         "GITOPS_NB_REPORTS": workspace.bucket or str(workspace.reports),
         "GITOPS_NB_MODE": order.mode,

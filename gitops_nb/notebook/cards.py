@@ -142,7 +142,7 @@ def register_formatters(
     ipython: Any,
     *,
     zone: str = "UTC",
-    session: type | None = None,
+    sessions: tuple[type, ...] = (),
     state: Callable[[Any], RunState] | None = None,
     report: Callable[[RunState], str] = lambda _: "",
 ) -> None:
@@ -154,7 +154,7 @@ def register_formatters(
     Args:
         ipython: The running shell; None (no IPython) does nothing.
         zone: IANA name of the reader's time zone.
-        session: Class of the session object.
+        sessions: Classes of the session object.
         state: Returns the fold of a session's journal.
         report: Link to the report of a run, "" while there is none.
     """
@@ -169,10 +169,10 @@ def register_formatters(
         own[kind] = value_card
     for kind, card in own.items():
         _register(ipython, kind, card, text_card)
-    if session is not None and state is not None:
+    for kind in sessions if state is not None else ():
         _register(
             ipython,
-            session,
+            kind,
             lambda value: session_card(state(value), report(state(value))),
             lambda value: _session_text(state(value)),
         )

@@ -6,15 +6,18 @@ import ast
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gitops_nb.model import Decision, parse_time
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.model import Decision, Mode, parse_time
 from gitops_nb.notebook.cards import register_formatters
 from gitops_nb.notebook.guard import guard_kernel
 from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
 from gitops_nb.notebook.place import is_interactive, running_shell
 from gitops_nb.notebook.progress import Progress
+from gitops_nb.notebook.remote import RemoteSession, open_remote
 from gitops_nb.policy import is_same_person
 from gitops_nb.record.approvals import sign_answer
 from gitops_nb.record.fold import RunState
@@ -67,10 +70,18 @@ def open_session(runbook: str, **parameters: Any) -> Session:
     front = NotebookFront()
     unknown = {name: None for name in injected_names() if name not in parameters}
     guard_kernel(running_shell(), process_redactor())
-    session = open_session_in(runbook, front=front, **parameters, **unknown)
+    session = open_session_in(
+        runbook, front=front, elsewhere=partial(_open_elsewhere, front), **parameters, **unknown
+    )
     front.follow(session)
     show_values(session)
     return session
+
+
+def _open_elsewhere(
+    front: NotebookFront, workspace: Workspace, mode: Mode, runbook: str, parameters: Any
+) -> RemoteSession:
+    return open_remote(workspace, mode, runbook, parameters, front=front)
 
 
 def injected_names() -> tuple[str, ...]:
@@ -89,12 +100,12 @@ def injected_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-def show_values(session: Session) -> None:
+def show_values(session: Session | RemoteSession) -> None:
     """Registers the cards of the values that this session's cells return."""
     register_formatters(
         running_shell(),
         zone=session.workspace.time_zone,
-        session=Session,
+        sessions=(Session, RemoteSession),
         state=lambda value: value.state,
         report=lambda run: report_link(session.directory, run),
     )
@@ -138,6 +149,7 @@ def second_person(session: Session) -> SecondPerson | None:
             at=datetime.now(UTC),
             expires=parse_time(state.request["expires"]),
             reason=reason,
+            realm=platform.trust.realm,
         )
 
     return SecondPerson(

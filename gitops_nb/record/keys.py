@@ -66,6 +66,25 @@ def hide_given_key() -> None:
     ctypes.CDLL(None).prctl(_DUMPABLE, 0, 0, 0, 0)
 
 
+def give_key(text: str) -> None:
+    """Takes a key that whoever started this process held in memory; "" for none."""
+    if text:
+        _given[:] = text.encode()
+
+
+def held_key() -> str:
+    """The key that this process holds in memory, for a process of its own that signs; "" when it has none."""
+    return bytes(_given).decode()
+
+
+def taken_key() -> str:
+    """The same, and this process forgets it: from then on another one signs."""
+    hide_given_key()
+    text = held_key()
+    forget_given_key()
+    return text
+
+
 def forget_given_key() -> None:
     """Wipes it; for a process that was forked and has nothing to sign."""
     _given[:] = bytes(len(_given))

@@ -118,6 +118,7 @@ class Register:
         store: Where it is kept.
         trust: People's keys, and in whose realm they sign.
         runners: Runners whose word counts; those of the environment.
+        approvers: People who may say that a start's holder is gone.
         processes: Checks people's signatures.
         is_shared: False where it is kept on this machine only, so that a copy elsewhere knows nothing of it.
     """
@@ -128,12 +129,14 @@ class Register:
         *,
         trust: Trust,
         runners: tuple[RunnerKey, ...],
+        approvers: frozenset[str] = frozenset(),
         processes: Processes,
         is_shared: bool = True,
     ) -> None:
         self._store = store
         self._trust = trust
         self._runners = {dsse.fingerprint(one.key): one for one in runners}
+        self._approvers = approvers
         self._processes = processes
         self._read: dict[str, Entry] = {}
         self.is_shared = is_shared
@@ -225,8 +228,10 @@ class Register:
         said, problem = check_unlock(value, trust=self._trust, processes=self._processes)
         if said:
             body = {"start": said["digest"], "reason": said["reason"], "what": said["what"]}
-            at = parse_time(said["at"])
-            return Entry(number, found, Kind.UNLOCK, at, said["person"], body, problem)
+            at, person = parse_time(said["at"]), str(said["person"])
+            if not problem and person not in self._approvers:
+                problem = f"{person} may not approve there, and so not unlock"
+            return Entry(number, found, Kind.UNLOCK, at, person, body, problem)
         answered = check_answer(
             str(number), value, processes=self._processes, trust=self._trust, now=None
         )

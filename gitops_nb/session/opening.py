@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from gitops_nb.catalog.parameters import check
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ConfigurationError, ConflictError, Refused
-from gitops_nb.model import Decision, Mode, Status
+from gitops_nb.model import Decision, Mode, Risk, Status
+from gitops_nb.policy import rules_for
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
@@ -26,6 +28,10 @@ from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.run import Front, Session
 from gitops_nb.session.slices import Surroundings, slice_of
 from gitops_nb.session.warrant import Warrant
+
+
+Elsewhere = Callable[[Workspace, Mode, str, Mapping[str, Any]], Any]
+"""Opens a run, with its mode, runbook and checked parameters, in another process; returns what stands for its session here."""
 
 
 class Headless:
@@ -49,6 +55,7 @@ def open_session(
     mode: Mode | str | None = None,
     front: Front | None = None,
     order: Order | None = None,
+    elsewhere: Elsewhere | None = None,
     **parameters: Any,
 ) -> Session:
     """Checks everything that can be checked, then opens the run.
@@ -60,6 +67,7 @@ def open_session(
         mode: sandbox or live, if not what GITOPS_NB_MODE or the workspace says.
         front: Where the session is shown.
         order: What decides about the run beside its parameters; by default what this process was told.
+        elsewhere: Opens a run that needs approval in a process that the notebook has no part in; without it all is done here.
         parameters: As declared in the runbook's YAML.
 
     Raises:
@@ -76,6 +84,11 @@ def open_session(
         # What a name means is said by the protected branch; a change of fleet.yaml counts once it is merged.
         checked = check(declared, platform.fleet, parameters)
     told = order or given()
+    if elsewhere is not None and asks_somebody(
+        where, _of(platform, catalog), declared, checked
+    ):
+        found: Session = elsewhere(where, chosen, runbook, checked)
+        return found
     shown = front or Headless()
     if told.run:
         directory = find_run(where.reports, told.run)
@@ -91,6 +104,22 @@ def open_session(
         )
     finally:
         lock.release()
+
+
+def asks_somebody(
+    workspace: Workspace, catalog: Catalog, runbook: Runbook, parameters: Mapping[str, Any]
+) -> bool:
+    """Whether somebody has to approve what is asked for, by the rules of a catalog as the platform has it."""
+    if runbook.risk is Risk.READ:
+        return False
+    around = Surroundings(
+        workspace.root, workspace.reports, datetime.now(UTC), None, workspace.time_zone
+    )
+    request = slice_of(runbook.name).request(catalog.fleet, parameters, around)
+    if request.environment not in catalog.fleet.environments:
+        return False
+    rules = rules_for(catalog.fleet, catalog.policy, catalog.trust, request.environment)
+    return bool(rules.approvals)
 
 
 def choose_mode(workspace: Workspace, given: Mode | str | None) -> Mode:

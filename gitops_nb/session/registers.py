@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from gitops_nb.adapters.folder import Folder
@@ -19,6 +19,7 @@ from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.trust import RunnerKey, SandboxTrust, Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.model import Json, digest
+from gitops_nb.policy import Rules
 from gitops_nb.ports import Processes, Store
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
@@ -53,6 +54,7 @@ def open_register(
     trust: Trust,
     processes: Processes,
     is_sandbox: bool,
+    approvers: Iterable[str] = (),
 ) -> Register:
     """A register by its place; nothing is asked before it is needed.
 
@@ -62,13 +64,29 @@ def open_register(
         trust: People and runners whose entries count.
         processes: Runs git and ssh-keygen.
         is_sandbox: The register of the workspace's sandbox is meant.
+        approvers: People who may say that a start's holder is gone.
     """
     return Register(
         _store(workspace, place, processes, is_sandbox=is_sandbox),
         trust=trust,
         runners=trust.runners,
+        approvers=frozenset(approvers),
         processes=processes,
         is_shared=is_shared(place),
+    )
+
+
+def register_of(
+    workspace: Workspace, fleet: Fleet, rules: Rules, processes: Processes, *, is_sandbox: bool
+) -> Register:
+    """The register of a workspace, read with the rules of an environment."""
+    return open_register(
+        workspace,
+        place_of(workspace, fleet, is_sandbox=is_sandbox),
+        trust=rules.trust,
+        processes=processes,
+        is_sandbox=is_sandbox,
+        approvers=(one.person for one in rules.approvers),
     )
 
 

@@ -175,6 +175,11 @@ class Session:
             self.request.environment,
         )
 
+    @property
+    def verbs(self) -> tuple[Callable[..., Any], ...]:
+        """The verbs of its runbook's own slice."""
+        return self._parts.verbs
+
     def step(self, verb: Callable[..., T]) -> T:
         """Calls one verb with what it asks for by parameter name, and records it as one step.
 

@@ -46,7 +46,7 @@ from gitops_nb.session.consent import Consent
 from gitops_nb.session.notary import runner_signer
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.protected import Ground
-from gitops_nb.session.registers import open_register, place_of
+from gitops_nb.session.registers import place_of, register_of
 from gitops_nb.session.targets import has_ended
 
 NEWEST = "newest"
@@ -488,11 +488,11 @@ class Warrant:
         register.append(state.request_digest, write)
 
     def _open(self, ground: Ground, rules: Rules) -> Register:
-        return open_register(
+        return register_of(
             self._workspace,
-            self._place(ground),
-            trust=rules.trust,
-            processes=self._platform.processes,
+            ground.fleet,
+            rules,
+            self._platform.processes,
             is_sandbox=self._state().is_sandbox,
         )
 

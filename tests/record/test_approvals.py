@@ -14,6 +14,7 @@ from gitops_nb.errors import UsageError
 from gitops_nb.model import canonical
 from gitops_nb.record.approvals import FOLDER, new_request, read_answers, sign_answer
 from gitops_nb.record.signatures import person_of, public_key
+from tests.record.record_factories import HERE
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -145,7 +146,7 @@ def test_a_key_is_found_by_its_body(keys, approvers):
 def test_two_requests_never_have_the_same_digest():
     """The nonce makes each request its own, so an answer fits one run only."""
     values = {
-        "run": "r", "runbook": "promotion", "notebook_digest": "d", "package": "0.1", "parameters": {}, "environment": "production",
+        "run": "r", "runbook": "promotion", "mode": "live", **HERE, "notebook_digest": "d", "package": "0.1", "parameters": {}, "environment": "production",
         "plan_digest": "p", "materials": {}, "requester": {"name": "priya"}, "created": NOW, "expires": NOW,
     }  # fmt: skip
     assert new_request(**values)[1] != new_request(**values)[1]

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from gitops_nb.errors import ConflictError, NeedsAttention, UnavailableError
+from gitops_nb.errors import ConflictError, NeedsAttention, Refused, UnavailableError
 from gitops_nb.model import StepKind
 from gitops_nb.record.effects import JournalEffects
 from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import Journal
 
 
+class Asked:
+    """Lets everything begin until it is told not to."""
+
+    refusal: Refused | None = None
+
+    def confirm(self):
+        if self.refusal is not None:
+            raise self.refusal
+
+
 class World:
     """Counts how often something happened, and can be cut off."""
 
     def __init__(self, tmp_path) -> None:
+        self.authority = Asked()
         self.journal = Journal.open(tmp_path)
         self.journal.append("opened", run="r", steps=["apply"])
         self.times = 0
@@ -27,7 +38,9 @@ class World:
         return {"times": self.times} if self.times else None
 
     def perform(self, act=None, probe=None, kind=StepKind.EFFECT):
-        effects = JournalEffects(self.journal, self.journal.append, step="apply")
+        effects = JournalEffects(
+            self.journal, self.journal.append, step="apply", authority=self.authority
+        )
         return effects.perform(
             "commit", kind=kind, sentence="commit", act=act or self.act, probe=probe or self.probe
         )

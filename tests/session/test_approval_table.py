@@ -22,7 +22,16 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import ConfigurationError, Refused
-from gitops_nb.model import Action, Answer, Plan, ResourceChange, Verdict, canonical, to_json
+from gitops_nb.model import (
+    Action,
+    Answer,
+    Mode,
+    Plan,
+    ResourceChange,
+    Verdict,
+    canonical,
+    to_json,
+)
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules, decide, rules_for
 from gitops_nb.record import journal
 from gitops_nb.record.approvals import sign_answer
@@ -112,8 +121,14 @@ class Table:
             policy_source={"from": "test"},
             reviews=None,
             prove=None,
+            mode=Mode.LIVE,
+            fleet=SimpleNamespace(register_repository=""),
+            trust=self.rules.trust,
+            check_targets=lambda **_: (),
+            check_identity=lambda *_: "",
         )
-        return Consent(platform, self.directory, self.journal.append)
+        workspace = SimpleNamespace(locks="")
+        return Consent(workspace, platform, self.directory, self.journal.append)
 
     @property
     def journal(self) -> Journal:

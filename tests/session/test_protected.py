@@ -58,9 +58,11 @@ def bring_along(workspace) -> None:
 
 def test_an_uncommitted_approver_is_none(cloned):
     """Files of the work tree do not say who may approve, nor whether approval is needed."""
-    before, source = rules(cloned)
+    before = rules(cloned)
+    source = before.source
     bring_along(cloned)
-    found, again = rules(cloned)
+    found = rules(cloned)
+    again = found.source
     assert found.policy.approvers == ()
     assert found.trust.persons == ()
     assert found.fleet.environments["production"].approval_required
@@ -85,9 +87,9 @@ def test_an_uncommitted_approver_is_none(cloned):
 )  # fmt: skip
 def test_what_a_name_means_is_the_branchs(cloned, old, new):
     """A fleet of the work tree cannot reach production under another name."""
-    before, _ = rules(cloned)
+    before = rules(cloned)
     cloned.replace("runbooks/fleet.yaml", old, new)
-    assert rules(cloned)[0].fleet == before.fleet
+    assert rules(cloned).fleet == before.fleet
 
 
 def test_a_copy_of_the_rules_on_disk_is_not_believed(cloned):
@@ -98,7 +100,7 @@ def test_a_copy_of_the_rules_on_disk_is_not_believed(cloned):
     cloned.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
     new = git(cloned.root, "hash-object", "-w", "runbooks/fleet.yaml")
     git(cloned.root, "replace", old, new)
-    assert rules(cloned)[0].fleet.environments["production"].approval_required
+    assert rules(cloned).fleet.environments["production"].approval_required
 
 
 def test_asking_leaves_the_history_of_a_clone_whole(cloned, tmp_path):
@@ -109,7 +111,7 @@ def test_asking_leaves_the_history_of_a_clone_whole(cloned, tmp_path):
     git(other, "add", "-A")
     git(other, "commit", "--quiet", "-m", "More")
     git(other, "push", "--quiet", "origin", "main")
-    _, source = rules(cloned)
+    source = rules(cloned).source
     assert source["commit"] == git(other, "rev-parse", "HEAD")
     assert git(cloned.root, "rev-parse", "--is-shallow-repository") == "false"
 
@@ -120,9 +122,10 @@ def test_an_approver_on_another_branch_is_none(cloned):
     bring_along(cloned)
     git(cloned.root, "commit", "--quiet", "-am", "Let me")
     git(cloned.root, "push", "--quiet", "origin", "change")
-    assert rules(cloned)[0].policy.approvers == ()
+    assert rules(cloned).policy.approvers == ()
     git(cloned.root, "push", "--quiet", "origin", "change:main")
-    found, source = rules(cloned)
+    found = rules(cloned)
+    source = found.source
     assert [a.person for a in found.policy.approvers] == ["eve"]
     assert source["commit"] == git(cloned.root, "rev-parse", "change")
 
@@ -137,4 +140,4 @@ def test_an_origin_that_does_not_answer_is_unavailable(cloned):
 
 def test_a_workspace_without_origin_says_so(workspace):
     """Its files are all there is, and the record says that they were used."""
-    assert rules(workspace)[1]["from"] == "workspace"
+    assert rules(workspace).source["from"] == "workspace"
