@@ -55,7 +55,7 @@ def verify_runs(
         where,
         directories,
         read=audit if reads_all else audit_since_checkpoint,
-        recheck=_recheck() if online else None,
+        recheck=_recheck if online else None,
     )
     if not directories and not checked.ledgers:
         raise UsageError(
@@ -72,11 +72,12 @@ def verify_runs(
     return ExitCode.SUCCEEDED if checked.holds else ExitCode.FAILED
 
 
-def _recheck() -> Recheck:
+def _recheck(ci_api: str) -> Recheck:
+    """Asks the Git host that policy names again about reviews that counted."""
     from gitops_nb.session.github import github_api
     from gitops_nb.session.reviews import recheck
 
-    return partial(recheck, github_api(deadline_s=RECHECK_S))
+    return partial(recheck, github_api(ci_api, deadline_s=RECHECK_S))
 
 
 def _show(problems: Sequence[Finding], what: str, notes: Sequence[str]) -> None:

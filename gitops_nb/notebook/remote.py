@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace
@@ -145,6 +145,17 @@ class RemoteSession:
         """Ends the run; see ``session.Session.finish``."""
         self._ask(call="finish")
         return self.state
+
+    def secret(self, parameter: str) -> NoReturn:
+        """Secrets of a run that needs approval are for its verbs.
+
+        Raises:
+            Refused: Always.
+        """
+        raise Refused(
+            f"the value of {parameter} is not for a cell: this run needs approval, and its verbs get it elsewhere",
+            hint="Let a verb of the runbook ask for `secrets`.",
+        )
 
     def close(self) -> None:
         """Lets go of the run without ending it."""

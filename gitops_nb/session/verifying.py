@@ -69,7 +69,7 @@ def verify_records(
     directories: Sequence[Path],
     *,
     read: Read = audit,
-    recheck: Recheck | None = None,
+    recheck: Callable[[str], Recheck] | None = None,
 ) -> Checked:
     """Checks the ledgers of a workspace and these runs.
 
@@ -77,7 +77,7 @@ def verify_records(
         workspace: Whose records.
         directories: Of the runs.
         read: How the ledgers are read.
-        recheck: Asks GitHub again about reviews; None leaves that out.
+        recheck: Makes what asks the Git host at an address again about reviews; None leaves that out.
 
     Raises:
         ConfigurationError: The catalog is wrong: whose signatures count is not known.
@@ -100,7 +100,7 @@ def verify_records(
             trust=trusts.of_run(state),
             processes=LocalProcesses(),
             now=now,
-            recheck=recheck,
+            recheck=None if recheck is None else recheck(trusts.live.now.policy.ci_api),
             allowance_at=None if state.is_sandbox else trusts.live.allowance,
             commits=witnesses.of(is_sandbox=state.is_sandbox).commits,
         )

@@ -152,7 +152,7 @@ def test_what_holds_settles_an_interrupted_effect(world):
     """A slice that finds the condition of an interrupted effect fulfilled says so; nothing stays in doubt."""
     with pytest.raises(Killed):
         world.perform(act=killed, kind=StepKind.IDEMPOTENT)
-    effects = JournalEffects(world.journal, world.journal.append, step="apply")
+    effects = JournalEffects(world.journal, world.journal.append, step="apply", authority=Asked())
     effects.settle("commit", {"holds": True})
     effects.settle("never begun", {"holds": True})
     state = fold(world.journal.records)

@@ -16,6 +16,7 @@ from gitops_nb.model import Status
 from gitops_nb.record.audit import audit
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.verify import verify_run
+from gitops_nb.session.order import Order
 from gitops_nb.session.stores import reports_store
 
 
@@ -35,9 +36,44 @@ def check(runner, run: str, *, later: timedelta):
     )
 
 
-def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner, monkeypatch):
+def lets_break_glass(workspace) -> None:
+    """policy.yaml lets somebody break the glass in production; in the sandbox that is for its people to play."""
+    workspace.replace(
+        "runbooks/policy.yaml",
+        "approvers: []",
+        "approvers: [{person: mara, environments: [production], break_glass: true}]",
+    )
+    workspace.replace("runbooks/trust.yaml", "persons: []", "persons: [{person: mara}]")
+
+
+def test_the_sandbox_obeys_the_policy_on_breaking_the_glass(runner):
+    """Where nobody may break it by policy.yaml, nobody may in the sandbox, and nothing changes."""
+    before = runner.tip()
+    runner.order = Order(break_glass="the site is down")
+    state, stop = runner.promote()
+    assert isinstance(stop, Refused)
+    assert "may not break the glass in production" in stop.message
+    assert (state.effects, runner.tip()) == ((), before)
+
+
+def test_a_variable_breaks_no_glass(runner, monkeypatch):
+    """What anybody can set in the environment is no permission: the run waits as it would without it."""
+    lets_break_glass(runner.workspace)
+    before = runner.tip()
+    for name, value in (
+        ("GITOPS_NB_BREAK_GLASS", "x"), ("GITOPS_NB_AGAIN", "1"), ("GITOPS_NB_SUPERVISED", "1"),
+        ("GITOPS_NB_STOP_AFTER", "decide"), ("GITOPS_NB_NOTARY", "/nowhere"), ("GITOPS_NB_RUN", "x"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    done = runner.workspace.run("run", "promotion", "-p", "application=checkout")
+    assert done.returncode == 2, done.stderr
+    assert runner.tip() == before
+
+
+def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner):
     """The run goes on without approval; a day later verify fails until another person has reviewed it."""
-    monkeypatch.setenv("GITOPS_NB_BREAK_GLASS", "the site is down")
+    lets_break_glass(runner.workspace)
+    runner.order = Order(break_glass="the site is down")
     state, stop = runner.promote()
     assert stop is None
     assert state.status is Status.SUCCEEDED
@@ -59,12 +95,12 @@ def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner, monkeypatch):
     assert any("reviewed by tomasz.zielinski" in note for note in reviewed.notes)
 
 
-def test_nobody_breaks_the_glass_of_a_request_that_waits(runner, monkeypatch):
+def test_nobody_breaks_the_glass_of_a_request_that_waits(runner):
     """Whoever resumes a waiting run cannot turn it into one without approval: its request says how it was asked."""
     waiting, stop = runner.promote()
     assert isinstance(stop, WaitingForApproval)
     before = runner.tip()
-    monkeypatch.setenv("GITOPS_NB_BREAK_GLASS", "let me through")
+    runner.order = Order(break_glass="let me through")
     state, stop = runner.promote(run=waiting.run)
     assert isinstance(stop, WaitingForApproval)
     assert state.effects == ()

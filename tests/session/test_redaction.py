@@ -15,6 +15,7 @@ import nbformat
 import pytest
 
 from gitops_nb.redaction.forms import forms
+from tests.engine.stops import prepare as without_approval
 from tests.conftest import COMMAND, REPOSITORY
 
 CANARY = "c4n4ry/Zq9#vR2 xT7@mK4"
@@ -85,6 +86,8 @@ def run(workspace, tmp_path):
     """Runs the promotion with one more parameter of type secret, and cells of the test after the first one."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    # Where somebody has to approve a notebook's own cells get no secret at all.
+    without_approval(workspace)
     workspace.replace(
         "runbooks/promotion.yaml",
         "parameters:\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -34,10 +35,16 @@ WORKFLOW = {
 }  # fmt: skip
 
 
-def environment_review(login="tomas", state="approved", environment="production"):
+QUOTED = "{digest of the request}"
+"""Stands in a review's text where people put the digest of the request that they mean."""
+
+
+def environment_review(
+    login="tomas", state="approved", environment="production", comment=f"I mean {QUOTED}"
+):
     return {
         "state": state,
-        "comment": "",
+        "comment": comment,
         "user": {"login": login, "id": 5},
         "environments": [{"name": environment, "id": 3}],
     }
@@ -45,7 +52,7 @@ def environment_review(login="tomas", state="approved", environment="production"
 
 def pull_review(login="tomas", state="APPROVED", commit=SHA):
     return {
-        "id": 1, "user": {"login": login, "id": 5}, "state": state, "commit_id": commit, "body": "fine",
+        "id": 1, "user": {"login": login, "id": 5}, "state": state, "commit_id": commit, "body": f"fine, {QUOTED}",
         "submitted_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }  # fmt: skip
 
@@ -163,7 +170,11 @@ class Reviewed(Table):
     @property
     def consent(self) -> Consent:
         made = super().consent
-        made._platform.reviews = GitHubReviews(self.api, CI)
+        quoted = copy(self.api)
+        if self.state.request_digest:
+            text = json.dumps(self.api.answers).replace(QUOTED, self.state.request_digest)
+            quoted.answers = json.loads(text)
+        made._platform.reviews = GitHubReviews(quoted, CI)
         made._platform.prove = self.prove
         return made
 
@@ -214,6 +225,17 @@ def test_reviews_count_as_one_approval(table, approvals, logins, expected):
     assert table.state.effects == ()
 
 
+def test_a_review_that_does_not_quote_the_request_is_none(table):
+    """Beside GitHub's button stands no plan: a yes that names no request, or another one, is no consent to this one."""
+    for comment in ("", "looks good", f"sha256:{'0' * 64}", "{digest}"):
+        table.api = Api(approvals=[environment_review(comment=comment)])
+        assert table.outcome() == "waiting"
+    table.api = Api(pulls=[PULL], reviews=[{**pull_review(), "body": "fine"}])
+    assert table.outcome() == "waiting"
+    table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    assert table.outcome() == "allowed"
+
+
 def test_a_review_and_a_signature_are_two(table):
     """Where two are needed, the second is a signature of another person."""
     table.approvals = 2
@@ -240,7 +262,7 @@ def test_what_was_read_is_kept_with_the_approval(table):
     (approval,) = approvals
     assert approval.evidence == {
         "kind": "pull-request", "repository": "acme/platform", "number": 7, "review_id": 1, "commit_id": SHA,
-        "submitted_at": review["submitted_at"], "login": "tomas", "user_id": 5, "text_digest": digest("fine"),
+        "submitted_at": review["submitted_at"], "login": "tomas", "user_id": 5, "text_digest": digest(f"fine, {table.state.request_digest}"),
         "etag": 'W/"1"',
     }  # fmt: skip
     table.api = Api(approvals=[environment_review()])
@@ -253,13 +275,14 @@ def test_a_review_of_the_environment_from_before_the_request_is_none(keys, tmp_p
     """GitHub says no time: what was there when the request was made is known again, and only what came later counts."""
     early = Reviewed(tmp_path / "early" / RUN, keys)
     early.requester = table.requester
-    early.api = Api(approvals=[environment_review("tomas")])
+    before = environment_review("tomas", comment="go")
+    early.api = Api(approvals=[before])
     early.begin()
     assert len(early.state.reviewed_before) == 1
     assert early.outcome() == "waiting"
-    early.api = Api(approvals=[environment_review("tomas"), environment_review("tomas")])
+    early.api = Api(approvals=[before, environment_review("tomas")])
     assert early.outcome() == "allowed"
-    early.api = Api(approvals=[environment_review("tomas"), environment_review("lena")])
+    early.api = Api(approvals=[before, environment_review("lena")])
     assert early.outcome() == "allowed"
 
 
@@ -296,7 +319,8 @@ def test_a_review_is_rechecked(table, change, code, said):
     ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
     table.journal.append("approval", **to_json(approval))
     if change is not None:
-        table.api.answers[AGAIN] = {**review, **change}
+        as_read = {**review, "body": f"fine, {table.state.request_digest}"}
+        table.api.answers[AGAIN] = {**as_read, **change}
     checked = verify_run(table.directory, recheck=partial(recheck, table.api))
     texts = [str(f) for f in checked.problems if f.code == "approval"] if code else checked.notes
     assert any(said in text for text in texts), (checked.problems, checked.notes)
@@ -311,7 +335,9 @@ def test_a_review_of_an_environment_is_rechecked(table, login):
     table.api = Api(approvals=[environment_review()])
     ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
     table.journal.append("approval", **to_json(approval))
-    api = Api(approvals=[environment_review(login)])
+    api = Api(
+        approvals=[environment_review(login, comment=f"I mean {table.state.request_digest}")]
+    )
     checked = verify_run(table.directory, recheck=partial(recheck, api))
     if login == "tomas":
         assert any("rechecked, it is as it was read" in note for note in checked.notes)

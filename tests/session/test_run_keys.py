@@ -7,6 +7,7 @@ import pytest
 from gitops_nb.errors import Refused
 from gitops_nb.model import Status
 from gitops_nb.session import lifecycle
+from gitops_nb.session.order import Order
 from tests.engine.stops import prepare
 
 
@@ -43,7 +44,7 @@ def test_a_second_time_is_nothing_to_do_and_names_the_first(free):
     assert free.tip() == tip
 
 
-def test_the_same_plan_again_waits_for_again(free, monkeypatch):
+def test_the_same_plan_again_waits_for_again(free):
     """The same key after success is a noop that names the earlier run; --again does it once more."""
     first, _ = free.promote()
     take_back(free, first.run)
@@ -57,7 +58,7 @@ def test_the_same_plan_again_waits_for_again(free, monkeypatch):
     assert "--again" in noop.outcome["sentence"]
     assert noop.effects == ()
     assert free.tip() == tip
-    monkeypatch.setenv("GITOPS_NB_AGAIN", "1")
+    free.order = Order(again=True)
     done, stop = free.promote()
     assert stop is None
     assert done.outcome["result"] == "deployed"

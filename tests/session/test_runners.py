@@ -7,7 +7,6 @@ import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -20,10 +19,10 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Phase
 from gitops_nb.session import notary
-from gitops_nb.session.gate import Gate
 from gitops_nb.session.notary import attest
-from gitops_nb.session.runners import refuse_unattested, refuse_unlisted_runner
+from gitops_nb.session.runners import refuse_unlisted_runner
 from gitops_nb.session.stores import reports_store
+from tests.dora.test_github import server  # noqa: F401  a fixture
 from tests.session.test_approval_table import OPEN, PLAN, keys  # noqa: F401  a fixture
 from tests.session.test_ci_identity import _running, asked, issuer  # noqa: F401  fixtures
 
@@ -72,25 +71,47 @@ def test_an_unlisted_runner_begins_no_effect(runner, monkeypatch):
     assert runner.tip() == before
 
 
-def test_an_identity_counts_once_a_listed_runner_signed_it(asked, where):  # noqa: F811
-    """Without the ledger's record, with another runner's, or with other claims than were signed, it is none."""
+def test_a_runners_word_for_an_identity_is_none(asked, where, issuer, monkeypatch):  # noqa: F811
+    """In another process the kept token counts by its issuer's key alone, whatever the ledger has signed."""
     asked.begin()
     rules = listed(asked, where)
-    with pytest.raises(Refused, match="signed into the ledger"):
-        refuse_unattested(where, asked.state, rules)
     attest(where, asked.directory, Phase.REQUESTED, signer="engine")
-    refuse_unattested(where, asked.state, rules)
-    with pytest.raises(Refused, match="signed into the ledger"):
-        refuse_unattested(where, asked.state, asked.rules)
-    claims = {**asked.state.request_identity["claims"], "actor": "lena"}
-    edited = replace(
-        asked.state, request_identity={**asked.state.request_identity, "claims": claims}
-    )
-    with pytest.raises(Refused, match="signed into the ledger"):
-        refuse_unattested(where, edited, rules)
-    other = replace(asked.state, request_digest="sha256:" + "0" * 64)
-    with pytest.raises(Refused, match="signed into the ledger"):
-        refuse_unattested(where, other, rules)
+    monkeypatch.setattr(notary, "_PROVEN", [])
+    asked.consent.refuse_unproven(asked.state, rules)
+    identity = asked.state.request_identity
+    forged = {
+        "claims": {**identity["claims"], "ref": "refs/heads/main", "jti": "x"},
+        "token": {**identity["token"], "signature": "AAAA"},
+        "issuer": "https://evil.example",
+    }
+    for name, value in forged.items():
+        edited = replace(asked.state, request_identity={**identity, name: value})
+        with pytest.raises(Refused, match="CI's identity"):
+            asked.consent.refuse_unproven(edited, rules)
+    without = {name: value for name, value in identity.items() if name != "token"}
+    with pytest.raises(Refused, match="was not kept"):
+        asked.consent.refuse_unproven(replace(asked.state, request_identity=without), rules)
+
+
+def test_where_the_issuers_key_is_gone_the_host_is_asked(asked, where, issuer, server, monkeypatch):  # noqa: F811
+    """Keys change within months: then GitHub says by run id whether commit, event, actor and workflow were those."""
+    asked.begin()
+    monkeypatch.setattr(notary, "_PROVEN", [])
+    identity, said = asked.state.request_identity, {}
+    claims = identity["claims"]
+    issuer.listed = ["strange"]
+    run = {
+        "head_sha": claims["sha"], "event": "workflow_dispatch", "actor": {"login": "priya"},
+        "path": ".github/workflows/runbook.yml",
+    }  # fmt: skip
+    server.answer = lambda path, query: (200, {}, {**run, **said})
+
+    def problem():
+        return notary.check_identity(identity, issuer=issuer.url, ci_api=server.url)
+
+    assert problem() == ""
+    said["actor"] = {"login": "eve"}
+    assert "has actor eve, not priya" in problem()
 
 
 def test_an_identity_is_signed_by_who_verified_it(asked, where, monkeypatch):  # noqa: F811
@@ -107,30 +128,6 @@ def test_an_identity_is_signed_by_who_verified_it(asked, where, monkeypatch):  #
     asked.journal.append("attempt", number=2)
     attest(where, asked.directory, Phase.REQUESTED, signer="engine")
     assert len(reports_store(where).list("ledger/")) == 2
-
-
-def test_the_gate_asks_for_it_just_before_apply(asked, where):  # noqa: F811
-    """A journal that says "proven", without the ledger's word for it, ends at the last check and at the next decision."""
-    asked.begin()
-    asked.answer("tomas")
-    rules = listed(asked, where)
-    platform = asked.consent._platform
-    recorder = SimpleNamespace(
-        state=asked.state, workspace=where, directory=asked.directory, append=asked.journal.append
-    )
-    gate = Gate(recorder, platform, names=("soak",), plan_only=False, again=False)
-    approvals, _ = asked.consent.answers(asked.state, rules, now=datetime.now(UTC))
-    decision = decide(
-        PLAN, OPEN, rules=rules, gates=("soak",), requester=asked.requester, approvals=approvals
-    )
-    with pytest.raises(Refused, match="signed into the ledger"):
-        gate.still_holds(decision, rules)
-    with pytest.raises(Refused, match="signed into the ledger"):
-        gate._refuse_by_record(PLAN, rules)
-    attest(where, asked.directory, Phase.REQUESTED, signer="engine")
-    gate.still_holds(decision, rules)
-    gate._refuse_by_record(PLAN, rules)
-    assert asked.state.effects == ()
 
 
 def test_no_start_is_signed_for_another_plan_than_was_asked_for(asked, where):  # noqa: F811

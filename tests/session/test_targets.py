@@ -18,7 +18,11 @@ from gitops_nb.record.locks import SharedLocks, this_process
 from gitops_nb.record.runs import lock_holder
 from gitops_nb.session import stores
 from gitops_nb.session.targets import TargetLock, take_target
+from gitops_nb.session.order import Order
 from tests.dora.test_github import server  # noqa: F401  a fixture
+from tests.session.test_break_glass import lets_break_glass
+
+API = "https://api.github.com"
 
 
 def test_of_100_contenders_on_one_machine_one_holds(workspace):
@@ -29,7 +33,7 @@ def test_of_100_contenders_on_one_machine_one_holds(workspace):
 
     def contend(number: int) -> None:
         barrier.wait()
-        taken.append(take_target(where, "production--checkout", f"run-{number}"))
+        taken.append(take_target(where, "production--checkout", f"run-{number}", ci_api=API))
 
     threads = [threading.Thread(target=contend, args=(i,)) for i in range(100)]
     for thread in threads:
@@ -44,6 +48,7 @@ def test_of_100_contenders_on_one_machine_one_holds(workspace):
 
 def test_a_run_inside_another_honours_its_lock(runner, monkeypatch):
     """What apply starts about the same target is refused as any other run is; the outer one goes on."""
+    lets_break_glass(runner.workspace)
     waiting, _ = runner.promote()
     runner.answer(waiting.run)
     inner: list[tuple[object, object]] = []
@@ -52,9 +57,9 @@ def test_a_run_inside_another_honours_its_lock(runner, monkeypatch):
     def apply(
         writers: promotion.PromotionWriters, plan: Plan, decision: Decision
     ) -> promotion.Applied:
-        monkeypatch.setenv("GITOPS_NB_BREAK_GLASS", "no need to wait")
+        runner.order = Order(break_glass="no need to wait")
         inner.append(runner.promote(stable_for="1s"))
-        monkeypatch.delenv("GITOPS_NB_BREAK_GLASS")
+        runner.order = Order()
         return real(writers, plan, decision)
 
     monkeypatch.setattr(promotion, "apply", apply)
@@ -72,9 +77,9 @@ def test_runs_with_other_reports_see_each_others_lock(runner, monkeypatch, tmp_p
     """The lock on a target belongs to the workspace, wherever the record goes; a run inside another one honours it."""
     one = find_workspace(runner.workspace.root, reports=tmp_path / "one")
     other = find_workspace(runner.workspace.root, reports=tmp_path / "other")
-    held = take_target(one, "production--checkout", "run-1")
+    held = take_target(one, "production--checkout", "run-1", ci_api=API)
     assert isinstance(held, TargetLock)
-    said = take_target(other, "production--checkout", "run-2")
+    said = take_target(other, "production--checkout", "run-2", ci_api=API)
     assert isinstance(said, str)
     assert re.fullmatch(rf"run-1 \(process {os.getpid()} on .+\) since 20\d\d-.+", said)
     kept = lock_holder(one.own, "production--checkout")
@@ -87,7 +92,7 @@ def test_runs_with_other_reports_see_each_others_lock(runner, monkeypatch, tmp_p
     assert re.match(r"run-1 \(.+\) since .+ is changing checkout in production", stop.message)
     assert runner.tip() == before
     held.release()
-    taken = take_target(other, "production--checkout", "run-2")
+    taken = take_target(other, "production--checkout", "run-2", ci_api=API)
     assert isinstance(taken, TargetLock)
     taken.release()
 
@@ -104,7 +109,6 @@ def test_a_lock_of_another_ci_run_is_asked_about(
     store = Folder(tmp_path / "locks")
     monkeypatch.setattr(stores, "open_store", lambda url: store)
     workspace.write("gitops-nb.yaml", "kind: Workspace\nmode: sandbox\nlocks: gs://locks/here\n")
-    monkeypatch.setenv("GITHUB_API_URL", server.url)
     monkeypatch.setenv("GITHUB_TOKEN", "t0ken")
     attempt = {"id": 77, "run_attempt": 2, "status": status, "repository": {"full_name": "acme/x"}}
     server.answer = lambda path, query: (200, {}, attempt)
@@ -115,7 +119,10 @@ def test_a_lock_of_another_ci_run_is_asked_about(
         machine="github-hosted",
     )
     SharedLocks(store).take("production--checkout", away)
-    taken = take_target(find_workspace(workspace.root), "production--checkout", "run-2")
+    # Who is asked is policy's: a variable that names somebody else changes nothing.
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:1")
+    where = find_workspace(workspace.root)
+    taken = take_target(where, "production--checkout", "run-2", ci_api=server.url)
     ((path, headers),) = server.asked
     assert path.startswith("/repos/acme/x/actions/runs/77/attempts/2?")
     assert headers["Authorization"] == "Bearer t0ken"
