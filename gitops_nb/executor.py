@@ -155,9 +155,9 @@ class _Told(io.TextIOBase):
 class _Front:
     """The place where the session is shown is another process; implements ``session.Front``."""
 
-    def __init__(self, wire: Wire, *, is_interactive: bool) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self.is_interactive = is_interactive
+        self.is_interactive = False
 
     def on_record(self, record: Record) -> None:
         """Sends each record."""
@@ -189,6 +189,7 @@ class _Served:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self._front = _Front(wire)
         self._session: Any = None
 
     def serve(self) -> None:
@@ -219,13 +220,13 @@ class _Served:
 
         match asked.get("call"):
             case "open":
-                front = _Front(self._wire, is_interactive=bool(asked["is_interactive"]))
+                self._front.is_interactive = bool(asked["is_interactive"])
                 self._session = open_session(
                     asked["runbook"],
                     workspace=asked["workspace"],
                     reports=asked["reports"],
                     mode=asked["mode"],
-                    front=front,
+                    front=self._front,
                     **{
                         name: tuple(value) if isinstance(value, list) else value
                         for name, value in asked["parameters"].items()
@@ -235,6 +236,7 @@ class _Served:
             case "step":
                 return self._session.step(self._verb(str(asked["verb"])))
             case "gate":
+                self._front.is_interactive = bool(asked["is_interactive"])
                 return asyncio.run(self._session.gate(self._verb(str(asked["verb"]))))
             case "finish":
                 self._session.finish()

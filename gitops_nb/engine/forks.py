@@ -108,28 +108,33 @@ class KernelFork:
     """A kernel process forked ahead, before this process has threads. Implements ``kernels.Waiting``."""
 
     def __init__(self) -> None:
-        read, self._pipe = os.pipe()
+        read, self.pipe = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(self._pipe)
+            os.close(self.pipe)
             _serve_kernel(read)
         os.close(read)
         self.child = Fork(pid)
 
     def order(self, content: str) -> None:
         """See ``kernels.Waiting``."""
-        with open(self._pipe, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
+        with open(self.pipe, "w", encoding="utf-8") as pipe:  # noqa: PTH123  a descriptor
             pipe.write(content)
 
 
 class ExecutorFork:
-    """The same for the process that calls the verbs. Implements ``kernels.Waiting``."""
+    """The same for the process that calls the verbs. Implements ``kernels.Waiting``.
 
-    def __init__(self) -> None:
+    Args:
+        beside: The kernel's process; this one lets go of its pipe, or its order would never end.
+    """
+
+    def __init__(self, beside: KernelFork) -> None:
         read, self._pipe = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(self._pipe)
+            os.close(beside.pipe)
             _serve(read, executor.serve_order)
         os.close(read)
         self.child = Fork(pid)
@@ -300,9 +305,10 @@ def _fork(number: int, work: Work, signals: Signals, *, executes: bool) -> _Work
             if os.getppid() != parent:
                 os._exit(code)  # it died before that was asked for
             with Signals() as own:
+                beside = KernelFork()
                 place = Place(
-                    KernelFork(),
-                    ExecutorFork() if executes else None,
+                    beside,
+                    ExecutorFork(beside) if executes else None,
                     own,
                     lambda: _say(write, _LEFT),
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -61,6 +62,8 @@ class RemoteSession:
         self._run = ""
         self._read: tuple[int, RunState] = (-1, RunState())
         self._platform: Platform | None = None
+        self._is_closed = False
+        atexit.register(self.close)
 
     def open(self, runbook: str, parameters: Mapping[str, Any]) -> None:
         """Opens the run there.
@@ -126,7 +129,9 @@ class RemoteSession:
     async def gate(self, gates: Callable[..., Any]) -> Decision:
         """Has the gates asked there, and shows the panel while a person may answer; see ``session.Session.gate``."""
         self._refuse_strange(gates)
-        self._wire.send(call="gate", verb=gates.__name__)
+        self._wire.send(
+            call="gate", verb=gates.__name__, is_interactive=self._front.is_interactive
+        )
         said = self._listen()
         if "waiting" in said:
             try:
@@ -158,13 +163,14 @@ class RemoteSession:
         )
 
     def close(self) -> None:
-        """Lets go of the run without ending it."""
-        self._ask(call="close")
-
-    def end(self) -> None:
-        """Closes the connection; the other process ends with it."""
-        self._wire.close()
-        self._kept.close()
+        """Lets go of the run without ending it; the other process ends."""
+        if not self._is_closed:
+            self._is_closed = True
+            atexit.unregister(self.close)
+            with contextlib.suppress(OSError, RecordError):
+                self._ask(call="close")
+            self._wire.close()
+            self._kept.close()
 
     def _poll(self) -> Decision | None:
         self._wire.send(call="poll")

@@ -142,7 +142,7 @@ class Gate:
 
     def refuse_unlisted_runner(self, rules: Rules) -> None:
         """Asked before apply, on resume too: see ``runners.refuse_unlisted_runner``."""
-        refuse_unlisted_runner(self._recorder.workspace, self._recorder.state, rules)
+        refuse_unlisted_runner(self._recorder.workspace, rules)
 
     def _glass(self) -> str:
         """Why the glass is broken: what the signed request says, once there is one."""
@@ -206,7 +206,7 @@ class Gate:
     def _refuse_by_record(self, plan: Plan, rules: Rules) -> None:
         """Refuses what the record speaks against: another plan was approved, or a twin is active."""
         recorder = self._recorder
-        refuse_unlisted_runner(recorder.workspace, recorder.state, rules)
+        refuse_unlisted_runner(recorder.workspace, rules)
         self._consent.refuse_unproven(recorder.state, rules)
         self._consent.refuse_stale(recorder.state, plan, now=datetime.now(UTC))
         self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)

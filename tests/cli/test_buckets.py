@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from gitops_nb.cli import main
 from gitops_nb.errors import PlannedOnly, WaitingForApproval
 from gitops_nb.record.runs import run_directories
 from gitops_nb.session import open_session
+from gitops_nb.session.order import Order
 from gitops_nb.session.copies import send_run
 from tests.buckets import BUCKET, Troubles, gcs_server, proxy
 from tests.conftest import Workspace
@@ -153,8 +155,8 @@ def test_the_index_in_the_bucket_has_the_runs_of_every_machine(machines):
     """A machine that never saw an older run keeps it in the index, and shows how it ended elsewhere."""
     bucket = machines.bucket
     promotion = begin(machines.first, promotion_slice, stable_for="0s", application="checkout")
-    machines.monkeypatch.setenv("GITOPS_NB_STOP_AFTER", "decide")
-    begin(machines.second, bootstrap_slice, cluster="newcomer")
+    only_plan = Order(plan_only=True)
+    begin(machines.second, bootstrap_slice, order=only_plan, cluster="newcomer")
     page = bucket.read("index.html").decode()
     assert page.count("<tr data-g=") == 2
     assert "waits for an approval" in page
@@ -168,7 +170,7 @@ def test_the_index_in_the_bucket_has_the_runs_of_every_machine(machines):
     assert page.count(f"./{promotion}/report.html") == 1
 
 
-def begin(machine: Workspace, runbook, **parameters: str) -> str:
+def begin(machine: Workspace, runbook, **parameters: Any) -> str:
     """A run up to its decision, without a kernel; returns its id."""
     name = runbook.__name__.rpartition(".")[2]
     session = open_session(name, workspace=machine.root, reports=URL, **parameters)

@@ -124,7 +124,7 @@ def test_session_shows_its_run():
         state = SCENARIOS["waiting"]().state()
 
     shell = InteractiveShell()
-    cards.register_formatters(shell, session=Session, state=lambda session: session.state)
+    cards.register_formatters(shell, sessions=(Session,), state=lambda session: session.state)
     bundle, _ = shell.display_formatter.format(Session())
     assert "waits for 1\xa0approval" in bundle["text/html"]
     assert "gitops-nb approve" in bundle["text/plain"]

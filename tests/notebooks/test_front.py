@@ -91,7 +91,7 @@ def test_in_live_mode_only_a_key_that_asks_signs(session, monkeypatch, change, e
         trust=platform.trust.model_copy(update={"persons": persons}),
         signing_key=change.get("key", key),
     )
-    monkeypatch.setattr(session, "platform", live)
+    monkeypatch.setattr(session, "_platform", live)
     found = second_person(session)
     assert (found.name if found else None) == expected
     assert found is None or found.asks_each_time

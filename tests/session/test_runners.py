@@ -9,16 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import RecordError, Refused
 from gitops_nb.model import Status, to_json
 from gitops_nb.policy import decide
-from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Phase
-from gitops_nb.session import notary
+from gitops_nb.session import notary, platform
 from gitops_nb.session.notary import attest
 from gitops_nb.session.runners import refuse_unlisted_runner
 from gitops_nb.session.stores import reports_store
@@ -44,9 +45,9 @@ def test_only_a_listed_runner_changes_production(asked, where):  # noqa: F811
     """Another key, and one out of its time, is refused with the line to add; where nobody approves nobody asks."""
     asked.begin()
     now = datetime.now(UTC)
-    refuse_unlisted_runner(where, asked.state, listed(asked, where))
+    refuse_unlisted_runner(where, listed(asked, where))
     with pytest.raises(Refused, match="lists no runner with this key") as caught:
-        refuse_unlisted_runner(where, asked.state, asked.rules)
+        refuse_unlisted_runner(where, asked.rules)
     assert open_runner_key(where.root).public in caught.value.hint
     for limits in (
         {"valid_until": now - timedelta(days=1)},
@@ -54,15 +55,16 @@ def test_only_a_listed_runner_changes_production(asked, where):  # noqa: F811
         {"revoked_since": now - timedelta(days=1)},
     ):
         with pytest.raises(Refused, match="does not count now"):
-            refuse_unlisted_runner(where, asked.state, listed(asked, where, **limits))
-    refuse_unlisted_runner(where, asked.state, replace(asked.rules, approvals=0))
+            refuse_unlisted_runner(where, listed(asked, where, **limits))
+    refuse_unlisted_runner(where, replace(asked.rules, approvals=0))
     assert asked.state.effects == ()
 
 
 def test_an_unlisted_runner_begins_no_effect(runner, monkeypatch):
     """The whole way: the run ends refused at the gate, before it asks anybody, and Git is as it was."""
-    # The sandbox's own rules, judged as a live platform's.
-    monkeypatch.setattr(RunState, "is_sandbox", False)
+    other = Ed25519PrivateKey.generate().public_key()
+    listed_key = other.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    monkeypatch.setattr(platform, "runner_key", lambda _: listed_key)
     before = runner.tip()
     state, stop = runner.promote()
     assert isinstance(stop, Refused)
