@@ -72,7 +72,7 @@ def find_workspace(
             raise ConfigurationError(f"no {FILE} in {root}", hint=f"Run `gitops-nb init {named}`.")
     else:
         here = Path.cwd()
-        root_or_none = next((p for p in (here, *here.parents) if (p / FILE).is_file()), None)
+        root_or_none = _nearest(here)
         if root_or_none is None:
             raise ConfigurationError(
                 f"no {FILE} in {here} or above it",
@@ -80,6 +80,23 @@ def find_workspace(
             )
         root = root_or_none
     return _read(root, reports or os.environ.get("GITOPS_NB_REPORTS"))
+
+
+def _nearest(here: Path) -> Path | None:
+    """The nearest folder upwards that is a workspace; nothing that lies in the reports of another one is."""
+    found = [folder for folder in (here, *here.parents) if (folder / FILE).is_file()]
+    for inner in found:
+        outer = (folder for folder in found if folder in inner.parents)
+        if not any(_is_below_reports(inner, folder) for folder in outer):
+            return inner
+    return None
+
+
+def _is_below_reports(inner: Path, root: Path) -> bool:
+    try:
+        return inner.resolve().is_relative_to(_read(root, None).reports)
+    except ConfigurationError:
+        return False
 
 
 def _read(root: Path, reports: str | Path | None) -> Workspace:

@@ -85,11 +85,15 @@ class JournalEffects:
         if known is not None and is_done and self._is_of_this_attempt(key):
             return known.result
         if kind is StepKind.EFFECT and (known is not None or self._may_have_happened):
-            found = self._probe(sentence, probe)
+            is_open = known is not None and known.is_open
+            try:
+                found = self._probe(sentence, probe)
+            except ConflictError as taken_back:
+                # It happened, and somebody undid it: nothing is in doubt, and nothing goes on.
+                self._adopt(key, kind, sentence, {"taken_back": taken_back.message}, is_open)
+                raise
             if found is not None:
-                if known is None or not known.is_open:
-                    self._intend(key, kind, sentence)
-                return self._done(key, found, adopted=True)
+                return self._adopt(key, kind, sentence, found, is_open)
             if is_done:
                 raise NeedsAttention(
                     f"the record says that this was done, and nothing in the world shows it: {sentence}",
@@ -116,6 +120,18 @@ class JournalEffects:
         known = self._known(key)
         if known is not None and known.is_open:
             self._done(key, found, adopted=True)
+
+    def _adopt(
+        self,
+        key: str,
+        kind: StepKind,
+        sentence: str,
+        found: Mapping[str, Json],
+        is_open: bool,  # noqa: FBT001  whether the intent stands there already
+    ) -> Mapping[str, Json]:
+        if not is_open:
+            self._intend(key, kind, sentence)
+        return self._done(key, found, adopted=True)
 
     def _intend(self, key: str, kind: StepKind, sentence: str) -> None:
         self._append("intent", key=key, kind=kind, step=self._step, sentence=sentence)

@@ -41,6 +41,13 @@ class Runner:
         """All cells of the promotion notebook; returns the run and what stopped it, if something did."""
         return self.go_through(self.open(run, **parameters))
 
+    def promote_again(self, run: str) -> tuple[RunState | None, GitOpsError | None]:
+        """The same for a run that may have ended meanwhile: what refuses to open it is told too."""
+        try:
+            return self.promote(run=run)
+        except GitOpsError as stop:
+            return None, stop
+
     def go_through(self, session: Session) -> tuple[RunState, GitOpsError | None]:
         """The same in an open session, which is closed."""
         return go_through(session, promotion)

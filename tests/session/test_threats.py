@@ -1,0 +1,407 @@
+"""What each attacker of the threat table can do and what stops them; beside each refusal the legitimate way goes through."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.errors import (
+    ConflictError,
+    GitOpsError,
+    NeedsAttention,
+    Refused,
+    WaitingForApproval,
+)
+from gitops_nb.model import Mode, Status
+from gitops_nb.policy import rules_for
+from gitops_nb.record.journal import Journal
+from gitops_nb.record.register import Kind
+from gitops_nb.record.runs import read_run
+from gitops_nb.session import warrant
+from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.platform import open_platform
+from gitops_nb.session.registers import register_of
+from tests.record.test_tampering import rewrite_journal
+from tests.session.test_interruptions import cut_off
+
+PATH = "apps/checkout/production/deployment.yaml"
+
+
+@pytest.fixture
+def waiting(runner):
+    """A promotion to production that waits, with nobody's answer."""
+    state, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    return state
+
+
+@pytest.fixture
+def approved(runner, waiting):
+    """The same, with a good approval."""
+    runner.answer(waiting.run)
+    return waiting
+
+
+def world(runner) -> tuple[str, int]:
+    """What an attack must not change: the branch, and what Argo CD was asked for in production."""
+    application = runner.platform().view.argo["production"].snapshot("checkout-production")
+    return runner.tip(), len((application.application or {})["status"].get("history") or ())
+
+
+def append(runner, run: str, *records: tuple[str, dict]) -> None:
+    """What anybody writes who may write into the reports folder: records with a chain that holds."""
+    journal = Journal.open(runner.workspace.reports / run)
+    for kind, body in records:
+        journal.append(kind, **body)
+    journal.close()
+
+
+def allowed(state) -> dict:
+    """A decision that allows the plan, as a journal has it."""
+    return {
+        **state.decision, "answer": "allowed", "reasons": ["approved by tomasz.zielinski"],
+        "approvals": [], "approvals_needed": 0,
+    }  # fmt: skip
+
+
+def chain_of(runner, state):
+    """The register's entries about a run's request."""
+    where = find_workspace(runner.workspace.root)
+    platform = open_platform(where, load_catalog(where.runbooks), Mode.SANDBOX)
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    register = register_of(where, platform.fleet, rules, platform.processes, is_sandbox=True)
+    return register.chain(state.request_digest)
+
+
+# A writer of reports/ or of the bucket
+
+
+@pytest.mark.parametrize("what", ["decision", "intent", "done", "everything"])
+def test_a_journal_that_says_yes_is_no_consent(runner, waiting, what):
+    """Decision, apply, intent and done appended to a waiting run begin nothing; with a signature it goes through."""
+    before = world(runner)
+    effect = {"key": "commit", "kind": "effect", "step": "apply", "sentence": "commit"}
+    found = {"revision": before[0], "parent": before[0], "attempts": 1}
+    records = [
+        ("decision", allowed(waiting)),
+        ("step", {"step": "decide", "status": "succeeded", "sentence": "approved"}),
+        ("step", {"step": "apply", "kind": "effect", "status": "running"}),
+        ("intent", effect),
+        ("done", {"key": "commit", "result": found, "adopted": False}),
+    ]
+    upto = {"decision": 2, "intent": 4, "done": 5, "everything": 5}[what]
+    append(runner, waiting.run, *records[:upto])
+    _, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, WaitingForApproval)
+    assert world(runner) == before
+    assert chain_of(runner, waiting).entries == ()
+    runner.answer(waiting.run)
+    done, stop = runner.promote(run=waiting.run)
+    if what in ("done", "everything"):
+        # The record says that it was pushed, and nothing shows it: nobody can tell, so nothing is pushed twice.
+        assert isinstance(stop, NeedsAttention)
+        assert runner.tip() == before[0]
+    else:
+        assert (stop, done.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_journal_with_another_plan_is_not_carried_out(runner, approved):
+    """An approved run whose journal now holds another plan, with digest, decision and intent: refused, nothing changed."""
+    before = world(runner)
+
+    def other(rows) -> None:
+        from gitops_nb.model import digest
+
+        for row in rows:
+            if row["kind"] == "planned":
+                row["body"]["plan"]["arguments"]["edits"][0]["after"] = "v6.6.6"
+                row["body"]["digest"] = digest(row["body"]["plan"])
+
+    rewrite_journal(runner.workspace.reports / approved.run, other)
+    effect = {"key": "commit", "kind": "effect", "step": "apply", "sentence": "commit"}
+    append(runner, approved.run, ("intent", effect))
+    done, stop = runner.promote(run=approved.run)
+    # The plan is made anew from the world; what was approved is what is done, or nothing.
+    assert "v6.6.6" not in json.dumps(done.plan)
+    assert isinstance(stop, GitOpsError) or done.plan_digest == approved.plan_digest
+    assert stop is None or world(runner) == before
+
+
+def test_a_run_written_from_nothing_changes_nothing(runner, waiting):
+    """A whole run directory that nobody asked for, copied under another name with its own identity: refused."""
+    before = world(runner)
+    reports = runner.workspace.reports
+    forged = waiting.run[:-4] + "f0f0"
+    shutil.copytree(reports / waiting.run, reports / forged)
+
+    def rename(rows) -> None:
+        for row in rows:
+            if row["kind"] == "opened":
+                row["body"]["run"] = forged
+
+    rewrite_journal(reports / forged, rename)
+    state = read_run(reports / forged)
+    append(runner, forged, ("decision", allowed(state)))
+    _, stop = runner.promote(run=forged)
+    assert isinstance(stop, (Refused, WaitingForApproval))
+    assert world(runner) == before
+
+
+@pytest.mark.parametrize("name", ["jinja2.py", "gitops_nb/__init__.py", "ipython_config.py", "sitecustomize.py", "usercustomize.py", "json.py"])  # fmt: skip
+def test_nothing_below_reports_is_executed(runner, approved, name):
+    """A module, a package or a configuration planted in the run's folder is neither imported nor obeyed."""
+    directory = runner.workspace.reports / approved.run
+    mark = runner.workspace.root / "executed"
+    planted = directory / name
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text(f"open({str(mark)!r}, 'w').close()\nraise SystemExit(7)\n")
+    done = runner.workspace.run("resume", approved.run)
+    assert not mark.exists()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_workspace_planted_below_reports_is_none(runner, approved):
+    """A gitops-nb.yaml in a run's folder does not make it the workspace of a command that is called there."""
+    directory = runner.workspace.reports / approved.run
+    (directory / "gitops-nb.yaml").write_text("kind: Workspace\nmode: live\n")
+    assert find_workspace_from(directory) == runner.workspace.root
+
+
+def find_workspace_from(folder: Path) -> Path:
+    """Which workspace a command opens that is called in a folder."""
+    import os
+
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        return find_workspace().root
+    finally:
+        os.chdir(here)
+
+
+def test_a_rejection_stays_when_its_file_is_deleted(runner, waiting):
+    """It stands in the register too: whoever deletes the file and edits the journal gets no effect."""
+    copy = runner.workspace.root / "copy"
+    shutil.copytree(runner.workspace.reports / waiting.run, copy)
+    before = world(runner)
+    done = runner.workspace.run("reject", waiting.run, "--reason", "not today")
+    assert done.returncode == 0, done.stderr
+    directory = runner.workspace.reports / waiting.run
+    shutil.rmtree(directory)
+    shutil.copytree(copy, directory)
+    runner.answer(waiting.run)
+    _, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, Refused)
+    assert "tomasz.zielinski rejected it: not today" in stop.message
+    assert world(runner) == before
+
+
+def test_a_withdrawn_approval_or_request_begins_nothing(runner, approved):
+    """The requester takes the request back after the approval: resume is refused, and nothing changes."""
+    before = world(runner)
+    done = runner.workspace.run("withdraw", approved.run, "--reason", "it has a fault")
+    assert done.returncode == 0, done.stderr
+    _, stop = runner.promote_again(approved.run)
+    assert isinstance(stop, Refused)
+    assert world(runner) == before
+
+
+# A replayer of a second copy
+
+
+def test_one_approval_is_used_once_by_two_copies(runner, approved):
+    """Two copies of an approved reports folder: the first carries the request out, the second is told so."""
+    copy = runner.workspace.root / "copy"
+    shutil.copytree(runner.workspace.reports / approved.run, copy)
+    done, stop = runner.promote(run=approved.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+    take_back(runner)
+    before = world(runner)
+    directory = runner.workspace.reports / approved.run
+    shutil.rmtree(directory)
+    shutil.copytree(copy, directory)
+    _, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, GitOpsError)
+    assert world(runner) == before
+    entries = [entry.kind for entry in chain_of(runner, approved).entries]
+    assert entries == [Kind.START, Kind.END]
+
+
+def take_back(runner) -> None:
+    """Somebody reverts the newest commit by hand, and Argo CD brings that."""
+    platform = runner.platform()
+    tip = runner.tip()
+    parent = platform.git.log("platform-config", tip, limit=1)[0].parents[0]
+    before = platform.git.read("platform-config", parent, PATH)
+    platform.git.commit(
+        "platform-config", branch="main", parent=tip, files={PATH: before.content}, message="Revert"
+    )
+
+
+def test_a_commit_that_was_taken_back_is_not_synced(runner, approved, monkeypatch):
+    """Killed after the push, reverted by hand, resumed: the commit is found, and what it asked for is not brought."""
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    take_back(runner)
+    before = world(runner)
+    state, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, ConflictError)
+    assert "was taken back" in stop.message
+    assert world(runner) == before
+    assert state.status is Status.REFUSED
+
+
+def test_trailers_that_somebody_copies_are_not_ours(runner, approved, monkeypatch):
+    """A commit with a run's trailers, pushed by somebody else on another parent, is not taken for the run's own."""
+    module = importlib.import_module("gitops_nb.promotion.apply")
+    real = module._message
+    seen: list[str] = []
+
+    def message(*arguments):
+        seen.append(real(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "_message", message)
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    take_back(runner)
+    platform = runner.platform()
+    tip = runner.tip()
+    blob = platform.git.read("platform-config", tip, PATH)
+    after = approved.plan["arguments"]["edits"][0]
+    content = blob.content.replace(
+        f":{approved.plan['arguments']['version_before']}".encode(), f":{after['after']}".encode()
+    )
+    assert content != blob.content
+    (commit,) = platform.git.log("platform-config", tip, limit=1)
+    forged = platform.git.commit(
+        "platform-config", branch="main", parent=tip, files={PATH: content}, message=seen[-1]
+    )
+    assert commit.sha != forged
+    state, stop = runner.promote(run=approved.run)
+    found = next(e.result for e in state.effects if e.key == "commit")
+    # The run's own commit is found behind it; the forged one is nobody's.
+    assert found["revision"] != forged
+    assert stop is None
+
+
+# Two runners
+
+
+def test_a_start_that_another_runner_holds_refuses(runner, approved, monkeypatch):
+    """A second runner of the same approved request is told who began it; when that one is gone by a person's word it goes on."""
+    from dataclasses import replace
+
+    real = warrant.this_process
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            warrant,
+            "this_process",
+            lambda *a: replace(real(*a), boot="elsewhere", host="runner-7"),
+        )
+        cut_off(runner, monkeypatch, approved.run, where="before")
+    recover(find_workspace(runner.workspace.root))
+    before = world(runner)
+    _, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, Refused)
+    assert "runner-7" in stop.message
+    assert f"gitops-nb unlock {approved.run}" in stop.hint
+    assert world(runner) == before
+    done = runner.workspace.run("unlock", approved.run, "--reason", "the machine is gone")
+    assert done.returncode == 0, done.stderr
+    done, stop = runner.promote(run=approved.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_runner_that_stalled_writes_nothing_more(runner, approved, monkeypatch):
+    """Between its start and its push somebody says that it is gone: the push is not made."""
+    module = importlib.import_module("gitops_nb.promotion.apply")
+    real = module._message
+
+    def stalled(*arguments):
+        where = find_workspace(runner.workspace.root)
+        platform = runner.platform()
+        rules = rules_for(platform.fleet, platform.policy, platform.trust, "production")
+        register = register_of(where, platform.fleet, rules, platform.processes, is_sandbox=True)
+        held = register.chain(approved.request_digest).open_start
+        from gitops_nb.model import canonical
+        from gitops_nb.record.unlocks import signed_unlock
+
+        signed = signed_unlock(
+            what=approved.run, holder="x", digest=held.digest, person=platform.second_person,
+            at=datetime.now(UTC), reason="it hangs", key=platform.signing_key,
+            processes=platform.processes, realm=platform.trust.realm,
+        )  # fmt: skip
+        register.append(approved.request_digest, lambda _: canonical(signed))
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "_message", stalled)
+    before = world(runner)
+    _, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, Refused)
+    assert world(runner) == before
+
+
+# Policy, keys and time
+
+
+def test_the_stop_line_forbids_effects_and_not_the_looking(runner, approved, monkeypatch):
+    """Written after the push: the commit is found, nothing is synced, and the end says what stopped it."""
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    policy = runner.workspace.root / "runbooks/policy.yaml"
+    text = policy.read_text(encoding="utf-8")
+    policy.write_text(f"{text}\nstop: [{{environments: [production], reason: an incident}}]\n")
+    before = world(runner)
+    state, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, GitOpsError)
+    assert "production is stopped by policy.yaml: an incident" in stop.message
+    assert next(e for e in state.effects if e.key == "commit").adopted
+    assert world(runner) == before
+    policy.write_text(text)
+
+
+class Later(datetime):
+    """The wall clock, some hours on."""
+
+    hours = 5
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(hours=cls.hours)
+
+
+@pytest.mark.parametrize(("hours", "goes_on"), [(5, True), (23, True), (25, False)])
+def test_expiry_is_waived_for_what_the_world_shows_for_a_day(
+    runner, approved, monkeypatch, hours, goes_on
+):
+    """The push is there: hours after the approval expired it is brought to its end, a day later it is only looked at."""
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    before = world(runner)
+    monkeypatch.setattr(Later, "hours", hours)
+    monkeypatch.setattr(warrant, "datetime", Later)
+    done, stop = runner.promote(run=approved.run)
+    assert (stop is None) is goes_on, stop
+    assert (done.status is Status.SUCCEEDED) is goes_on
+    assert goes_on or world(runner) == before
+
+
+def test_an_approver_taken_out_of_the_policy_counts_no_more(runner, approved):
+    """Two approvals are asked for since: the greater number counts, and nothing is begun."""
+    before = world(runner)
+    runner.workspace.replace(
+        "runbooks/policy.yaml",
+        "{allow: false}}\n    approvals: 1",
+        "{allow: false}}\n    approvals: 2",
+    )
+    _, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, GitOpsError)
+    assert world(runner) == before
