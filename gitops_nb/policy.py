@@ -142,6 +142,9 @@ def stricter(one: Rules, other: Rules) -> Rules:
     )
 
 
+K = TypeVar("K", PersonKey, RunnerKey)
+
+
 def common_trust(one: Trust, other: Trust) -> Trust:
     """The people and keys that two trust files have in common; a key counts while it does in both."""
     before = {p.person: p for p in one.persons}
@@ -165,7 +168,28 @@ def common_trust(one: Trust, other: Trust) -> Trust:
     )
 
 
-K = TypeVar("K", PersonKey, RunnerKey)
+def trust_then(then: Trust, now: Trust) -> Trust:
+    """People and keys as they were, without what was revoked since: how a record of then is judged now."""
+    known = {key.key.split(" ")[1]: key for person in now.persons for key in person.keys}
+    runners = {runner.key.split(" ")[1]: runner for runner in now.runners}
+
+    def judged(key: K, listed: Mapping[str, K]) -> K:
+        present = listed.get(key.key.split(" ")[1])
+        gone = [
+            one.revoked_since for one in (key, present) if one is not None and one.revoked_since
+        ]
+        return key.model_copy(update={"revoked_since": min(gone, default=None)})
+
+    return then.model_copy(
+        update={
+            "persons": tuple(
+                person.model_copy(update={"keys": tuple(judged(k, known) for k in person.keys)})
+                for person in then.persons
+            ),
+            "runners": tuple(judged(runner, runners) for runner in then.runners),
+            "revoked": now.revoked or then.revoked,
+        }
+    )
 
 
 def _common_keys(before: Sequence[K], now: Sequence[K]) -> tuple[K, ...]:

@@ -45,6 +45,7 @@ class GitRefs(GitCache):
         author: tuple[str, str],
     ) -> None:
         super().__init__({repository: remote}, cache=cache, processes=processes)
+        self._remembered: Mapping[str, str] | None = None
         self._repository = repository
         self._author = author
 
@@ -136,8 +137,34 @@ class GitRefs(GitCache):
         """
         raise UsageError(f"{key}: what stands in refs is not removed", hint="Use a bucket.")
 
+    def remember(self, prefix: str) -> None:
+        """Asks for all refs below a prefix and fetches them once; from then on they are what they are now.
+
+        Raises:
+            UnavailableError: The remote does not answer.
+        """
+        found = self._tips(f"{PREFIX}{prefix}*")
+        if found:
+            done = self._in_cache(
+                self._repository,
+                (
+                    "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--",
+                    self._remote(self._repository).url, f"+{PREFIX}{prefix}*:{PREFIX}{prefix}*",
+                ),
+                timeout_s=REMOTE_S,
+            )  # fmt: skip
+            if done.exit_code != 0:
+                raise self._unreachable(self._repository, done)
+        self._held |= {(self._repository, tip) for tip in found.values()}
+        self._remembered = found
+
     def _tips(self, *patterns: str) -> Mapping[str, str]:
         """Refs of the remote and their commits, asked now."""
+        if self._remembered is not None:
+            wanted = tuple(pattern.removesuffix("*") for pattern in patterns)
+            return {
+                name: tip for name, tip in self._remembered.items() if name.startswith(wanted)
+            }
         done = self._git(
             ("ls-remote", "--", self._remote(self._repository).url, *patterns), timeout_s=REMOTE_S
         )

@@ -68,8 +68,10 @@ def verify_runs(
             _show(ledger.problems, f"ledger {ledger.name}  {ledger.records} records", ledger.notes)
         for run in checked.runs:
             counted = f"{run.run}  {run.records} records, {run.files} files"
-            _show(run.problems, counted, run.notes)
-    return ExitCode.SUCCEEDED if checked.holds else ExitCode.FAILED
+            _show(run.problems, counted, run.notes, run.unchecked)
+    if checked.is_wrong:
+        return ExitCode.FAILED
+    return ExitCode.SUCCEEDED if checked.holds else ExitCode.UNAVAILABLE
 
 
 def _recheck(ci_api: str) -> Recheck:
@@ -80,11 +82,15 @@ def _recheck(ci_api: str) -> Recheck:
     return partial(recheck, github_api(ci_api, deadline_s=RECHECK_S))
 
 
-def _show(problems: Sequence[Finding], what: str, notes: Sequence[str]) -> None:
+def _show(
+    problems: Sequence[Finding], what: str, notes: Sequence[str], unchecked: Sequence[str] = ()
+) -> None:
     word, colour = ("MISMATCH", "red") if problems else ("holds", "green")
+    if unchecked and not problems:
+        word, colour = "unchecked", "yellow"
     click.secho(f"{word:<9}", fg=colour, nl=False)
     click.echo(f" {what}")
-    for text in (*problems, *notes):
+    for text in (*problems, *(f"not checked: {one}" for one in unchecked), *notes):
         click.echo(f"          {terminal(str(text))}")
 
 

@@ -77,13 +77,17 @@ def _signed(said: Mapping[str, str], parent: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class RunCommit:
-    """A commit whose trailers name a run: its plan, and the newest record of its journal then; "" where there is none."""
+    """A commit whose trailers name a run: its plan, and the newest record of its journal then; "" where there is none.
+
+    ``is_signed`` says that a runner that counts signed them, for this commit's own parent.
+    """
 
     sha: str
     where: str
     run: str
     plan: str = ""
     journal: str = ""
+    is_signed: bool = True
 
 
 def commit_findings(
@@ -95,6 +99,10 @@ def commit_findings(
     recorded = {str(effect.result.get("revision")) for effect in state.effects}
     for commit in commits:
         if commit.run != state.run:
+            continue
+        if not commit.is_signed:
+            text = f"{commit.where} says that this run made it, and no runner signed that"
+            found.append(Finding(Code.CONTRADICTION, FILE, text))
             continue
         if commit.plan and commit.plan != state.plan_digest:
             text = f"{commit.where} says that it is plan {commit.plan}"

@@ -14,8 +14,10 @@ from pathlib import Path
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.model import Approval, Json, Status, digest, parse_time
 from gitops_nb.ports import Processes
+from gitops_nb.errors import UnavailableError
 from gitops_nb.record.approvals import (
     GITHUB,
+    IdentityCheck,
     askers,
     check_answer,
     read_answers,
@@ -54,7 +56,14 @@ class Doubt:
     text: str
 
 
-AllowanceAt = Callable[[Mapping[str, Json], str], Allowance | Doubt | str]
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """What could not be checked, because nobody could be asked."""
+
+    text: str
+
+
+AllowanceAt = Callable[[Mapping[str, Json], str], Allowance | Doubt | Unasked | str]
 """Who may say yes by the policy that an attempt read (its ``policy``), in an environment; or why that cannot be told."""
 
 
@@ -91,7 +100,8 @@ def consent_findings(
     trust: Trust | None,
     processes: Processes | None,
     allowance_at: AllowanceAt | None = None,
-) -> list[Finding | str]:
+    check_identity: IdentityCheck | None = None,
+) -> list[Finding | str | Unasked]:
     """Checks who asked and who said yes again, from the signatures.
 
     Args:
@@ -101,12 +111,25 @@ def consent_findings(
         trust: Whose signatures count; None leaves them out, and counts what the journal says.
         processes: To check signatures with.
         allowance_at: Who may say yes there, beside what the journal says about that.
+        check_identity: Asks who signed CI's identity; None asks nobody.
     """
-    found: list[Finding | str] = []
+    found: list[Finding | str | Unasked] = []
     first = _first_effect(records)
     counted = {str(one.get("person")) for one in state.approvals if one.get("answer") == "approve"}
     if trust is not None and processes is not None and state.request is not None:
-        problem = request_problem(state, trust=trust, processes=processes)
+        unasked = check_identity is None and state.request["requester"].get("proof") == "ci"
+        problem = ""
+        try:
+            problem = request_problem(
+                state,
+                trust=trust,
+                processes=processes,
+                check_identity=check_identity or (lambda *_: ""),
+            )
+        except UnavailableError as error:
+            found.append(Unasked(f"who asked, by CI: {error.message}"))
+        if unasked:
+            found.append(Unasked("who asked, by CI: nobody asked its issuer"))
         if problem:
             found.append(Finding(Code.APPROVAL, "request.json", problem))
         counted, wrong = _count(directory, state, trust, processes, first)
@@ -117,15 +140,18 @@ def consent_findings(
             state, records, counted, [one for one in known if isinstance(one, Allowance)]
         )
         found += [Finding(Code.APPROVAL, FILE, o.text) for o in known if isinstance(o, Doubt)]
+        found += [one for one in known if isinstance(one, Unasked)]
         found += [one for one in known if isinstance(one, str) and one]
+        if state.request is None:
+            found.append(Finding(Code.APPROVAL, FILE, "effects, and nobody asked for them"))
     return found
 
 
 def allowances_of(
     state: RunState, records: Sequence[Record], allowance_at: AllowanceAt | None
-) -> list[Allowance | Doubt | str]:
-    """Who may say yes, as the attempt that decided knew it, and as the policy has it that this attempt read."""
-    found: list[Allowance | Doubt | str] = []
+) -> list[Allowance | Doubt | Unasked | str]:
+    """Who may say yes, as the attempt that decided knew it, and as the policies have it: the request's, and the attempt's."""
+    found: list[Allowance | Doubt | Unasked | str] = []
     # An attempt of a cell run again says nothing of it.
     attempt = next((a for a in _before_effects(records, "attempt") if a.get("may")), {})
     if attempt:
@@ -139,7 +165,11 @@ def allowances_of(
             )
         )
     if allowance_at is not None:
-        found.append(allowance_at(attempt.get("policy") or {}, state.environment))
+        read = attempt.get("policy") or {}
+        found.append(allowance_at(read, state.environment))
+        asked = (state.request or {}).get("policy") or {}
+        if asked.get("commit") != read.get("commit"):
+            found.append(allowance_at(asked, state.environment))
     return found
 
 

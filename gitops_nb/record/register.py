@@ -153,6 +153,12 @@ class Register:
             self._read[key] = self._parse(request, key, content or b"")
         return Chain(request, tuple(self._read[key] for key in keys))
 
+    def remember(self) -> None:
+        """Looks up the whole register once; for whoever checks many requests and writes nothing."""
+        keep = getattr(self._store, "remember", None)
+        if keep is not None:
+            keep(f"{FOLDER}/")
+
     def count(self, request: str) -> int:
         """How many entries there are now; asks once and reads none."""
         return len(self._store.list(_folder(request)))

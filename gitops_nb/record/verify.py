@@ -13,11 +13,12 @@ from gitops_nb.errors import RecordError, UnavailableError
 from gitops_nb.model import Answer, Json, Status, parse_time
 from gitops_nb.ports import Processes
 from gitops_nb.record import journal
-from gitops_nb.record.approvals import GITHUB
+from gitops_nb.record.approvals import GITHUB, IdentityCheck
 from gitops_nb.record.audit import Audit
 from gitops_nb.record.commits import RunCommit, commit_findings
 from gitops_nb.record.consents import (
     AllowanceAt,
+    Unasked,
     consent_findings,
     contradictions,
     review_findings,
@@ -35,13 +36,17 @@ Recheck = Callable[[Mapping[str, Json]], tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was checked and what is wrong; ``problems`` is empty when the record holds."""
+    """What was checked and what is wrong; ``problems`` and ``unchecked`` are empty when the record holds.
+
+    ``unchecked`` says what nobody could be asked about: a record of which that is so does not hold, and is not wrong either.
+    """
 
     run: str
     records: int
     files: int
     problems: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
 def verify_run(
@@ -54,6 +59,8 @@ def verify_run(
     recheck: Recheck | None = None,
     allowance_at: AllowanceAt | None = None,
     commits: Sequence[RunCommit] = (),
+    registered: Sequence[Finding | str | Unasked] = (),
+    check_identity: IdentityCheck | None = None,
 ) -> Verification:
     """Checks one run directory.
 
@@ -69,6 +76,8 @@ def verify_run(
         recheck: Asks GitHub again about reviews that counted; None leaves that out, and says so.
         allowance_at: Who may say yes in its environment by the policy that it read; None asks the journal alone.
         commits: Commits whose trailers name runs.
+        registered: What the register says otherwise, see ``registered.register_findings``.
+        check_identity: Asks who signed CI's identity; None asks nobody, and says so.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -98,8 +107,15 @@ def verify_run(
     reviews = _check_reviews(state, recheck)
     found += [text for text in reviews if isinstance(text, Finding)]
     notes += [text for text in reviews if isinstance(text, str)]
-    said = consent_findings(
-        directory, state, records, trust=trust, processes=processes, allowance_at=allowance_at
+    said: list[Finding | str | Unasked] = list(registered)
+    said += consent_findings(
+        directory,
+        state,
+        records,
+        trust=trust,
+        processes=processes,
+        allowance_at=allowance_at,
+        check_identity=check_identity,
     )
     if trust and processes and ledger is not None and now and state.request is not None:
         said += review_findings(
@@ -107,7 +123,14 @@ def verify_run(
         )  # fmt: skip
     found += [text for text in said if isinstance(text, Finding)]
     notes += [text for text in said if isinstance(text, str)]
-    return Verification(directory.name, len(records), len(state.files), tuple(found), tuple(notes))
+    return Verification(
+        directory.name,
+        len(records),
+        len(state.files),
+        tuple(found),
+        tuple(notes),
+        tuple(one.text for one in said if isinstance(one, Unasked)),
+    )
 
 
 def _check_files(directory: Path, state: RunState) -> list[Finding]:

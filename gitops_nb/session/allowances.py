@@ -7,11 +7,12 @@ from functools import cached_property
 
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Json
-from gitops_nb.policy import rules_for
-from gitops_nb.record.consents import Allowance, Doubt
+from gitops_nb.policy import rules_for, trust_then
+from gitops_nb.record.consents import Allowance, Doubt, Unasked
 from gitops_nb.session.protected import Branch, protected_branch, rules_at
 
 
@@ -45,6 +46,17 @@ class LiveRules:
         rules, _ = self._at(self._branch.commit)
         return rules or self._files
 
+    def trust_at(self, commit: str) -> Trust:
+        """People and keys as an earlier commit had them, without what was revoked since; today's where it is no commit."""
+        present = self.now.trust
+        if self._branch is None or not commit:
+            return present
+        try:
+            rules, _ = self._at(commit)
+        except ConfigurationError:
+            return present
+        return present if rules is None else trust_then(rules.trust, present)
+
     @property
     def source(self) -> str:
         """Where they were read, in words."""
@@ -52,7 +64,7 @@ class LiveRules:
             return "files of this workspace: it has no origin whose default branch could say it"
         return f"origin/{self._branch.name} at {self._branch.commit[:8]}"
 
-    def allowance(self, policy: Mapping[str, Json], environment: str) -> Allowance | Doubt | str:
+    def allowance(self, policy: Mapping[str, Json], environment: str) -> Allowance | Doubt | Unasked | str:
         """See ``record.verify.AllowanceAt``."""
         commit = str(policy.get("commit") or "")
         if not commit:
@@ -62,7 +74,7 @@ class LiveRules:
                 else ""
             )
         if self._branch is None:
-            return (
+            return Unasked(
                 f"the policy of commit {commit[:8]} was not looked at: this workspace has no origin"
             )
         try:
@@ -70,7 +82,7 @@ class LiveRules:
         except ConfigurationError as error:
             return Doubt(f"policy of commit {commit[:8]}: {error.message}")
         if rules is None and why:
-            return f"the policy of commit {commit[:8]} was not looked at: {why}"
+            return Unasked(f"the policy of commit {commit[:8]} was not looked at: {why}")
         if rules is None:
             return Doubt(
                 f"its policy is of {commit[:8]}, which is no commit of origin/{self._branch.name}"

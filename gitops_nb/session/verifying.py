@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,20 +13,25 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.model import Mode, Status, parse_time
+from gitops_nb.errors import GitOpsError
+from gitops_nb.model import Json, Mode, Status, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
+from gitops_nb.record.consents import Unasked
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import HELD_HERE, open_runner_key
 from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
+from gitops_nb.record.register import Register
+from gitops_nb.record.registered import register_findings
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
 from gitops_nb.session.allowances import LiveRules
 from gitops_nb.session.compared import compared_contents, compared_names
-from gitops_nb.session.notary import pending
+from gitops_nb.session.notary import check_identity, pending
 from gitops_nb.session.platform import open_platform
+from gitops_nb.session.registers import open_register, place_of
 from gitops_nb.session.stores import bucket_store, reports_store
 from gitops_nb.session.witnesses import Witnesses, read_witnesses
 
@@ -53,10 +58,14 @@ class Checked:
 
     @property
     def holds(self) -> bool:
-        """True when nothing was found."""
-        return not (
-            any(ledger.problems for ledger in self.ledgers)
-            or any(run.problems for run in self.runs)
+        """True when everything was checked, and nothing was found."""
+        return not (self.is_wrong or any(run.unchecked for run in self.runs))
+
+    @property
+    def is_wrong(self) -> bool:
+        """True when something is not what it has to be."""
+        return any(ledger.problems for ledger in self.ledgers) or any(
+            run.problems for run in self.runs
         )
 
 
@@ -86,6 +95,7 @@ def verify_records(
     trusts = _Trusts(workspace, load_catalog(workspace.runbooks))
     now = datetime.now(UTC)
     witnesses = _Witnessed(workspace, trusts)
+    registers = _Registered(workspace, trusts)
     audits, notes = _audits(workspace, trusts, witnesses, read, now)
     runs: list[Verification] = []
     for directory in directories:
@@ -103,6 +113,8 @@ def verify_records(
             recheck=None if recheck is None else recheck(trusts.live.now.policy.ci_api),
             allowance_at=None if state.is_sandbox else trusts.live.allowance,
             commits=witnesses.of(is_sandbox=state.is_sandbox).commits,
+            registered=registers.findings(state),
+            check_identity=trusts.check_identity,
         )
         there = _in_bucket(
             workspace, directory, state, whole=read is audit or len(directories) == 1
@@ -175,8 +187,57 @@ class _Witnessed:
         if is_sandbox not in self._read:
             catalog = self._trusts.of_mode(is_sandbox=is_sandbox)
             mode = Mode.SANDBOX if is_sandbox else Mode.LIVE
-            self._read[is_sandbox] = read_witnesses(self._workspace, catalog, mode)
+            runners = _runners(self._workspace, catalog, is_sandbox=is_sandbox)
+            self._read[is_sandbox] = read_witnesses(self._workspace, catalog, mode, runners)
         return self._read[is_sandbox]
+
+
+class _Registered:
+    """What the registers say, of live mode and of the sandbox; each is read once."""
+
+    def __init__(self, workspace: Workspace, trusts: _Trusts) -> None:
+        self._workspace = workspace
+        self._trusts = trusts
+        self._known: dict[tuple[bool, str], tuple[Register, frozenset[str]]] = {}
+
+    def findings(self, state: RunState) -> list[Finding | str | Unasked]:
+        """See ``record.registered.register_findings``."""
+        if state.request is None or self._trusts.of_run(state) is None:
+            return []
+        try:
+            register, approvers = self._of(state)
+            chain = register.chain(state.request_digest)
+        except GitOpsError as error:
+            return [Unasked(f"the register of its request: {error.message}")]
+        return [
+            *register_findings(
+                state, chain, approvers=approvers, is_shared=register.is_shared
+            )
+        ]
+
+    def _of(self, state: RunState) -> tuple[Register, frozenset[str]]:
+        asked = (state.is_sandbox, state.environment)
+        if asked not in self._known:
+            catalog = self._trusts.of_mode(is_sandbox=state.is_sandbox)
+            policy, trust = catalog.policy, self._trusts.of_run(state) or Trust()
+            if state.is_sandbox:
+                platform = open_platform(self._workspace, catalog, Mode.SANDBOX)
+                policy, trust = platform.policy, platform.trust
+            runners = _runners(self._workspace, catalog, is_sandbox=state.is_sandbox)
+            approvers = frozenset(
+                one.person for one in policy.approvers if state.environment in one.environments
+            )
+            register = open_register(
+                self._workspace,
+                place_of(self._workspace, catalog.fleet, is_sandbox=state.is_sandbox),
+                trust=trust.model_copy(update={"runners": runners}),
+                processes=LocalProcesses(),
+                is_sandbox=state.is_sandbox,
+                approvers=approvers,
+            )
+            register.remember()
+            self._known[asked] = register, approvers
+        return self._known[asked]
 
 
 class _Trusts:
@@ -189,6 +250,11 @@ class _Trusts:
         self._sandbox: Trust | None = None
         self._built_s = _sandbox_built_s(workspace)
 
+    def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
+        """See ``record.approvals.IdentityCheck``."""
+        policy = self.live.now.policy
+        return check_identity(identity, issuer=policy.ci_issuer, ci_api=policy.ci_api)
+
     def of_mode(self, *, is_sandbox: bool) -> Catalog:
         """The files of the workspace in the sandbox, else what the protected branch says."""
         return self.catalog if is_sandbox else self.live.now
@@ -196,7 +262,8 @@ class _Trusts:
     def of_run(self, state: RunState) -> Trust | None:
         """None where nobody can tell any more: a sandbox that was built anew has other persons."""
         if not state.is_sandbox:
-            return self.live.now.trust
+            first = next((a["policy"] for a in state.attempts if a.get("policy")), {})
+            return self.live.trust_at(str(first.get("commit") or ""))
         if not state.started or _seconds(state.started) < self._built_s:
             return None
         return self._of_sandbox() if state.request is not None else None

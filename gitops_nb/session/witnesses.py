@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.trust import LIVE_REALM, SANDBOX_REALM, RunnerKey
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Mode
@@ -16,6 +17,7 @@ from gitops_nb.record.commits import (
     TRAILER_PLAN,
     TRAILER_RUN,
     RunCommit,
+    signed_by,
 )
 from gitops_nb.record.runs import RUN_ID
 from gitops_nb.session.platform import open_git
@@ -42,8 +44,14 @@ class Witnesses:
         return f"{begin} of runs that this record does not know, the newest {strangers[0].where} of {strangers[0].run}: another workspace's, or removed"
 
 
-def read_witnesses(workspace: Workspace, catalog: Catalog, mode: Mode) -> Witnesses:
-    """Reads the newest commits of every configuration repository of the fleet."""
+def read_witnesses(
+    workspace: Workspace, catalog: Catalog, mode: Mode, runners: Sequence[RunnerKey]
+) -> Witnesses:
+    """Reads the newest commits of every configuration repository of the fleet.
+
+    An anchor that no runner signed, or that was signed for another commit's parent, counts for nothing.
+    """
+    realm = SANDBOX_REALM if mode is Mode.SANDBOX else LIVE_REALM
     anchors: list[Anchor] = []
     commits: list[RunCommit] = []
     note = ""
@@ -53,13 +61,17 @@ def read_witnesses(workspace: Workspace, catalog: Catalog, mode: Mode) -> Witnes
             tip = git.tip(name, repository.branch)
             for commit in git.log(name, tip, limit=SEARCHED_COMMITS):
                 where = f"commit {commit.sha[:8]} of {name}"
-                anchors += _anchor(commit.trailers, where)
+                is_signed = len(commit.parents) == 1 and bool(
+                    signed_by(commit.trailers, commit.parents[0], runners=runners, realm=realm)
+                )
+                if is_signed:
+                    anchors += _anchor(commit.trailers, where)
                 run = commit.trailers.get(TRAILER_RUN, "")
                 if RUN_ID.fullmatch(run):
                     plan, head = (
                         commit.trailers.get(t, "") for t in (TRAILER_PLAN, TRAILER_JOURNAL)
                     )
-                    commits.append(RunCommit(commit.sha, where, run, plan, head))
+                    commits.append(RunCommit(commit.sha, where, run, plan, head, is_signed))
     except GitOpsError as error:
         note = f"anchors in Git were not read: {error.message}"
     return Witnesses(tuple(anchors), tuple(commits), note)

@@ -1,0 +1,66 @@
+"""Whether what a run's record says of its effects is what the register of requests has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from gitops_nb.model import parse_time
+from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.journal import FILE
+from gitops_nb.record.ledger import CLOCK_SKEW
+from gitops_nb.record.register import Chain, Kind
+
+
+def register_findings(
+    state: RunState, chain: Chain, *, approvers: Collection[str], is_shared: bool
+) -> list[Finding | str]:
+    """Compares a run with its request's register.
+
+    Args:
+        state: Fold of the run's journal.
+        chain: What the register has about its request.
+        approvers: Who may say no.
+        is_shared: Whether a copy of the reports elsewhere would see the same register.
+    """
+    said: list[Finding | str] = []
+    where = "the register"
+    if state.request is not None and not is_shared and state.effects:
+        said.append("the register is kept on one machine only: another one would not see this start")
+    starts = [one for one in chain.starts if one.body.get("run") == state.run]
+    if state.effects and not starts:
+        text = f"effects, and {where} knows no start of them that a runner signed"
+        said.append(Finding(Code.UNRECORDED_RUN, FILE, text))
+    if state.begun and state.begun.get("start") not in {one.digest for one in chain.starts}:
+        text = f"its start {str(state.begun.get('start'))[:12]} is not in {where}"
+        said.append(Finding(Code.CONTRADICTION, FILE, text))
+    for start in starts:
+        if start.body.get("plan") != (state.request or {}).get("plan_digest"):
+            text = f"{where} has a start of it with another plan"
+            said.append(Finding(Code.CONTRADICTION, FILE, text))
+    noes = [one for one in chain.of(Kind.REJECT) if one.signer in approvers]
+    for no in noes:
+        late = [
+            e
+            for e in state.effects
+            if not e.adopted
+            and not e.failed
+            and no.at is not None
+            and parse_time(e.started) > no.at + CLOCK_SKEW
+        ]
+        if late:
+            text = f"{late[0].key} was begun after {no.signer} rejected it"
+            said.append(Finding(Code.APPROVAL, FILE, text))
+    for entry in chain.entries:
+        if entry.problem:
+            said.append(f"entry {entry.number} of {where} does not count: {entry.problem}")
+        elif entry.kind is Kind.CLOSED:
+            said.append("an attempt of it was not witnessed to its end: its runner died")
+        elif entry.kind is Kind.UNLOCK:
+            said.append(f"its start was freed by the word of {entry.signer}: {entry.body['reason']}")
+        elif entry.kind in (Kind.REJECT, Kind.WITHDRAW):
+            word = "rejected" if entry.kind is Kind.REJECT else "withdrew"
+            said.append(f"{entry.signer} {word} it: {entry.body['reason']}")
+    if state.effects and chain.open_start is not None and state.ended:
+        said.append(f"{where} has no end of its last start")
+    return said
