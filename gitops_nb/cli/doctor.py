@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from gitops_nb.report.text import terminal
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.registers import is_shared, place_of
+from gitops_nb.session.variables import READ
 
 LIVE_TOOLS = ("kubectl", "helm", "tofu", "terragrunt")
 """Tools of a workstation; gitops_nb itself starts only git and ssh-keygen."""
@@ -93,8 +96,45 @@ def _examine(where: Workspace, given: str | None) -> Iterator[Examined]:
         yield Examined(f"{mode} platform", False, error.message, error.hint)
         return
     yield from _platform(platform)
+    yield _register(where, platform, mode)
     if mode is Mode.LIVE:
+        yield _origin(platform)
         yield from _tools()
+    yield from _variables()
+
+
+def _origin(platform: Platform) -> Examined:
+    """Whether somebody said on this machine whose branch says who may approve."""
+    source = platform.policy_source
+    found = f"{source.get('origin', 'no origin')}, {source['from']}"
+    needed = any(one.approval_required for one in platform.fleet.environments.values())
+    return Examined(
+        "origin",
+        platform.is_pinned or not needed,
+        f"{found}, {'pinned' if platform.is_pinned else 'not pinned on this machine'}",
+        "Check the address, then run `gitops-nb trust origin`; nothing that needs approval is changed before.",
+        is_required=False,
+    )
+
+
+def _register(where: Workspace, platform: Platform, mode: Mode) -> Examined:
+    """Where it is kept that a request was begun."""
+    place = place_of(where, platform.fleet, is_sandbox=mode is Mode.SANDBOX)
+    name = place["name"] or place["at"] or where.own
+    return Examined(
+        "register",
+        is_shared(place),
+        f"{place['kind']} {name}",
+        "Another machine does not see what was begun here: name `locks: gs://…`, or a repository in fleet.yaml.",
+        is_required=False,
+    )
+
+
+def _variables() -> Iterator[Examined]:
+    """What is read from the environment; none of it is a permission."""
+    for name, use in READ.items():
+        if name in os.environ:
+            yield Examined(f"${name}", True, f"set; {use}")
 
 
 def _runner(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
@@ -108,6 +148,19 @@ def _runner(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
     if named or mode is Mode.SANDBOX:
         held = custody()
         is_open = held == HELD_HERE
+        strict = [
+            name
+            for name, one in catalog.policy.environments.items()
+            if one.runner_proof == "held" and catalog.fleet.environments[name].approval_required
+        ]
+        if is_open and mode is Mode.LIVE and strict:
+            return Examined(
+                "runner key",
+                False,
+                f"{signer.keyid} is in a file, and {', '.join(strict)} believes only keys that no notebook can read",
+                "Let CI hold it in GITOPS_NB_RUNNER_KEY, or write `runner_proof: told` there into policy.yaml.",
+                is_required=False,
+            )
         where_held = f"in a {held}, which notebooks can read" if is_open else f"in {held} only"
         return Examined("runner key", True, f"{' '.join((signer.keyid, *named))}, {where_held}")
     return Examined(

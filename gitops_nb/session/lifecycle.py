@@ -137,26 +137,36 @@ def refuse_changed(
 ) -> None:
     """A resumed run has to be the same run: notebook, package and parameters.
 
+    One that began effects is looked at by other code too; the warrant lets that begin nothing more.
+
     Raises:
         Refused: One of them changed since the run began.
     """
     if not state.attempts:
         return
-    notebook = notebook_digest(workspace.notebooks / runbook.notebook)
-    changed = [
-        name
-        for name, differs in (
-            ("the notebook", notebook != state.opened["notebook_digest"]),
-            ("the package", __version__ != state.opened["package"]),
-            ("a parameter", to_json(parameters) != state.opened["parameters"]),
-        )
-        if differs
-    ]
+    changed = other_code(workspace, runbook, state)
+    if to_json(parameters) != state.opened["parameters"]:
+        changed = (*changed, "a parameter")
+    elif state.begun:
+        return
     if changed:
         raise Refused(
             f"{' and '.join(changed)} changed since {state.run} began",
             hint="Take the change back, or start a new run; what this one did is in its report.",
         )
+
+
+def other_code(workspace: Workspace, runbook: Runbook, state: RunState) -> tuple[str, ...]:
+    """What of a run's code is not what it began with, in words."""
+    notebook = notebook_digest(workspace.notebooks / runbook.notebook)
+    return tuple(
+        name
+        for name, differs in (
+            ("the notebook", notebook != state.opened["notebook_digest"]),
+            ("the package", __version__ != state.opened["package"]),
+        )
+        if differs
+    )
 
 
 def close_run(

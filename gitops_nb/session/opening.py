@@ -20,7 +20,7 @@ from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.gate import Gate
-from gitops_nb.session.lifecycle import create, refuse_changed, runbook_of
+from gitops_nb.session.lifecycle import create, other_code, refuse_changed, runbook_of
 from gitops_nb.session.order import Order, given
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.provenance import may_of, source_of, tools_of
@@ -226,7 +226,13 @@ def _attach(
         parts=parts,
         request=parts.request(platform.fleet, parameters, around),
         gate=gate,
-        warrant=Warrant(workspace, platform, gate.consent, lambda: recorder.state),
+        warrant=Warrant(
+            workspace,
+            platform,
+            gate.consent,
+            lambda: recorder.state,
+            other_code=other_code(workspace, runbook, state) if state.attempts else (),
+        ),
         front=front,
     )
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"

@@ -324,6 +324,11 @@ class Recorder:
         else:
             code, message = ExitCode.INTERNAL, f"{type(error).__name__}: {error}"
             hint = f"Read the notebook in the run directory, then `gitops-nb resume {self.run}`."
+        if isinstance(error, Refused) and any(
+            effect.ended and not effect.failed for effect in self.state.effects
+        ):
+            # Something was changed, and nothing more may be: that is for a person, and the run may go on later.
+            code = ExitCode.NEEDS_ATTENTION
         status = STATUS_OF.get(code, Status.FAILED)
         self.append("step", step=name, status=status, sentence=message, took_ms=took_ms)
         if self.state.in_doubt:

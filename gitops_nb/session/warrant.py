@@ -73,6 +73,7 @@ class Warrant:
         platform: Its handles.
         consent: Checks requests and answers.
         state: The run as its journal says now.
+        other_code: What of the run's code is not what it began with.
     """
 
     def __init__(
@@ -81,11 +82,13 @@ class Warrant:
         platform: Platform,
         consent: Consent,
         state: Callable[[], RunState],
+        other_code: tuple[str, ...] = (),
     ) -> None:
         self._workspace = workspace
         self._platform = platform
         self._consent = consent
         self._state = state
+        self._other_code = other_code
         self._start: Entry | None = None
         self._entries = 0
         self._register: Register | None = None
@@ -364,10 +367,13 @@ class Warrant:
 
     def _refuse_other_code(self, state: RunState) -> None:
         now = code_of(state.runbook)
-        differs = [name for name, value in now.items() if state.request["code"].get(name) != value]
+        differs = [
+            f"the {name}" for name, value in now.items() if state.request["code"].get(name) != value
+        ]
+        differs = list(dict.fromkeys((*self._other_code, *differs)))
         if differs:
             raise Refused(
-                f"the {' and the '.join(differs)} is other code than was asked for: it looks at what was begun, and begins nothing",
+                f"{' and '.join(differs)} changed since it was asked for: other code looks at what was begun, and begins nothing",
                 hint="Resume with the code that was asked for, or run the runbook again.",
             )
 

@@ -405,3 +405,19 @@ def test_an_approver_taken_out_of_the_policy_counts_no_more(runner, approved):
     _, stop = runner.promote(run=approved.run)
     assert isinstance(stop, GitOpsError)
     assert world(runner) == before
+
+
+def test_code_that_was_mended_looks_and_begins_nothing(runner, approved, monkeypatch):
+    """After the push the package is another one: the commit is found, nothing is synced; with the old one it is finished."""
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    before = world(runner)
+    with monkeypatch.context() as patched:
+        patched.setattr(warrant, "code_of", lambda _: {"package": "sha256:other", "slice": ""})
+        state, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, GitOpsError)
+    assert "other code looks at what was begun" in stop.message
+    assert next(e for e in state.effects if e.key == "commit").adopted
+    assert world(runner) == before
+    done, stop = runner.promote(run=approved.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
