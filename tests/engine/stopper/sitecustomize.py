@@ -122,7 +122,8 @@ def install_broken_disk() -> None:
 
 if "STOP" in os.environ:
     command = " ".join(sys.orig_argv)
-    if "gitops_nb.kernel" in command or "ipykernel_launcher" in command:
+    where = os.environ.get("STOP_IN", "gitops_nb.kernel")
+    if where in command or "ipykernel_launcher" in command:
         install(*os.environ["STOP"].split(":"))
     elif "gitops-nb" in command and "bucket" not in os.environ["STOP"]:
         install_broken_disk()
