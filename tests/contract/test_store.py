@@ -1,7 +1,8 @@
-"""The storage port's contract, on a local folder and on a bucket of the real fake-gcs-server."""
+"""The storage port's contract, on a local folder, on refs of a real Git repository, and on a bucket of the real fake-gcs-server."""
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 import uuid
@@ -12,6 +13,9 @@ import pytest
 from gitops_nb.adapters import gcs
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.gcs import Bucket
+from gitops_nb.adapters.git_cache import Remote
+from gitops_nb.adapters.git_refs import GitRefs
+from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.ports import Store
 from tests.buckets import BUCKET, Troubles, gcs_server, proxy
@@ -33,38 +37,59 @@ def store(request, tmp_path, monkeypatch) -> Store:
     return Bucket(f"gs://{BUCKET}/{uuid.uuid4().hex}")
 
 
-def test_what_was_created_is_read_back(store):
+@pytest.fixture(params=["folder", "bucket", "refs"])
+def created(request, tmp_path, monkeypatch) -> Store:
+    """An empty store of each kind that can create what is never changed."""
+    if request.param == "refs":
+        origin = tmp_path / "origin.git"
+        subprocess.run(("git", "init", "--quiet", "--bare", str(origin)), check=True)
+        return refs(origin, tmp_path / "cache")
+    if request.param == "folder":
+        return Folder(tmp_path / "store")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", request.getfixturevalue("server"))
+    return Bucket(f"gs://{BUCKET}/{uuid.uuid4().hex}")
+
+
+def refs(origin, cache) -> GitRefs:
+    """A store in the refs of a repository."""
+    return GitRefs(
+        "config", Remote(str(origin), "main"), cache=cache, processes=LocalProcesses(),
+        author=("t", "t@example.com"),
+    )  # fmt: skip
+
+
+def test_what_was_created_is_read_back(created):
     """Bytes are kept as they are, none and many of them."""
     for key, content in (
         ("a/b.json", b"{}"),
         ("a/empty", b""),
         ("a/big", bytes(range(256)) * 4096),
     ):
-        assert store.create(key, content)
-        assert store.read(key) == content
+        assert created.create(key, content)
+        assert created.read(key) == content
 
 
-def test_an_existing_object_is_never_overwritten(store):
+def test_an_existing_object_is_never_overwritten(created):
     """A second content under the same key is refused; the first is untouched."""
-    assert store.create("a/b", b"first")
-    assert not store.create("a/b", b"second")
-    assert store.read("a/b") == b"first"
+    assert created.create("a/b", b"first")
+    assert not created.create("a/b", b"second")
+    assert created.read("a/b") == b"first"
 
 
-def test_the_same_content_again_is_no_conflict(store):
+def test_the_same_content_again_is_no_conflict(created):
     """Whoever lost an answer tries again and learns that it is there."""
-    assert store.create("a/b", b"same")
-    assert store.create("a/b", b"same")
+    assert created.create("a/b", b"same")
+    assert created.create("a/b", b"same")
 
 
-def test_one_of_many_racers_wins(store):
+def test_one_of_many_racers_wins(created):
     """16 threads create one key at once: one of them is told that it did."""
     results: list[bool] = []
     barrier = threading.Barrier(16)
 
     def race(number: int) -> None:
         barrier.wait()
-        results.append(store.create("lock", f"racer {number}".encode()))
+        results.append(created.create("race/lock", f"racer {number}".encode()))
 
     threads = [threading.Thread(target=race, args=(i,)) for i in range(16)]
     for thread in threads:
@@ -90,6 +115,48 @@ def test_keys_are_listed_in_order_below_a_prefix(store):
     assert store.folders("run/") == ("journal",)
 
 
+def test_refs_list_what_was_created_and_change_nothing(tmp_path):
+    """By prefix and folder, from another machine too; what stands there is neither replaced nor removed, and no branch is."""
+    origin = tmp_path / "origin.git"
+    subprocess.run(("git", "init", "--quiet", "--bare", str(origin)), check=True)
+    one, other = refs(origin, tmp_path / "one"), refs(origin, tmp_path / "other")
+    for request in ("aa", "ab"):
+        for number in (1, 0):
+            assert one.create(f"register/{request}/{number:06}.json", request.encode())
+    assert other.list("register/aa/") == ("register/aa/000000.json", "register/aa/000001.json")
+    assert other.list("register/aa/", after="register/aa/000000.json") == (
+        "register/aa/000001.json",
+    )
+    assert other.folders("register/") == ("aa", "ab")
+    assert other.read("register/ab/000001.json") == b"ab"
+    assert other.read("register/zz/000001.json") is None
+    with pytest.raises(UsageError):
+        one.replace("register/aa/000000.json", b"other")
+    with pytest.raises(UsageError):
+        one.remove("register/aa/000000.json")
+    other.remember("register/")
+    one.create("register/aa/000002.json", b"later")
+    assert len(other.list("register/aa/")) == 2
+    listed = subprocess.run(
+        ("git", "--git-dir", str(origin), "for-each-ref", "--format=%(refname)"),
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert listed == ["refs/gitops-nb/register/aa", "refs/gitops-nb/register/ab"]
+
+
+def test_a_repository_that_takes_no_refs_says_so(tmp_path):
+    """A host that refuses the push is named with its own words; nothing is there afterwards."""
+    origin = tmp_path / "origin.git"
+    subprocess.run(("git", "init", "--quiet", "--bare", str(origin)), check=True)
+    hook = origin / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho refs are closed here >&2\nexit 1\n")
+    hook.chmod(0o755)
+    store = refs(origin, tmp_path / "cache")
+    with pytest.raises(UnavailableError, match="refuses a push"):
+        store.create("register/aa/000000.json", b"x")
+    assert store.list("register/") == ()
+
+
 def test_what_is_not_there_reads_as_none(store):
     """Absence is an answer, not an error; removing it twice does no harm."""
     assert store.read("a/b") is None
@@ -106,16 +173,16 @@ def test_a_rewritable_object_is_replaced_whole(store):
     assert store.read("index.html") == b"two, longer"
 
 
-def test_many_are_read_in_their_order(store):
+def test_many_are_read_in_their_order(created):
     """However many are asked for at once: each where its key stood, None where there is none."""
     keys = [f"many/{number:012}.json" for number in range(70)]
     for number, key in enumerate(keys):
         if number % 7:
-            store.create(key, str(number).encode())
+            created.create(key, str(number).encode())
     wanted = [*reversed(keys), "nothing/there"]
     expected = [str(n).encode() if n % 7 else None for n in reversed(range(70))]
-    assert list(store.read_many(wanted)) == [*expected, None]
-    assert list(store.read_many([])) == []
+    assert list(created.read_many(wanted)) == [*expected, None]
+    assert list(created.read_many([])) == []
 
 
 @pytest.mark.parametrize(

@@ -598,3 +598,21 @@ def test_automation_has_no_person_to_tell_from(asked, issuer, monkeypatch):
     started_by(asked, issuer, monkeypatch, "some-bot")
     asked.begin()
     assert asked.state.request is not None
+
+
+def test_a_person_who_asks_by_a_bot_is_the_requester(asked, issuer, monkeypatch):
+    """Tomas dispatches by a bot that trust.yaml lists as his: it is he who asks, and his yes is none."""
+    asked.persons["tomas"]["aliases"] = ["deploy-bot[bot]"]
+    started_by(asked, issuer, monkeypatch, "deploy-bot[bot]")
+    asked.begin()
+    asked.answer("tomas")
+    assert asked.outcome() == "waiting"
+    asked.answer("lena")
+    assert asked.outcome() == "allowed"
+
+
+def test_a_bot_of_nobody_starts_nothing_in_a_persons_name(asked, issuer, monkeypatch):
+    """Behind a bot that nobody is listed with could be the approver."""
+    started_by(asked, issuer, monkeypatch, "deploy-bot[bot]")
+    with pytest.raises(Refused, match="is nobody in trust"):
+        asked.begin()

@@ -421,3 +421,53 @@ def test_code_that_was_mended_looks_and_begins_nothing(runner, approved, monkeyp
     assert world(runner) == before
     done, stop = runner.promote(run=approved.run)
     assert (stop, done.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_runner_of_another_environment_begins_nothing(runner, approved, monkeypatch):
+    """Its key is listed for staging: production is refused before the register has a start; its own way goes on."""
+    from gitops_nb.session import platform as platforms
+
+    before = world(runner)
+    real = platforms.SandboxTrust
+
+    def only_staging(**values):
+        listed = tuple(
+            one.model_copy(update={"environments": ("staging",)}) for one in values["runners"]
+        )
+        return real(**{**values, "runners": listed})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(platforms, "SandboxTrust", only_staging)
+        _, stop = runner.promote_again(approved.run)
+    assert isinstance(stop, Refused)
+    assert "lists no runner with this key" in stop.message
+    assert world(runner) == before
+    assert chain_of(runner, approved).entries == ()
+
+
+def test_a_request_of_another_register_is_refused(runner, approved, monkeypatch):
+    """A workspace that keeps its register elsewhere would know nothing of a start: it may not begin one."""
+    before = world(runner)
+    elsewhere = {"kind": "bucket", "at": "gs://elsewhere/x", "name": ""}
+    with monkeypatch.context() as patched:
+        patched.setattr(warrant, "place_of", lambda *_, **__: elsewhere)
+        _, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, Refused)
+    assert "keeps its register in bucket gs://elsewhere/x" in stop.message
+    assert world(runner) == before
+    assert chain_of(runner, approved).entries == ()
+
+
+def test_what_a_sandbox_signed_counts_nowhere_else(runner, approved):
+    """The same request and answer, checked with the same keys as a live trust: neither signature holds."""
+    from gitops_nb.catalog.trust import Trust
+    from gitops_nb.record.approvals import read_answers, request_problem
+
+    platform = runner.platform()
+    live = Trust(persons=platform.trust.persons)
+    state = read_run(runner.workspace.reports / approved.run)
+    directory = runner.workspace.reports / approved.run
+    for trust, counts in ((platform.trust, True), (live, False)):
+        problem = request_problem(state, trust=trust, processes=platform.processes)
+        (answer,) = read_answers(directory, processes=platform.processes, trust=trust)
+        assert (problem == "", answer.approval is not None) == (counts, counts)
