@@ -41,13 +41,15 @@ def name_of(key: Node) -> str:
     return name
 
 
-def merged(value: Node) -> list[Node]:
+def merged(key: Node, value: Node) -> list[Node]:
     """The mappings that a merge key brings, the first of them wins.
 
     Raises:
         UnreadableFile: It brings something else.
     """
-    found = value.items if value.kind is Kind.SEQUENCE else [value]
+    # An alias stands for a mapping only: what it stands for begins above the key.
+    is_list = value.kind is Kind.SEQUENCE and value.start > key.start
+    found = value.items if is_list else [value]
     if any(each.kind is not Kind.MAPPING for each in found):
         raise UnreadableFile(f"line {value.line}: a merge key without a mapping")
     return found
@@ -74,7 +76,7 @@ class _Reading:
         for key, value in node.pairs:
             if is_merge(key):
                 # In the order of the file: go-yaml v2 lets a merge key win over what stands above it.
-                for each in reversed(merged(value)):
+                for each in reversed(merged(key, value)):
                     found.update(self.value(each))
                 continue
             name, own = name_of(key), kubernetes_scalar(key)

@@ -79,7 +79,7 @@ def _value(mapping: Node, name: str, key: str) -> Node | None:
     if own:
         _refuse_same_name(mapping, own[0], key)
         at = own[0]
-        if any(_inherited(mapping.pairs[m][1], name, key) is not None for m in merges if m > at):
+        if any(_inherited(mapping.pairs[m], name, key) is not None for m in merges if m > at):
             raise UsageError(
                 f"{key}: {name} stands above a merge key that brings {name} too, and readers do not agree which counts",
                 hint="Write the merge key first.",
@@ -87,7 +87,7 @@ def _value(mapping: Node, name: str, key: str) -> Node | None:
         return mapping.pairs[at][1]
     if len(merges) > 1:
         raise UsageError(f"{key}: two merge keys in one mapping, and readers do not agree on them")
-    return _inherited(mapping.pairs[merges[0]][1], name, key) if merges else None
+    return _inherited(mapping.pairs[merges[0]], name, key) if merges else None
 
 
 def _refuse_same_name(mapping: Node, at: int, key: str) -> None:
@@ -104,8 +104,8 @@ def _refuse_same_name(mapping: Node, at: int, key: str) -> None:
                 )
 
 
-def _inherited(value: Node, name: str, key: str) -> Node | None:
-    for each in merged(value):
+def _inherited(merge: tuple[Node, Node], name: str, key: str) -> Node | None:
+    for each in merged(*merge):
         if (found := _value(each, name, key)) is not None:
             return found
     return None
@@ -194,7 +194,7 @@ def _seen(top: Node) -> Iterator[tuple[str | int, Node]]:
     for key, value in top.pairs:
         if is_merge(key):
             brought: dict[str, Node] = {}
-            for each in merged(value):
+            for each in merged(key, value):
                 for step, part in _seen(each):
                     brought.setdefault(str(step), part)
             for name, part in brought.items():

@@ -54,7 +54,9 @@ def read(content: bytes, *, max_bytes: int = MAX_BYTES) -> Source:
 def _read_yaml(text: str) -> tuple[Node, ...]:
     builder = _Builder()
     try:
-        for event in yaml.parse(text, Loader=_Parser):
+        # Kubernetes ends the last line where nobody did, which a block scalar in it shows.
+        ended = text if text.endswith("\n") else f"{text}\n"
+        for event in yaml.parse(ended, Loader=_Parser):
             builder.feed(event)
     except yaml.YAMLError as error:
         at = getattr(error, "problem_mark", None)
@@ -116,8 +118,6 @@ class _Builder:
             node = self._open.pop()
             self._keys.pop()
             node.end, node.last_line = event.end_mark.index, event.end_mark.line + 1
-            if node.anchor:
-                self._anchors[node.anchor] = node
 
     def _scalar(self, event: Any) -> None:
         start, end = event.start_mark, event.end_mark
@@ -148,21 +148,19 @@ class _Builder:
         node.style = "{" if event.flow_style else ""
         node.tag, node.anchor = event.tag or "", event.anchor or ""
         if node.anchor:
-            self._anchors.pop(node.anchor, None)  # until it ends, an alias to it is one to itself
+            # From here on, as go-yaml does it: an anchor of the same name within takes its place.
+            self._anchors[node.anchor] = node
         self._place(node)
         self._open.append(node)
         self._keys.append(None)
 
     def _alias(self, event: Any) -> None:
         node = self._anchors.get(event.anchor)
+        line = event.start_mark.line + 1
         if node is None:
-            line = event.start_mark.line + 1
-            within = any(each.anchor == event.anchor for each in self._open)
-            raise UnreadableFile(
-                f"line {line}: the anchor {event.anchor} contains itself"
-                if within
-                else f"line {line}: no anchor {event.anchor} above"
-            )
+            raise UnreadableFile(f"line {line}: no anchor {event.anchor} above")
+        if any(each is node for each in self._open):
+            raise UnreadableFile(f"line {line}: the anchor {event.anchor} contains itself")
         self._place(node)
 
     def _place(self, node: Node) -> None:
