@@ -36,7 +36,7 @@ class Scalar:
         """What Kubernetes reads instead of the text, in words; "" where it reads the text, or a number of the same digits."""
         if self.seen is None or isinstance(self.seen, str):
             return ""
-        shown = str(self.seen).lower() if isinstance(self.seen, bool) else f"{self.seen:.17g}"
+        shown = str(self.seen).lower().removesuffix(".0")
         if not isinstance(self.seen, bool) and shown == self.value:
             return ""
         kind = "yes or no" if isinstance(self.seen, bool) else "number"

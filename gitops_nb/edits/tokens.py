@@ -48,6 +48,8 @@ def token_of(text: str, node: Node) -> Token:
             start = found.end()
         if start == end:  # nothing after them: the blanks belong to what follows
             start = end = node.start + len(text[node.start : end].rstrip())
+    elif start == end:  # in a flow collection it is told behind the blanks
+        start = end = len(text[:start].rstrip(" \t"))
     if start == end and text[start - 1 : start] not in (":", "-") and not (node.anchor or node.tag):
         raise UsageError(
             f"line {node.line}: no value and no place for one", hint="Write a colon and a value."
