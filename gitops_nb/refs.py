@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-_FORBIDDEN = re.compile(
-    r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|\Z)|\A[-./]|[./]\Z|\A@\Z"
-)
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|\Z)|\A[-./]|[./]\Z")
 _MAX_BYTES = 250
 """Of each part of a name: git keeps it as a file name of 255 bytes at most, and writes ``NAME.lock`` first."""
 

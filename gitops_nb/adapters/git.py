@@ -103,7 +103,7 @@ class Git(GitCache):
                 "--quiet",
                 "--verify",
                 "--end-of-options",
-                f"{checked(name)}^{{commit}}",
+                f"{_meant(checked(name))}^{{commit}}",
             ),
         )
         sha = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
@@ -315,3 +315,8 @@ class Git(GitCache):
         if built.exit_code != 0 or not SHA.fullmatch(sha):
             raise UnavailableError(f"cannot build a commit: {built.stderr.strip()[-300:]}")
         return sha
+
+
+def _meant(name: str) -> str:
+    """A branch of a name that git itself reads as the cache's own HEAD."""
+    return f"refs/heads/{name}" if name == "@" else name

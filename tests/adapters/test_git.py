@@ -195,7 +195,6 @@ def test_a_refused_push_is_unavailable_not_a_conflict(adapter, bare):
         "",
         "@{u}",
         "a" * 300,
-        "@",
         "x.lock",
         "a/.b",
     ],
