@@ -103,6 +103,11 @@ def test_every_problem_of_every_file_at_once(runbooks):
         ("fleet.yaml", "path: apps/checkout/{environment}", "path: ../x/{environment}", "pattern"),
         ("fleet.yaml", "path: apps/checkout/{environment}", "path: apps/checkout", "{environment} is missing"),
         ("fleet.yaml", "repository: platform-config\n    path: apps/checkout", "repository: other\n    path: apps/checkout", "unknown repository 'other'"),
+        ("fleet.yaml", "part: tag", "part: tag, key: a..b", "duplicate key"),
+        ("fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', "key: spec..image", "'spec..image' is not a key path; Write it like"),
+        ("fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', "key: 'labels.\"app.example'", "is not a key path"),
+        ("fleet.yaml", "branch: main", "branch: a..b", "'a..b' is not a branch name that git accepts"),
+        ("fleet.yaml", "branch: main", "branch: '-x'", "'-x' is not a branch name that git accepts"),
         ("fleet.yaml", "kind: Fleet", "kind: Policy", "'Policy' where 'Fleet' is due"),
         ("fleet.yaml", "auto_deploy: true", "auto_deploy: yes", "valid boolean"),
         ("fleet.yaml", "policy.default: role:readonly", "policy.default: role:nobody", "a role that no policy defines"),
@@ -120,6 +125,20 @@ def test_a_wrong_value_is_named(runbooks, name, old, new, problem):
     """Each kind of mistake is refused in words that fit it."""
     edit(runbooks, name, old, new)
     assert any(problem in line for line in problems(runbooks)), problems(runbooks)
+
+
+@pytest.mark.parametrize("branch", ["feature/#42", "größe", "release_1+2@x"])
+def test_any_branch_that_git_accepts_is_taken(runbooks, branch):
+    """The rules are git's own."""
+    edit(runbooks, "fleet.yaml", "branch: main", f"branch: '{branch}'")
+    assert load_catalog(runbooks).fleet.repositories["platform-config"].branch == branch
+
+
+def test_a_key_in_quotes_is_taken(runbooks):
+    """A name with dots and slashes can be named in fleet.yaml."""
+    key = 'metadata.labels."app.kubernetes.io/version"'
+    edit(runbooks, "fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', f"key: '{key}'")  # fmt: skip
+    assert load_catalog(runbooks).fleet.applications["checkout"].promotable[0].key == key
 
 
 def test_the_same_key_for_two_persons_is_refused(runbooks):
