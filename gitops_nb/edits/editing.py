@@ -118,7 +118,6 @@ def _prove(source: Source, place: Place, after: bytes, key: str, value: str) -> 
             and (old.value, new.value) == (place.node.value, value)
             for old, new in changed
         )
-        and not other_places(found)
     )
     if not is_proved:
         raise UsageError(

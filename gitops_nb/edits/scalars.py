@@ -37,9 +37,7 @@ _RESOLVED = frozenset(
 
 # What some reader takes for something else than a text, beside the words above. Case and underscores are ignored by one
 # reader or another, and so they are here: a text in quotes that would not need them is no harm.
-_WORDLIKE = frozenset(
-    {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nil", "none", "inf", "infinity", "nan", "undefined"}
-)  # fmt: skip
+_WORDLIKE = frozenset(word.lower() for word in _WORDS) | {"nil", "none", "inf", "infinity", "nan", "undefined"}  # fmt: skip
 _NUMBERLIKE = re.compile(
     r"[-+]?(?:0b[-+]?[01]*|0o[-+]?[0-7]*|0x[-+]?[0-9a-f.]*(?:p[-+]?[0-9]+)?|[0-9]+(?::[0-9]+)+(?:\.[0-9]*)?"
     r"|(?:[0-9]+(?:\.[0-9.]*)?|\.[0-9.]+)(?:e[-+]?[0-9]+)?|\.inf|\.nan)"
@@ -90,7 +88,7 @@ def is_text(text: str) -> bool:
     ['v1', '1.2.3']
     """
     folded = text.lower().replace("_", "")
-    if folded in _WORDLIKE or text in _WORDS or text.endswith(":") or text in ("<<", "="):
+    if folded in _WORDLIKE or text.endswith(":") or text in ("<<", "="):
         return False
     if _VERSION_LIKE.fullmatch(text):
         return True

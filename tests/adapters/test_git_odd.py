@@ -114,6 +114,14 @@ def test_any_branch_is_read_and_written(work, bare, tmp_path, branch):
         assert adapter.resolve("r", branch) == sha
 
 
+def test_a_branch_with_the_other_name_at_its_end_is_another_one(work, bare, tmp_path):
+    """The remote lists both for one name, the wrong one first."""
+    tip = git("rev-parse", "main", cwd=work)
+    git("commit", "-q", "--allow-empty", "-m", "elsewhere", cwd=work)
+    git("push", "-q", str(bare), "HEAD:refs/heads/a/refs/heads/main", cwd=work)
+    assert opened(bare, tmp_path / "cache").tip("r", "main") == tip
+
+
 def test_branch_names_are_judged_as_git_judges_them():
     """The same answer as `git check-ref-format`, for names of every forbidden kind."""
     names = [*BRANCHES, "main", "-x", "a..b", "a b", "a~1", "a^", "a:b", "a?b", "a*b", "a[b", "a\\b", ".a", "a/.b", "a.", "a.lock",
