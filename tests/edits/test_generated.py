@@ -39,7 +39,7 @@ def test_one_leaf_changes_for_every_reader(files, record_property):
             wanted = new if part == "value" else _with_version(str(old), new)
             assert same(value, replaced(before, path, wanted)), (number, path, new)
             _same_to_pyyaml(text, after, path, wanted)
-            _one_token(text, after, new)
+            _one_token(text, after, wanted)
     record_property("cases", edited)
     assert edited > files / 4
     assert refused
@@ -52,11 +52,11 @@ def _with_version(image: str, new: str) -> str:
     return image[: len(name) + 1] + new
 
 
-def _one_token(before: bytes, after: bytes, new: str) -> None:
+def _one_token(before: bytes, after: bytes, wanted: str) -> None:
     start = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
     end = next((i for i, (a, b) in enumerate(zip(before[::-1], after[::-1], strict=False)) if a != b), 0)  # fmt: skip
     changed = after[start : len(after) - end].decode(errors="replace")
-    assert changed.strip(' "') in new, (before, after)
+    assert changed.strip(' "') in wanted, (before, after)
 
 
 def _same_to_pyyaml(before: bytes, after: bytes, path: tuple[str | int, ...], wanted: str) -> None:

@@ -19,7 +19,13 @@ from tests.conftest import SEED
 from tests.edits.generated import NEW, at, leaves, manifest, replaced, same
 from tests.edits.test_quoting import texts
 
-pytestmark = pytest.mark.live
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(
+        shutil.which("kubectl") is None,
+        reason="no kubectl: how files are read was NOT judged by it",
+    ),
+]
 FILES = 2_000
 AT_ONCE = 250
 LARGE = 64 * 1024 * 1024
