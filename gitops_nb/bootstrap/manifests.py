@@ -38,10 +38,11 @@ def wanted_objects(content: bytes, request: Bootstrap) -> tuple[Json, ...]:
     except UnreadableFile as error:
         raise ConfigurationError(f"{request.manifest} is not YAML: {error.message}") from error
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": request.namespace}}
-    objects = [namespace] + [item for item in found if item.get("kind") != "Namespace"]
-    for item in objects:
+    for item in found:
         if not isinstance(item, dict) or not {"apiVersion", "kind", "metadata"} <= set(item):
             raise ConfigurationError(f"{request.manifest} holds something that is not an object")
+    objects = [namespace] + [item for item in found if item["kind"] != "Namespace"]
+    for item in objects:
         if item["kind"] not in CLUSTER_SCOPED:
             item["metadata"] = {**item["metadata"], "namespace": request.namespace}
         if item["kind"] == "ClusterRoleBinding":

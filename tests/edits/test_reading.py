@@ -6,10 +6,15 @@ import contextlib
 
 import pytest
 
+from gitops_nb.catalog.argocd_settings import settings_problems
+from gitops_nb.dora.collect import VersionSource, from_history
 from gitops_nb.dora.collectors.version import read_version
 from gitops_nb.edits import edit_scalar, kubernetes_objects, parse_key, read_part, read_scalar
 from gitops_nb.edits.keys import show
 from gitops_nb.errors import UsageError
+from gitops_nb.ports import FileChange
+from gitops_nb.sandbox.repositories import Repositories
+from tests.adapters.test_git import git
 
 LABELS = b"""\
 metadata:
@@ -128,3 +133,31 @@ def test_a_text_that_kubernetes_reads_otherwise_says_so(text, otherwise):
     found = read_scalar(f"tag: {text}\n".encode(), "tag").reads_otherwise
     assert found.endswith(otherwise)
     assert bool(found) is bool(otherwise)
+
+
+def test_manifests_of_bootstrap_sandbox_and_settings_are_read_so_too(tmp_path):
+    """Octal numbers, dates, words and unknown tags are what Kubernetes makes of them, wherever objects are read."""
+    content = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {since: 2026-01-01, mode: 0o644, at: 12:30, y: !env 1}\n"
+    data = {"since": "2026-01-01", "mode": 420, "at": "12:30", "true": "1"}
+    folder = tmp_path / "r.git"
+    git("init", "-q", "-b", "main", str(tmp_path / "w"), cwd=tmp_path)
+    (tmp_path / "w/apps").mkdir()
+    (tmp_path / "w/apps/x.yaml").write_bytes(content)
+    git("add", ".", cwd=tmp_path / "w")
+    git("commit", "-q", "-m", "x", cwd=tmp_path / "w")
+    git("clone", "-q", "--bare", str(tmp_path / "w"), str(folder), cwd=tmp_path)
+    (found,) = Repositories({"u": folder}).manifests("u", git("rev-parse", "main", cwd=folder), "apps")  # fmt: skip
+    assert found["data"] == data
+    assert list(settings_problems({"url": "https://x", "oidc.config": "issuer: https://i\nclientID:\tc\n"})) == []  # fmt: skip
+
+
+def test_a_link_in_a_history_is_left_out_by_its_name():
+    """DORA's ledger says that it is one, and takes no version from it."""
+    source = VersionSource("config", "main", "apps/{service}/{environment}/v.yaml", "tag")
+    changes = [FileChange("a" * 40, 1, 1, f"apps/{name}/prod/v.yaml", status, None) for name, status in (("x", "L"), ("y", "S"))]  # fmt: skip
+    table, left_out = from_history(changes, source, environments=("prod",), now_s=10)
+    assert len(table) == 0
+    assert [(each.service, each.reason) for each in left_out] == [
+        ("x", "a symbolic link, not a file"),
+        ("y", "a submodule, not a file"),
+    ]
