@@ -60,6 +60,17 @@ def _branch(text: str) -> str:
 Branch = Annotated[str, AfterValidator(_branch)]
 """A branch name; whatever git accepts."""
 
+
+def _ref(text: str) -> str:
+    start = next((each for each in ("refs/heads/", "refs/tags/") if text.startswith(each)), "")
+    if not start or not is_branch(text.removeprefix(start)):
+        raise ValueError(f"{text!r} is not refs/heads/ or refs/tags/ and a name that git accepts")
+    return text
+
+
+Ref = Annotated[str, AfterValidator(_ref)]
+"""A branch or tag in full."""
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

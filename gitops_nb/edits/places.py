@@ -10,7 +10,7 @@ from gitops_nb.edits.nodes import Kind, Node, Source, is_merge
 from gitops_nb.edits.objects import merged, name_of
 from gitops_nb.errors import NoSuchKey, UnreadableFile, UsageError
 
-MAX_NAMED = 10
+MAX_NAMED = 100
 _MAX_VISITED = 100_000
 Path = tuple[str | int, ...]
 

@@ -7,9 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.early import check_early
+from gitops_nb.catalog.fields import Ref
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import KINDS, load_catalog
 from gitops_nb.catalog.parameters import check, merge
@@ -132,6 +134,20 @@ def test_any_branch_that_git_accepts_is_taken(runbooks, branch):
     """The rules are git's own."""
     edit(runbooks, "fleet.yaml", "branch: main", f"branch: '{branch}'")
     assert load_catalog(runbooks).fleet.repositories["platform-config"].branch == branch
+
+
+@pytest.mark.parametrize(
+    ("ref", "is_taken"),
+    [("refs/heads/feature/#42", True), ("refs/tags/größe", True), ("refs/heads/a..b", False), ("refs/pull/1", False), ("main", False)],
+)  # fmt: skip
+def test_a_workflow_may_run_from_any_branch(ref, is_taken):
+    """Branches and tags by the names that git accepts, in full."""
+    adapter = TypeAdapter(Ref)
+    if is_taken:
+        assert adapter.validate_python(ref) == ref
+        return
+    with pytest.raises(ValidationError, match="a name that git accepts"):
+        adapter.validate_python(ref)
 
 
 def test_a_key_in_quotes_is_taken(runbooks):
