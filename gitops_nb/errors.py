@@ -2,6 +2,8 @@
 
     GitOpsError                 70  internal error
     ├── UsageError              64  wrong usage or parameters
+    │   ├── UnreadableFile      64  a file in a repository that cannot be read
+    │   └── NoSuchKey           64  a key that such a file does not have
     ├── ConfigurationError      78  fleet, policy, runbook or workspace file is wrong
     ├── UnavailableError        69  an outside system does not answer, or refuses to
     │   └── TimedOut            69  an external command did not end in its time
@@ -63,6 +65,14 @@ class UsageError(GitOpsError):
     """A command, parameter or value that cannot be used as given."""
 
     exit_code = ExitCode.USAGE
+
+
+class UnreadableFile(UsageError):
+    """A file in a repository that Kubernetes would not read either, or that is too large or too deep."""
+
+
+class NoSuchKey(UsageError):
+    """A file in a repository has nothing at the key that was asked for."""
 
 
 class ConfigurationError(GitOpsError):

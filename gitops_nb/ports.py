@@ -30,8 +30,8 @@ class Clock(Protocol):
 class FileChange(NamedTuple):
     """One file that one commit changed; ``content`` is the file after it, None when it was deleted.
 
-    Times are UTC epoch seconds; ``status`` is A, M or D (a rename is a D and an A). A tuple, since a history has ten
-    thousands of them.
+    Times are UTC epoch seconds; ``status`` is A, M or D (a rename is a D and an A), L for a symbolic link
+    and S for a submodule, which are no files and have no content. A tuple, since a history has ten thousands of them.
     """
 
     sha: str

@@ -8,21 +8,25 @@ to 40 hex once; nothing that a person or a repository wrote is ever read as an o
 from __future__ import annotations
 
 import os
-import re
+import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gitops_nb.adapters.git_cache import LOCAL_S, PUSH_GRACE_S, REMOTE_S, GitCache, Remote
 from gitops_nb.adapters.git_credentials import Manner, acting_with
+from gitops_nb.adapters.git_links import LINK, Ask, entries_on_the_way, refuse_links
 from gitops_nb.adapters.git_text import (
     LOG_FORMAT,
     SHA,
     checked,
     full_id,
+    parse_batch,
     parse_commit,
     parse_raw,
+    parse_tree,
     quoted,
+    refuse_sha_256,
 )
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 from gitops_nb.model import Blob, Commit
@@ -77,8 +81,12 @@ class Git(GitCache):
             environment=manner.environment,
         )
         if done.exit_code != 0:
+            refuse_sha_256(repository, done.stderr)
             raise self._unreachable(repository, done)
-        sha = done.stdout.split("\t")[0].strip()
+        # The pattern fits the ends of names: a branch x/refs/heads/main is listed for main, and before it.
+        rows = (line.split("\t", 1) for line in done.stdout.splitlines())
+        sha = next((row[0] for row in rows if row[1:] == [reference]), "")
+        refuse_sha_256(repository, sha)
         if not SHA.fullmatch(sha):
             raise UnavailableError(
                 f"{repository} has no branch {branch}", hint="Check `repositories` in fleet.yaml."
@@ -95,7 +103,7 @@ class Git(GitCache):
                 "--quiet",
                 "--verify",
                 "--end-of-options",
-                f"{checked(name)}^{{commit}}",
+                f"{_meant(checked(name))}^{{commit}}",
             ),
         )
         sha = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
@@ -115,24 +123,31 @@ class Git(GitCache):
         if not paths:
             return ()
         self._ensure(repository, revision)
-        asked = "".join(f"{full_id(revision)}:{path}\n" for path in paths)
+        # The folders come along, for the mode of each file: git reads a symbolic link as a file that holds its target.
+        folders = tuple(dict.fromkeys(posixpath.dirname(path) for path in paths))
+        asked = "".join(f"{full_id(revision)}:{path}\n" for path in (*paths, *folders))
         done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
-        found: list[Blob | None] = []
-        at = 0
-        for path in paths:
-            header, _, _ = done.output[at:].partition(b"\n")
-            at += len(header) + 1
-            # Of a path that is not there git repeats the name, which may hold anything.
-            said = re.fullmatch(rb"([0-9a-f]{40,64}) ([a-z]+) ([0-9]+)", header)
-            if said is None:
-                found.append(None)
-                continue
-            size = int(said[3])
-            content = done.output[at : at + size]
-            at += size + 1
-            is_file = said[2] == b"blob"
-            found.append(Blob(path, said[1].decode(), content) if is_file else None)
-        return tuple(found)
+        objects = parse_batch(done.output, len(paths) + len(folders))
+        modes = {
+            posixpath.join(folder, name): mode
+            for folder, tree in zip(folders, objects[len(paths) :], strict=True)
+            if tree is not None and tree.kind == "tree"
+            for name, mode in parse_tree(tree.content)
+        }
+        odd = [
+            path
+            for path, found in zip(paths, objects, strict=False)
+            if found is None or modes.get(path) == LINK
+        ]
+        if odd:
+            refuse_links(self._asking(repository), repository, revision, odd)
+        return tuple(
+            Blob(path, found.sha, found.content) if found and found.kind == "blob" else None
+            for path, found in zip(paths, objects, strict=False)
+        )
+
+    def _asking(self, repository: str) -> Ask:
+        return lambda argv: self._in_cache(repository, argv)
 
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """See ``ports.GitReader.list_files``."""
@@ -149,9 +164,10 @@ class Git(GitCache):
                 *(("--", f"{folder.rstrip('/')}/") if folder else ()),
             ),
         )
-        return tuple(
-            sorted(name.decode(errors="replace") for name in done.output.split(b"\0") if name)
-        )
+        names = sorted(name.decode(errors="replace") for name in done.output.split(b"\0") if name)
+        if folder and not names:
+            refuse_links(self._asking(repository), repository, revision, (folder.strip("/"),))
+        return tuple(names)
 
     def log(
         self, repository: str, revision: str, *, path: str = "", limit: int = 0
@@ -273,14 +289,9 @@ class Git(GitCache):
 
     def _build(self, repository: str, parent: str, files: Mapping[str, bytes], message: str) -> str:
         """One commit object on ``parent`` in the cache; no ref moves."""
-        listed = self._in_cache(
-            repository, ("ls-tree", "-z", "--end-of-options", full_id(parent), "--", *sorted(files))
-        )
-        modes = {
-            row.split(b"\t", 1)[1].decode(): row.split(b" ", 1)[0].decode()
-            for row in listed.output.split(b"\0")
-            if row
-        }
+        ask = self._asking(repository)
+        entries = entries_on_the_way(ask, parent, files)
+        refuse_links(ask, repository, parent, files, entries)
         name, mail = self._author
         now = int(datetime.now(UTC).timestamp())
         reference = f"refs/gitops-nb/{os.getpid()}-{os.urandom(4).hex()}"
@@ -292,7 +303,7 @@ class Git(GitCache):
             f"from {parent}\n".encode(),
         ]
         for path, content in sorted(files.items()):
-            mode = modes.get(path, "100644")
+            mode = entries.get(path, ("100644", ""))[0]
             stream.append(f"M {mode} inline {quoted(path)}\ndata {len(content)}\n".encode())
             stream.append(content + b"\n")
         # The commit's name is asked for in the stream; resetting the ref to zero removes it again.
@@ -304,3 +315,8 @@ class Git(GitCache):
         if built.exit_code != 0 or not SHA.fullmatch(sha):
             raise UnavailableError(f"cannot build a commit: {built.stderr.strip()[-300:]}")
         return sha
+
+
+def _meant(name: str) -> str:
+    """A branch of a name that git itself reads as the cache's own HEAD."""
+    return f"refs/heads/{name}" if name == "@" else name

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitops_nb.adapters.git_text import full_id
+from gitops_nb.adapters.git_text import full_id, refuse_sha_256
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.ports import Completed, Processes
 
@@ -137,6 +137,7 @@ class GitCache:
                 timeout_s=REMOTE_S,
             )
         if done.exit_code != 0:
+            refuse_sha_256(repository, done.stderr)
             raise self._unreachable(repository, done)
         if "shallow" in done.stderr:  # git warns, refuses the refs and ends with 0
             raise UsageError(

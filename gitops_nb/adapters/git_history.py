@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from gitops_nb.adapters.git import Git
-from gitops_nb.adapters.git_text import REF, SHA
+from gitops_nb.adapters.git_text import SHA
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import GraphCommit
+from gitops_nb.refs import is_branch
 
 _LOG_S = 120.0
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%an%x00%ae%x00%B%x01"
@@ -79,7 +80,7 @@ class GitHistory(Git):
 
     def resolve_all(self, repository: str, names: Iterable[str]) -> Mapping[str, str]:
         """See ``ports.HistoryReader.resolve_all``."""
-        asked = [name for name in dict.fromkeys(names) if REF.fullmatch(name) and ".." not in name]
+        asked = [name for name in dict.fromkeys(names) if is_branch(name)]
         done = self._in_cache(
             repository,
             ("cat-file", "--batch-check=%(objectname)"),

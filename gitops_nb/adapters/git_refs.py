@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gitops_nb.adapters.folder import check_key
 from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
-from gitops_nb.adapters.git_text import SHA, full_id, quoted
+from gitops_nb.adapters.git_text import SHA, full_id, quoted, refuse_sha_256
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.ports import Processes
 
@@ -162,18 +162,16 @@ class GitRefs(GitCache):
         """Refs of the remote and their commits, asked now."""
         if self._remembered is not None:
             wanted = tuple(pattern.removesuffix("*") for pattern in patterns)
-            return {
-                name: tip for name, tip in self._remembered.items() if name.startswith(wanted)
-            }
+            return {name: tip for name, tip in self._remembered.items() if name.startswith(wanted)}
         done = self._git(
             ("ls-remote", "--", self._remote(self._repository).url, *patterns), timeout_s=REMOTE_S
         )
         if done.exit_code != 0:
             raise self._unreachable(self._repository, done)
         rows = [line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line]
-        return {
-            name: sha for sha, name in rows if SHA.fullmatch(sha) and name.startswith(PREFIX)
-        }
+        for sha, _ in rows:
+            refuse_sha_256(self._repository, sha)
+        return {name: sha for sha, name in rows if SHA.fullmatch(sha) and name.startswith(PREFIX)}
 
     def _bring(self, reference: str, tip: str) -> None:
         """Makes sure that the cache holds a commit of a ref."""

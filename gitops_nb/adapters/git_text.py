@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Commit
+from gitops_nb.refs import is_branch
 
 SHA = re.compile(r"[0-9a-f]{40}")
-REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+-]{0,199}")
+_SHA_256 = re.compile(r"[0-9a-f]{64}")
 LOG_FORMAT = "%H%x00%P%x00%an%x00%aI%x00%cI%x00%s%x00%(trailers:only=true,unfold=true)%x01"
 
 
 def checked(name: str) -> str:
     """The name of a branch, tag or commit; anything that git could take for more is refused."""
-    if not REF.fullmatch(name) or ".." in name:
+    if not is_branch(name):
         raise UsageError(
-            f"{name!r} is not a branch, tag or commit", hint="Use letters, digits and . _ / @ + -"
+            f"{name!r} is not a branch, tag or commit",
+            hint="Use a name that `git check-ref-format --branch` accepts.",
         )
     return name
+
+
+def refuse_sha_256(repository: str, said: str) -> None:
+    """Names a repository whose objects have names of another length than ours, before anything untrue is said of it.
+
+    Args:
+        repository: Its name in fleet.yaml.
+        said: What git printed: an id, or its words about a repository of another format.
+    """
+    if _SHA_256.fullmatch(said) or "mismatched algorithms" in said or "object format" in said:
+        raise UsageError(
+            f"repository {repository} uses SHA-256 object names, and gitops_nb reads SHA-1 repositories only",
+            hint="Name a repository that was made with `git init --object-format=sha1`, which is the default.",
+        )
 
 
 def full_id(text: str) -> str:
@@ -52,11 +69,54 @@ def parse_commit(text: str) -> Commit:
     )
 
 
+_NO_FILES = {b"160000": "S", b"120000": "L"}
+
+
+@dataclass(frozen=True, slots=True)
+class GitObject:
+    """One object of ``git cat-file --batch``."""
+
+    sha: str
+    kind: str
+    content: bytes
+
+
+def parse_batch(output: bytes, count: int) -> list[GitObject | None]:
+    """The objects of ``git cat-file --batch`` in the order they were asked for; None where there is none."""
+    found: list[GitObject | None] = []
+    at = 0
+    for _ in range(count):
+        end = output.index(b"\n", at)
+        header = output[at:end]
+        at = end + 1
+        # Of a path that is not there git repeats the name, which may hold anything.
+        said = re.fullmatch(rb"([0-9a-f]{40,64}) ([a-z]+) ([0-9]+)", header)
+        if said is None:
+            found.append(None)
+            continue
+        size = int(said[3])
+        found.append(GitObject(said[1].decode(), said[2].decode(), output[at : at + size]))
+        at += size + 1
+    return found
+
+
+def parse_tree(content: bytes) -> Iterator[tuple[str, str]]:
+    """Name and mode of each entry of a tree object, as git stores it: mode, name, a zero, 20 bytes of id."""
+    at = 0
+    while at < len(content):
+        end = content.index(b"\0", at)
+        mode, _, name = content[at:end].partition(b" ")
+        yield name.decode(errors="replace"), mode.decode()
+        at = end + 21
+
+
 Columns = tuple[list[str], list[int], list[int], list[str], list[str], list[str]]
 
 
 def parse_raw(output: bytes, wanted: Callable[[str], bool] | None) -> Columns:
     """Columns of ``git log --raw -z``: sha, authored, committed, path, status, new blob ("" when deleted).
+
+    A symbolic link has the status L and a submodule S; they have no blob.
 
     Columns, because the garbage collector would go through ten thousands of rows again and again.
     """
@@ -80,13 +140,15 @@ def parse_raw(output: bytes, wanted: Callable[[str], bool] | None) -> Columns:
         if path is None:
             name = raw.decode(errors="replace")
             path = paths[raw] = name if wanted is None or wanted(name) else ""
-        if not path or entry[8:14] == b"160000":  # a submodule is not a file
+        if not path:
             continue
         status = entry[97:98].decode()
+        # A submodule or a symbolic link is no file; where a file was there is none any more.
+        status = _NO_FILES.get(entry[8:14], status)
         shas.append(sha)
         authored.append(written_s)
         committed.append(made_s)
         names.append(path)
         statuses.append(status)
-        blobs.append("" if status == "D" else entry[56:96].decode())
+        blobs.append("" if status in ("D", "L", "S") else entry[56:96].decode())
     return columns

@@ -38,7 +38,6 @@ class GitHubRuns:
         found = page.items if page is not None else None
         return isinstance(found, Mapping) and _is_completed(found, repository, run, attempt)
 
-
     def contradicts(self, claims: Mapping[str, Json]) -> str:
         """What GitHub says of a run otherwise than an identity's claims do; "" when it says the same.
 

@@ -162,12 +162,19 @@ def verify_kept(identity: Mapping[str, Json], *, issuer: str) -> str:
             algorithms=_ALGORITHMS,
             issuer=issuer,
             # It has long expired, and what it is for is compared with the request.
-            options={"verify_exp": False, "verify_aud": False, "verify_nbf": False, "verify_iat": False},
+            options={
+                "verify_exp": False,
+                "verify_aud": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
         )
     except jwt.PyJWTError as error:
         return f"CI's identity is not its issuer's: {error}"
     kept = {name: claims[name] for name in KEPT if name in claims}
-    return "" if kept == identity.get("claims") else "CI's identity says something else than its token"
+    return (
+        "" if kept == identity.get("claims") else "CI's identity says something else than its token"
+    )
 
 
 def _key(issuer: str, kid: str, ends: float) -> Any:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import Any
-
-import yaml
 
 from gitops_nb.argo.root import root_application
 from gitops_nb.bootstrap.request import Bootstrap
-from gitops_nb.errors import ConfigurationError
+from gitops_nb.edits.objects import kubernetes_objects
+from gitops_nb.errors import ConfigurationError, UnreadableFile
 from gitops_nb.model import Json, ObjectRef
 
 CLUSTER_SCOPED = frozenset(
@@ -18,6 +16,8 @@ CLUSTER_SCOPED = frozenset(
 )
 SETTINGS = "argocd-cm"
 RBAC = "argocd-rbac-cm"
+MAX_BYTES = 16 * 1024 * 1024
+"""Argo CD's install manifest has 1.5 MiB, most of it resource definitions."""
 _ORDER = {
     "Namespace": 0,
     "CustomResourceDefinition": 1,
@@ -25,7 +25,6 @@ _ORDER = {
     "ConfigMap": 3,
     "Secret": 3,
 }
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def wanted_objects(content: bytes, request: Bootstrap) -> tuple[Json, ...]:
@@ -35,14 +34,15 @@ def wanted_objects(content: bytes, request: Bootstrap) -> tuple[Json, ...]:
         ConfigurationError: The manifest is not what Argo CD is installed from.
     """
     try:
-        found = [item for item in yaml.load_all(content, Loader=_Loader) if item]
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{request.manifest} is not YAML: {error}") from error
+        found = [item for item in kubernetes_objects(content, max_bytes=MAX_BYTES) if item]
+    except UnreadableFile as error:
+        raise ConfigurationError(f"{request.manifest} is not YAML: {error.message}") from error
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": request.namespace}}
-    objects = [namespace] + [item for item in found if item.get("kind") != "Namespace"]
-    for item in objects:
+    for item in found:
         if not isinstance(item, dict) or not {"apiVersion", "kind", "metadata"} <= set(item):
             raise ConfigurationError(f"{request.manifest} holds something that is not an object")
+    objects = [namespace] + [item for item in found if item["kind"] != "Namespace"]
+    for item in objects:
         if item["kind"] not in CLUSTER_SCOPED:
             item["metadata"] = {**item["metadata"], "namespace": request.namespace}
         if item["kind"] == "ClusterRoleBinding":

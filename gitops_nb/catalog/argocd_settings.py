@@ -13,7 +13,8 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
+from gitops_nb.edits import kubernetes_objects
+from gitops_nb.errors import UnreadableFile
 
 BUILT_IN_ROLES = frozenset({"role:admin", "role:readonly"})
 _FIELDS = {"p": 6, "g": 3}
@@ -163,16 +164,18 @@ def _other_logins(settings: Mapping[str, str]) -> bool:
 
 
 def _mapping(text: str) -> dict[str, Any] | None:
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
+    found = _read(text)
     return found if isinstance(found, dict) else None
 
 
 def _is_list_of_texts(text: str) -> bool:
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return False
+    found = _read(text)
     return isinstance(found, list) and all(isinstance(item, str) for item in found)
+
+
+def _read(text: str) -> Any:
+    """The value of a setting, read as Argo CD reads it; None where it cannot."""
+    try:
+        return next(iter(kubernetes_objects(text.encode())), None)
+    except UnreadableFile:
+        return None

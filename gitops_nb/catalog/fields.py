@@ -6,16 +6,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
 )
 
 from gitops_nb.catalog.durations import format_duration, parse_duration
+from gitops_nb.edits.keys import parse_key
+from gitops_nb.errors import UsageError
 from gitops_nb.imports import unplugged
+from gitops_nb.refs import is_branch
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -33,6 +38,38 @@ RelativePath = Annotated[
 ]
 """A path inside a repository or workspace; never absolute, never with ``..``."""
 
+
+def _key_path(text: str) -> str:
+    try:
+        parse_key(text)
+    except UsageError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from error
+    return text
+
+
+KeyPath = Annotated[str, Field(min_length=1), AfterValidator(_key_path)]
+"""A key in a YAML or JSON file of a repository, as ``edits.keys`` has it."""
+
+
+def _branch(text: str) -> str:
+    if not is_branch(text):
+        raise ValueError(f"{text!r} is not a branch name that git accepts")
+    return text
+
+
+Branch = Annotated[str, AfterValidator(_branch)]
+"""A branch name; whatever git accepts."""
+
+
+def _ref(text: str) -> str:
+    start = next((each for each in ("refs/heads/", "refs/tags/") if text.startswith(each)), "")
+    if not start or not is_branch(text.removeprefix(start)):
+        raise ValueError(f"{text!r} is not refs/heads/ or refs/tags/ and a name that git accepts")
+    return text
+
+
+Ref = Annotated[str, AfterValidator(_ref)]
+"""A branch or tag in full."""
 
 Duration = Annotated[
     timedelta,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.argocd_settings import rbac_problems, settings_problems
-from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict
+from gitops_nb.catalog.fields import Branch, Duration, KeyPath, Name, RelativePath, Strict
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
 
@@ -84,11 +84,7 @@ class Repository(Strict):
     """A Git repository that holds configuration."""
 
     url: str = Field(min_length=1, description="Where it is cloned from and pushed to.")
-    branch: str = Field(
-        default="main",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}\Z",
-        description="Branch that Argo CD follows.",
-    )
+    branch: Branch = Field(default="main", description="Branch that Argo CD follows.")
 
 
 class Promotable(Strict):
@@ -97,13 +93,12 @@ class Promotable(Strict):
     file: RelativePath = Field(
         description="File below the application's path; {application} is replaced."
     )
-    key: str = Field(
-        min_length=1,
-        description="Where in the file: spec.template.spec.containers[0].image",
+    key: KeyPath = Field(
+        description='Where in the file: spec.template.spec.containers[0].image; a name with a dot stands in quotes: labels."app.example/version".',
     )
     part: Literal["value", "tag"] = Field(
         default="value",
-        description="The whole value, or the tag of an image reference.",
+        description="The whole value, or what names the version of an image reference: its tag, its digest, or both.",
     )
 
 
@@ -144,10 +139,10 @@ class Versions(Strict):
     path: RelativePath = Field(
         description="Path with {service} and {environment}, each one path segment."
     )
-    key: str = Field(min_length=1, description="Where in the file the version stands.")
+    key: KeyPath = Field(description="Where in the file the version stands.")
     part: Literal["value", "tag", "ref"] = Field(
         default="value",
-        description="The whole value, the tag of an image, or the ref of a module's source.",
+        description="The whole value, tag or digest of an image, or the ref of a module's source.",
     )
 
 

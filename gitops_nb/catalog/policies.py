@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, StrictBool, StringConstraints, model_validator
 
-from gitops_nb.catalog.fields import Duration, Name, Strict
+from gitops_nb.catalog.fields import Duration, Name, Ref, Strict
 from gitops_nb.catalog.trust import PersonName
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
@@ -105,9 +105,7 @@ class Workflow(Strict):
     workflow: Annotated[
         str, StringConstraints(pattern=r"^\.github/workflows/[A-Za-z0-9_.-]+\.ya?ml\Z")
     ] = Field(description="File of the workflow, for example .github/workflows/runbook.yml.")
-    ref: Annotated[str, StringConstraints(pattern=r"^refs/(heads|tags)/[A-Za-z0-9_./-]+\Z")] = (
-        Field(description="Branch or tag that it runs from, for example refs/heads/main.")
-    )
+    ref: Ref = Field(description="Branch or tag that it runs from, for example refs/heads/main.")
     environments: tuple[Name, ...] = Field(
         min_length=1, description="Where it may ask for changes."
     )
@@ -158,7 +156,8 @@ class Policy(Strict):
         description="Who is asked about CI runs and reviews; GitHub Enterprise Server has an address of its own.",
     )
     stop: tuple[StopLine, ...] = Field(
-        default=(), description="Environments in which nothing begins or goes on until the line is taken out."
+        default=(),
+        description="Environments in which nothing begins or goes on until the line is taken out.",
     )
 
     @model_validator(mode="after")
@@ -182,7 +181,9 @@ class Policy(Strict):
                 for i, n in enumerate(window.environments)
             ]
         for index, line in enumerate(self.stop):
-            named += [(("stop", index, "environments", i), n) for i, n in enumerate(line.environments)]
+            named += [
+                (("stop", index, "environments", i), n) for i, n in enumerate(line.environments)
+            ]
         for index, workflow in enumerate(self.workflows):
             named += [
                 (("workflows", index, "environments", i), n)

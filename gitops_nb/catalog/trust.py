@@ -19,9 +19,7 @@ from gitops_nb.catalog.fields import Name, Strict
 
 LIVE_REALM, SANDBOX_REALM = "gitops-nb", "gitops-nb-sandbox"
 PersonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")]
-Alias = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}(\[bot\])?\Z")
-]
+Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}(\[bot\])?\Z")]
 PublicKey = Annotated[
     str,
     StringConstraints(

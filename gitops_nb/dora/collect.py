@@ -31,6 +31,7 @@ _MILLISECONDS = 100_000_000_000
 _EARLIEST = 631_152_000
 """1990-01-01: an earlier time is a default or another unit, not a deployment."""
 _SKEW_S = 300
+_NO_FILES = {"L": "a symbolic link, not a file", "S": "a submodule, not a file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ def from_history(
             problem = "environment is not in the fleet"
         elif change.committed_s > now_s + _SKEW_S:
             problem = "time in the future"
+        elif change.status in _NO_FILES:
+            problem = _NO_FILES[change.status]
         elif change.content is not None:
             version, problem = read(change.content, path=_suffix(change.path))
         if problem:

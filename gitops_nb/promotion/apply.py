@@ -156,7 +156,7 @@ def _message(writers: PromotionWriters, plan: Plan, parent: str) -> str:
     arguments = plan.arguments
     return (
         f"Promote {arguments['application']} {arguments['version_after']} to {plan.environment}\n\n"
-        f"From {arguments['source']}; {plan.environment} had {arguments['version_before']}.\n"
+        f"From {arguments['source']}; {plan.environment} had {arguments['version_before'] or 'no value yet'}.\n"
         f"Asked for by {writers.requester}.\n\n"
         f"{writers.effects.trailers(plan.digest, parent)}"
     )

@@ -9,6 +9,7 @@ from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
+from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import PromotedKey, PromotionState, Side
 
@@ -20,6 +21,8 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         UsageError: The version cannot be written, or says too little about an application with several keys.
     """
     version = request.revision or state.source.version
+    if version == state.source.version:
+        refuse_unreadable(state.source)
     if not VERSION.fullmatch(version):
         raise UsageError(
             f"{request.source} has {version!r}, which is not a version",
@@ -50,7 +53,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         more = f", and {len(edits) - 1} more" if len(edits) > 1 else ""
         summary = f"{request.application} {version}: {key.key} {key.value} -> {value}{more} in {request.target}"
     elif edits:
-        summary = f"{request.application} {target.version} -> {version} in {request.target}"
+        summary = f"{request.application} {target.version or '(no value yet)'} -> {version} in {request.target}"
     else:
         summary = f"sync {request.application} {version} in {request.target}"
     return Plan(

@@ -322,7 +322,9 @@ def _sync_by_hand(world: World, cluster: str, application: Json) -> None:
 
 
 def _point(place: Path, branch: str, sha: str) -> None:
-    (place / "refs/heads" / branch).write_text(f"{sha}\n")
+    reference = place / "refs/heads" / branch
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    reference.write_text(f"{sha}\n")
 
 
 def _namespace(name: str) -> Json:

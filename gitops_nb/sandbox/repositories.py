@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.errors import UnavailableError
+from gitops_nb.edits import kubernetes_objects
+from gitops_nb.errors import UnavailableError, UnreadableFile
 from gitops_nb.model import Json
 
 TIMEOUT_S = 30.0
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ComparisonError(Exception):
@@ -60,7 +57,7 @@ class Repositories:
             if path.endswith((".yaml", ".yml", ".json")):
                 try:
                     documents = _documents(files[path])
-                except yaml.YAMLError as error:
+                except UnreadableFile as error:
                     raise ComparisonError(f"rpc error: failed to unmarshal {path}") from error
                 # A document without apiVersion and kind is no manifest, and no error either.
                 found += [d for d in documents if isinstance(d, dict) and d.get("kind")]
@@ -70,7 +67,7 @@ class Repositories:
 @lru_cache(maxsize=512)
 def _documents(text: str) -> tuple[Json, ...]:
     """The documents of a file; most files are the same from one revision to the next."""
-    return tuple(yaml.load_all(text, Loader=_Loader))
+    return kubernetes_objects(text.encode())
 
 
 @lru_cache(maxsize=64)

@@ -185,7 +185,19 @@ def test_a_refused_push_is_unavailable_not_a_conflict(adapter, bare):
 
 
 @pytest.mark.parametrize(
-    "name", ["--upload-pack=touch x", "-x", "a..b", "a b", "a\nb", "", "@{u}", "a" * 300, "ü"]
+    "name",
+    [
+        "--upload-pack=touch x",
+        "-x",
+        "a..b",
+        "a b",
+        "a\nb",
+        "",
+        "@{u}",
+        "a" * 300,
+        "x.lock",
+        "a/.b",
+    ],
 )
 def test_a_ref_is_never_an_option(adapter, name):
     """What could be read as an option or a range is refused before git starts."""

@@ -7,9 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.early import check_early
+from gitops_nb.catalog.fields import Ref
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import KINDS, load_catalog
 from gitops_nb.catalog.parameters import check, merge
@@ -103,6 +105,11 @@ def test_every_problem_of_every_file_at_once(runbooks):
         ("fleet.yaml", "path: apps/checkout/{environment}", "path: ../x/{environment}", "pattern"),
         ("fleet.yaml", "path: apps/checkout/{environment}", "path: apps/checkout", "{environment} is missing"),
         ("fleet.yaml", "repository: platform-config\n    path: apps/checkout", "repository: other\n    path: apps/checkout", "unknown repository 'other'"),
+        ("fleet.yaml", "part: tag", "part: tag, key: a..b", "duplicate key"),
+        ("fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', "key: spec..image", "'spec..image' is not a key path; Write it like"),
+        ("fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', "key: 'labels.\"app.example'", "is not a key path"),
+        ("fleet.yaml", "branch: main", "branch: a..b", "'a..b' is not a branch name that git accepts"),
+        ("fleet.yaml", "branch: main", "branch: '-x'", "'-x' is not a branch name that git accepts"),
         ("fleet.yaml", "kind: Fleet", "kind: Policy", "'Policy' where 'Fleet' is due"),
         ("fleet.yaml", "auto_deploy: true", "auto_deploy: yes", "valid boolean"),
         ("fleet.yaml", "policy.default: role:readonly", "policy.default: role:nobody", "a role that no policy defines"),
@@ -120,6 +127,34 @@ def test_a_wrong_value_is_named(runbooks, name, old, new, problem):
     """Each kind of mistake is refused in words that fit it."""
     edit(runbooks, name, old, new)
     assert any(problem in line for line in problems(runbooks)), problems(runbooks)
+
+
+@pytest.mark.parametrize("branch", ["feature/#42", "größe", "release_1+2@x"])
+def test_any_branch_that_git_accepts_is_taken(runbooks, branch):
+    """The rules are git's own."""
+    edit(runbooks, "fleet.yaml", "branch: main", f"branch: '{branch}'")
+    assert load_catalog(runbooks).fleet.repositories["platform-config"].branch == branch
+
+
+@pytest.mark.parametrize(
+    ("ref", "is_taken"),
+    [("refs/heads/feature/#42", True), ("refs/tags/größe", True), ("refs/heads/a..b", False), ("refs/pull/1", False), ("main", False)],
+)  # fmt: skip
+def test_a_workflow_may_run_from_any_branch(ref, is_taken):
+    """Branches and tags by the names that git accepts, in full."""
+    adapter = TypeAdapter(Ref)
+    if is_taken:
+        assert adapter.validate_python(ref) == ref
+        return
+    with pytest.raises(ValidationError, match="a name that git accepts"):
+        adapter.validate_python(ref)
+
+
+def test_a_key_in_quotes_is_taken(runbooks):
+    """A name with dots and slashes can be named in fleet.yaml."""
+    key = 'metadata.labels."app.kubernetes.io/version"'
+    edit(runbooks, "fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', f"key: '{key}'")  # fmt: skip
+    assert load_catalog(runbooks).fleet.applications["checkout"].promotable[0].key == key
 
 
 def test_the_same_key_for_two_persons_is_refused(runbooks):

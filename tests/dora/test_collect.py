@@ -226,6 +226,8 @@ def test_a_hostile_file_is_left_out(content):
         ("image: shop/cart:v3", "tag", "v3"),
         ("image: registry.example:5000/shop/cart:1.10", "tag", "1.10"),
         ("image: shop/cart@sha256:abc", "tag", "sha256:abc"),
+        ("image: shop/cart:v3@sha256:abc", "tag", "v3@sha256:abc"),
+        ("image: ~", "value", ""),
         ("image: 1.10", "value", "1.10"),
         ("image: 0123", "value", "0123"),
         ("image: shop/cart", "tag", ""),

@@ -98,12 +98,15 @@ def trace(
     asked = tuple(dict.fromkeys(versions))
     names: dict[str, list[tuple[str, str]]] = {}
     for version in asked:
-        choices = [("tag", f"refs/tags/{version}"), ("tag", f"refs/tags/v{version}")]
-        match = _ABBREVIATED.fullmatch(version)
+        # Of an image that names tag and digest, the tag may be one of Git too.
+        tag = version.partition("@")[0]
+        choices = [("tag", f"refs/tags/{tag}"), ("tag", f"refs/tags/v{tag}")]
+        match = _ABBREVIATED.fullmatch(tag)
         if match and not match[1].isdecimal():
             choices.append(("sha", match[1]))
-        if version in labels:
-            choices.insert(0, ("label", labels[version]))
+        label = labels.get(version) or labels.get(tag)
+        if label:
+            choices.insert(0, ("label", label))
         names[version] = choices
     known = git.resolve_all(repository, [name for found in names.values() for _, name in found])
     return {

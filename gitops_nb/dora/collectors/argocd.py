@@ -221,7 +221,7 @@ class ApplicationLog:
         if sync.get("status") == "Synced" and newest.revision in current_revisions(application):
             newest.is_in_force = True
         tags = {image_tag(image) for image in current_images(snapshot)}
-        if len(tags) == 1 and not newest.version:
+        if len(tags) == 1 and "" not in tags and not newest.version:
             newest.version = tags.pop()
 
 

@@ -1,0 +1,104 @@
+"""What a promotion makes of files that are unusual: the right edit, or a refusal that names what is there."""
+
+from __future__ import annotations
+
+from gitops_nb.errors import ConfigurationError, Refused, UsageError, WaitingForApproval
+from tests.adapters.test_git import git
+
+STAGING = "apps/checkout/staging/deployment.yaml"
+PRODUCTION = "apps/checkout/production/deployment.yaml"
+
+
+def change(runner, path: str, edit) -> bytes:
+    """Commits an edit of a file, and returns what it was."""
+    git, tip = runner.platform().git, runner.tip()
+    before = git.read("platform-config", tip, path).content
+    git.commit("platform-config", branch="main", parent=tip, files={path: edit(before)}, message="Change")  # fmt: skip
+    return before
+
+
+def image(content: bytes) -> bytes:
+    """The line's image reference."""
+    line = next(each for each in content.splitlines() if b"image:" in each)
+    return line.partition(b"image:")[2].split()[0]
+
+
+def test_an_anchor_with_aliases_in_the_target_is_refused_and_all_places_are_named(runner):
+    """The plan says what else would change; nothing is committed."""
+
+    def share(content: bytes) -> bytes:
+        return content.replace(b"image: ", b"image: &i ") + b"shared: *i\n"
+
+    change(runner, PRODUCTION, share)
+    before = runner.tip()
+    _, stop = runner.promote()
+    assert isinstance(stop, UsageError)
+    assert "editing it would change other places too: shared" in stop.message
+    assert runner.tip() == before
+
+
+def test_an_anchor_that_nobody_uses_stays(runner):
+    """The plan's diff has the anchor before and after."""
+    change(runner, PRODUCTION, lambda content: content.replace(b"image: ", b"image: &i "))
+    state, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    lines = [line["text"] for line in state.plan["changes"][0]["diff"] if line["sign"] in "+-"]
+    assert len(lines) == 2
+    assert all("image: &i registry.example/" in line for line in lines)
+
+
+def test_a_source_without_a_version_says_so(runner):
+    """An image that is not there yet is no missing key."""
+    change(runner, STAGING, lambda content: content.replace(image(content), b"~"))
+    before = runner.tip()
+    _, stop = runner.promote()
+    assert isinstance(stop, ConfigurationError)
+    assert "has no value yet" in stop.message
+    assert runner.tip() == before
+
+
+def test_a_text_that_is_a_number_to_kubernetes_is_not_carried(runner):
+    """What runs in the source is 1.1, and 1.10 is not."""
+    change(runner, STAGING, lambda content: content + b"tag: 1.10\n")
+    change(runner, PRODUCTION, lambda content: content + b"tag: v1\n")
+    runner.workspace.replace(
+        "runbooks/fleet.yaml",
+        'key: "spec.template.spec.containers[name=checkout].image", part: tag',
+        "key: tag",
+    )
+    before = runner.tip()
+    _, stop = runner.promote()
+    assert isinstance(stop, UsageError)
+    assert "1.10 without quotes, which Kubernetes reads as the number 1.1" in stop.message
+    assert runner.tip() == before
+
+
+def test_a_first_value_is_written_where_none_is(runner):
+    """The summary says that there was none."""
+    change(runner, STAGING, lambda content: content + b"tag: v9\n")
+    change(runner, PRODUCTION, lambda content: content + b"tag: # first rollout\n")
+    runner.workspace.replace(
+        "runbooks/fleet.yaml",
+        'key: "spec.template.spec.containers[name=checkout].image", part: tag',
+        "key: tag",
+    )
+    state, stop = runner.promote()
+    assert isinstance(stop, Refused)
+    assert "soak" in stop.message  # it stands there since just now
+    assert state.plan["summary"] == "checkout (no value yet) -> v9 in production"
+    added = [line["text"] for line in state.plan["changes"][0]["diff"] if line["sign"] == "+"]
+    assert added == ["tag: v9 # first rollout"]
+
+
+def test_a_linked_file_is_named(runner, tmp_path):
+    """With the file that the link leads to."""
+    bare = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    git("clone", "-q", str(bare), str(tmp_path / "w"), cwd=tmp_path)
+    path = tmp_path / "w" / PRODUCTION
+    path.unlink()
+    path.symlink_to("../staging/deployment.yaml")
+    git("commit", "-q", "-a", "-m", "link", cwd=tmp_path / "w")
+    git("push", "-q", cwd=tmp_path / "w")
+    _, stop = runner.promote()
+    assert isinstance(stop, UsageError)
+    assert f"{PRODUCTION} is a symbolic link to {STAGING}; name {STAGING}" in stop.message
