@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, load_catalog
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.trust import Trust
@@ -229,7 +230,7 @@ def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str
     )
     if done.exit_code != 0:
         raise UnavailableError(
-            f"origin does not answer: {done.stderr.strip()[-200:]}",
+            f"origin does not answer: {reason_of(done)}",
             hint="Policy is read from its default branch: make it reachable.",
         )
     return done.stdout
