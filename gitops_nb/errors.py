@@ -125,3 +125,21 @@ class PlannedOnly(Stop):
     """The run was asked to stop after decide; nothing was changed."""
 
     exit_code = ExitCode.SUCCEEDED
+
+
+def described(name: str, text: str) -> str:
+    """An exception of somebody else in one line: its name, and the first line of what it says, if it says anything.
+
+    >>> described("ValueError", "\\nboom\\nand more"), described("KeyError", "")
+    ('ValueError: boom', 'KeyError')
+    """
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"{name}: {first}" if first else name
+
+
+def said_by(error: BaseException) -> str:
+    """What an exception says; one whose text cannot be made says that."""
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001  any class may have a broken __str__, and the record has to go on
+        return f"its text cannot be shown ({type(problem).__name__})"

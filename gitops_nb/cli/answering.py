@@ -9,6 +9,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.choosing import to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
@@ -52,7 +53,7 @@ def answer(
     """
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name)
+    directory = find_run(where.reports, name, to_answer(where, kind, key))
     state = read_run(directory)
     if kind == "approve" and _is_to_review(state):
         review(where, directory, key=key, reason=reason)

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli.choosing import to_report
 from gitops_nb.cli.show import show_end
 from gitops_nb.errors import ExitCode, UsageError
 from gitops_nb.record.findings import Finding
@@ -100,7 +101,7 @@ def show_report(name: str, *, workspace: Path | None, reports: Path | None) -> N
 
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name)
+    directory = find_run(where.reports, name, to_report(where))
     path = directory / "report.html"
     if not path.is_file():
         raise UsageError(

@@ -17,6 +17,7 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check, merge
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.choosing import ENDED_FOR_GOOD, to_resume
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
@@ -162,7 +163,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
     """Runs the notebook of an existing run once more, in its directory."""
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name)
+    directory = find_run(where.reports, name, to_resume(where))
     if is_held(where.reports, directory.name):
         raise Refused(
             f"{directory.name} is open in another process",
@@ -182,7 +183,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
                 f"{state.run} is open in process {last.get('pid', '?')} on {last.get('host', '?')}; this machine cannot tell whether that still lives",
                 hint=f"When it is gone for certain, run `gitops-nb unlock {state.run} --reason TEXT`.",
             )
-        if state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+        if state.status in ENDED_FOR_GOOD:
             raise Refused(
                 f"{state.run} has ended: {state.status}; {state.reason}",
                 hint="Start a new run with `gitops-nb run`.",

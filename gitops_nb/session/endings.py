@@ -50,9 +50,10 @@ class Death:
         code = ExitCode.INTERNAL
         if isinstance(kind, type) and issubclass(kind, errors.GitOpsError):
             code = kind.exit_code
+        if code is ExitCode.INTERNAL:
+            return cls(errors.described(name, text), code)
         message, _, hint = text.partition("\n")
-        said = message if code is not ExitCode.INTERNAL else f"{name}: {message}"
-        return cls(said, code, hint.strip())
+        return cls(message, code, hint.strip())
 
     @classmethod
     def of_process(cls, exit_code: int | None, last_words: str = "") -> Death:

@@ -20,6 +20,8 @@ from gitops_nb.errors import (
     RecordError,
     Refused,
     UnavailableError,
+    described,
+    said_by,
 )
 from gitops_nb.model import Decision, Plan, Status, StepKind, to_json
 from gitops_nb.record.effects import Authority, JournalEffects
@@ -322,7 +324,8 @@ class Recorder:
             code, message = ExitCode.INTERRUPTED, f"interrupted during {name}"
             hint = f"Continue with `gitops-nb resume {self.run}`."
         else:
-            code, message = ExitCode.INTERNAL, f"{type(error).__name__}: {error}"
+            code = ExitCode.INTERNAL
+            message = described(type(error).__name__, said_by(error))
             hint = f"Read the notebook in the run directory, then `gitops-nb resume {self.run}`."
         if isinstance(error, Refused) and any(
             effect.ended and not effect.failed for effect in self.state.effects
