@@ -8,9 +8,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.argocd_settings import rbac_problems, settings_problems
-from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict
+from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict, worded
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+Sha256 = Annotated[
+    str,
+    StringConstraints(
+        pattern=worded(r"^[0-9a-f]{64}\Z", "a SHA-256: 64 digits and letters from a to f")
+    ),
+]
 
 
 class ResourceLimits(Strict):
@@ -86,7 +91,7 @@ class Repository(Strict):
     url: str = Field(min_length=1, description="Where it is cloned from and pushed to.")
     branch: str = Field(
         default="main",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}\Z",
+        pattern=worded(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}\Z", "the name of a branch"),
         description="Branch that Argo CD follows.",
     )
 
@@ -155,7 +160,11 @@ class Manifest(Strict):
     """A file to install, named by path or URL together with what it must be."""
 
     path: RelativePath | None = Field(default=None, description="File in the workspace.")
-    url: str | None = Field(default=None, pattern=r"^https://\S+\Z", description="HTTPS address.")
+    url: str | None = Field(
+        default=None,
+        pattern=worded(r"^https://\S+\Z", "an address that begins with https://"),
+        description="HTTPS address.",
+    )
     sha256: Sha256 = Field(description="SHA-256 of the file; anything else is refused.")
 
     @model_validator(mode="after")

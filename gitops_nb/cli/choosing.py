@@ -73,7 +73,9 @@ class _Signers:
             self._where.reports / state.run, processes=platform.processes, trust=platform.trust
         )
         return any(
-            a.approval and a.approval.person == person and a.approval.subject == state.request_digest
+            a.approval
+            and a.approval.person == person
+            and a.approval.subject == state.request_digest
             for a in answers
         )
 

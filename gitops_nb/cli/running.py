@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from gitops_nb.cli.choosing import ENDED_FOR_GOOD, to_resume
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
-from gitops_nb.errors import ExitCode, Refused
+from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.executor import ExecutorProcess
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Risk, Status
 from gitops_nb.policy import Requester, rules_for
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
+from gitops_nb.report.story import rules_sentence
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import asks_somebody, choose_mode
 from gitops_nb.session.platform import open_platform
@@ -83,6 +84,7 @@ class Beginning:
     catalog: Catalog
     mode: Mode
     requester: Requester
+    rules: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, runbook: Runbook, parameters: Mapping[str, Any]) -> None:
         """Checks parameters, known to fit the workspace, against the platform.
@@ -90,8 +92,14 @@ class Beginning:
         Raises:
             UsageError: They do not fit.
         """
-        if self.mode is Mode.LIVE:
+        if self.mode is not Mode.LIVE:
+            return
+        try:
             check(runbook, self.catalog.fleet, parameters)
+        except UsageError as error:
+            # They fit the workspace's files, so the reader has to know that those are not asked.
+            said = rules_sentence(self.rules)
+            raise UsageError(error.message, hint=f"A live run has {said}. {error.hint}") from error
 
     def needs_approval(self, runbook: Runbook, parameters: Mapping[str, Any]) -> bool:
         """Whether somebody has to approve a run with these parameters."""
@@ -103,7 +111,7 @@ def beginning(where: Workspace, catalog: Catalog, mode: str | None) -> Beginning
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
     seen = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
-    return Beginning(where, seen, chosen, platform.requester)
+    return Beginning(where, seen, chosen, platform.requester, platform.policy_source)
 
 
 @contextmanager

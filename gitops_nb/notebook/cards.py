@@ -236,6 +236,7 @@ def _run_facts(run: RunState) -> list[Pair]:
         ("Runbook", run.runbook),
         ("Environment", run.environment),
         ("Asked by", asked),
+        ("Rules", "" if run.is_sandbox else story.rules_sentence(story.rules_of(run))),
     ]
     facts += [
         (step.name, step.sentence + (f" ({milliseconds(step.took_ms)})" if step.took_ms else ""))

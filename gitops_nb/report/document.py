@@ -33,6 +33,8 @@ def summary(run: RunState) -> dict[str, Json]:
         outcome: ``model.Outcome`` or null. targets: List of what the run compared before its first live effect.
         times: {started, ended, total_ms, worked_ms, waited_ms}; RFC 3339 UTC, "" when not yet.
         attempts: How often the run was started or resumed.
+        rules: {from, commit, digest, not_in_force}: where fleet, policy and keys were read, and files whose local edits
+            do not count; {} before the first attempt.
         journal: {records, head}. files: Name to digest, as sealed; empty before.
     """
     known = story.parts(run)
@@ -75,6 +77,7 @@ def summary(run: RunState) -> dict[str, Json]:
             "waited_ms": _ms(waited),
         },
         "attempts": len(run.attempts),
+        "rules": dict(story.rules_of(run)),
         "journal": {"records": run.records, "head": run.head},
         "files": dict(run.files),
     }

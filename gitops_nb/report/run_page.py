@@ -94,6 +94,10 @@ def facts(run: RunState, known: story.Parts, times: Times) -> list[Fact]:
             f"{times.span(run.started, run.ended)}, {_age(run, times)}",
         ),
     ]
+    rules = story.rules_of(run)
+    if rules.get("not_in_force"):
+        note = f"commit {rules['commit'][:8]}; edits here are not in force"
+        items.append(Fact("Rules of", rules["from"], f"{note}: {rules['not_in_force']}"))
     if run.status is Status.WAITING and run.request:
         expires = str(run.request.get("expires", ""))
         return [*items, Fact("Request ends", times.near(expires), times.age(expires))]
@@ -251,6 +255,7 @@ def _provenance(run: RunState, known: story.Parts) -> list[Pair]:
         ("Notebook", str(opened.get("notebook_digest", ""))),
         ("Package", f"gitops_nb {opened.get('package', '')}"),
         ("Mode", str(opened.get("mode", ""))),
+        ("Rules", story.sentence(story.rules_sentence(story.rules_of(run)))),
     ]
     pairs += [(str(t.get("system", "")), str(t.get("address", ""))) for t in run.targets]
     pairs += [(name, blob) for name, blob in (known.plan.materials if known.plan else {}).items()]

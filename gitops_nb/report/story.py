@@ -97,6 +97,30 @@ def requester(run: RunState) -> str:
     return str(name or "")
 
 
+def rules_of(run: RunState) -> Mapping[str, str]:
+    """Where the newest attempt read fleet, policy and keys: ``from``, ``commit``, ``digest``, ``not_in_force``."""
+    found = run.attempts[-1].get("policy") if run.attempts else None
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+
+
+def rules_sentence(rules: Mapping[str, str]) -> str:
+    """Which rules a run obeys, "" where that is not recorded.
+
+    >>> rules_sentence({"from": "origin/main", "commit": "ab" * 20, "not_in_force": "fleet.yaml"})
+    'fleet and policy of origin/main at abababab; edits of fleet.yaml here are not in force'
+    """
+    match rules.get("from", ""):
+        case "":
+            return ""
+        case "sandbox":
+            return "fleet and policy of this workspace's files, as the sandbox plays them"
+        case "workspace":
+            return "fleet and policy of this workspace's files; no remote origin protects them"
+    said = f"fleet and policy of {rules['from']} at {rules.get('commit', '')[:8]}"
+    edited = rules.get("not_in_force")
+    return f"{said}; edits of {edited} here are not in force" if edited else said
+
+
 def done(run: RunState) -> tuple[EffectState, ...]:
     """Effects whose result is recorded."""
     return tuple(effect for effect in run.effects if not effect.is_open and not effect.failed)

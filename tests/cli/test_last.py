@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from gitops_nb.record.runs import read_run, run_ids
-from tests.session.conftest import runner  # noqa: F401  a fixture of another folder
-from tests.session.test_promotion import earlier_version
 
 
 def test_last_is_the_newest_run_that_a_command_can_act_on(workspace):
@@ -29,14 +27,3 @@ def test_last_is_the_newest_run_that_a_command_can_act_on(workspace):
     assert read_run(workspace.reports / waiting).status == "succeeded"
     assert newest in workspace.run("report", "last").stdout
     assert workspace.run("resume", "last").returncode == 3
-
-
-def test_last_passes_over_a_run_that_this_person_has_answered(runner):  # noqa: F811  the fixture
-    """Of two runs that wait the older one is approved next, once the newer one has this person's answer."""
-    workspace = runner.workspace
-    first, _ = runner.promote()
-    second, _ = runner.promote(application="catalog", revision=earlier_version(runner, "catalog"))
-    assert (first.status, second.status) == ("waiting", "waiting")
-    for run in run_ids(workspace.reports):
-        done = workspace.run("approve", "last", "--yes")
-        assert f"{run}/approvals/" in done.stdout, done.stdout + done.stderr
