@@ -128,9 +128,9 @@ class PlannedOnly(Stop):
 
 
 def described(name: str, text: str) -> str:
-    """An exception of somebody else in one line: its name, and the first line of what it says, if it says anything.
+    r"""An exception of somebody else in one line: its name, and the first line of what it says, if it says anything.
 
-    >>> described("ValueError", "\\nboom\\nand more"), described("KeyError", "")
+    >>> described("ValueError", "\nboom\nand more"), described("KeyError", "")
     ('ValueError: boom', 'KeyError')
     """
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")

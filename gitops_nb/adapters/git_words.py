@@ -27,10 +27,10 @@ _LOCK = re.compile(
 
 
 def reason_of(done: Completed) -> str:
-    """Why git failed: its own reason, then the remote's own words.
+    r"""Why git failed: its own reason, then the remote's own words.
 
-    >>> said = "remote: error: GH006: Protected branch update failed\\nerror: failed to push some refs to 'x'\\n"
-    >>> reason_of(Completed((), 1, b"!\\tA:refs/heads/main\\t[remote rejected] (protected branch hook declined)\\n", said))
+    >>> said = "remote: error: GH006: Protected branch update failed\nerror: failed to push some refs to 'x'\n"
+    >>> reason_of(Completed((), 1, b"!\tA:refs/heads/main\t[remote rejected] (protected branch hook declined)\n", said))
     'protected branch hook declined; the remote says: error: GH006: Protected branch update failed'
     """
     lines = [line.strip() for line in re.split(r"[\r\n]+", done.stderr) if line.strip()]
