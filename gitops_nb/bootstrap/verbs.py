@@ -99,6 +99,13 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
         arguments={
             "cluster": request.cluster,
             "version": request.install.version,
+            "namespace": request.namespace,
+            "context": request.context,
+            "manifest": request.manifest,
+            "root": request.install.root,
+            "repository": request.repository_name,
+            "branch": request.repository.branch,
+            "path": request.path,
             "open": [step.key for step in state.steps if not step.finding.holds],
         },
     )

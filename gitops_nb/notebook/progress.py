@@ -43,8 +43,19 @@ class Progress:
         self._zone = zone
         self._now = now
 
+    def _tell_after(self) -> None:
+        """What a run that was stopped after its first effect leaves behind; one that verified has its outcome's card."""
+        run = self._state()
+        if run.outcome is None:
+            html = macro(
+                "after_card", rows=story.after(run), command_text=run.aftermath.get("command", "")
+            )
+            self._places()(html, after_text(run))
+
     def on_record(self, record: Record) -> None:
         """Takes one record, just appended, and redraws what it changes."""
+        if record.kind == "aftermath":
+            self._tell_after()
         if record.kind not in ("step", "intent", "done", "void"):
             return
         state = self._state()
@@ -62,6 +73,13 @@ class Progress:
             self._show = None
         else:
             self._show(card(state, self._now(), self._zone), "")
+
+
+def after_text(run: RunState) -> str:
+    """What is true after the first effect, as lines of text."""
+    lines = [f"{label}: {terminal(sentence)}" for label, sentence in story.after(run)]
+    command = run.aftermath.get("command")
+    return "\n".join([*lines, f"  {terminal(command)}"] if command else lines)
 
 
 def card(run: RunState, now: datetime, zone: str) -> str:

@@ -29,7 +29,11 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A run in sentences. ``title`` is the finding; ``command`` is what to type next, "" for nothing."""
+    """A run in sentences. ``title`` is the finding; ``command`` is what to type next, "" for nothing.
+
+    ``after`` says what is true once something was changed, as labels and sentences: what Git asks for, what happens by
+    itself, and the way back, whose command is ``undo``.
+    """
 
     word: str
     title: str
@@ -39,6 +43,7 @@ class Story:
     command: str
     undo_sentence: str
     undo: str
+    after: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,14 @@ def tell(run: RunState) -> Story:
         command=command,
         undo_sentence=undo_sentence,
         undo=undo,
+        after=after(run),
     )
+
+
+def after(run: RunState) -> tuple[tuple[str, str], ...]:
+    """What is true after the first effect, as labels and sentences; empty where nothing was changed."""
+    labels = (("asks", "In Git"), ("by_itself", "By itself"), ("back", "Way back"))
+    return tuple((label, run.aftermath[key]) for key, label in labels if run.aftermath.get(key))
 
 
 def subject(run: RunState) -> str:
@@ -277,11 +289,13 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
 
 
 def _undo(run: RunState, known: Parts) -> tuple[str, str]:
-    command = known.outcome.undo if known.outcome else ""
-    rollback = str(run.opened.get("rollback") or "")
     if not touched(run):
         return "This run changed nothing, so there is nothing to take back.", ""
-    return rollback or "The runbook declares no way back.", command
+    told = run.aftermath.get("command", "")
+    command = (known.outcome.undo if known.outcome else "") or told
+    rollback = str(run.opened.get("rollback") or "The runbook declares no way back.")
+    # The sentence that belongs to the command: a declared one knows nothing of this run.
+    return (run.aftermath["back"] if command and command == told else rollback), command
 
 
 def sentence(message: str) -> str:

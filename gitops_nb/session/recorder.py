@@ -31,6 +31,7 @@ from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import Lock, holder, lock_holder, try_lock
 from gitops_nb.redaction import process_redactor
+from gitops_nb.session.aftermath import tell_aftermath
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.endings import STATUS_OF
@@ -251,6 +252,7 @@ class Recorder:
     def end(self, code: ExitCode, *, reason: str, hint: str = "", command: str = "") -> None:
         """Records the end; unless an engine does it later, writes the reports and seals the run."""
         status = STATUS_OF.get(code, Status.FAILED)
+        tell_aftermath(self.append, self.state, status)
         self.append(
             "ended",
             status=status,
