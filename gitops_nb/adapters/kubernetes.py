@@ -16,7 +16,8 @@ from gitops_nb.model import Json, ObjectRef
 
 MANAGER = "gitops-nb"
 PAGE = 500
-OUTAGE_S = 60.0
+OUTAGE_S = 90.0
+"""How long a watch waits for an API server that is away: a minute, and the time in which it gets ready."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
@@ -108,33 +109,35 @@ class KubernetesCluster:
         version that was shown already is not shown twice.
         """
         until = time.monotonic() + timeout_s
-        path = self._path(ObjectRef(ref.api_version, ref.kind, "", ref.namespace))
-        if path is None:
-            return
         only = {"fieldSelector": f"metadata.name={ref.name}"}
         seen = ""
-        quiet_since = time.monotonic()
+        away_since: float | None = None
         while time.monotonic() < until:
             try:
+                path = self._path(ObjectRef(ref.api_version, ref.kind, "", ref.namespace))
+                if path is None:
+                    return
                 items, version = self._list(path, only)
+                away_since = None
                 if not items:
                     return
                 if items[0]["metadata"]["resourceVersion"] != seen:
                     seen = items[0]["metadata"]["resourceVersion"]
                     yield items[0]
                 for event in self._api.events(path, {**only, "resourceVersion": version}, until):
-                    quiet_since = time.monotonic()
                     if event["type"] == "DELETED":
                         return
                     if event["object"]["metadata"]["resourceVersion"] != seen:
                         seen = event["object"]["metadata"]["resourceVersion"]
                         yield event["object"]
-                quiet_since = time.monotonic()
             except ExpiredWatch:
                 continue
             except UnavailableError:
-                # An API server that restarts ends every watch; a run outlives that.
-                if time.monotonic() - quiet_since > OUTAGE_S or time.monotonic() + 1 > until:
+                # An API server that restarts ends every watch; a run outlives that. Counted from the first failure: a
+                # watch may have been quiet for long before.
+                now = time.monotonic()
+                away_since = now if away_since is None else away_since
+                if now - away_since > OUTAGE_S or now + 1 > until:
                     raise
                 time.sleep(1)
 

@@ -53,19 +53,25 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
     kubectl = f"kubectl --context {shlex.quote(str(arguments['context']))}"
     changed = [change.address for change in plan.changes if change.action is Action.UPDATE]
     if changed or run.effect("install") is None:
-        what = f"{len(changed)} objects were there before" if changed else "Argo CD was there before"
-        root = any(c.action is Action.CREATE and c.address == _root(arguments) for c in plan.changes)
+        what = (
+            f"{len(changed)} objects were there before" if changed else "Argo CD was there before"
+        )
+        root = any(
+            c.action is Action.CREATE and c.address == _root(arguments) for c in plan.changes
+        )
         sentence = f"{again}{what}, and the plan in the report shows each value that they had."
         if root and run.effect("root") is not None:
             remove = f"{kubectl} delete application {arguments['root']} --namespace {arguments['namespace']}"
             return f"{sentence} The root application, which is new, is removed by:", remove
         return sentence, ""
-    return (
-        f"{again}remove what was installed. The CustomResourceDefinitions take all Applications along; what those "
-        "brought stays.",
-        f"{kubectl} delete --ignore-not-found --namespace {arguments['namespace']} -f {shlex.quote(str(arguments['manifest']))} "
-        f"&& {kubectl} delete namespace {arguments['namespace']}",
+    sentence = (
+        f"{again}remove what was installed. The CustomResourceDefinitions take all Applications along; "
+        "what those brought stays."
     )
+    where = f"--namespace {arguments['namespace']}"
+    manifest = shlex.quote(str(arguments["manifest"]))
+    remove = f"{kubectl} delete --ignore-not-found {where} -f {manifest}"
+    return sentence, f"{remove} && {kubectl} delete namespace {arguments['namespace']}"
 
 
 def _root(arguments: Any) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gitops_nb.bootstrap.context import Context, Finding, Step, open_context
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.bootstrap.steps import STEPS, refuse_forbidden
-from gitops_nb.errors import ConfigurationError, Failed, Refused
+from gitops_nb.errors import ConfigurationError, Failed, Refused, UnavailableError
 from gitops_nb.model import (
     Answer,
     Applied,
@@ -27,6 +27,7 @@ from gitops_nb.policy import Rules, destructive_change, freeze
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, View
 
 POLL_S = 2.0
+OUTAGE_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _bring_about(
     writers: BootstrapWriters, context: Context, step: Step, number: int
 ) -> Mapping[str, Json] | None:
     """What was found after the step's effect; None where nothing had to be done, or only to be waited for."""
-    finding = step.check(context)
+    finding = _check(context, step)
     act = step.act
     acted = not finding.holds and act is not None and bool(finding.changes)
     if acted and act is not None:
@@ -166,9 +167,26 @@ def _wait_for(context: Context, step: Step) -> Finding:
     """Checks again until the condition holds or the step's time is over; returns the last finding."""
     clock = context.view.clock
     deadline = clock.now() + context.request.timeout
-    while not (finding := step.check(context)).holds and clock.now() < deadline:
+    while not (finding := _check(context, step)).holds and clock.now() < deadline:
         clock.sleep(POLL_S)
     return finding
+
+
+def _check(context: Context, step: Step) -> Finding:
+    """One check, of a server that may be away for a minute: a bootstrap restarts what it talks to.
+
+    Raises:
+        UnavailableError: It stays away.
+    """
+    clock = context.view.clock
+    deadline = clock.now() + timedelta(seconds=OUTAGE_S)
+    while True:
+        try:
+            return step.check(context)
+        except UnavailableError:
+            if clock.now() >= deadline:
+                raise
+            clock.sleep(POLL_S)
 
 
 def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outcome:
@@ -178,7 +196,7 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
     broken: list[tuple[Step, Finding]] = []
     for number, step in enumerate(STEPS, start=1):
         # After the first condition that does not come about, waiting for the others tells nothing.
-        finding = step.check(context) if broken else _wait_for(context, step)
+        finding = _check(context, step) if broken else _wait_for(context, step)
         result = _how(step, plan, applied) if finding.holds else "does not hold"
         rows.append((f"{number}. {step.title}", result, finding.sentence))
         if not finding.holds:

@@ -17,8 +17,8 @@ from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import read_run, run_directories
-from gitops_nb.session.endings import Cause, Death, append_end
 from gitops_nb.session.aftermath import aftermath_of
+from gitops_nb.session.endings import Cause, Death, append_end
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
 from tests.bootstrap.conftest import Bootstrapper
