@@ -200,6 +200,15 @@ class ClusterReader(Protocol):
     def allows(self, verb: str, ref: ObjectRef) -> bool:
         """Whether our own user may do this (SelfSubjectAccessReview)."""
 
+    def try_apply(self, manifest: Json) -> Json | None:
+        """The object that a server-side apply as ``gitops-nb`` would store, by a dry run of the API server.
+
+        None where nobody can try: our own user may not write it, or its kind or namespace does not exist. Nothing is stored.
+
+        Raises:
+            ConflictError: Another field manager owns a field that it would change.
+        """
+
     def fetch_metrics(self, source: str) -> str:
         """Prometheus text from a URL, or from ``service://NAMESPACE/NAME:PORT/PATH`` through the API server."""
 

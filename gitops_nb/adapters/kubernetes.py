@@ -188,29 +188,36 @@ class KubernetesCluster:
         Raises:
             ConflictError: Another manager owns a field, or the kind or the namespace does not exist.
         """
-        metadata = manifest["metadata"]
-        ref = ObjectRef(
-            manifest["apiVersion"],
-            manifest["kind"],
-            metadata["name"],
-            metadata.get("namespace", ""),
-        )
+        ref = _ref_of(manifest)
         path = self._path(ref)
         if path is None:
             raise ConflictError(
                 f"the API server does not serve {ref.kind} in {ref.api_version}",
                 hint="Install its CustomResourceDefinition first.",
             )
-        query = {"fieldManager": self._manager, "force": "false"}
-        answer = self._api.call("PATCH", path, query=query, body=manifest, content_type=APPLY)
+        answer = self._apply(path, manifest)
         if answer.status == 409:
-            raise ConflictError(
-                f"{ref}: {_owners(answer)}",
-                hint="Remove the field from the manifest, or from the other manager.",
-            )
+            raise _owned(ref, answer)
         if answer.status == 404:
             raise ConflictError(answer.message, hint="Create the namespace first.")
         return self._api.checked(answer).json
+
+    def try_apply(self, manifest: Json) -> Json | None:
+        """See ``ports.ClusterReader.try_apply``."""
+        ref = _ref_of(manifest)
+        path = self._path(ref)
+        if path is None:
+            return None
+        answer = self._apply(path, manifest, dryRun="All")
+        if answer.status in (403, 404):
+            return None
+        if answer.status == 409:
+            raise _owned(ref, answer)
+        return self._api.checked(answer).json
+
+    def _apply(self, path: str, manifest: Json, **query: str) -> Answer:
+        asked = {"fieldManager": self._manager, "force": "false", **query}
+        return self._api.call("PATCH", path, query=asked, body=manifest, content_type=APPLY)
 
     def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:
         """JSON merge patch as ``gitops-nb``.
@@ -275,6 +282,20 @@ class KubernetesCluster:
 
 def _root(api_version: str) -> str:
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def _ref_of(manifest: Json) -> ObjectRef:
+    metadata = manifest["metadata"]
+    return ObjectRef(
+        manifest["apiVersion"], manifest["kind"], metadata["name"], metadata.get("namespace", "")
+    )
+
+
+def _owned(ref: ObjectRef, answer: Answer) -> ConflictError:
+    return ConflictError(
+        f"{ref}: {_owners(answer)}",
+        hint="Remove the field from the manifest, or from the other manager.",
+    )
 
 
 def _owners(answer: Answer) -> str:

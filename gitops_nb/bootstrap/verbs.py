@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gitops_nb.bootstrap.context import Context, Finding, Step, open_context
+from gitops_nb.bootstrap.context import Context, Finding, Step, open_context, open_trial
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.bootstrap.steps import STEPS, refuse_forbidden
 from gitops_nb.errors import ConfigurationError, Failed, Refused, UnavailableError
 from gitops_nb.model import (
+    Action,
     Answer,
     Applied,
     Decision,
@@ -71,7 +72,7 @@ def observe(view: View, request: Bootstrap) -> BootstrapState:
         UnavailableError: The cluster or the repository does not answer.
         ConfigurationError: Something that bootstrap cannot mend: a missing permission, branch or folder.
     """
-    context = open_context(view, request)
+    context = open_trial(view, request)
     checked = tuple(Checked(step.key, step.title, step.check(context)) for step in STEPS)
     if not checked[0].finding.holds:
         raise ConfigurationError(
@@ -81,7 +82,8 @@ def observe(view: View, request: Bootstrap) -> BootstrapState:
 
 
 def plan(request: Bootstrap, state: BootstrapState) -> Plan:
-    """Every object that would be created or changed; empty when all ten conditions hold."""
+    """Every object that would be created or changed, whole; empty when all ten conditions hold."""
+    untried = [name for step in state.steps for name in step.finding.untried]
     changes = tuple(change for step in state.steps for change in step.finding.changes)
     open_steps = [step.title for step in state.steps if not step.finding.holds]
     if not changes and open_steps:
@@ -91,6 +93,8 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
         summary = f"bootstrap {request.cluster} with Argo CD {request.install.version}: {len(changes)} changes"
     else:
         summary = f"{request.cluster} is bootstrapped: all {len(state.steps)} conditions hold"
+    if untried:
+        summary += f"; whether others own fields of {', '.join(untried)} was not tried: the reading user may not apply there"
     return Plan(
         runbook="bootstrap",
         environment=request.environment,
@@ -113,8 +117,26 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
 
 
 def gates(plan: Plan, state: BootstrapState, rules: Rules) -> tuple[Verdict, ...]:
-    """Freeze window and destructive change."""
-    return (freeze(rules, state.observed_at), destructive_change(rules, plan))
+    """Freeze window, destructive change, and whether others own what would be changed."""
+    return (
+        freeze(rules, state.observed_at),
+        destructive_change(rules, plan),
+        *_ownership(plan, state),
+    )
+
+
+def _ownership(plan: Plan, state: BootstrapState) -> tuple[Verdict, ...]:
+    """What the dry runs found; nothing where none was made, for what is not known is no answer."""
+    found = [text for step in state.steps for text in step.finding.conflicts]
+    untried = {name for step in state.steps for name in step.finding.untried}
+    if found:
+        return (Verdict("ownership", passed=False, reason="; ".join(found)),)
+    tried = sum(c.action is Action.UPDATE and bool(c.diff) for c in plan.changes) - len(untried)
+    if tried <= 0:
+        return ()
+    some = f"{tried} of {tried + len(untried)}" if untried else str(tried)
+    text = f"the API server tried {some} change{'' if tried == 1 else 's'}: nobody else owns a field of them"
+    return (Verdict("ownership", passed=True, reason=text),)
 
 
 def apply(writers: BootstrapWriters, plan: Plan, decision: Decision, request: Bootstrap) -> Applied:

@@ -26,6 +26,7 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
 from gitops_nb.record.runs import find_run, holder, read_run, try_lock
+from gitops_nb.report.story import signed
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
 from gitops_nb.session.lifecycle import close_run, recover
@@ -294,6 +295,9 @@ def _show_request(state: RunState, person: str) -> None:
     click.echo(f"digest       {state.request_digest}")
     click.echo(f"signing as   {person}")
     show_plan(state)
+    click.echo("everything that the signature covers, beside the change above:")
+    for label, text in signed(state):
+        click.echo(f"  {terminal(label)}: {terminal(text)}")
 
 
 def _close_rejected(

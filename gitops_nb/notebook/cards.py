@@ -103,8 +103,8 @@ def text_card(value: Any) -> str:
     """The plain text of any card: a few lines, safe for a terminal and a log."""
     match value:
         case Plan():
-            lines = [f"plan: {value.summary}", *(f"  {_change(c)}" for c in value.changes[:20])]
-            lines.append(f"  digest {value.digest}")
+            whole = [f"plan: {value.summary}", *(f"  {_change(c)}" for c in value.changes)]
+            return "\n".join(map(one_line, [*whole, f"  digest {value.digest}"]))
         case Decision():
             lines = [f"{value.answer.value}: {'; '.join(value.reasons)}"]
             lines += [

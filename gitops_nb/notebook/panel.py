@@ -128,6 +128,7 @@ class Panel:
             items=gates(run, known if decision is None else _answered(known, decision), times),
             people=self._people(times),
             shown=self._what_to_do(decision, closed=closed),
+            signed=story.signed(run),
         )
 
     def _state(

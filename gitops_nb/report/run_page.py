@@ -63,6 +63,7 @@ def render(run: RunState, now: datetime, zone: str) -> str:
         effects=[(e, _answer(e.result)) for e in run.effects],
         in_doubt=run.in_doubt,
         expires=str(run.request.get("expires", "")) if run.request else "",
+        signed=story.signed(run),
         given=len({approval.person for approval in story.consents(known)}),
         parameters=[(str(k), str(v)) for k, v in (run.opened.get("parameters") or {}).items()],
         provenance=_provenance(run, known),

@@ -5,12 +5,13 @@ Free of the reader's zone and of the present moment, so that report.json and rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from gitops_nb.model import Answer, Approval, Decision, Outcome, Plan, Result, Status, from_json
 from gitops_nb.record.fold import EffectState, RunState
+from gitops_nb.report.text import Whole
 from gitops_nb.report.words import count, listed
 
 WORDS = {
@@ -131,6 +132,30 @@ def rules_sentence(rules: Mapping[str, str]) -> str:
     said = f"fleet and policy of {rules['from']} at {rules.get('commit', '')[:8]}"
     edited = rules.get("not_in_force")
     return f"{said}; edits of {edited} here are not in force" if edited else said
+
+
+def signed(run: RunState) -> list[tuple[str, str]]:
+    """Every field of the request that is signed, and of the plan behind its digest what no change shows; texts are whole."""
+    if run.request is None:
+        return []
+    plan = run.plan or {}
+    covered = {
+        **run.request,
+        "plan": {"summary": plan.get("summary", ""), "arguments": plan.get("arguments", {})},
+    }
+    return [(label, Whole(text)) for label, text in _flat(covered, "")]
+
+
+def _flat(value: object, label: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{label}: {name}" if label else str(name).replace("_", " "))
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value, start=1):
+            yield from _flat(item, f"{label} {number}")
+    else:
+        nothing = value in (None, "", [], {}, ())
+        yield label, "none" if nothing else str(value)
 
 
 def done(run: RunState) -> tuple[EffectState, ...]:

@@ -212,6 +212,18 @@ def test_apply_conflict_names_manager_and_field(server: Server, cluster: Kuberne
     assert headers["Content-Type"] == "application/apply-patch+yaml"
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_may_not_be_tried_is_no_answer(
+    server: Server, cluster: KubernetesCluster, status: int
+) -> None:
+    """A dry run that the reading user may not make, or that has no namespace yet, is None; it asks for a dry run, unforced."""
+    server.routes["PATCH /api/v1/namespaces/default/configmaps/a"] = [
+        reply(status, {"message": "no"})
+    ]
+    assert cluster.try_apply(MANIFEST) is None
+    assert server.asked[-1][1].endswith("?fieldManager=gitops-nb&force=false&dryRun=All")
+
+
 @pytest.mark.parametrize(
     ("status", "hint"), [(401, "Renew your credentials"), (403, "Ask for the missing permission")]
 )
