@@ -26,6 +26,7 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
 from gitops_nb.record.runs import find_run, holder, read_run, try_lock
+from gitops_nb.redaction import process_redactor, refuse_secret
 from gitops_nb.report.story import signed
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
@@ -52,6 +53,7 @@ def answer(
         Refused: The run does not wait, its request expired, or this person may not answer it.
         UsageError: There is no key, or the environment's name was not typed right.
     """
+    refuse_secret("--reason", reason)
     where = find_workspace(workspace, reports=reports)
     recover(where)
     directory = find_run(where.reports, name, to_answer(where, kind, key))
@@ -320,9 +322,12 @@ def _close_rejected(
 
 def _record_rejection(journal: Journal, rejection: Approval, text: str) -> None:
     """The same records that a notebook writes when it sees the rejection."""
+    # The reason may be signed elsewhere, by a version that looks for no secrets.
+    masked = process_redactor()
+    text, said = masked.text(text), masked.json(to_json(rejection))
     decided = dict(fold(journal.records).decision)
-    refused = {**decided, "answer": Answer.REFUSED, "reasons": [text], "rejections": [rejection]}
-    journal.append("approval", **to_json(rejection))
+    refused = {**decided, "answer": Answer.REFUSED, "reasons": [text], "rejections": [said]}
+    journal.append("approval", **said)
     journal.append("decision", **to_json(refused))
     journal.append("step", step="decide", status=Status.REFUSED, sentence=text, value=refused)
     journal.append(

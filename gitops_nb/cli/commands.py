@@ -168,6 +168,10 @@ def run(
     if break_glass is not None:
         if not break_glass.strip():
             raise click.UsageError("--break-glass needs a reason")
+        from gitops_nb.redaction import refuse_secret
+
+        refuse_secret("--break-glass", break_glass)
+
     typed = read_file(file) if file else {}
     texts = split_pairs(pairs)
     if matrix is not None:

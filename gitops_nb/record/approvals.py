@@ -25,6 +25,7 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.runs import APPROVALS as FOLDER
 from gitops_nb.record.signatures import check_signature, sign
+from gitops_nb.redaction import refuse_secret
 
 PURPOSE = "approval@v1"
 GITHUB = "github:"
@@ -146,8 +147,9 @@ def signed_answer(
     """An answer as ``statement`` and ``signature``, signed in the realm of the trust that the key is in.
 
     Raises:
-        UsageError: The key cannot sign.
+        UsageError: The key cannot sign, or the reason holds a secret.
     """
+    refuse_secret("reason", reason)
     statement = canonical(
         {
             "v": 1,

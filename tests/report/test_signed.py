@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import click.testing
 import pytest
 
 from gitops_nb.cli.answering import _show_request
