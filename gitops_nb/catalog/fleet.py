@@ -77,7 +77,10 @@ class Cluster(Strict):
     )
     uid: str | None = Field(
         default=None,
-        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
+        pattern=worded(
+            r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
+            "a UID as Kubernetes writes it, for example 6f1c2d3e-0000-4000-8000-0123456789ab",
+        ),
         description="UID of its namespace kube-system; a live run refuses when another cluster answers there.",
     )
     argocd: ArgoCDLocation = Field(

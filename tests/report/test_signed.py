@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from gitops_nb.cli.answering import _show_request
 from gitops_nb.model import Json
@@ -41,10 +43,8 @@ def run():
 
 def shown_on_terminal(run) -> str:
     """What `approve` prints before it asks."""
-    import click
-
     command = click.Command("show", callback=lambda: _show_request(run, "tomas"))
-    return click.testing.CliRunner().invoke(command).output
+    return CliRunner().invoke(command).output
 
 
 def shown_in_panel(run) -> str:

@@ -194,7 +194,7 @@ def test_a_resumed_run_that_is_refused_says_it(free, monkeypatch):
     recover(find_workspace(free.workspace.root))
     session = free.open(run)
 
-    def refuse(*_: object) -> str:
+    def refuse(*_: object, **__: object) -> str:
         raise Refused("cluster production is https://x, and fleet.yaml says https://y")
 
     monkeypatch.setattr(type(session._recorder), "hold_target", refuse)

@@ -143,17 +143,17 @@ def test_an_origin_that_does_not_answer_is_unavailable(cloned):
 def test_only_the_files_that_differ_are_named(cloned):
     """An edit of one file, committed here or not, and a file that only the branch has; a commit elsewhere in the repository is no edit."""
     cloned.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
-    assert rules(cloned)[1]["not_in_force"] == "fleet.yaml"
+    assert rules(cloned).source["not_in_force"] == "fleet.yaml"
     git(cloned.root, "commit", "--quiet", "-am", "Not pushed")
-    assert rules(cloned)[1]["not_in_force"] == "fleet.yaml"
+    assert rules(cloned).source["not_in_force"] == "fleet.yaml"
     git(cloned.root, "push", "--quiet", "origin", "main")
-    assert "not_in_force" not in rules(cloned)[1]
+    assert "not_in_force" not in rules(cloned).source
     (cloned.root / "notes").write_text("x")
     git(cloned.root, "add", "-A")
     git(cloned.root, "commit", "--quiet", "-m", "Notes")
-    assert "not_in_force" not in rules(cloned)[1]
+    assert "not_in_force" not in rules(cloned).source
     (cloned.root / "runbooks" / "trust.yaml").unlink()
-    assert rules(cloned)[1]["not_in_force"] == "trust.yaml"
+    assert rules(cloned).source["not_in_force"] == "trust.yaml"
 
 
 def test_a_workspace_without_origin_says_so(workspace):
