@@ -7,6 +7,7 @@
     │   └── TimedOut            69  an external command did not end in its time
     ├── RecordError             74  the run's record cannot be written or read
     ├── ConflictError            3  the world moved: a lost race, a stale plan, a twin run
+    ├── NotContinued           any  a run did not go on; the code is that of what stopped the command
     └── Stop                        a run stops here; not a fault
         ├── WaitingForApproval   2  a person has to approve first
         ├── Refused              3  policy, a rejection, or a stale plan says no
@@ -91,6 +92,14 @@ class ConflictError(GitOpsError):
     """Somebody else changed the same thing first; nothing of ours was written."""
 
     exit_code = ExitCode.REFUSED
+
+
+class NotContinued(GitOpsError):
+    """A command was to go on with a run and was stopped before it began; the run is as it was."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: ExitCode) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 class Stop(GitOpsError):

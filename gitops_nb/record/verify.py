@@ -96,7 +96,9 @@ def verify_run(
     if sealed:
         found += _check_files(directory, state)
     else:
-        notes.append("not closed yet: files are checked once the run has ended")
+        notes.append(
+            "interrupted, or still going on: its files are checked once it is closed, which the next command does"
+        )
     if (directory / CHECKPOINTS).exists():
         notes.append(f"{CHECKPOINTS} is JupyterLab's and no part of the record")
     found += _check_time(records)
