@@ -159,7 +159,10 @@ def sealed_at(directory: Path) -> int | None:
     the journal is worth is for ``verify`` to say.
     """
     try:
-        with (directory / journal.FILE).open("rb") as file:
+        path = directory / journal.FILE
+        if not path.is_file():
+            return None  # a pipe would be waited for
+        with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _SEAL_BYTES))
             is_sealed = _SEALED.search(file.read()) is not None
             return os.fstat(file.fileno()).st_mtime_ns if is_sealed else None
