@@ -165,7 +165,9 @@ def _approved(run: RunState, known: story.Parts, times: Times) -> Fact:
     if given:
         when = times.clock(given[-1].at)
         people = listed([approval.person for approval in given])
-        return Fact("Approved by", people, f"{when}, digest", given[-1].subject[7:19])
+        said = "; ".join(f"“{approval.reason}”" for approval in given if approval.reason)
+        note = f"{said}, {when}, digest" if said else f"{when}, digest"
+        return Fact("Approved by", people, note, given[-1].subject[7:19])
     needed = known.decision.approvals_needed if known.decision else 0
     if run.status is Status.WAITING or needed:
         asked = story.requester(run)

@@ -64,6 +64,12 @@ def gate_row(verdict: Verdict, times: Times) -> Gate:
     return Gate(name, "refused", "says no", verdict.reason, clears)
 
 
+def _reasons(known: story.Parts) -> str:
+    """Why the approvers said yes, in their own words."""
+    said = [f"{one.person}: “{one.reason}”" for one in story.consents(known) if one.reason]
+    return f". {'; '.join(said)}" if said else ""
+
+
 def _approval_rows(run: RunState, known: story.Parts, times: Times) -> list[Gate]:
     decision = known.decision
     if decision is None:
@@ -84,7 +90,7 @@ def _approval_rows(run: RunState, known: story.Parts, times: Times) -> list[Gate
                 "approval",
                 "passed",
                 "passed",
-                f"{counted}: {listed(persons)}; not {asked}, who asked",
+                f"{counted}: {listed(persons)}; not {asked}, who asked{_reasons(known)}",
             )
         ]
     expires = str(run.request.get("expires", "")) if run.request else ""

@@ -28,7 +28,7 @@ def every_card():
     for name, script in SCENARIOS.items():
         run = script().state()
         known = story.parts(run)
-        yield f"{name} run", cards.run_card(run, "report.html")
+        yield f"{name} run", cards.run_card(run, cards.Report(link="report.html"))
         if known.plan:
             yield f"{name} plan", cards.plan_card(known.plan)
         if known.decision:
@@ -183,4 +183,4 @@ def test_a_long_change_is_folded_and_whole():
 def test_a_link_to_a_report_is_a_path(path, href):
     """Whatever a folder is called, the link is one below the notebook's, never an address of its own."""
     run = next(iter(SCENARIOS.values()))().state()
-    assert f'href="{href}"' in cards.run_card(run, path)
+    assert f'href="{href}"' in cards.run_card(run, cards.Report(link=path))
