@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import WaitingForApproval
 from gitops_nb.model import Decision, Mode, parse_time
 from gitops_nb.notebook.cards import NO_REPORT, Report, macro, register_formatters
 from gitops_nb.notebook.guard import guard_kernel
@@ -63,7 +65,15 @@ class NotebookFront:
             look=lambda: read_run(session.directory),
         )
         panel.show()
-        return await wait_for_decision(panel, poll, timeout_s)
+        try:
+            return await wait_for_decision(panel, poll, timeout_s)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            # The person stopped the cell; a traceback through our files would tell them nothing.
+            run = session.state.run
+            raise WaitingForApproval(
+                f"this cell has stopped waiting; {run} still waits for approval",
+                hint=f"Another person runs `gitops-nb approve {run}`, then `gitops-nb resume {run}`.",
+            ) from None
 
 
 def open_session(runbook: str, **parameters: Any) -> Session:

@@ -121,10 +121,10 @@ class Panel:
         known, told = story.parts(run), story.tell(run)
         said = [f"{one.person} {one.answer}d it" for one in (*story.consents(known), *story.rejections(known))]  # fmt: skip
         answered = f"Answered elsewhere: {', '.join(said)}. " if said else "It went on elsewhere. "
-        sentence = (
-            f"{answered}{told.title}. The cells below were not part of that, and did not run here."
-        )
-        head = (run.status.value, f"answered elsewhere, {told.word}", "")
+        ended = f"{told.title}." if run.ended else "It goes on there now."
+        sentence = f"{answered}{ended} The cells below had no part in that, and did not run here."
+        word = told.word if run.ended else "goes on there"
+        head = (run.status.value, f"answered elsewhere, {word}", "")
         return self._card(run, head, {"sentence": sentence, "command": ""})
 
     def _draw(self, html: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from gitops_nb import __version__
-from gitops_nb.model import Status
+from gitops_nb.model import Answer, Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import diff, story
 from gitops_nb.report.document import spans
@@ -169,6 +169,8 @@ def _approved(run: RunState, known: story.Parts, times: Times) -> Fact:
         note = f"{said}, {when}, digest" if said else f"{when}, digest"
         return Fact("Approved by", people, note, given[-1].subject[7:19])
     needed = known.decision.approvals_needed if known.decision else 0
+    if known.decision and known.decision.answer is Answer.NOTHING:
+        needed = 0
     if run.status is Status.WAITING or needed:
         asked = story.requester(run)
         return Fact(

@@ -79,7 +79,7 @@ def _approval_rows(run: RunState, known: story.Parts, times: Times) -> list[Gate
         last = rejected[-1]
         reason = f": {last.reason}" if last.reason else ""
         return [Gate("approval", "refused", "rejected", f"{last.person} says no{reason}")]
-    if not decision.approvals_needed or decision.answer is Answer.REFUSED:
+    if not decision.approvals_needed or decision.answer in (Answer.REFUSED, Answer.NOTHING):
         return []
     persons = [approval.person for approval in story.consents(known)]
     counted = f"{len(set(persons))} of {decision.approvals_needed}"
