@@ -71,8 +71,7 @@ class NotebookFront:
             # The person stopped the cell; a traceback through our files would tell them nothing.
             run = session.state.run
             raise WaitingForApproval(
-                f"this cell has stopped waiting; {run} still waits for approval",
-                hint=f"Another person runs `gitops-nb approve {run}`, then `gitops-nb resume {run}`.",
+                f"this cell has stopped waiting; the card above says how {run} stands"
             ) from None
 
 
