@@ -19,8 +19,8 @@ from gitops_nb.engine.kernels import Kernel, Waiting, give_order
 from gitops_nb.engine.limits import Limits
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ConflictError, ExitCode, NotContinued, RecordError, Stop
-from gitops_nb.imports import skip_headless_imports
 from gitops_nb.executor import order_text
+from gitops_nb.imports import skip_headless_imports
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState, fold

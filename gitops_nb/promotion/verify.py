@@ -14,7 +14,6 @@ from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.revisions import EquivalentRevisions
 
-
 BLIND = timedelta(seconds=15)
 """A watch shows something every five seconds; where it did not for so long, the API server was away."""
 

@@ -86,7 +86,7 @@ def test_a_kernel_that_dies_before_the_run_is_opened_is_the_commands_error(works
 
 
 def kill_and_look(workspace, directory, after_s: float) -> list[str]:
-    """kill -9 of a resume after a time, then what `verify` finds before any other command has closed the run."""
+    """Kill -9 of a resume after a time, then what `verify` finds before any other command has closed the run."""
     process = subprocess.Popen(
         (str(COMMAND), "resume", directory.name),
         cwd=workspace.root,
