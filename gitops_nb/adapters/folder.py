@@ -46,7 +46,8 @@ class Folder:
             return None
         except OSError as error:
             if error.errno == errno.EINVAL:
-                return b""  # a pipe or another special file: something is there, and it says nothing
+                # A pipe or another special file: something is there, and it says nothing.
+                return b""
             raise RecordError(f"cannot read {path}: {error.strerror}") from error
 
     def read_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
