@@ -9,6 +9,7 @@
     │   └── TimedOut            69  an external command did not end in its time
     ├── RecordError             74  the run's record cannot be written or read
     ├── ConflictError            3  the world moved: a lost race, a stale plan, a twin run
+    ├── NotContinued           any  a run did not go on; the code is that of what stopped the command
     └── Stop                        a run stops here; not a fault
         ├── WaitingForApproval   2  a person has to approve first
         ├── Refused              3  policy, a rejection, or a stale plan says no
@@ -103,6 +104,14 @@ class ConflictError(GitOpsError):
     exit_code = ExitCode.REFUSED
 
 
+class NotContinued(GitOpsError):
+    """A command was to go on with a run and was stopped before it began; the run is as it was."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: ExitCode) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
 class Stop(GitOpsError):
     """A run stops here, on purpose; later cells do not run."""
 
@@ -135,3 +144,21 @@ class PlannedOnly(Stop):
     """The run was asked to stop after decide; nothing was changed."""
 
     exit_code = ExitCode.SUCCEEDED
+
+
+def described(name: str, text: str) -> str:
+    r"""An exception of somebody else in one line: its name, and the first line of what it says, if it says anything.
+
+    >>> described("ValueError", "\nboom\nand more"), described("KeyError", "")
+    ('ValueError: boom', 'KeyError')
+    """
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"{name}: {first}" if first else name
+
+
+def said_by(error: BaseException) -> str:
+    """What an exception says; one whose text cannot be made says that."""
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001  any class may have a broken __str__, and the record has to go on
+        return f"its text cannot be shown ({type(problem).__name__})"

@@ -245,6 +245,20 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What is true after a run's first effect, however the run ended; each part is one or more sentences.
+
+    ``asks`` says what Git asks for now, ``by_itself`` what happens without anybody, ``back`` how the change is taken back
+    and ``command`` the exact command for that (empty when there is none).
+    """
+
+    asks: str
+    by_itself: str
+    back: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SecretRef:
     """Where a secret is kept, never its value: ``sm://project/name@version``."""
 

@@ -193,11 +193,21 @@ class ClusterReader(Protocol):
     def watch(self, ref: ObjectRef, *, timeout_s: float) -> Iterator[Json]:
         """The object now, then each later version, until ``timeout_s`` of cluster time have passed.
 
-        Survives an expired or closed watch by listing again; a deleted object ends it.
+        Survives an expired or closed watch by listing again, and a server that is away for up to a minute; a
+        deleted object ends it.
         """
 
     def allows(self, verb: str, ref: ObjectRef) -> bool:
         """Whether our own user may do this (SelfSubjectAccessReview)."""
+
+    def try_apply(self, manifest: Json) -> Json | None:
+        """The object that a server-side apply as ``gitops-nb`` would store, by a dry run of the API server.
+
+        None where nobody can try: our own user may not write it, or its kind or namespace does not exist. Nothing is stored.
+
+        Raises:
+            ConflictError: Another field manager owns a field that it would change.
+        """
 
     def fetch_metrics(self, source: str) -> str:
         """Prometheus text from a URL, or from ``service://NAMESPACE/NAME:PORT/PATH`` through the API server."""
@@ -247,7 +257,13 @@ class ArgoReader(Protocol):
         """The Application and its workloads now."""
 
     def watch(self, name: str, *, timeout_s: float) -> Iterator[Snapshot]:
-        """A snapshot now, one for each later change of the Application, and one at least every 5 s."""
+        """A snapshot now, one for each later change of the Application, and one at least every 5 s.
+
+        Survives an API server that is away for up to a minute.
+
+        Raises:
+            UnavailableError: It stays away.
+        """
 
 
 class ArgoWriter(Protocol):
@@ -256,7 +272,7 @@ class ArgoWriter(Protocol):
     def may_act(self, name: str) -> bool:
         """Whether the writing user may refresh and sync this Application; asking changes nothing."""
 
-    def refresh(self, name: str, *, timeout_s: float = 60) -> None:
+    def refresh(self, name: str, *, timeout_s: float = 120) -> None:
         """Asks for a comparison with Git by annotation, and waits until it was taken up."""
 
     def sync(self, name: str, *, revision: str, identifier: str, prune: bool = False) -> None:

@@ -7,7 +7,7 @@ What it relies on was recorded from Argo CD 3.0.11; the traps it avoids are name
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from gitops_nb.argo import IDENTIFIER, USERNAME, operation_state
@@ -28,6 +28,8 @@ API_VERSIONS = {
 }
 CHILDREN = {"Deployment": ("ReplicaSet", "Pod")}
 INTERVAL_S = 5.0
+PAUSE_S = 2.0
+OUTAGE_S = 90.0
 ATTEMPTS = 5
 
 
@@ -78,15 +80,30 @@ class ArgoCD:
         return self._complete(name, self._control.get(self._ref(name)))
 
     def watch(self, name: str, *, timeout_s: float) -> Iterator[Snapshot]:
-        """A snapshot now, one for each later change of the Application, and one at least every 5 s."""
+        """A snapshot now, one for each later change of the Application, and one at least every 5 s.
+
+        Outlives an API server that is away for a minute; one that stays away is an UnavailableError.
+        """
         until = self._clock.now() + timedelta(seconds=timeout_s)
+        away_since: datetime | None = None
         while (remaining := (until - self._clock.now()).total_seconds()) > 0:
             is_there = False
-            for application in self._control.watch(
-                self._ref(name), timeout_s=min(INTERVAL_S, remaining)
-            ):
-                is_there = True
-                yield self._complete(name, application)
+            try:
+                for application in self._control.watch(
+                    self._ref(name), timeout_s=min(INTERVAL_S, remaining)
+                ):
+                    is_there = True
+                    snapshot = self._complete(name, application)
+                    away_since = None
+                    yield snapshot
+            except UnavailableError:
+                now = self._clock.now()
+                away_since = away_since or now
+                is_late = now + timedelta(seconds=PAUSE_S) >= until
+                if is_late or (now - away_since).total_seconds() > OUTAGE_S:
+                    raise
+                self._clock.sleep(PAUSE_S)
+                continue
             if not is_there:
                 yield Snapshot(name, None)
                 self._clock.sleep(min(INTERVAL_S, remaining))
@@ -95,7 +112,7 @@ class ArgoCD:
         """See ``ports.ArgoWriter.may_act``: both are patches of the Application."""
         return self._writing().allows("patch", self._ref(name))
 
-    def refresh(self, name: str, *, timeout_s: float = 60) -> None:
+    def refresh(self, name: str, *, timeout_s: float = 120) -> None:
         """Asks for a comparison with Git, and waits until the controller has taken the request away.
 
         A normal refresh resolves the branch again; a hard one would also drop the manifest cache of

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gitops_nb.errors import RecordError, UsageError
-from gitops_nb.record.files import create_file, replace_file
+from gitops_nb.record.files import create_file, read_regular, replace_file
 
 _KEY = re.compile(r"[A-Za-z0-9_@+=,-][A-Za-z0-9._@+=, -]*(/[A-Za-z0-9._@+=, -]+)*")
 
@@ -40,11 +41,13 @@ class Folder:
         check_key(key)
         path = f"{self._root}/{key}"  # a ledger is ten thousand of these: no Path for each
         try:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-                return file.readall()
+            return read_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.EINVAL:
+                # A pipe or another special file: something is there, and it says nothing.
+                return b""
             raise RecordError(f"cannot read {path}: {error.strerror}") from error
 
     def read_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:

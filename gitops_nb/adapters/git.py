@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +29,14 @@ from gitops_nb.adapters.git_text import (
     quoted,
     refuse_sha_256,
 )
+from gitops_nb.adapters.git_words import is_locked, reason_of
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 from gitops_nb.model import Blob, Commit
 from gitops_nb.ports import FileChange, GitCredentials, Processes
 
 _OURSELVES = Manner((), {})
+LOCKED_S = 20.0
+"""How long a push is repeated while a lock on the server is in its way."""
 
 
 class Git(GitCache):
@@ -259,32 +263,37 @@ class Git(GitCache):
         reference = f"refs/heads/{checked(branch)}"
         self._ensure(repository, parent)
         sha = self._build(repository, parent, files, message)
-        done = self._in_cache(
-            repository,
-            (
-                "push",
-                "--porcelain",
-                f"--force-with-lease={reference}:{full_id(parent)}",
-                "--",
-                remote.url,
-                f"{sha}:{reference}",
-            ),
-            timeout_s=REMOTE_S,
-            grace_s=PUSH_GRACE_S,
+        push = (
+            "push",
+            "--porcelain",
+            f"--force-with-lease={reference}:{full_id(parent)}",
+            "--",
+            remote.url,
+            f"{sha}:{reference}",
         )
-        if done.exit_code == 0:
-            self._held.add((repository, sha))
-            return sha
-        # The texts of a rejected push differ by server; what the remote says now does not.
-        tip = self.tip(repository, branch)
-        if tip == sha or self._is_ancestor(repository, sha, tip):
-            return sha
-        if tip != parent:
-            raise ConflictError(f"{repository}: {branch} moved from {parent[:8]} to {tip[:8]}")
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        until = time.monotonic() + LOCKED_S
+        pause_s = 0.2
+        while True:
+            done = self._in_cache(repository, push, timeout_s=REMOTE_S, grace_s=PUSH_GRACE_S)
+            if done.exit_code == 0:
+                self._held.add((repository, sha))
+                return sha
+            # The texts of a rejected push differ by server; what the remote says now does not.
+            tip = self.tip(repository, branch)
+            if tip == sha or self._is_ancestor(repository, sha, tip):
+                return sha
+            if tip != parent:
+                raise ConflictError(f"{repository}: {branch} moved from {parent[:8]} to {tip[:8]}")
+            if not is_locked(done) or time.monotonic() + pause_s > until:
+                break
+            # Somebody else's push holds it for a moment; the branch has not moved, so the same push is safe to repeat.
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 3.0)
+        hint = "Check branch protection and credentials; nothing was changed."
+        if is_locked(done):
+            hint = f"A lock on the server stayed for {LOCKED_S:g} s: have it removed there if no git process holds it; nothing was changed."
         raise UnavailableError(
-            f"{repository} refuses the push to {branch}: {last[0]}",
-            hint="Check branch protection and credentials; nothing was changed.",
+            f"{repository} refuses the push to {branch}: {reason_of(done)}", hint=hint
         )
 
     def _build(self, repository: str, parent: str, files: Mapping[str, bytes], message: str) -> str:

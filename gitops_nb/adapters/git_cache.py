@@ -10,12 +10,14 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gitops_nb.adapters.git_text import full_id, refuse_sha_256
+from gitops_nb.adapters.git_words import is_locked, reason_of
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.ports import Completed, Processes
 
@@ -26,6 +28,7 @@ GRACE_S, PUSH_GRACE_S = 2.0, 20.0
 """How long git may take to end once interrupted. A push may have arrived: its answer says whether the commit is there."""
 LOCAL_S = 60.0
 REMOTE_S = 120.0
+STALE_S = 600.0
 _SAFE = (
     "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
@@ -121,21 +124,12 @@ class GitCache:
 
     def _fetch(self, repository: str) -> None:
         remote = self._remote(repository)
-        with _exclusive(self._folder(repository) / "gitops-nb.lock"):
-            done = self._in_cache(
-                repository,
-                (
-                    "fetch",
-                    "--quiet",
-                    "--prune",
-                    "--tags",
-                    "--force",
-                    "--",
-                    remote.url,
-                    "+refs/heads/*:refs/heads/*",
-                ),
-                timeout_s=REMOTE_S,
-            )
+        folder = self._folder(repository)
+        wanted = ("fetch", "--quiet", "--prune", "--tags", "--force", "--", remote.url, "+refs/heads/*:refs/heads/*")  # fmt: skip
+        with _exclusive(folder / "gitops-nb.lock"):
+            done = self._in_cache(repository, wanted, timeout_s=REMOTE_S)
+            if done.exit_code != 0 and is_locked(done) and _remove_stale_locks(folder):
+                done = self._in_cache(repository, wanted, timeout_s=REMOTE_S)
         if done.exit_code != 0:
             refuse_sha_256(repository, done.stderr)
             raise self._unreachable(repository, done)
@@ -202,11 +196,26 @@ class GitCache:
         )
 
     def _unreachable(self, repository: str, done: Completed) -> UnavailableError:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         return UnavailableError(
-            f"cannot reach repository {repository}: {last[0]}",
+            f"cannot reach repository {repository}: {reason_of(done)}",
             hint="Check its url and your credentials.",
         )
+
+
+def _remove_stale_locks(folder: Path) -> bool:
+    """Removes locks that a killed git left in a cache; whether there were any.
+
+    Every command on a cache has a deadline far below this age, so nobody holds such a lock any more.
+    """
+    before_s = time.time() - STALE_S
+    stale = [
+        path
+        for path in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock"))
+        if path.name != "gitops-nb.lock" and path.stat().st_mtime < before_s
+    ]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return bool(stale)
 
 
 @contextmanager

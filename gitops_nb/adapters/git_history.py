@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gitops_nb.adapters.git import Git
 from gitops_nb.adapters.git_text import SHA
+from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import GraphCommit
 from gitops_nb.refs import is_branch
@@ -55,7 +56,7 @@ class GitHistory(Git):
             timeout_s=_LOG_S,
         )
         if done.exit_code != 0:
-            raise UnavailableError(f"{repository}: {done.stderr.strip().splitlines()[-1:]}")
+            raise UnavailableError(f"{repository}: {reason_of(done)}")
         return tuple(_parse(text) for text in done.stdout.split("\x01") if text.strip("\n"))
 
     def patch_ids(self, repository: str, shas: Iterable[str]) -> Mapping[str, str]:

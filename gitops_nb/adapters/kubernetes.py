@@ -16,7 +16,8 @@ from gitops_nb.model import Json, ObjectRef
 
 MANAGER = "gitops-nb"
 PAGE = 500
-OUTAGE_S = 60.0
+OUTAGE_S = 90.0
+"""How long a watch waits for an API server that is away: a minute, and the time in which it gets ready."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
@@ -108,33 +109,35 @@ class KubernetesCluster:
         version that was shown already is not shown twice.
         """
         until = time.monotonic() + timeout_s
-        path = self._path(ObjectRef(ref.api_version, ref.kind, "", ref.namespace))
-        if path is None:
-            return
         only = {"fieldSelector": f"metadata.name={ref.name}"}
         seen = ""
-        quiet_since = time.monotonic()
+        away_since: float | None = None
         while time.monotonic() < until:
             try:
+                path = self._path(ObjectRef(ref.api_version, ref.kind, "", ref.namespace))
+                if path is None:
+                    return
                 items, version = self._list(path, only)
+                away_since = None
                 if not items:
                     return
                 if items[0]["metadata"]["resourceVersion"] != seen:
                     seen = items[0]["metadata"]["resourceVersion"]
                     yield items[0]
                 for event in self._api.events(path, {**only, "resourceVersion": version}, until):
-                    quiet_since = time.monotonic()
                     if event["type"] == "DELETED":
                         return
                     if event["object"]["metadata"]["resourceVersion"] != seen:
                         seen = event["object"]["metadata"]["resourceVersion"]
                         yield event["object"]
-                quiet_since = time.monotonic()
             except ExpiredWatch:
                 continue
             except UnavailableError:
-                # An API server that restarts ends every watch; a run outlives that.
-                if time.monotonic() - quiet_since > OUTAGE_S or time.monotonic() + 1 > until:
+                # An API server that restarts ends every watch; a run outlives that. Counted from the first failure: a
+                # watch may have been quiet for long before.
+                now = time.monotonic()
+                away_since = now if away_since is None else away_since
+                if now - away_since > OUTAGE_S or now + 1 > until:
                     raise
                 time.sleep(1)
 
@@ -185,29 +188,36 @@ class KubernetesCluster:
         Raises:
             ConflictError: Another manager owns a field, or the kind or the namespace does not exist.
         """
-        metadata = manifest["metadata"]
-        ref = ObjectRef(
-            manifest["apiVersion"],
-            manifest["kind"],
-            metadata["name"],
-            metadata.get("namespace", ""),
-        )
+        ref = _ref_of(manifest)
         path = self._path(ref)
         if path is None:
             raise ConflictError(
                 f"the API server does not serve {ref.kind} in {ref.api_version}",
                 hint="Install its CustomResourceDefinition first.",
             )
-        query = {"fieldManager": self._manager, "force": "false"}
-        answer = self._api.call("PATCH", path, query=query, body=manifest, content_type=APPLY)
+        answer = self._apply(path, manifest)
         if answer.status == 409:
-            raise ConflictError(
-                f"{ref}: {_owners(answer)}",
-                hint="Remove the field from the manifest, or from the other manager.",
-            )
+            raise _owned(ref, answer)
         if answer.status == 404:
             raise ConflictError(answer.message, hint="Create the namespace first.")
         return self._api.checked(answer).json
+
+    def try_apply(self, manifest: Json) -> Json | None:
+        """See ``ports.ClusterReader.try_apply``."""
+        ref = _ref_of(manifest)
+        path = self._path(ref)
+        if path is None:
+            return None
+        answer = self._apply(path, manifest, dryRun="All")
+        if answer.status in (403, 404):
+            return None
+        if answer.status == 409:
+            raise _owned(ref, answer)
+        return self._api.checked(answer).json
+
+    def _apply(self, path: str, manifest: Json, **query: str) -> Answer:
+        asked = {"fieldManager": self._manager, "force": "false", **query}
+        return self._api.call("PATCH", path, query=asked, body=manifest, content_type=APPLY)
 
     def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:
         """JSON merge patch as ``gitops-nb``.
@@ -272,6 +282,20 @@ class KubernetesCluster:
 
 def _root(api_version: str) -> str:
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def _ref_of(manifest: Json) -> ObjectRef:
+    metadata = manifest["metadata"]
+    return ObjectRef(
+        manifest["apiVersion"], manifest["kind"], metadata["name"], metadata.get("namespace", "")
+    )
+
+
+def _owned(ref: ObjectRef, answer: Answer) -> ConflictError:
+    return ConflictError(
+        f"{ref}: {_owners(answer)}",
+        hint="Remove the field from the manifest, or from the other manager.",
+    )
 
 
 def _owners(answer: Answer) -> str:

@@ -1,5 +1,6 @@
 """Bootstrap: Argo CD on a cluster and the root application in it, in ten steps that check, act and verify."""
 
+from gitops_nb.bootstrap.aftermath import aftermath
 from gitops_nb.bootstrap.request import Bootstrap, request
 from gitops_nb.bootstrap.verbs import (
     BootstrapState,
@@ -15,6 +16,7 @@ __all__ = [
     "Bootstrap",
     "BootstrapState",
     "BootstrapWriters",
+    "aftermath",
     "apply",
     "gates",
     "observe",

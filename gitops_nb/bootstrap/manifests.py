@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from gitops_nb.argo.root import root_application
 from gitops_nb.bootstrap.request import Bootstrap
@@ -13,6 +15,14 @@ from gitops_nb.model import Json, ObjectRef
 
 CLUSTER_SCOPED = frozenset(
     {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PriorityClass"}
+)
+_COUNTED = (
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "uid",
+    "creationTimestamp",
+    "selfLink",
 )
 SETTINGS = "argocd-cm"
 RBAC = "argocd-rbac-cm"
@@ -130,41 +140,107 @@ def ref_of(item: Json) -> ObjectRef:
     )
 
 
+class _Absent:
+    """No value at a path, which is not the same as null."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Any = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One path at which two objects differ; a side that has nothing there is ``ABSENT``."""
+
+    path: str
+    before: Json
+    after: Json
+
+
 def differences(live: Json, wanted: Json) -> list[str]:
-    """Paths at which a live object is not as wanted; what the API server added does not count.
+    """Paths at which a live object is not as wanted; see ``compared``."""
+    return [one.path for one in compared(live, wanted)]
+
+
+def compared(live: Json, wanted: Json) -> list[Difference]:
+    """Where a live object is not as wanted; what the API server added does not count.
 
     A server-side apply would tell too, but it is a write, and a second bootstrap makes none.
     """
     return list(_differ(live, wanted, ""))
 
 
-def _differ(live: Json, wanted: Json, where: str) -> Iterator[str]:
+def exactly_compared(live: Json, stored: Json) -> list[Difference]:
+    """Where what would be stored is not what is stored now, fields that go included; what the server counts itself is left out."""
+    return list(_differ_exactly(_without_counts(live), _without_counts(stored), ""))
+
+
+def _without_counts(item: Json) -> Json:
+    metadata = {k: v for k, v in item["metadata"].items() if k not in _COUNTED}
+    return {**{k: v for k, v in item.items() if k != "status"}, "metadata": metadata}
+
+
+def _differ_exactly(before: Json, after: Json, where: str) -> Iterator[Difference]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(key for key in after if key not in before)]:
+            yield from _differ_exactly(
+                before.get(key, ABSENT), after.get(key, ABSENT), f"{where}.{key}".lstrip(".")
+            )
+        return
+    names = _names(before), _names(after)
+    if names[0] is not None and names[1] is not None and list(names[0]) != list(names[1]):
+        old, new = names[0], names[1]
+        if [n for n in old if n in new] == [n for n in new if n in old]:
+            for name in [*old, *(name for name in new if name not in old)]:
+                yield from _differ_exactly(
+                    old.get(name, ABSENT), new.get(name, ABSENT), f"{where}[{name}]"
+                )
+            return
+    elif names[0] is not None and names[1] is not None:
+        for name, item in names[0].items():
+            yield from _differ_exactly(item, names[1][name], f"{where}[{name}]")
+        return
+    if before is not after and before != after:
+        yield Difference(where, before, after)
+
+
+def _names(value: Json) -> dict[str, Json] | None:
+    """Items of a list by their names; None unless each has one of its own."""
+    if not isinstance(value, list) or not value:
+        return None
+    named = {str(item["name"]): item for item in value if isinstance(item, dict) and "name" in item}
+    return named if len(named) == len(value) else None
+
+
+def _differ(live: Json, wanted: Json, where: str) -> Iterator[Difference]:
     if wanted in (None, {}, [], "", False) and not isinstance(live, str | int):
         # The API server drops empty values, or puts its default there.
         return
     if isinstance(wanted, dict):
         if not isinstance(live, dict):
-            yield where
+            yield Difference(where, live, wanted)
             return
         for key, value in wanted.items():
-            yield from _differ(live.get(key), value, f"{where}.{key}".lstrip("."))
+            yield from _differ(live.get(key, ABSENT), value, f"{where}.{key}".lstrip("."))
     elif isinstance(wanted, list):
         yield from _differ_lists(live, wanted, where)
     elif live != wanted and str(live) != str(wanted):
-        yield where
+        yield Difference(where, live, wanted)
 
 
-def _differ_lists(live: Json, wanted: list[Json], where: str) -> Iterator[str]:
+def _differ_lists(live: Json, wanted: list[Json], where: str) -> Iterator[Difference]:
     if not isinstance(live, list):
-        yield where
+        yield Difference(where, live, wanted)
         return
     if all(isinstance(item, dict) and "name" in item for item in wanted):
         named = {item.get("name"): item for item in live if isinstance(item, dict)}
         for item in wanted:
-            yield from _differ(named.get(item["name"]), item, f"{where}[{item['name']}]")
+            yield from _differ(named.get(item["name"], ABSENT), item, f"{where}[{item['name']}]")
         return
     if len(live) != len(wanted):
-        yield where
+        yield Difference(where, live, wanted)
         return
     for index, (one, other) in enumerate(zip(live, wanted, strict=True)):
         yield from _differ(one, other, f"{where}[{index}]")

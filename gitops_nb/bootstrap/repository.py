@@ -12,9 +12,9 @@ import base64
 from collections.abc import Mapping
 
 from gitops_nb.bootstrap.context import Context, Finding
-from gitops_nb.bootstrap.manifests import differences, ref_of, repository_secret
+from gitops_nb.bootstrap.manifests import ref_of, repository_secret
 from gitops_nb.errors import ConfigurationError, UnavailableError, UsageError
-from gitops_nb.model import Action, Json, ObjectRef, ResourceChange
+from gitops_nb.model import Json, ObjectRef
 from gitops_nb.ports import ArgoWriter, ClusterWriter, GitCredentials
 from gitops_nb.redaction import process_redactor
 
@@ -46,13 +46,9 @@ def check_repository(context: Context) -> Finding:
         )
     wanted = repository_secret(request)
     live = context.cluster.get(ref_of(wanted))
-    if live is None or differences(live, wanted):
-        action = Action.CREATE if live is None else Action.UPDATE
-        return Finding(
-            False,
-            "Argo CD does not know the repository",
-            (ResourceChange(str(ref_of(wanted)), action, after=request.repository.url),),
-        )
+    change = context.planned(live, wanted)
+    if live is None or change is not None:
+        return Finding.of("Argo CD does not know the repository", *filter(None, [change]))
     where, held = _held_credentials(context, live)
     opens = _opens(context, where, held)
     found = f"{request.repository.branch} is at {tip[:8]}, {len(files)} files in {request.path}"

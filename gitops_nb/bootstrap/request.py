@@ -14,7 +14,10 @@ from gitops_nb.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """One bootstrap. ``path`` is the root application's folder, ``timeout`` bounds each of the ten steps."""
+    """One bootstrap. ``path`` is the root application's folder, ``timeout`` bounds each of the ten steps.
+
+    ``context`` is the kubeconfig context that a person would write with.
+    """
 
     cluster: str
     environment: str
@@ -25,6 +28,7 @@ class Bootstrap:
     repository: Repository
     path: str
     timeout: timedelta
+    context: str = ""
 
     @property
     def subject(self) -> str:
@@ -67,4 +71,5 @@ def request(fleet: Fleet, parameters: Mapping[str, Any]) -> Bootstrap:
             "{cluster}", name
         ),
         timeout=parse_duration(parameters.get("timeout") or "10m"),
+        context=cluster.operator_context or cluster.context or name,
     )

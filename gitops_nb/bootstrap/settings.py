@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gitops_nb.bootstrap.changes import Planned
 from gitops_nb.bootstrap.context import Context, Finding, is_settings
-from gitops_nb.bootstrap.manifests import RBAC, SETTINGS, differences, ref_of
+from gitops_nb.bootstrap.manifests import RBAC, SETTINGS, ref_of
 from gitops_nb.catalog.argocd_settings import (
     has_sso,
     issuer,
@@ -14,7 +15,7 @@ from gitops_nb.catalog.argocd_settings import (
     without_logs,
 )
 from gitops_nb.errors import ConfigurationError
-from gitops_nb.model import Action, Json, ResourceChange
+from gitops_nb.model import Json
 from gitops_nb.ports import ArgoWriter, ClusterWriter
 
 
@@ -25,7 +26,7 @@ def check_settings(context: Context) -> Finding:
         ConfigurationError: Something in them cannot be right, whoever wrote it.
         UnavailableError: The identity provider does not answer.
     """
-    changes: list[ResourceChange] = []
+    changes: list[Planned] = []
     live: dict[str, Mapping[str, str]] = {}
     for wanted in filter(is_settings, context.objects):
         found = context.cluster.get(ref_of(wanted))
@@ -33,14 +34,9 @@ def check_settings(context: Context) -> Finding:
         live[name] = (found or {}).get("data") or {}
         if name == SETTINGS:
             _refuse_lockout(wanted["data"], live[name])
-        if found is None:
-            changes.append(ResourceChange(str(ref_of(wanted)), Action.CREATE))
-        elif paths := differences(found, wanted):
-            changes.append(
-                ResourceChange(str(ref_of(wanted)), Action.UPDATE, after=", ".join(paths[:3]))
-            )
+        changes += filter(None, [context.planned(found, wanted)])
     if changes:
-        return Finding(False, f"{len(changes)} of 2 config maps to write", tuple(changes))
+        return Finding.of(f"{len(changes)} of 2 config maps to write", *changes)
     _refuse_unreadable(SETTINGS, settings_problems(live[SETTINGS]))
     _refuse_unreadable(RBAC, rbac_problems(live[RBAC]))
     keys = len(context.request.install.settings) + len(context.request.install.rbac)

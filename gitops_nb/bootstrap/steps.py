@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
 from gitops_nb.argo.rollout import unfinished
 from gitops_nb.argo.status import at, error_conditions
+from gitops_nb.bootstrap.changes import Planned
 from gitops_nb.bootstrap.context import Context, Finding, Step, has_condition, is_settings
 from gitops_nb.bootstrap.manifests import (
     SETTINGS,
@@ -65,26 +66,21 @@ def refuse_forbidden(context: Context, cluster: ClusterWriter) -> None:
 
 def check_installed(context: Context) -> Finding:
     """Every object of the manifest is there as the manifest says, and the CRDs are established."""
-    changes: list[ResourceChange] = []
+    changes: list[Planned] = []
     unestablished: list[str] = []
     for wanted in context.objects:
         if is_settings(wanted):
             continue
         ref = ref_of(wanted)
         live = context.cluster.get(ref)
-        if live is None:
-            changes.append(ResourceChange(str(ref), Action.CREATE))
-            continue
-        paths = differences(live, wanted)
-        if paths:
-            changes.append(ResourceChange(str(ref), Action.UPDATE, after=", ".join(paths[:3])))
+        change = context.planned(live, wanted)
+        if change is not None:
+            changes.append(change)
         elif ref.kind == "CustomResourceDefinition" and not has_condition(live, "Established"):
             unestablished.append(ref.name)
     total = sum(1 for wanted in context.objects if not is_settings(wanted))
     if changes:
-        return Finding(
-            False, f"{len(changes)} of {total} objects to install or mend", tuple(changes)
-        )
+        return Finding.of(f"{len(changes)} of {total} objects to install or mend", *changes)
     if unestablished:
         return Finding(False, f"not established yet: {', '.join(unestablished)}")
     return Finding(
@@ -128,22 +124,18 @@ def check_available(context: Context) -> Finding:
 
 def check_root(context: Context) -> Finding:
     """The root Application is there as wanted, and a project that it may belong to."""
-    changes: list[ResourceChange] = []
-    project = ref_of(default_project(context.request))
-    if context.cluster.get(project) is None:
-        changes.append(ResourceChange(str(project), Action.CREATE))
+    changes: list[Planned] = []
+    project = default_project(context.request)
+    # One that is there is its owners' to describe.
+    if context.cluster.get(ref_of(project)) is None:
+        changes += filter(None, [context.planned(None, project)])
     wanted = wanted_root(context.request)
     live = context.cluster.get(ref_of(wanted))
     paths = differences(live, wanted) if live is not None else []
-    if live is None:
-        changes.append(
-            ResourceChange(str(ref_of(wanted)), Action.CREATE, after=context.request.path)
-        )
-    elif paths:
-        changes.append(ResourceChange(str(ref_of(wanted)), Action.UPDATE, after=", ".join(paths)))
+    changes += filter(None, [context.planned(live, wanted)])
     if changes:
         what = f"differs: {', '.join(paths)}" if paths else "is not complete"
-        return Finding(False, f"the root application {what}", tuple(changes))
+        return Finding.of(f"the root application {what}", *changes)
     return Finding(True, f"{context.request.install.root} follows {context.request.path}")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from gitops_nb.bootstrap.context import Context, Finding, Step, open_context
+from gitops_nb.bootstrap.context import Context, Finding, Step, open_context, open_trial
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.bootstrap.steps import STEPS, refuse_forbidden
-from gitops_nb.errors import ConfigurationError, Failed, Refused
+from gitops_nb.errors import ConfigurationError, Failed, Refused, UnavailableError
 from gitops_nb.model import (
+    Action,
     Answer,
     Applied,
     Decision,
@@ -27,6 +28,7 @@ from gitops_nb.policy import Rules, destructive_change, freeze
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, View
 
 POLL_S = 2.0
+OUTAGE_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def observe(view: View, request: Bootstrap) -> BootstrapState:
         UnavailableError: The cluster or the repository does not answer.
         ConfigurationError: Something that bootstrap cannot mend: a missing permission, branch or folder.
     """
-    context = open_context(view, request)
+    context = open_trial(view, request)
     checked = tuple(Checked(step.key, step.title, step.check(context)) for step in STEPS)
     if not checked[0].finding.holds:
         raise ConfigurationError(
@@ -80,7 +82,8 @@ def observe(view: View, request: Bootstrap) -> BootstrapState:
 
 
 def plan(request: Bootstrap, state: BootstrapState) -> Plan:
-    """Every object that would be created or changed; empty when all ten conditions hold."""
+    """Every object that would be created or changed, whole; empty when all ten conditions hold."""
+    untried = [name for step in state.steps for name in step.finding.untried]
     changes = tuple(change for step in state.steps for change in step.finding.changes)
     open_steps = [step.title for step in state.steps if not step.finding.holds]
     if not changes and open_steps:
@@ -90,6 +93,8 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
         summary = f"bootstrap {request.cluster} with Argo CD {request.install.version}: {len(changes)} changes"
     else:
         summary = f"{request.cluster} is bootstrapped: all {len(state.steps)} conditions hold"
+    if untried:
+        summary += f"; whether others own fields of {', '.join(untried)} was not tried: the reading user may not apply there"
     return Plan(
         runbook="bootstrap",
         environment=request.environment,
@@ -99,14 +104,39 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
         arguments={
             "cluster": request.cluster,
             "version": request.install.version,
+            "namespace": request.namespace,
+            "context": request.context,
+            "manifest": request.manifest,
+            "root": request.install.root,
+            "repository": request.repository_name,
+            "branch": request.repository.branch,
+            "path": request.path,
             "open": [step.key for step in state.steps if not step.finding.holds],
         },
     )
 
 
 def gates(plan: Plan, state: BootstrapState, rules: Rules) -> tuple[Verdict, ...]:
-    """Freeze window and destructive change."""
-    return (freeze(rules, state.observed_at), destructive_change(rules, plan))
+    """Freeze window, destructive change, and whether others own what would be changed."""
+    return (
+        freeze(rules, state.observed_at),
+        destructive_change(rules, plan),
+        *_ownership(plan, state),
+    )
+
+
+def _ownership(plan: Plan, state: BootstrapState) -> tuple[Verdict, ...]:
+    """What the dry runs found; nothing where none was made, for what is not known is no answer."""
+    found = [text for step in state.steps for text in step.finding.conflicts]
+    untried = {name for step in state.steps for name in step.finding.untried}
+    if found:
+        return (Verdict("ownership", passed=False, reason="; ".join(found)),)
+    tried = sum(c.action is Action.UPDATE and bool(c.diff) for c in plan.changes) - len(untried)
+    if tried <= 0:
+        return ()
+    some = f"{tried} of {tried + len(untried)}" if untried else str(tried)
+    text = f"the API server tried {some} change{'' if tried == 1 else 's'}: nobody else owns a field of them"
+    return (Verdict("ownership", passed=True, reason=text),)
 
 
 def apply(writers: BootstrapWriters, plan: Plan, decision: Decision, request: Bootstrap) -> Applied:
@@ -133,7 +163,7 @@ def _bring_about(
     writers: BootstrapWriters, context: Context, step: Step, number: int
 ) -> Mapping[str, Json] | None:
     """What was found after the step's effect; None where nothing had to be done, or only to be waited for."""
-    finding = step.check(context)
+    finding = _check(context, step)
     act = step.act
     acted = not finding.holds and act is not None and bool(finding.changes)
     if acted and act is not None:
@@ -159,9 +189,26 @@ def _wait_for(context: Context, step: Step) -> Finding:
     """Checks again until the condition holds or the step's time is over; returns the last finding."""
     clock = context.view.clock
     deadline = clock.now() + context.request.timeout
-    while not (finding := step.check(context)).holds and clock.now() < deadline:
+    while not (finding := _check(context, step)).holds and clock.now() < deadline:
         clock.sleep(POLL_S)
     return finding
+
+
+def _check(context: Context, step: Step) -> Finding:
+    """One check, of a server that may be away for a minute: a bootstrap restarts what it talks to.
+
+    Raises:
+        UnavailableError: It stays away.
+    """
+    clock = context.view.clock
+    deadline = clock.now() + timedelta(seconds=OUTAGE_S)
+    while True:
+        try:
+            return step.check(context)
+        except UnavailableError:
+            if clock.now() >= deadline:
+                raise
+            clock.sleep(POLL_S)
 
 
 def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outcome:
@@ -171,7 +218,7 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
     broken: list[tuple[Step, Finding]] = []
     for number, step in enumerate(STEPS, start=1):
         # After the first condition that does not come about, waiting for the others tells nothing.
-        finding = step.check(context) if broken else _wait_for(context, step)
+        finding = _check(context, step) if broken else _wait_for(context, step)
         result = _how(step, plan, applied) if finding.holds else "does not hold"
         rows.append((f"{number}. {step.title}", result, finding.sentence))
         if not finding.holds:

@@ -24,6 +24,7 @@ class _Parameter:
     required: bool = False
     values: Any = None
     pattern: str | None = None
+    allowed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,14 +27,37 @@ if TYPE_CHECKING:
 else:
     ModelMetaclass = type(BaseModel)  # it has no public name
 
+IN_WORDS: dict[str, str] = {}
+"""What each pattern of our files allows, in words: a pattern is never an error message."""
+
+
+def worded(pattern: str, words: str) -> str:
+    """A pattern, with what it allows in words for whoever writes something else; completes "it has to be …"."""
+    IN_WORDS[pattern] = words
+    return pattern
+
+
 NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}\Z")]
+Name = Annotated[
+    str,
+    StringConstraints(
+        pattern=worded(
+            rf"^{NAME}\Z",
+            "a name of lower-case letters, digits and hyphens, 63 at most, that begins and ends with a letter or digit",
+        )
+    ),
+]
 """A DNS label, as Kubernetes names are."""
 
 RelativePath = Annotated[
     str,
-    StringConstraints(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|\Z))[^\x00-\x1f\x7f]{0,500}\Z"),
+    StringConstraints(
+        pattern=worded(
+            r"^(?!/)(?!.*(^|/)\.\.(/|\Z))[^\x00-\x1f\x7f]{0,500}\Z",
+            "a relative path: no slash at the beginning, no `..`, 500 characters at most",
+        )
+    ),
 ]
 """A path inside a repository or workspace; never absolute, never with ``..``."""
 

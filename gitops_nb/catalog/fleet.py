@@ -8,9 +8,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.argocd_settings import rbac_problems, settings_problems
-from gitops_nb.catalog.fields import Branch, Duration, KeyPath, Name, RelativePath, Strict
+from gitops_nb.catalog.fields import Branch, Duration, KeyPath, Name, RelativePath, Strict, worded
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+Sha256 = Annotated[
+    str,
+    StringConstraints(
+        pattern=worded(r"^[0-9a-f]{64}\Z", "a SHA-256: 64 digits and letters from a to f")
+    ),
+]
 
 
 class ResourceLimits(Strict):
@@ -72,7 +77,10 @@ class Cluster(Strict):
     )
     uid: str | None = Field(
         default=None,
-        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
+        pattern=worded(
+            r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
+            "a UID as Kubernetes writes it, for example 6f1c2d3e-0000-4000-8000-0123456789ab",
+        ),
         description="UID of its namespace kube-system; a live run refuses when another cluster answers there.",
     )
     argocd: ArgoCDLocation = Field(
@@ -150,7 +158,11 @@ class Manifest(Strict):
     """A file to install, named by path or URL together with what it must be."""
 
     path: RelativePath | None = Field(default=None, description="File in the workspace.")
-    url: str | None = Field(default=None, pattern=r"^https://\S+\Z", description="HTTPS address.")
+    url: str | None = Field(
+        default=None,
+        pattern=worded(r"^https://\S+\Z", "an address that begins with https://"),
+        description="HTTPS address.",
+    )
     sha256: Sha256 = Field(description="SHA-256 of the file; anything else is refused.")
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gitops_nb.catalog import strict_yaml
+from gitops_nb.catalog.fields import IN_WORDS
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.runbooks import Runbook
@@ -163,10 +164,19 @@ def _word(item: object) -> str:
             return f"{given!r}; allowed: {item['ctx']['expected']}"
         case "value_error":
             return f"{item['ctx']['error']}"
+        case "string_pattern_mismatch":
+            pattern = item["ctx"]["pattern"]
+            words = IN_WORDS.get(pattern, "of another form, as the file's schema describes it")
+            return f"{_cut(given)} is not allowed; it has to be {words}"
     text = str(item["msg"])
     text = text[:1].lower() + text[1:]
     shown = f", not {given!r}" if isinstance(given, str | int | bool | float | None) else ""
     return f"{text}{shown}"
+
+
+def _cut(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= 120 else f"{text[:100]}…"
 
 
 def _name(path: Path) -> str:

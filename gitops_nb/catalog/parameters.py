@@ -31,6 +31,10 @@ class Parameter(Protocol):
     def values(self) -> str | tuple[str, ...] | None: ...
     @property
     def pattern(self) -> str | None: ...
+    @property
+    def allowed(self) -> str | None: ...
+    @property
+    def description(self) -> str: ...
 
 
 class Runbook(Protocol):
@@ -217,8 +221,13 @@ def _expected(parameter: Parameter, fleet: Fleet) -> str:
             return "a list of texts"
         case "secret":
             return "a reference such as sm://project/name@version, env://NAME or file:///path"
-    shape = f" like {parameter.pattern}" if parameter.pattern else ""
-    return f"{_article(parameter.type)}{shape}"
+    if not parameter.pattern:
+        return _article(parameter.type)
+    # A pattern is for machines: what it allows is said by whoever wrote the runbook.
+    words = (
+        parameter.allowed or f"{_article(parameter.type)}, described as: {parameter.description}"
+    )
+    return f"allowed: {words.strip().rstrip('.')}"
 
 
 def _article(word: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, StrictBool, StringConstraints, model_validator
 
-from gitops_nb.catalog.fields import Duration, Name, Ref, Strict
+from gitops_nb.catalog.fields import Duration, Name, Ref, Strict, worded
 from gitops_nb.catalog.trust import PersonName
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
@@ -17,7 +17,10 @@ Issuer = Annotated[
     str,
     # http only on this machine: an issuer of tests.
     StringConstraints(
-        pattern=r"^(https://[a-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*[A-Za-z0-9_~-])?|http://127\.0\.0\.1:\d+)\Z"
+        pattern=worded(
+            r"^(https://[a-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*[A-Za-z0-9_~-])?|http://127\.0\.0\.1:\d+)\Z",
+            "an address that begins with https:// and has no slash at its end",
+        )
     ),
 ]
 
@@ -97,13 +100,31 @@ class Workflow(Strict):
     """A GitHub workflow that may ask for changes, as the identity token of its jobs names it."""
 
     repository: Annotated[
-        str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}\Z")
+        str,
+        StringConstraints(
+            pattern=worded(
+                r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}\Z",
+                "a repository as OWNER/NAME, for example acme/platform",
+            )
+        ),
     ] = Field(description="OWNER/NAME of the repository whose workflow it is.")
-    repository_id: Annotated[str, StringConstraints(pattern=r"^\d{1,20}\Z")] | None = Field(
+    repository_id: (
+        Annotated[
+            str,
+            StringConstraints(pattern=worded(r"^\d{1,20}\Z", "a number in quotes, of digits only")),
+        ]
+        | None
+    ) = Field(
         default=None, description="Its number: a repository made anew has the name, not the number."
     )
     workflow: Annotated[
-        str, StringConstraints(pattern=r"^\.github/workflows/[A-Za-z0-9_.-]+\.ya?ml\Z")
+        str,
+        StringConstraints(
+            pattern=worded(
+                r"^\.github/workflows/[A-Za-z0-9_.-]+\.ya?ml\Z",
+                "a workflow file, for example .github/workflows/runbook.yml",
+            )
+        ),
     ] = Field(description="File of the workflow, for example .github/workflows/runbook.yml.")
     ref: Ref = Field(description="Branch or tag that it runs from, for example refs/heads/main.")
     environments: tuple[Name, ...] = Field(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import keyword
+import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
-from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict
+from gitops_nb.catalog.fields import Duration, Name, RelativePath, Strict, worded
 from gitops_nb.model import Risk
 
 Scalar = str | int | bool | None
@@ -29,9 +30,19 @@ class Parameter(Strict):
         description="Allowed values: a list, or the names of that part of the fleet.",
     )
     pattern: str | None = Field(default=None, description="Regular expression for the whole text.")
+    allowed: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What the pattern allows, in words; shown where a value does not fit, else the description is.",
+    )
 
     @model_validator(mode="after")
     def _default_or_required(self) -> Self:
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise ValueError(f"the pattern is no regular expression: {error}") from None
         if self.required and self.default is not None:
             raise ValueError("a required parameter has no default")
         return self
@@ -73,7 +84,7 @@ class Runbook(Strict):
     )
     rollback: str = Field(min_length=1, description="How to take the change back.")
     requires: str = Field(
-        pattern=r"^gitops_nb([<>=!~]=?[0-9][0-9a-z.]*,?)+\Z",
+        pattern=worded(r"^gitops_nb([<>=!~]=?[0-9][0-9a-z.]*,?)+\Z", "like gitops_nb>=0.1,<0.2"),
         description="Package versions it works with.",
     )
 

@@ -15,20 +15,45 @@ from pydantic import (
     model_validator,
 )
 
-from gitops_nb.catalog.fields import Name, Strict
+from gitops_nb.catalog.fields import Name, Strict, worded
 
 LIVE_REALM, SANDBOX_REALM = "gitops-nb", "gitops-nb-sandbox"
-PersonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")]
-Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}(\[bot\])?\Z")]
+PersonName = Annotated[
+    str,
+    StringConstraints(
+        pattern=worded(
+            r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z",
+            "a name of letters, digits and . _ @ + - that begins with a letter or digit, 100 characters at most",
+        )
+    ),
+]
+Alias = Annotated[
+    str,
+    StringConstraints(
+        pattern=worded(
+            r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}(\[bot\])?\Z",
+            "a name of letters, digits and . _ @ + - that begins with a letter or digit, and may end with [bot]",
+        )
+    ),
+]
 PublicKey = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|"
-        r"sk-ecdsa-sha2-nistp256@openssh\.com|ssh-rsa) [A-Za-z0-9+/]+=*( [^\n\r]*)?\Z"
+        pattern=worded(
+            r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|"
+            r"sk-ecdsa-sha2-nistp256@openssh\.com|ssh-rsa) [A-Za-z0-9+/]+=*( [^\n\r]*)?\Z",
+            "the line of a public SSH key file: type (ssh-ed25519, ecdsa, ssh-rsa or an sk- key), key, and a comment if you like",
+        )
     ),
 ]
 RunnerPublicKey = Annotated[
-    str, StringConstraints(pattern=r"^ssh-ed25519 [A-Za-z0-9+/]+=*( [^\n\r]*)?\Z")
+    str,
+    StringConstraints(
+        pattern=worded(
+            r"^ssh-ed25519 [A-Za-z0-9+/]+=*( [^\n\r]*)?\Z",
+            "the line of a runner's public key, which begins with ssh-ed25519; `gitops-nb doctor` prints it",
+        )
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.choosing import to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
@@ -25,6 +26,8 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
 from gitops_nb.record.runs import find_run, holder, read_run, try_lock
+from gitops_nb.redaction import process_redactor, refuse_secret
+from gitops_nb.report.story import signed
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
 from gitops_nb.session.lifecycle import close_run, recover
@@ -50,9 +53,10 @@ def answer(
         Refused: The run does not wait, its request expired, or this person may not answer it.
         UsageError: There is no key, or the environment's name was not typed right.
     """
+    refuse_secret("--reason", reason)
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name)
+    directory = find_run(where.reports, name, to_answer(where, kind, key))
     state = read_run(directory)
     if kind == "approve" and _is_to_review(state):
         review(where, directory, key=key, reason=reason)
@@ -293,11 +297,12 @@ def _show_request(state: RunState, person: str) -> None:
     click.echo(f"digest       {state.request_digest}")
     click.echo(f"signing as   {person}")
     show_plan(state)
+    click.echo("everything that the signature covers, beside the change above:")
+    for label, text in signed(state):
+        click.echo(f"  {terminal(label)}: {terminal(text)}")
 
 
-def _close_rejected(
-    where: Workspace, directory: Path, rejection: Approval, text: str = ""
-) -> None:
+def _close_rejected(where: Workspace, directory: Path, rejection: Approval, text: str = "") -> None:
     """Ends the run, unless a notebook holds it: that one sees the rejection by itself."""
     lock = try_lock(where.reports, directory.name, holder(rejection.person))
     if lock is None:
@@ -315,9 +320,12 @@ def _close_rejected(
 
 def _record_rejection(journal: Journal, rejection: Approval, text: str) -> None:
     """The same records that a notebook writes when it sees the rejection."""
+    # The reason may be signed elsewhere, by a version that looks for no secrets.
+    masked = process_redactor()
+    text, said = masked.text(text), masked.json(to_json(rejection))
     decided = dict(fold(journal.records).decision)
-    refused = {**decided, "answer": Answer.REFUSED, "reasons": [text], "rejections": [rejection]}
-    journal.append("approval", **to_json(rejection))
+    refused = {**decided, "answer": Answer.REFUSED, "reasons": [text], "rejections": [said]}
+    journal.append("approval", **said)
     journal.append("decision", **to_json(refused))
     journal.append("step", step="decide", status=Status.REFUSED, sentence=text, value=refused)
     journal.append(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.choosing import to_report
 from gitops_nb.cli.show import show_end
 from gitops_nb.errors import ExitCode, UsageError
 from gitops_nb.record.findings import Finding
@@ -19,6 +20,7 @@ from gitops_nb.record.runs import find_run, read_run, run_directories
 from gitops_nb.record.verify import Recheck
 from gitops_nb.report.text import json_text, terminal
 
+INDEX = "index.html"
 RECHECK_S = 60.0
 """How long GitHub is asked about one review."""
 
@@ -57,13 +59,17 @@ def verify_runs(
         read=audit if reads_all else audit_since_checkpoint,
         recheck=_recheck if online else None,
     )
-    if not directories and not checked.ledgers:
+    if name is None:
+        _rebuild_index(where)
+    if not directories and not checked.ledgers and not checked.folder:
         raise UsageError(
             f"no runs in {where.reports}", hint="Start one with `gitops-nb run RUNBOOK`."
         )
     if as_json:
         click.echo(json_text(asdict(checked)))
     else:
+        if checked.folder:
+            _show(checked.folder, f"reports  {where.reports}", ())
         for ledger in checked.ledgers:
             _show(ledger.problems, f"ledger {ledger.name}  {ledger.records} records", ledger.notes)
         for run in checked.runs:
@@ -72,6 +78,17 @@ def verify_runs(
     if checked.is_wrong:
         return ExitCode.FAILED
     return ExitCode.SUCCEEDED if checked.holds else ExitCode.UNAVAILABLE
+
+
+def _rebuild_index(where: Workspace) -> None:
+    """Everything was read: the index says what the journals say, whatever somebody made of its cache."""
+    from gitops_nb.report.files import write_index
+    from gitops_nb.report.index_entries import forget
+
+    if where.bucket or not where.reports.is_dir() or not (where.reports / INDEX).exists():
+        return
+    forget(where.reports)
+    write_index(where.reports, now=datetime.now(UTC), zone=where.time_zone)
 
 
 def _recheck(ci_api: str) -> Recheck:
@@ -100,7 +117,7 @@ def show_report(name: str, *, workspace: Path | None, reports: Path | None) -> N
 
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name)
+    directory = find_run(where.reports, name, to_report(where))
     path = directory / "report.html"
     if not path.is_file():
         raise UsageError(

@@ -168,6 +168,10 @@ def run(
     if break_glass is not None:
         if not break_glass.strip():
             raise click.UsageError("--break-glass needs a reason")
+        from gitops_nb.redaction import refuse_secret
+
+        refuse_secret("--break-glass", break_glass)
+
     typed = read_file(file) if file else {}
     texts = split_pairs(pairs)
     if matrix is not None:
@@ -257,9 +261,7 @@ def reject(
     answer(run_id, "reject", key=key, reason=reason, yes=True, workspace=workspace, reports=reports)
 
 
-@group.command(
-    epilog="\b\nExamples:\n  gitops-nb withdraw last --reason 'the release has a fault'"
-)
+@group.command(epilog="\b\nExamples:\n  gitops-nb withdraw last --reason 'the release has a fault'")
 @click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
 @click.option("--reason", required=True, help="Why; kept in the record.")
 @click.option("--key", type=click.Path(path_type=Path), help="SSH key to sign with.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
+from gitops_nb.report.story import after
 from gitops_nb.report.text import one_line
 
 _SPECIAL = "\\`*_{}[]()#+-.!|<>&~:@"
@@ -48,6 +49,10 @@ def step_summary(state: RunState) -> str:
         ]
     elif state.hint:
         lines += ["", markdown(state.hint)]
+    if state.aftermath:
+        lines += ["", *(f"* {label}: {markdown(sentence)}" for label, sentence in after(state))]
+        command = state.aftermath.get("command")
+        lines += [f"* `{one_line(command)}`"] if command and "`" not in command else []
     return "\n".join(lines) + "\n"
 
 

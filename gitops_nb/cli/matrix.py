@@ -115,9 +115,7 @@ def run_matrix(
     lines: dict[int, dict[str, Any]] = {}
     shown_s = time.monotonic()
     with engine.Signals() as signals:
-        forks = run_each(
-            len(checked), work, workers=workers, signals=signals, executes=any(asks)
-        )
+        forks = run_each(len(checked), work, workers=workers, signals=signals, executes=any(asks))
         for number, text in forks:
             died = _line(number, status="failed", exit_code=70, reason="its process was killed")
             lines[number] = json.loads(text or died)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from gitops_nb.model import Status
 from gitops_nb.record import journal
 from gitops_nb.record.fold import RunState, StepState, fold
 from gitops_nb.record.journal import Record
+from gitops_nb.report.story import rules_of, rules_sentence
 from gitops_nb.report.text import ci_log, terminal
 
 POLL_S = 0.1
@@ -108,6 +110,9 @@ def _line(record: Record) -> str:
     at = datetime.fromisoformat(record.at).strftime("%H:%M:%SZ")
     body = record.body
     match record.kind:
+        case "attempt":
+            rules = _rules(body.get("policy") or {})
+            return f"{at}  {'':<8} rules      {ci_log(rules)}" if rules else ""
         case "step" if body["status"] != Status.RUNNING:
             took = f"  {body['took_ms'] / 1000:.1f} s" if body.get("took_ms") else ""
             return f"{at}  {body['step']:<8} {body['status']:<10} {ci_log(body.get('sentence', ''))}{took}"
@@ -121,11 +126,18 @@ def _line(record: Record) -> str:
     return ""
 
 
+def _rules(policy: Mapping[str, str]) -> str:
+    """Which rules are in force; in the sandbox those that one sees."""
+    return "" if policy.get("from") == "sandbox" else rules_sentence(policy)
+
+
 def _table(state: RunState) -> Any:
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
+    if rules := _rules(rules_of(state)):
+        table.add_row(Text(""), Text("rules"), Text(""), Text(terminal(rules), overflow="fold"))
     for target in state.targets:
         address = Text(terminal(str(target["address"])), overflow="fold")
         table.add_row(Text(""), Text("target"), Text(""), Text(f"{target['system']}: ") + address)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check, merge
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.cli.choosing import ENDED_FOR_GOOD, to_resume
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
-from gitops_nb.errors import ExitCode, Refused
+from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.executor import ExecutorProcess
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Risk, Status
 from gitops_nb.policy import Requester, rules_for
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
+from gitops_nb.report.story import rules_sentence
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import asks_somebody, choose_mode
 from gitops_nb.session.platform import open_platform
@@ -82,6 +84,7 @@ class Beginning:
     catalog: Catalog
     mode: Mode
     requester: Requester
+    rules: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, runbook: Runbook, parameters: Mapping[str, Any]) -> None:
         """Checks parameters, known to fit the workspace, against the platform.
@@ -89,8 +92,14 @@ class Beginning:
         Raises:
             UsageError: They do not fit.
         """
-        if self.mode is Mode.LIVE:
+        if self.mode is not Mode.LIVE:
+            return
+        try:
             check(runbook, self.catalog.fleet, parameters)
+        except UsageError as error:
+            # They fit the workspace's files, so the reader has to know that those are not asked.
+            said = rules_sentence(self.rules)
+            raise UsageError(error.message, hint=f"A live run has {said}. {error.hint}") from error
 
     def needs_approval(self, runbook: Runbook, parameters: Mapping[str, Any]) -> bool:
         """Whether somebody has to approve a run with these parameters."""
@@ -102,7 +111,7 @@ def beginning(where: Workspace, catalog: Catalog, mode: str | None) -> Beginning
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
     seen = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
-    return Beginning(where, seen, chosen, platform.requester)
+    return Beginning(where, seen, chosen, platform.requester, platform.policy_source)
 
 
 @contextmanager
@@ -162,7 +171,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
     """Runs the notebook of an existing run once more, in its directory."""
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name)
+    directory = find_run(where.reports, name, to_resume(where))
     if is_held(where.reports, directory.name):
         raise Refused(
             f"{directory.name} is open in another process",
@@ -182,7 +191,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
                 f"{state.run} is open in process {last.get('pid', '?')} on {last.get('host', '?')}; this machine cannot tell whether that still lives",
                 hint=f"When it is gone for certain, run `gitops-nb unlock {state.run} --reason TEXT`.",
             )
-        if state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+        if state.status in ENDED_FOR_GOOD:
             raise Refused(
                 f"{state.run} has ended: {state.status}; {state.reason}",
                 hint="Start a new run with `gitops-nb run`.",

@@ -11,6 +11,7 @@ import click
 
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
+from gitops_nb.report.story import after
 from gitops_nb.report.text import terminal
 
 COLOURS = {
@@ -23,7 +24,9 @@ COLOURS = {
 }
 
 
-_COMMAND = re.compile(r"gitops-nb (?:approve|reject|resume|verify|report) [^\s`]+")
+_COMMAND = re.compile(
+    r"gitops-nb (?:(?:approve|reject|resume|verify|report) [^\s`]+|run [a-z0-9-]+(?: -p [^\s`]+)*)"
+)
 
 
 def options(workspace: Path | None, reports: Path | None) -> str:
@@ -56,6 +59,10 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = 
         click.echo(f"  {in_place(terminal(state.hint), extra)}")
     if state.command and state.command not in state.hint:
         click.echo(f"  {in_place(terminal(state.command), extra)}")
+    for label, sentence in after(state):
+        click.echo(f"  {label:<10} {in_place(terminal(sentence), extra)}")
+    if command := state.aftermath.get("command"):
+        click.echo(f"  {'':<10} {in_place(terminal(command), extra)}")
     click.echo(f"report  {directory / 'report.html'}")
 
 

@@ -135,6 +135,7 @@ class Client(NotebookClient):
         self._meanwhile = iter(meanwhile)
         self._connection: Connection | None = None
         self._probe = ""
+        self._shown_error: dict[str, Any] = {}
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -174,6 +175,7 @@ class Client(NotebookClient):
         """
         assert self._connection is not None
         cell.outputs = []
+        self._shown_error = {}
         self.clear_before_next_output = False
         cell.metadata["execution"] = {}
         request = self._connection.ask(
@@ -190,7 +192,17 @@ class Client(NotebookClient):
         self.code_cells_executed += 1
         content = self._follow(self._connection, request, cell, index)
         cell["execution_count"] = self.code_cells_executed
-        return content
+        return content if content["status"] == "ok" else self._named(content)
+
+    def _named(self, content: dict[str, Any]) -> dict[str, Any]:
+        """A reply that tells of a failure, with the exception that its cell showed where the reply itself names none.
+
+        What is raised while a value shows itself (``_repr_html_``) reaches a reply as "NoneType: None".
+        """
+        unnamed = {"ename": "the cell was not executed", "evalue": "", "traceback": []}
+        if content.get("ename", "NoneType") == "NoneType":
+            return {**unnamed, **content, **(self._shown_error or unnamed)}
+        return {**unnamed, **content}
 
     def probe(self) -> None:
         """Asks an interrupted kernel something easy: its answer says that the cell is over, whether that was answered or not.
@@ -238,6 +250,8 @@ class Client(NotebookClient):
         """Takes one message on the output channel; whether it was the last one of its cell."""
         kind, content = message["msg_type"], message["content"]
         name = _TIMES.get(content.get("execution_state", "")) if kind == "status" else ""
+        if kind == "error":
+            self._shown_error = {k: content[k] for k in _KEPT["error"] if k in content}
         if name or kind == "execute_input":
             cell.metadata["execution"][name or "iopub.execute_input"] = message["header"]["date"]
         try:

@@ -18,15 +18,15 @@ from gitops_nb.engine.document import CellStatus, Document
 from gitops_nb.engine.kernels import Kernel, Waiting, give_order
 from gitops_nb.engine.limits import Limits
 from gitops_nb.engine.signals import Signals
-from gitops_nb.errors import ConflictError, RecordError, Stop
-from gitops_nb.imports import skip_headless_imports
+from gitops_nb.errors import ConflictError, ExitCode, NotContinued, RecordError, Stop
 from gitops_nb.executor import order_text
+from gitops_nb.imports import skip_headless_imports
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.journal import Journal
+from gitops_nb.record.journal import FILE, Journal
 from gitops_nb.record.keys import held_key
-from gitops_nb.record.runs import holder, is_held, lock_holder, try_lock
+from gitops_nb.record.runs import holder, is_held, lock_holder, read_run, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import notary
@@ -93,8 +93,10 @@ def execute(
     Raises:
         ConflictError: The run is open in another process.
         RecordError: The record cannot be written; the next command closes it.
+        NotContinued: A run that was there before did not go on, and its record is as it was.
     """
     skip_headless_imports()
+    attempts = len(read_run(directory).attempts)
     if is_held(workspace.reports, directory.name):
         other = lock_holder(workspace.reports, directory.name)
         raise ConflictError(
@@ -102,7 +104,8 @@ def execute(
             hint="It goes on by itself when the approval arrives; or close that notebook first.",
         )
     if signals.received is not None:
-        return _close(workspace, directory, order, cause=signals.received)
+        state = _close(workspace, directory, order, before=attempts, cause=signals.received)
+        return _continued(state, attempts, signals.received)
     with (
         private_folder(directory) as private,
         notary(workspace, directory, private) as address,
@@ -138,7 +141,13 @@ def execute(
         problem: RecordError | None = None
         try:
             document = Document(order.notebook, directory / "notebook.ipynb", order.parameters)
-            supervision = _Supervision(kernel, document, Limits(order.timeouts, directory), signals)
+            supervision = _Supervision(
+                kernel,
+                document,
+                Limits(order.timeouts, directory),
+                signals,
+                _Begun(directory) if attempts else None,
+            )
             try:
                 supervision.run()
             except RecordError as error:
@@ -150,9 +159,16 @@ def execute(
         executed()
     if problem is not None:
         death = Death(problem.message, problem.exit_code, problem.hint)
-    return _close(
-        workspace, directory, order, cause=supervision.cause, death=death, document=document
+    state = _close(
+        workspace,
+        directory,
+        order,
+        before=attempts,
+        cause=supervision.cause,
+        death=death,
+        document=document,
     )
+    return _continued(state, attempts, supervision.cause, death)
 
 
 def _environment(workspace: Workspace, order: Order) -> dict[str, str]:
@@ -185,6 +201,17 @@ _AHEAD: tuple[Callable[[], object], ...] = (
 """What the end of a run needs; the engine is idle while its kernel begins."""
 
 
+class _Begun:
+    """Whether the kernel has recorded an attempt of its own in a journal that was there before."""
+
+    def __init__(self, directory: Path) -> None:
+        self._journal = directory / FILE
+        self._before_bytes = self._journal.stat().st_size
+
+    def is_true(self) -> bool:
+        return self._journal.stat().st_size > self._before_bytes
+
+
 class _Stopped(Exception):
     """No further cell begins, and the one that runs is not waited for."""
 
@@ -193,8 +220,14 @@ class _Supervision:
     """Executes all cells, or as many as come before a failure, a timeout or a signal."""
 
     def __init__(
-        self, kernel: Kernel, document: Document, limits: Limits, signals: Signals
+        self,
+        kernel: Kernel,
+        document: Document,
+        limits: Limits,
+        signals: Signals,
+        begun: _Begun | None,
     ) -> None:
+        self._begun = begun
         self.cause: Cause | None = None
         self._kernel = kernel
         self._document = document
@@ -244,8 +277,13 @@ class _Supervision:
         else:
             self._error = reply
             self._document.mark(cell, _status_of(reply.get("ename", "")))
-        self._document.save_if_due()
+        self._save_if_due()
         return is_well or client.may_raise(cell)
+
+    def _save_if_due(self) -> None:
+        """Leaves the notebook of an earlier attempt alone until this one stands in the journal: it is sealed there."""
+        if self._begun is None or self._begun.is_true():
+            self._document.save_if_due()
 
     def _turn(self) -> None:
         """Looks at signals and the clock; after an interrupt ends the waiting when that does not help in time.
@@ -264,7 +302,7 @@ class _Supervision:
             return
         self._looks_at_s = now + WATCHED_EVERY_S
         if self.cause is None:
-            self._document.save_if_due()
+            self._save_if_due()
             over = self._limits.over()
             if over is not None:
                 self._stop(over)
@@ -285,6 +323,26 @@ class _Supervision:
             self._client.probe()
 
 
+def _continued(
+    state: RunState, attempts: int, cause: Cause | None, death: Death | None = None
+) -> RunState:
+    """The run, if an attempt of this command stands in its journal.
+
+    Raises:
+        NotContinued: None does: what stopped the command is no part of the run, whose status says nothing of it.
+    """
+    if not attempts or len(state.attempts) > attempts:
+        return state
+    code = cause.code if cause else death.code if death else ExitCode.INTERNAL
+    sentence = cause.sentence if cause else death.sentence if death else "it stopped"
+    raise NotContinued(
+        f"{sentence}, before {state.run} went on: it is {state.status}, as before",
+        hint=(death.hint if death and not cause else "")
+        or f"Run `gitops-nb resume {state.run}` again.",
+        exit_code=code,
+    )
+
+
 def _status_of(exception: str) -> CellStatus:
     from gitops_nb import errors
 
@@ -299,11 +357,12 @@ def _close(
     directory: Path,
     order: Order,
     *,
+    before: int,
     cause: Cause | None = None,
     death: Death | None = None,
     document: Document | None = None,
 ) -> RunState:
-    """Closes the record after the kernel is gone."""
+    """Closes the record after the kernel is gone. ``before`` counts the attempts that were there before."""
     deadline = time.monotonic() + GRACE_S
     while (lock := try_lock(workspace.reports, directory.name, holder(order.requester))) is None:
         if time.monotonic() > deadline:
@@ -314,9 +373,11 @@ def _close(
     try:
         journal = Journal.open(directory)
         try:
+            state = fold(journal.records)
+            if before and len(state.attempts) == before:
+                return state  # nothing of it was touched: it is closed as it was
             if document is not None:
                 document.end_running()
-            state = fold(journal.records)
             if is_cut_short(state, cause) and state.status is not Status.WAITING:
                 append_end(journal, cause=cause, death=death)
             if document is not None:

@@ -56,7 +56,10 @@ def decision_card(decision: Decision, zone: str = "UTC") -> str:
     """A decision: the answer, its reasons, each gate, who approved; times in ``zone``."""
     times = Times(datetime.now(UTC), zone)
     people = [
-        (f"{approval.person} {approval.answer}s", times.full(approval.at))
+        (
+            f"{approval.person} {approval.answer}s",
+            times.full(approval.at) + (f": {approval.reason}" if approval.reason else ""),
+        )
         for approval in decision.approvals
     ]
     return macro(
@@ -80,17 +83,32 @@ def outcome_card(outcome: Outcome) -> str:
     return macro("outcome_card", outcome=outcome, status=_RESULTS[outcome.result], facts=facts)
 
 
-def run_card(run: RunState, report: str = "") -> str:
-    """A run as it stands now; ``report`` is a relative link to its report, "" when there is none yet."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """Where a run's report is for the reader of a card: a ``link`` that opens, or its ``path`` and the ``page`` itself.
+
+    A link helps only where JupyterLab serves the file; elsewhere the card holds the page.
+    """
+
+    link: str = ""
+    path: str = ""
+    page: str = ""
+
+
+NO_REPORT = Report()
+
+
+def run_card(run: RunState, report: Report = NO_REPORT) -> str:
+    """A run as it stands now, with its report once there is one."""
     return macro("run_card", run=run, told=story.tell(run), facts=_run_facts(run), report=report)
 
 
-def session_card(run: RunState, report: str = "") -> str:
+def session_card(run: RunState, report: Report = NO_REPORT) -> str:
     """A run as the session that holds it shows it: while it goes on, it is open and not unfinished."""
     if run.status is not Status.RUNNING:
         return run_card(run, report)
     told = replace(story.tell(run), word="open", title=_session_title(run), sentence="", command="")
-    return macro("run_card", run=run, told=told, facts=_run_facts(run), report="")
+    return macro("run_card", run=run, told=told, facts=_run_facts(run), report=NO_REPORT)
 
 
 def value_card(value: Any) -> str:
@@ -103,8 +121,8 @@ def text_card(value: Any) -> str:
     """The plain text of any card: a few lines, safe for a terminal and a log."""
     match value:
         case Plan():
-            lines = [f"plan: {value.summary}", *(f"  {_change(c)}" for c in value.changes[:20])]
-            lines.append(f"  digest {value.digest}")
+            whole = [f"plan: {value.summary}", *(f"  {_change(c)}" for c in value.changes)]
+            return "\n".join(map(one_line, [*whole, f"  digest {value.digest}"]))
         case Decision():
             lines = [f"{value.answer.value}: {'; '.join(value.reasons)}"]
             lines += [
@@ -144,7 +162,7 @@ def register_formatters(
     zone: str = "UTC",
     sessions: tuple[type, ...] = (),
     state: Callable[[Any], RunState] | None = None,
-    report: Callable[[RunState], str] = lambda _: "",
+    report: Callable[[RunState], Report] = lambda _: NO_REPORT,
 ) -> None:
     """Lets values show themselves as cards at the end of a cell.
 
@@ -156,7 +174,7 @@ def register_formatters(
         zone: IANA name of the reader's time zone.
         sessions: Classes of the session object.
         state: Returns the fold of a session's journal.
-        report: Link to the report of a run, "" while there is none.
+        report: Where the report of a run is.
     """
     if ipython is None:
         return
@@ -236,6 +254,7 @@ def _run_facts(run: RunState) -> list[Pair]:
         ("Runbook", run.runbook),
         ("Environment", run.environment),
         ("Asked by", asked),
+        ("Rules", "" if run.is_sandbox else story.rules_sentence(story.rules_of(run))),
     ]
     facts += [
         (step.name, step.sentence + (f" ({milliseconds(step.took_ms)})" if step.took_ms else ""))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,19 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import WaitingForApproval
 from gitops_nb.model import Decision, Mode, parse_time
-from gitops_nb.notebook.cards import register_formatters
+from gitops_nb.notebook.cards import NO_REPORT, Report, macro, register_formatters
 from gitops_nb.notebook.guard import guard_kernel
 from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
-from gitops_nb.notebook.place import is_interactive, running_shell
+from gitops_nb.notebook.place import is_interactive, new_place, running_shell
 from gitops_nb.notebook.progress import Progress
 from gitops_nb.notebook.remote import RemoteSession, open_remote
 from gitops_nb.policy import is_same_person
 from gitops_nb.record.approvals import sign_answer
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
+from gitops_nb.record.runs import read_run
 from gitops_nb.record.signatures import key_of, public_key
 from gitops_nb.redaction import process_redactor
+from gitops_nb.report.text import Whole
 from gitops_nb.session import Session
 from gitops_nb.session import open_session as open_session_in
 from gitops_nb.session.order import given
@@ -57,9 +62,17 @@ class NotebookFront:
             session.state,
             zone=session.workspace.time_zone,
             second_person=second_person(session),
+            look=lambda: read_run(session.directory),
         )
         panel.show()
-        return await wait_for_decision(panel, poll, timeout_s)
+        try:
+            return await wait_for_decision(panel, poll, timeout_s)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            # The person stopped the cell; a traceback through our files would tell them nothing.
+            run = session.state.run
+            raise WaitingForApproval(
+                f"this cell has stopped waiting; the card above says how {run} stands"
+            ) from None
 
 
 def open_session(runbook: str, **parameters: Any) -> Session:
@@ -75,7 +88,21 @@ def open_session(runbook: str, **parameters: Any) -> Session:
     )
     front.follow(session)
     show_values(session)
+    _tell_new_run(session.run)
     return session
+
+
+_SHOWN: list[str] = []
+"""Runs that this kernel has shown, oldest first: one notebook may be run again and again."""
+
+
+def _tell_new_run(run: str) -> None:
+    """Says which run the cells show from here on, where this kernel has shown another one before."""
+    before = _SHOWN[-1] if _SHOWN else ""
+    _SHOWN.append(run)
+    if before and is_interactive():
+        text = f"From here on this notebook shows {run}. Cells that are not run again still show {before}."
+        new_place()(macro("note_line", text=text), text)
 
 
 def _open_elsewhere(
@@ -107,21 +134,54 @@ def show_values(session: Session | RemoteSession) -> None:
         zone=session.workspace.time_zone,
         sessions=(Session, RemoteSession),
         state=lambda value: value.state,
-        report=lambda run: report_link(session.directory, run),
+        report=lambda run: report_of(session.directory, run),
     )
 
 
-def report_link(directory: Path, run: RunState) -> str:
-    """Link to the report from the folder of the running notebook; "" before there is a report.
+def report_of(directory: Path, run: RunState) -> Report:
+    """The report of a run, as the reader of the running notebook can open it; nothing before there is one.
 
-    A headless run keeps its notebook beside the report, and the engine writes that when the kernel has ended.
+    A headless run keeps its notebook beside the report, and the engine writes that when the kernel has ended. JupyterLab
+    follows a link only to what lies below the folder that it was started in, and to no hidden folder: elsewhere the card
+    holds the page itself.
     """
     comes_later = given().is_supervised and bool(run.ended)
-    if run.run != directory.name or not (comes_later or (directory / "report.html").is_file()):
-        return ""
+    path = directory / "report.html"
+    if run.run != directory.name or not (comes_later or path.is_file()):
+        return NO_REPORT
     if not is_interactive():
-        return "report.html"
-    return Path(os.path.relpath(directory / "report.html")).as_posix()
+        return Report(link="report.html")
+    root = server_root(running_shell())
+    if root is not None and is_served(path, root):
+        return Report(link=Path(os.path.relpath(path)).as_posix())
+    return Report(path=str(path), page=Whole(path.read_text(encoding="utf-8")))
+
+
+def is_served(path: Path, root: Path) -> bool:
+    """Whether a server with this root folder gives a file to its readers."""
+    try:
+        inside = path.resolve().relative_to(root.resolve())
+    except ValueError:
+        return False
+    return not any(part.startswith(".") for part in inside.parts)
+
+
+def server_root(shell: Any) -> Path | None:
+    """The folder that the Jupyter server of this kernel was started in, None where it does not say.
+
+    Source: jupyter_server writes ``jpserver-PID.json`` beside the connection files of its kernels, and its process
+    id into their environment as JPY_PARENT_PID.
+    """
+    kernel = getattr(shell, "kernel", None)
+    file = getattr(getattr(kernel, "parent", None), "connection_file", "")
+    number = os.environ.get("JPY_PARENT_PID", "")
+    if not file or not number.isdecimal():
+        return None
+    try:
+        said = json.loads((Path(file).parent / f"jpserver-{number}.json").read_bytes())
+        return Path(said["root_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def second_person(session: Session) -> SecondPerson | None:

@@ -9,6 +9,7 @@ whether an answer counts is checked where every answer is checked.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,15 +17,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gitops_nb.errors import GitOpsError
-from gitops_nb.model import Answer, Decision, parse_time
+from gitops_nb.model import Answer, Decision, Status, parse_time
 from gitops_nb.notebook.cards import macro, text_card
 from gitops_nb.notebook.place import Show, display_raw, new_place, running_shell
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import diff, story
 from gitops_nb.report.text import one_line
 from gitops_nb.report.views import gates
-from gitops_nb.report.words import Times
+from gitops_nb.report.words import Times, listed
 
+LOOK_S = 2.0
 POLL_S = 0.3
 """Between two looks at the run while a cell waits."""
 
@@ -51,6 +53,7 @@ class Panel:
         second_person: Of the sandbox; in live mode only a person whose key asks for each use.
         place: Where it is drawn; the default is the running cell.
         now: Present wall time.
+        look: Reads the run anew; with it the card goes on telling after its cell has stopped waiting.
     """
 
     def __init__(
@@ -61,7 +64,10 @@ class Panel:
         second_person: SecondPerson | None = None,
         place: Show | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        look: Callable[[], RunState] | None = None,
     ) -> None:
+        self._look = look
+        self._answered_here = False
         self._run = run
         self._zone = zone
         self._now = now
@@ -94,6 +100,32 @@ class Panel:
         if self._controls_place is not None:
             self._controls_place.update({"text/html": ""}, raw=True)
         self._draw(self.html(decision, closed=True))
+        if decision is None and not self.is_over and self._look is not None:
+            threading.Thread(target=self._go_on_looking, args=(self._look,), daemon=True).start()
+
+    def _go_on_looking(self, look: Callable[[], RunState]) -> None:
+        """Says how the run went on without this cell, once it did; a card that says "still waiting" for ever is untrue."""
+        while not self.is_over:
+            time.sleep(LOOK_S)
+            try:
+                run = look()
+            except GitOpsError:
+                continue  # somebody is writing it
+            if run.records > self._run.records and run.status is not Status.WAITING:
+                self._draw(self._went_on(run))
+                if run.ended:
+                    return
+
+    def _went_on(self, run: RunState) -> str:
+        """The card of a run that was answered, or went on, elsewhere."""
+        known, told = story.parts(run), story.tell(run)
+        said = [f"{one.person} {one.answer}d it" for one in (*story.consents(known), *story.rejections(known))]  # fmt: skip
+        answered = f"Answered elsewhere: {', '.join(said)}. " if said else "It went on elsewhere. "
+        ended = f"{told.title}." if run.ended else "It goes on there now."
+        sentence = f"{answered}{ended} The cells below had no part in that, and did not run here."
+        word = told.word if run.ended else "goes on there"
+        head = (run.status.value, f"answered elsewhere, {word}", "")
+        return self._card(run, head, {"sentence": sentence, "command": ""})
 
     def _draw(self, html: str) -> None:
         if html != self._drawn:
@@ -113,9 +145,20 @@ class Panel:
 
     def html(self, decision: Decision | None = None, *, closed: bool = False) -> str:
         """The card as it stands now."""
-        run, known = self._run, story.parts(self._run)
         times = Times(self._now(), self._zone)
         status, word, note = self._state(decision, times, closed=closed)
+        shown = self._what_to_do(decision, closed=closed)
+        return self._card(self._run, (status, word, note), shown, decision)
+
+    def _card(
+        self,
+        run: RunState,
+        head: tuple[str, str, str],
+        shown: dict[str, str],
+        decision: Decision | None = None,
+    ) -> str:
+        status, word, note = head
+        known, times = story.parts(run), Times(self._now(), self._zone)
         plan = known.plan
         return macro(
             "approval_card",
@@ -127,14 +170,18 @@ class Panel:
             views=[diff.view(change) for change in plan.changes] if plan else [],
             items=gates(run, known if decision is None else _answered(known, decision), times),
             people=self._people(times),
-            shown=self._what_to_do(decision, closed=closed),
+            shown=shown,
+            signed=story.signed(run),
         )
 
     def _state(
         self, decision: Decision | None, times: Times, *, closed: bool
     ) -> tuple[str, str, str]:
         if decision is not None:
-            names = ", ".join(approval.person for approval in decision.approvals)
+            answers = decision.approvals or decision.rejections
+            names = ", ".join(approval.person for approval in answers)
+            if names and not self._answered_here:
+                names += ", answered elsewhere"
             allowed = decision.answer is Answer.ALLOWED
             return ("succeeded", "approved", names) if allowed else ("refused", "refused", names)
         expires = self.expires
@@ -166,7 +213,10 @@ class Panel:
         if closed:
             resume = f"{command}\ngitops-nb resume {self._run.run}"
             return {
-                "sentence": "Nothing was changed. It can still be approved, then resumed:",
+                "sentence": (
+                    f"Nothing was changed. {not_run(self._run)} Another person can still approve it, then anybody "
+                    "resumes it in a terminal; this notebook is not needed for that:"
+                ),
                 "command": resume,
             }
         if self._problem:
@@ -180,13 +230,15 @@ class Panel:
         if self._second is not None:
             sentence = (
                 f"The sandbox plays a second person, {self._second.name}, so that you can see what an "
-                "approver does. A live run has no such button and waits for that person's signature. Or, in a terminal:"
+                "approver does. A live run has no such button and waits for that person's signature. A page that was loaded "
+                "anew may show this after the answer: `gitops-nb list runs` tells. Or, in a terminal:"
             )
             return {"sentence": sentence, "command": command}
         asked = story.requester(self._run) or "the requester"
         sentence = (
             f"Another person than {asked} runs this command and compares the first 12 characters of the "
-            "digest. This cell goes on when the signature arrives; the run can also be resumed later."
+            "digest. This cell goes on when the signature arrives; the run can also be resumed later. A page that was "
+            "loaded anew does not hear of it: there `gitops-nb list runs` and the report tell."
         )
         return {"sentence": sentence, "command": command}
 
@@ -225,11 +277,18 @@ class Panel:
         self._problem = ""
         try:
             act()
+            self._answered_here = True
         except GitOpsError as error:
             self._problem = str(error)
             for button in buttons:
                 button.disabled = False
         self.tick()
+
+
+def not_run(run: RunState) -> str:
+    """Which cells of a notebook did not run, by their step; "" when all did."""
+    left = [step.name for step in run.steps if step.status is Status.PENDING]
+    return f"Not run here: {listed([*left, 'finish'])}." if left else ""
 
 
 def _answered(known: story.Parts, decision: Decision) -> story.Parts:

@@ -13,7 +13,7 @@ from gitops_nb.record.journal import Record
 from gitops_nb.report import story
 from gitops_nb.report.text import terminal
 from gitops_nb.report.timeline import rows
-from gitops_nb.report.words import Times, duration, milliseconds
+from gitops_nb.report.words import Times, duration, listed, milliseconds
 
 
 class Progress:
@@ -43,8 +43,35 @@ class Progress:
         self._zone = zone
         self._now = now
 
+    def _tell(self, text: str) -> None:
+        self._places()(macro("note_line", text=text), text)
+
+    def _tell_left(self) -> None:
+        """Names the cells that a run which ended early leaves, and how to go on."""
+        run = self._state()
+        left = [step.name for step in run.steps if step.status is Status.PENDING]
+        if left:
+            self._tell(f"Not run: {listed([*left, 'finish'])}. {how_to_go_on(run)}")
+
+    def _tell_after(self) -> None:
+        """What a run that was stopped after its first effect leaves behind; one that verified has its outcome's card."""
+        run = self._state()
+        if run.outcome is None:
+            html = macro(
+                "after_card", rows=story.after(run), command_text=run.aftermath.get("command", "")
+            )
+            self._places()(html, after_text(run))
+
     def on_record(self, record: Record) -> None:
         """Takes one record, just appended, and redraws what it changes."""
+        if record.kind == "aftermath":
+            self._tell_after()
+        if record.kind == "attempt" and record.body.get("front") == "notebook, cell run again":
+            self._tell(
+                f"Attempt {record.body['number']} of {self._state().run}, which had ended; this cell shows that run."
+            )
+        if record.kind == "ended":
+            self._tell_left()
         if record.kind not in ("step", "intent", "done", "void"):
             return
         state = self._state()
@@ -62,6 +89,20 @@ class Progress:
             self._show = None
         else:
             self._show(card(state, self._now(), self._zone), "")
+
+
+def how_to_go_on(run: RunState) -> str:
+    """What a person does about a run that ended before its last cell."""
+    if run.status in (Status.REFUSED, Status.SKIPPED, Status.SUCCEEDED):
+        return "This run is over; run all cells again for a new one."
+    return f"Run this cell again, or `gitops-nb resume {run.run}` in a terminal."
+
+
+def after_text(run: RunState) -> str:
+    """What is true after the first effect, as lines of text."""
+    lines = [f"{label}: {terminal(sentence)}" for label, sentence in story.after(run)]
+    command = run.aftermath.get("command")
+    return "\n".join([*lines, f"  {terminal(command)}"] if command else lines)
 
 
 def card(run: RunState, now: datetime, zone: str) -> str:

@@ -129,9 +129,7 @@ class RemoteSession:
     async def gate(self, gates: Callable[..., Any]) -> Decision:
         """Has the gates asked there, and shows the panel while a person may answer; see ``session.Session.gate``."""
         self._refuse_strange(gates)
-        self._wire.send(
-            call="gate", verb=gates.__name__, is_interactive=self._front.is_interactive
-        )
+        self._wire.send(call="gate", verb=gates.__name__, is_interactive=self._front.is_interactive)
         said = self._listen()
         if "waiting" in said:
             try:

@@ -1,5 +1,6 @@
 """Promotion: carry a version from one environment to the next, by one commit, and see it run there."""
 
+from gitops_nb.promotion.aftermath import aftermath
 from gitops_nb.promotion.apply import PromotionWriters, apply, shown
 from gitops_nb.promotion.observe import observe
 from gitops_nb.promotion.plan import gates, plan
@@ -13,6 +14,7 @@ __all__ = [
     "PromotionState",
     "PromotionWriters",
     "Side",
+    "aftermath",
     "apply",
     "gates",
     "observe",

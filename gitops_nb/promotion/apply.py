@@ -202,7 +202,9 @@ def _otherwise(git: GitReader, plan: Plan, revision: str) -> str:
     blobs = git.read_many(repository, revision, [edit["path"] for edit in edits])
     for edit, blob in zip(edits, blobs, strict=True):
         try:
-            found = "no file" if blob is None else read_part(blob.content, edit["key"], edit["part"])
+            found = (
+                "no file" if blob is None else read_part(blob.content, edit["key"], edit["part"])
+            )
         except UsageError as error:
             found = error.message
         if found != edit["after"]:

@@ -14,6 +14,9 @@ from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.revisions import EquivalentRevisions
 
+BLIND = timedelta(seconds=15)
+"""A watch shows something every five seconds; where it did not for so long, the API server was away."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
@@ -80,6 +83,7 @@ def _watch(
     begun = view.clock.now()
     trouble_since: datetime | None = None
     stable_since: datetime | None = None
+    looked_at = begun
     judgement = Judgement(State.IN_DOUBT, "not seen yet")
     snapshot: Snapshot | None = None
 
@@ -89,6 +93,10 @@ def _watch(
 
     for snapshot in view.argo[cluster].watch(name, timeout_s=request.timeout.total_seconds()):
         now = view.clock.now()
+        if now - looked_at > BLIND:
+            # Nobody saw what was between: neither that it stayed so, nor that it did not recover.
+            trouble_since = stable_since = None
+        looked_at = now
         expectation = _with_start(expectation, snapshot)
         judgement = judge(snapshot, expectation)
         trouble_since = (trouble_since or now) if judgement.failing else None

@@ -20,11 +20,12 @@ from gitops_nb.catalog.trust import LIVE_REALM, Trust
 from gitops_nb.model import Approval, Json, canonical, digest, format_time, parse_time, to_json
 from gitops_nb.ports import Processes
 from gitops_nb.record.dsse import refuse_twice
-from gitops_nb.record.files import create_file
+from gitops_nb.record.files import create_file, read_regular
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.runs import APPROVALS as FOLDER
 from gitops_nb.record.signatures import check_signature, sign
+from gitops_nb.redaction import refuse_secret
 
 PURPOSE = "approval@v1"
 GITHUB = "github:"
@@ -146,8 +147,9 @@ def signed_answer(
     """An answer as ``statement`` and ``signature``, signed in the realm of the trust that the key is in.
 
     Raises:
-        UsageError: The key cannot sign.
+        UsageError: The key cannot sign, or the reason holds a secret.
     """
+    refuse_secret("reason", reason)
     statement = canonical(
         {
             "v": 1,
@@ -232,7 +234,7 @@ def _read_answer(path: Path, processes: Processes, trust: Trust, now: datetime |
     try:
         if path.stat().st_size > _MAX_BYTES:
             return Answered(path.name, None, "it is too large")
-        outer = json.loads(path.read_bytes(), object_pairs_hook=refuse_twice)
+        outer = json.loads(read_regular(path), object_pairs_hook=refuse_twice)
     except (OSError, ValueError, RecursionError) as error:
         return Answered(path.name, None, f"it cannot be read ({type(error).__name__})")
     return check_answer(path.name, outer, processes=processes, trust=trust, now=now)

@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 from gitops_nb.catalog.trust import Trust
+from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Approval, Json, Status, digest, parse_time
 from gitops_nb.ports import Processes
-from gitops_nb.errors import UnavailableError
 from gitops_nb.record.approvals import (
     GITHUB,
     IdentityCheck,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from gitops_nb.errors import RecordError
@@ -54,6 +56,19 @@ def _write_temporary(path: Path, content: bytes) -> Path:
             f"cannot write {path}: {error.strerror}", hint="Free disk space or fix permissions."
         ) from error
     return temporary
+
+
+def read_regular(path: Path | str) -> bytes:
+    """The content of a file, and of nothing else: opening a pipe that nobody writes to would never return.
+
+    Raises:
+        OSError: It cannot be read, or is no file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        return file.readall()
 
 
 def fsync_directory(directory: Path) -> None:

@@ -85,6 +85,7 @@ class RunState:
     approvals: tuple[Mapping[str, Json], ...] = ()
     targets: tuple[Mapping[str, Json], ...] = ()
     outcome: Json = None
+    aftermath: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     records: int = 0
     head: str = ""
@@ -103,6 +104,15 @@ class RunState:
     def is_sandbox(self) -> bool:
         """True when nothing real was touched."""
         return self.opened.get("mode") == "sandbox"
+
+    @property
+    def touched(self) -> tuple[EffectState, ...]:
+        """Effects that happened or may have happened; empty means that nothing was changed."""
+        return tuple(effect for effect in self.effects if not effect.failed)
+
+    def effect(self, key: str) -> EffectState | None:
+        """The effect of this key if it happened or may have happened, else None."""
+        return next((effect for effect in self.touched if effect.key == key), None)
 
     @property
     def in_doubt(self) -> tuple[EffectState, ...]:
@@ -159,6 +169,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 hint="",
                 command="",
                 ended="",
+                aftermath={},
                 # What was sealed is about to change.
                 files={},
             )
@@ -208,6 +219,8 @@ def _apply(state: RunState, record: Record) -> RunState:
             return replace(state, begun=body if body.get("start") else {})
         case "outcome":
             return replace(state, outcome=body["outcome"])
+        case "aftermath":
+            return replace(state, aftermath={k: str(v) for k, v in body.items()})
         case "waiting":
             return replace(
                 state,

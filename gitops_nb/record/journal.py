@@ -21,7 +21,7 @@ from typing import Any
 
 from gitops_nb.errors import RecordError
 from gitops_nb.model import Json, canonical, format_time, read_exact, to_json, write_exact
-from gitops_nb.record.files import fsync_directory
+from gitops_nb.record.files import fsync_directory, read_regular
 
 ZERO = "0" * 64
 FILE = "journal.jsonl"
@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[tuple[Record, ...], tuple[str, ...]]:
         RecordError: The file cannot be read.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise RecordError(
             f"cannot read {path}: {error.strerror}", hint="Check the run id."
@@ -126,7 +126,7 @@ class Journal:
         path = directory / FILE
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            content = path.read_bytes()
+            content = read_regular(path)
             records, good, problems = _parse(content)
             if problems and b"\n" in content[good:]:
                 os.close(descriptor)

@@ -227,9 +227,7 @@ class Register:
             problem = f"the key of {runner.name} did not count at {format_time(at)}"
         return Entry(number, found, kind, at, envelope.keyid, body, problem)
 
-    def _of_person(
-        self, request: str, number: int, found: str, value: Mapping[str, Json]
-    ) -> Entry:
+    def _of_person(self, request: str, number: int, found: str, value: Mapping[str, Json]) -> Entry:
         """A rejection or withdrawal of the request, or the word that a start's holder is gone."""
         said, problem = check_unlock(value, trust=self._trust, processes=self._processes)
         if said:

@@ -26,7 +26,9 @@ def register_findings(
     said: list[Finding | str] = []
     where = "the register"
     if state.request is not None and not is_shared and state.effects:
-        said.append("the register is kept on one machine only: another one would not see this start")
+        said.append(
+            "the register is kept on one machine only: another one would not see this start"
+        )
     starts = [one for one in chain.starts if one.body.get("run") == state.run]
     if state.effects and not starts:
         text = f"effects, and {where} knows no start of them that a runner signed"
@@ -57,7 +59,9 @@ def register_findings(
         elif entry.kind is Kind.CLOSED:
             said.append("an attempt of it was not witnessed to its end: its runner died")
         elif entry.kind is Kind.UNLOCK:
-            said.append(f"its start was freed by the word of {entry.signer}: {entry.body['reason']}")
+            said.append(
+                f"its start was freed by the word of {entry.signer}: {entry.body['reason']}"
+            )
         elif entry.kind in (Kind.REJECT, Kind.WITHDRAW):
             word = "rejected" if entry.kind is Kind.REJECT else "withdrew"
             said.append(f"{entry.signer} {word} it: {entry.body['reason']}")

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,8 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9]([a-z0-9-]{0,120}[a-z0-9])?")
+Fits = Callable[[RunState], bool]
+"""Whether a command can act on a run."""
 LOCKS = ".locks"
 APPROVALS = "approvals"
 _SEALED = re.compile(
@@ -68,8 +70,14 @@ def create_run(reports: Path, run: str, opened: Mapping[str, Any]) -> Path:
     return directory
 
 
-def find_run(reports: Path, name: str) -> Path:
+def find_run(reports: Path, name: str, fits: Fits | None = None) -> Path:
     """The directory of a run, by its id, an unambiguous part of its beginning or end, or ``last``.
+
+    Args:
+        reports: Where the runs are.
+        name: Which one.
+        fits: Which runs ``last`` is the last of, by default all. Where none fits it is the newest, of which
+            the command that asks says why it cannot act.
 
     Raises:
         UsageError: No run, or several, fit.
@@ -79,9 +87,7 @@ def find_run(reports: Path, name: str) -> Path:
         return reports / name
     runs = run_directories(reports)
     if name == "last":
-        if runs:
-            return runs[0]
-        raise UsageError(f"no runs in {reports}", hint="Start one with `gitops-nb run RUNBOOK`.")
+        return _last(reports, runs, fits)
     fitting = [
         path for path in runs if path.name.startswith(name) or path.name.endswith(f"-{name}")
     ]
@@ -93,6 +99,12 @@ def find_run(reports: Path, name: str) -> Path:
             f"{len(fitting)} runs begin with {name!r}: {some}", hint="Give more of the id."
         )
     raise UsageError(f"no run {name!r} in {reports}", hint="See `gitops-nb list runs`.")
+
+
+def _last(reports: Path, runs: Sequence[Path], fits: Fits | None) -> Path:
+    if not runs:
+        raise UsageError(f"no runs in {reports}", hint="Start one with `gitops-nb run RUNBOOK`.")
+    return next((path for path in runs if fits is None or fits(scan_run(path))), runs[0])
 
 
 def run_directories(reports: Path) -> list[Path]:
@@ -147,7 +159,10 @@ def sealed_at(directory: Path) -> int | None:
     the journal is worth is for ``verify`` to say.
     """
     try:
-        with (directory / journal.FILE).open("rb") as file:
+        path = directory / journal.FILE
+        if not path.is_file():
+            return None  # a pipe would be waited for
+        with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _SEAL_BYTES))
             is_sealed = _SEALED.search(file.read()) is not None
             return os.fstat(file.fileno()).st_mtime_ns if is_sealed else None

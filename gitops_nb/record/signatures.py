@@ -34,9 +34,9 @@ def sign(
         stdin=message,
     )
     if done.exit_code != 0:
-        said = done.stderr.strip().splitlines()
+        said = "; ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
         raise UsageError(
-            f"{key} cannot sign: {said[-1] if said else 'no reason given'}",
+            f"{key} cannot sign: {said[:500] or 'no reason given'}",
             hint="Name an SSH key with --key; its agent has to be unlocked.",
         )
     return done.stdout

@@ -17,6 +17,7 @@ from gitops_nb.ports import Processes
 from gitops_nb.record.dsse import refuse_twice
 from gitops_nb.record.ledger import Entry
 from gitops_nb.record.signatures import check_signature, sign
+from gitops_nb.redaction import refuse_secret
 
 PURPOSE = "unlock@v1"
 SUBJECT = "holder"
@@ -50,8 +51,9 @@ def signed_unlock(
         realm: Of the trust that the key is in.
 
     Raises:
-        UsageError: The key cannot sign.
+        UsageError: The key cannot sign, or the reason holds a secret.
     """
+    refuse_secret("reason", reason)
     statement = canonical(
         {
             "v": 1,

@@ -26,6 +26,7 @@ from gitops_nb.record.consents import (
 from gitops_nb.record.files import sha256_file
 from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.intruders import run_intruders
 from gitops_nb.record.journal import Record
 from gitops_nb.record.ledger import Entry, Phase, is_inside
 from gitops_nb.record.runs import APPROVALS, CHECKPOINTS
@@ -96,7 +97,9 @@ def verify_run(
     if sealed:
         found += _check_files(directory, state)
     else:
-        notes.append("not closed yet: files are checked once the run has ended")
+        notes.append(
+            "interrupted, or still going on: its files are checked once it is closed, which the next command does"
+        )
     if (directory / CHECKPOINTS).exists():
         notes.append(f"{CHECKPOINTS} is JupyterLab's and no part of the record")
     found += _check_time(records)
@@ -161,7 +164,7 @@ def _check_files(directory: Path, state: RunState) -> list[Finding]:
         if not (is_open and name.startswith(f"{APPROVALS}/"))
     }
     found += [Finding(Code.ADDED, name, "added after the run was closed") for name in sorted(late)]
-    return found
+    return found + run_intruders(directory, list(state.files))
 
 
 def _check_time(records: Sequence[Record]) -> list[Finding]:

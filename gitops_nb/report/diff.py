@@ -1,4 +1,7 @@
-"""A plan's changes as a reader compares them: paired lines, with the part that differs marked."""
+"""A plan's changes as a reader compares them: paired lines, with the part that differs marked.
+
+They are what an approver signs, so their texts are ``Whole``: a page folds them and cuts nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gitops_nb.model import Action, Line, ResourceChange
+from gitops_nb.report.text import Whole
 from gitops_nb.report.words import count
 
+LONG = 40
 MINUS = "\u2212"
 
 _ACTIONS = {
@@ -42,11 +47,18 @@ class ChangeView:
     lines: tuple[DiffLine, ...]
     sentence: str
 
+    @property
+    def is_long(self) -> bool:
+        """More lines than a reader takes in beside others: a page folds them."""
+        return len(self.lines) > LONG
+
 
 def view(change: ResourceChange) -> ChangeView:
     """A change as templates and cards show it."""
     sentence = "" if change.diff else _sentence(change)
-    return ChangeView(change.address, _ACTIONS[change.action], lines(change.diff), sentence)
+    return ChangeView(
+        Whole(change.address), _ACTIONS[change.action], lines(change.diff), Whole(sentence)
+    )
 
 
 def lines(diff: Sequence[Line]) -> tuple[DiffLine, ...]:
@@ -102,7 +114,7 @@ def _run(diff: Sequence[Line], start: int, sign: str) -> tuple[Line, ...]:
 def _line(line: Line) -> DiffLine:
     kind = {"-": "del", "+": "ins"}.get(line.sign, "")
     return DiffLine(
-        kind, str(line.number), MINUS if line.sign == "-" else line.sign.strip(), line.text
+        kind, str(line.number), MINUS if line.sign == "-" else line.sign.strip(), Whole(line.text)
     )
 
 
@@ -124,5 +136,8 @@ def _pair(old: Line, new: Line) -> tuple[DiffLine, DiffLine]:
 def _marked(line: Line, start: int, end: int) -> DiffLine:
     stop = len(line.text) - end
     return replace(
-        _line(line), before=line.text[:start], changed=line.text[start:stop], after=line.text[stop:]
+        _line(line),
+        before=Whole(line.text[:start]),
+        changed=Whole(line.text[start:stop]),
+        after=Whole(line.text[stop:]),
     )

@@ -23,6 +23,8 @@ def summary(run: RunState) -> dict[str, Json]:
         status: A word of ``model.Status``. exit_code: Integer, null while the run has not ended.
         title, sentence: The finding. reason: Why the run stopped, "" when it went through.
         next: {word, sentence, command}. undo: {sentence, command}. Commands are "" when there is none.
+        aftermath: {asks, by_itself, back, command} once something was changed, else null: what Git asks for now, what
+            happens without anybody, and the exact way back.
         parameters: Object. requester: {name, kind, evidence}.
         plan: {digest, summary, changes} or null. request: {digest, expires} or null.
         gates: List of {gate, passed, reason, clears_at}.
@@ -33,6 +35,8 @@ def summary(run: RunState) -> dict[str, Json]:
         outcome: ``model.Outcome`` or null. targets: List of what the run compared before its first live effect.
         times: {started, ended, total_ms, worked_ms, waited_ms}; RFC 3339 UTC, "" when not yet.
         attempts: How often the run was started or resumed.
+        rules: {from, commit, digest, not_in_force}: where fleet, policy and keys were read, and files whose local edits
+            do not count; {} before the first attempt.
         journal: {records, head}. files: Name to digest, as sealed; empty before.
     """
     known = story.parts(run)
@@ -53,6 +57,7 @@ def summary(run: RunState) -> dict[str, Json]:
         "sentence": told.sentence,
         "reason": run.reason,
         "next": {"word": told.next_word, "sentence": told.next_sentence, "command": told.command},
+        "aftermath": dict(run.aftermath) or None,
         "undo": {"sentence": told.undo_sentence, "command": told.undo},
         "parameters": to_json(run.opened.get("parameters") or {}),
         "requester": to_json(run.opened.get("requester") or {}),
@@ -75,6 +80,7 @@ def summary(run: RunState) -> dict[str, Json]:
             "waited_ms": _ms(waited),
         },
         "attempts": len(run.attempts),
+        "rules": dict(story.rules_of(run)),
         "journal": {"records": run.records, "head": run.head},
         "files": dict(run.files),
     }

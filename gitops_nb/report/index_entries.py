@@ -16,7 +16,7 @@ from pathlib import Path
 from gitops_nb import __version__
 from gitops_nb.model import Status
 from gitops_nb.record import journal
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import read_regular, replace_file
 from gitops_nb.record.runs import run_directories, scan_run
 from gitops_nb.report.index_page import Entry, entry
 from gitops_nb.report.words import Times
@@ -42,6 +42,9 @@ def current_entries(
     known, lines = _read(reports / CACHE, _head(times.zone))
     here = run_directories(reports)
     absent = elsewhere - {directory.name for directory in here}
+    if _is_foreign(reports / CACHE):
+        # What is no file of ours in its place is taken away, and all journals are read.
+        (reports / CACHE).unlink()
     entries: list[Entry] = [known[run][1] for run in sorted(absent) if run in known]
     news: list[str] = []
     for directory in here:
@@ -89,6 +92,15 @@ def merge_entries(reports: Path, zone: str, other: bytes) -> frozenset[str]:
     return frozenset(run for run, (_, value) in (mine | news).items() if value.group != "open")
 
 
+def forget(reports: Path) -> None:
+    """Has the next index read every journal anew, whatever the cache says of them."""
+    (reports / CACHE).unlink(missing_ok=True)
+
+
+def _is_foreign(path: Path) -> bool:
+    return path.is_symlink() or (path.exists() and not path.is_file())
+
+
 def _head(zone: str) -> dict[str, object]:
     return {"package": __version__, "zone": zone, "format": 1}
 
@@ -101,7 +113,7 @@ def _add(path: Path, lines: Iterable[str]) -> None:
 def _read(path: Path, head: Mapping[str, object]) -> tuple[_Known, int]:
     """What is known, by run, and the number of lines; nothing where another package or zone wrote it."""
     try:
-        return _parse(path.read_text(encoding="utf-8", errors="replace"), head)
+        return _parse(read_regular(path).decode("utf-8", "replace"), head)
     except OSError:
         return {}, 0
 
@@ -111,14 +123,14 @@ def _parse(content: str, head: Mapping[str, object]) -> tuple[_Known, int]:
         first, *lines = content.split("\n")
         if json.loads(first) != head:
             return {}, 0
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, 0
     known: _Known = {}
     for line in lines:
         try:
             stamp, value = json.loads(line)
             known[value["run"]] = (stamp, Entry(**value))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue  # torn by a crash, or written by hand: that run is read again
     return known, len(lines) + 1
 

@@ -1,7 +1,7 @@
 """One page, one file: the Jinja2 environment, the inlined style sheet, and the Content-Security-Policy.
 
 Every page extends ``base.html.j2`` and is rendered by ``page``. Values are made visible (``text.plain``),
-cut and then escaped, in this order, for every ``{{ ... }}`` of every template; markup comes only from
+cut (but for ``text.Whole``) and then escaped, in this order, for every ``{{ ... }}`` of every template; markup comes only from
 templates and from this package's own style sheets and scripts, whose SHA-256 is the only thing that the
 page's policy lets in.
 """
@@ -110,6 +110,7 @@ def environment() -> Environment:
     )
     env.filters.update(
         clip=text.clip,
+        whole=text.Whole,
         count=words.count,
         ms=words.milliseconds,
         json_block=json_block,
@@ -144,6 +145,8 @@ def _shown(value: Any) -> Any:
 
     if isinstance(value, Markup):
         return value
+    if isinstance(value, text.Whole):
+        return text.plain(value)
     return text.clip(text.plain(str(value)))
 
 

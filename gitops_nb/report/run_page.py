@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from gitops_nb import __version__
-from gitops_nb.model import Status
+from gitops_nb.model import Answer, Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import diff, story
 from gitops_nb.report.document import spans
@@ -63,6 +63,7 @@ def render(run: RunState, now: datetime, zone: str) -> str:
         effects=[(e, _answer(e.result)) for e in run.effects],
         in_doubt=run.in_doubt,
         expires=str(run.request.get("expires", "")) if run.request else "",
+        signed=story.signed(run),
         given=len({approval.person for approval in story.consents(known)}),
         parameters=[(str(k), str(v)) for k, v in (run.opened.get("parameters") or {}).items()],
         provenance=_provenance(run, known),
@@ -94,6 +95,10 @@ def facts(run: RunState, known: story.Parts, times: Times) -> list[Fact]:
             f"{times.span(run.started, run.ended)}, {_age(run, times)}",
         ),
     ]
+    rules = story.rules_of(run)
+    if rules.get("not_in_force"):
+        note = f"commit {rules['commit'][:8]}; edits here are not in force"
+        items.append(Fact("Rules of", rules["from"], f"{note}: {rules['not_in_force']}"))
     if run.status is Status.WAITING and run.request:
         expires = str(run.request.get("expires", ""))
         return [*items, Fact("Request ends", times.near(expires), times.age(expires))]
@@ -160,8 +165,12 @@ def _approved(run: RunState, known: story.Parts, times: Times) -> Fact:
     if given:
         when = times.clock(given[-1].at)
         people = listed([approval.person for approval in given])
-        return Fact("Approved by", people, f"{when}, digest", given[-1].subject[7:19])
+        said = "; ".join(f"“{approval.reason}”" for approval in given if approval.reason)
+        note = f"{said}, {when}, digest" if said else f"{when}, digest"
+        return Fact("Approved by", people, note, given[-1].subject[7:19])
     needed = known.decision.approvals_needed if known.decision else 0
+    if known.decision and known.decision.answer is Answer.NOTHING:
+        needed = 0
     if run.status is Status.WAITING or needed:
         asked = story.requester(run)
         return Fact(
@@ -251,6 +260,7 @@ def _provenance(run: RunState, known: story.Parts) -> list[Pair]:
         ("Notebook", str(opened.get("notebook_digest", ""))),
         ("Package", f"gitops_nb {opened.get('package', '')}"),
         ("Mode", str(opened.get("mode", ""))),
+        ("Rules", story.sentence(story.rules_sentence(story.rules_of(run)))),
     ]
     pairs += [(str(t.get("system", "")), str(t.get("address", ""))) for t in run.targets]
     pairs += [(name, blob) for name, blob in (known.plan.materials if known.plan else {}).items()]

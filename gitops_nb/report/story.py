@@ -5,12 +5,13 @@ Free of the reader's zone and of the present moment, so that report.json and rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from gitops_nb.model import Answer, Approval, Decision, Outcome, Plan, Result, Status, from_json
 from gitops_nb.record.fold import EffectState, RunState
+from gitops_nb.report.text import Whole
 from gitops_nb.report.words import count, listed
 
 WORDS = {
@@ -29,7 +30,11 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A run in sentences. ``title`` is the finding; ``command`` is what to type next, "" for nothing."""
+    """A run in sentences. ``title`` is the finding; ``command`` is what to type next, "" for nothing.
+
+    ``after`` says what is true once something was changed, as labels and sentences: what Git asks for, what happens by
+    itself, and the way back, whose command is ``undo``.
+    """
 
     word: str
     title: str
@@ -39,6 +44,7 @@ class Story:
     command: str
     undo_sentence: str
     undo: str
+    after: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,14 @@ def tell(run: RunState) -> Story:
         command=command,
         undo_sentence=undo_sentence,
         undo=undo,
+        after=after(run),
     )
+
+
+def after(run: RunState) -> tuple[tuple[str, str], ...]:
+    """What is true after the first effect, as labels and sentences; empty where nothing was changed."""
+    labels = (("asks", "In Git"), ("by_itself", "By itself"), ("back", "Way back"))
+    return tuple((label, run.aftermath[key]) for key, label in labels if run.aftermath.get(key))
 
 
 def subject(run: RunState) -> str:
@@ -95,6 +108,54 @@ def requester(run: RunState) -> str:
     value = run.opened.get("requester")
     name = cast("Mapping[str, object]", value).get("name") if isinstance(value, Mapping) else value
     return str(name or "")
+
+
+def rules_of(run: RunState) -> Mapping[str, str]:
+    """Where the newest attempt read fleet, policy and keys: ``from``, ``commit``, ``digest``, ``not_in_force``."""
+    found = run.attempts[-1].get("policy") if run.attempts else None
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+
+
+def rules_sentence(rules: Mapping[str, str]) -> str:
+    """Which rules a run obeys, "" where that is not recorded.
+
+    >>> rules_sentence({"from": "origin/main", "commit": "ab" * 20, "not_in_force": "fleet.yaml"})
+    'fleet and policy of origin/main at abababab; edits of fleet.yaml here are not in force'
+    """
+    match rules.get("from", ""):
+        case "":
+            return ""
+        case "sandbox":
+            return "fleet and policy of this workspace's files, as the sandbox plays them"
+        case "workspace":
+            return "fleet and policy of this workspace's files; no remote origin protects them"
+    said = f"fleet and policy of {rules['from']} at {rules.get('commit', '')[:8]}"
+    edited = rules.get("not_in_force")
+    return f"{said}; edits of {edited} here are not in force" if edited else said
+
+
+def signed(run: RunState) -> list[tuple[str, str]]:
+    """Every field of the request that is signed, and of the plan behind its digest what no change shows; texts are whole."""
+    if run.request is None:
+        return []
+    plan = run.plan or {}
+    covered = {
+        **run.request,
+        "plan": {"summary": plan.get("summary", ""), "arguments": plan.get("arguments", {})},
+    }
+    return [(label, Whole(text)) for label, text in _flat(covered, "")]
+
+
+def _flat(value: object, label: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{label}: {name}" if label else str(name).replace("_", " "))
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value, start=1):
+            yield from _flat(item, f"{label} {number}")
+    else:
+        nothing = value in (None, "", [], {}, ())
+        yield label, "none" if nothing else str(value)
 
 
 def done(run: RunState) -> tuple[EffectState, ...]:
@@ -253,11 +314,13 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
 
 
 def _undo(run: RunState, known: Parts) -> tuple[str, str]:
-    command = known.outcome.undo if known.outcome else ""
-    rollback = str(run.opened.get("rollback") or "")
     if not touched(run):
         return "This run changed nothing, so there is nothing to take back.", ""
-    return rollback or "The runbook declares no way back.", command
+    told = run.aftermath.get("command", "")
+    command = (known.outcome.undo if known.outcome else "") or told
+    rollback = str(run.opened.get("rollback") or "The runbook declares no way back.")
+    # The sentence that belongs to the command: a declared one knows nothing of this run.
+    return (run.aftermath["back"] if command and command == told else rollback), command
 
 
 def sentence(message: str) -> str:

@@ -19,6 +19,13 @@ INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 LIMIT = 2_000
 """Longest value, in characters, that a page shows before it is cut."""
 
+
+class Whole(str):
+    """A text that pages show whole, however long: what a person signs is never cut."""
+
+    __slots__ = ()
+
+
 _CI_COMMAND = re.compile(r":(?=:)|#(?=#[A-Za-z]*\[)")
 
 

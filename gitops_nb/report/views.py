@@ -64,6 +64,12 @@ def gate_row(verdict: Verdict, times: Times) -> Gate:
     return Gate(name, "refused", "says no", verdict.reason, clears)
 
 
+def _reasons(known: story.Parts) -> str:
+    """Why the approvers said yes, in their own words."""
+    said = [f"{one.person}: “{one.reason}”" for one in story.consents(known) if one.reason]
+    return f". {'; '.join(said)}" if said else ""
+
+
 def _approval_rows(run: RunState, known: story.Parts, times: Times) -> list[Gate]:
     decision = known.decision
     if decision is None:
@@ -73,7 +79,7 @@ def _approval_rows(run: RunState, known: story.Parts, times: Times) -> list[Gate
         last = rejected[-1]
         reason = f": {last.reason}" if last.reason else ""
         return [Gate("approval", "refused", "rejected", f"{last.person} says no{reason}")]
-    if not decision.approvals_needed or decision.answer is Answer.REFUSED:
+    if not decision.approvals_needed or decision.answer in (Answer.REFUSED, Answer.NOTHING):
         return []
     persons = [approval.person for approval in story.consents(known)]
     counted = f"{len(set(persons))} of {decision.approvals_needed}"
@@ -84,7 +90,7 @@ def _approval_rows(run: RunState, known: story.Parts, times: Times) -> list[Gate
                 "approval",
                 "passed",
                 "passed",
-                f"{counted}: {listed(persons)}; not {asked}, who asked",
+                f"{counted}: {listed(persons)}; not {asked}, who asked{_reasons(known)}",
             )
         ]
     expires = str(run.request.get("expires", "")) if run.request else ""

@@ -139,30 +139,43 @@ class SandboxCluster:
             ConflictError: Another manager owns a field with another value, or the namespace or kind is missing.
         """
         with self._world.turn():
-            live = self._world.objects(self._name).get(key_for(manifest))
-            owners = _owners(live)
-            wanted = dict(_leaves(manifest))
-            present = dict(_leaves(live or {}))
-            for path, value in wanted.items():
-                others = sorted(m for m, _ in owners.get(path, ()) if m != self._manager)
-                if others and present.get(path) != value:
-                    raise ConflictError(
-                        f"{manifest['kind']} {manifest['metadata']['name']}: "
-                        f"{others[0]} owns {'.'.join(path)}",
-                        hint=f"Remove the field from the manifest, or from {others[0]}.",
-                    )
-            item = copy.deepcopy(live) if live else {}
-            ours = (self._manager, "Apply")
-            for path in [p for p, managers in owners.items() if managers == {ours}]:
-                if path not in wanted:
-                    _remove(item, path)
-            item = _merged(item, copy.deepcopy(manifest))
-            for path in list(owners):
-                owners[path] -= {ours}
-            for path in wanted:
-                owners.setdefault(path, set()).add(ours)
-            item["metadata"]["managedFields"] = _managed_fields(owners)
-            return copy.deepcopy(self._world.put(self._name, item))
+            return copy.deepcopy(self._world.put(self._name, self._applied(manifest)))
+
+    def try_apply(self, manifest: Json) -> Json | None:
+        """See ``ports.ClusterReader.try_apply``; the sandbox's one user may try everything."""
+        with self._world.turn():
+            try:
+                self._world.admit(self._name, manifest)
+            except ConflictError:
+                return None
+            return copy.deepcopy(self._applied(manifest))
+
+    def _applied(self, manifest: Json) -> Json:
+        """What a server-side apply makes of an object; nothing is stored."""
+        live = self._world.objects(self._name).get(key_for(manifest))
+        owners = _owners(live)
+        wanted = dict(_leaves(manifest))
+        present = dict(_leaves(live or {}))
+        for path, value in wanted.items():
+            others = sorted(m for m, _ in owners.get(path, ()) if m != self._manager)
+            if others and present.get(path) != value:
+                raise ConflictError(
+                    f"{manifest['kind']} {manifest['metadata']['name']}: "
+                    f"{others[0]} owns {'.'.join(path)}",
+                    hint=f"Remove the field from the manifest, or from {others[0]}.",
+                )
+        item = copy.deepcopy(live) if live else {}
+        ours = (self._manager, "Apply")
+        for path in [p for p, managers in owners.items() if managers == {ours}]:
+            if path not in wanted:
+                _remove(item, path)
+        item = _merged(item, copy.deepcopy(manifest))
+        for path in list(owners):
+            owners[path] -= {ours}
+        for path in wanted:
+            owners.setdefault(path, set()).add(ours)
+        item["metadata"]["managedFields"] = _managed_fields(owners)
+        return item
 
     def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:
         """JSON merge patch; the fields it sets become ours.

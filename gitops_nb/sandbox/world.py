@@ -190,7 +190,7 @@ class World:
         """
         key = key_for(item)
         before = self.objects(cluster).get(key)
-        self._admit(cluster, item)
+        self.admit(cluster, item)
         item = copy.deepcopy(item)
         metadata = item["metadata"]
         if before is None:
@@ -236,7 +236,8 @@ class World:
             if item.get("status")
         )
 
-    def _admit(self, cluster: str, item: Json) -> None:
+    def admit(self, cluster: str, item: Json) -> None:
+        """Refuses an object whose kind or namespace is not there."""
         if not self.serves(cluster, item["apiVersion"], item["kind"]):
             raise ConflictError(
                 f"the API server does not serve {item['kind']} in {item['apiVersion']}",

@@ -64,7 +64,9 @@ class LiveRules:
             return "files of this workspace: it has no origin whose default branch could say it"
         return f"origin/{self._branch.name} at {self._branch.commit[:8]}"
 
-    def allowance(self, policy: Mapping[str, Json], environment: str) -> Allowance | Doubt | Unasked | str:
+    def allowance(
+        self, policy: Mapping[str, Json], environment: str
+    ) -> Allowance | Doubt | Unasked | str:
         """See ``record.verify.AllowanceAt``."""
         commit = str(policy.get("commit") or "")
         if not commit:

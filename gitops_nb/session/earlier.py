@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gitops_nb.errors import Refused
 from gitops_nb.model import Plan, Status, digest
+from gitops_nb.record.files import read_regular
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE
 from gitops_nb.record.runs import is_run_held, run_ids, scan_run
@@ -82,7 +83,6 @@ def _with_effects(reports: Path, state: RunState) -> Iterator[RunState]:
 def _has_effects(path: str) -> bool:
     """Whether a journal tells of an effect, looked up without reading it record by record: there may be thousands."""
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  no Path for each of them
-            return b'"kind":"intent"' in file.readall()
+        return b'"kind":"intent"' in read_regular(path)
     except OSError:
         return False

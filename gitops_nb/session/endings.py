@@ -11,6 +11,7 @@ from gitops_nb.errors import ExitCode
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
+from gitops_nb.session.aftermath import tell_aftermath
 
 STATUS_OF = {
     ExitCode.SUCCEEDED: Status.SUCCEEDED,
@@ -50,9 +51,10 @@ class Death:
         code = ExitCode.INTERNAL
         if isinstance(kind, type) and issubclass(kind, errors.GitOpsError):
             code = kind.exit_code
+        if code is ExitCode.INTERNAL:
+            return cls(errors.described(name, text), code)
         message, _, hint = text.partition("\n")
-        said = message if code is not ExitCode.INTERNAL else f"{name}: {message}"
-        return cls(said, code, hint.strip())
+        return cls(message, code, hint.strip())
 
     @classmethod
     def of_process(cls, exit_code: int | None, last_words: str = "") -> Death:
@@ -110,6 +112,7 @@ def append_end(journal: Journal, *, cause: Cause | None = None, death: Death | N
         hint = f"Run `{resume}`: it finds out, and does nothing twice."
     if step is not None:
         journal.append("step", step=step.name, status=status, sentence=sentence)
+    tell_aftermath(journal.append, fold(journal.records), status)
     journal.append(
         "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume
     )

@@ -108,4 +108,3 @@ class GuardedCluster:
     def _version(self, ref: ObjectRef) -> str:
         found: Any = self._reader.get(ref) or {}
         return str((found.get("metadata") or {}).get("resourceVersion") or "")
-

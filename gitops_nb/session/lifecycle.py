@@ -40,6 +40,7 @@ from gitops_nb.record.runs import (
     try_lock,
     was_here,
 )
+from gitops_nb.session.aftermath import tell_aftermath
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import append_end
 from gitops_nb.session.notary import expect, mark_pending, pending, settle
@@ -185,6 +186,9 @@ def close_run(
     """
     from gitops_nb.report.files import write, write_index
 
+    # A run that has an end said this before it; one that waits, or ended by another hand, did not.
+    said = fold(journal.records)
+    tell_aftermath(journal.append, said, said.status)
     state = fold(journal.records)
     stamp_notebook(directory / "notebook.ipynb", state)
     now, zone = datetime.now(UTC), workspace.time_zone

@@ -149,9 +149,7 @@ def settle(
         if state.status is Status.WAITING:
             attest(workspace, directory, Phase.REQUESTED, signer=signer)
         elif state.ended:
-            register_end(
-                workspace, state, processes=LocalProcesses(), was_witnessed=was_witnessed
-            )
+            register_end(workspace, state, processes=LocalProcesses(), was_witnessed=was_witnessed)
             attest(workspace, directory, Phase.END, signer=signer)
         send_run(workspace, directory)
     except (UnavailableError, ConflictError) as error:
@@ -224,9 +222,7 @@ def _prove(audience: str, issuer: str) -> Mapping[str, Json]:
     return found
 
 
-def check_identity(
-    identity: Mapping[str, Json], *, issuer: str, ci_api: str
-) -> str:
+def check_identity(identity: Mapping[str, Json], *, issuer: str, ci_api: str) -> str:
     """Whether CI's identity is what its issuer signed, or the host says the same of that run; "" when it is.
 
     A runner's word for it proves nothing: the kept token is checked with the issuer's key, or the host is asked by run id.

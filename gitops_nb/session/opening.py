@@ -29,7 +29,6 @@ from gitops_nb.session.run import Front, Session
 from gitops_nb.session.slices import Surroundings, slice_of
 from gitops_nb.session.warrant import Warrant
 
-
 Elsewhere = Callable[[Workspace, Mode, str, Mapping[str, Any]], Any]
 """Opens a run, with its mode, runbook and checked parameters, in another process; returns what stands for its session here."""
 
@@ -84,9 +83,7 @@ def open_session(
         # What a name means is said by the protected branch; a change of fleet.yaml counts once it is merged.
         checked = check(declared, platform.fleet, parameters)
     told = order or given()
-    if elsewhere is not None and asks_somebody(
-        where, _of(platform, catalog), declared, checked
-    ):
+    if elsewhere is not None and asks_somebody(where, _of(platform, catalog), declared, checked):
         found: Session = elsewhere(where, chosen, runbook, checked)
         return found
     shown = front or Headless()

@@ -117,9 +117,7 @@ class Platform:
 
     def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
         """See ``record.approvals.IdentityCheck``."""
-        return check_identity(
-            identity, issuer=self.policy.ci_issuer, ci_api=self.policy.ci_api
-        )
+        return check_identity(identity, issuer=self.policy.ci_issuer, ci_api=self.policy.ci_api)
 
     def targets(self, fleet: Fleet | None = None, environment: str = "") -> tuple[Target, ...]:
         """Every system that could be written to, for the check before the first live effect.
@@ -129,7 +127,9 @@ class Platform:
             environment: Where the change lands: its clusters, and those of their Argo CD, are asked who they are.
         """
         expected = fleet or self.fleet
-        own = {name for name in expected.clusters if expected.clusters[name].environment == environment}
+        own = {
+            name for name in expected.clusters if expected.clusters[name].environment == environment
+        }
         own |= {expected.clusters[name].argocd.cluster or name for name in own}
         clusters = [
             Target(
@@ -157,7 +157,9 @@ class Platform:
             return ""
         return str(((found or {}).get("metadata") or {}).get("uid") or "")
 
-    def check_targets(self, fleet: Fleet | None = None, environment: str = "") -> tuple[Target, ...]:
+    def check_targets(
+        self, fleet: Fleet | None = None, environment: str = ""
+    ) -> tuple[Target, ...]:
         """The targets, when all of them are fleet.yaml's; see ``targets``.
 
         Raises:

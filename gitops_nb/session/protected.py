@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, load_catalog
 from gitops_nb.catalog.policies import Policy
@@ -83,6 +84,10 @@ def protected(workspace: Workspace, catalog: Catalog, processes: Processes) -> G
         "commit": branch.commit,
         "digest": _digest(rules),
     }
+    edited = _edited(workspace, branch, processes)
+    if edited:
+        # Whoever edits a file and runs at once has to read that the run does not know of it.
+        source["not_in_force"] = ", ".join(edited)
     return Ground(
         rules.fleet,
         rules.policy,
@@ -91,6 +96,18 @@ def protected(workspace: Workspace, catalog: Catalog, processes: Processes) -> G
         is_pinned=branch.is_pinned,
         at=lambda commit: rules_at(branch, commit, processes),
     )
+
+
+def _edited(workspace: Workspace, branch: Branch, processes: Processes) -> list[str]:
+    """Files of the workspace that say something else than the branch does."""
+    found: list[str] = []
+    for name in CONFIGURATION_FILES:
+        there = _blob(branch, branch.commit, name, processes)
+        path = workspace.runbooks / name
+        here = path.read_bytes() if path.is_file() else None
+        if (here or b"").strip() != (there or "").encode().strip():
+            found.append(name)
+    return found
 
 
 def protected_branch(workspace: Workspace, processes: Processes) -> Branch | None:
@@ -215,10 +232,13 @@ def _read(branch: Branch, commit: str, processes: Processes) -> Catalog:
         folder.mkdir()
         for name in (listed or "").splitlines():
             if name in CONFIGURATION_FILES:
-                blob = ("cat-file", "blob", f"{commit}:{branch.inside}/{name}")
-                content = _git(branch.root, blob, processes)
+                content = _blob(branch, commit, name, processes)
                 (folder / name).write_text(content or "", encoding="utf-8")
         return load_catalog(folder)
+
+
+def _blob(branch: Branch, commit: str, name: str, processes: Processes) -> str | None:
+    return _git(branch.root, ("cat-file", "blob", f"{commit}:{branch.inside}/{name}"), processes)
 
 
 def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str:
@@ -229,7 +249,7 @@ def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str
     )
     if done.exit_code != 0:
         raise UnavailableError(
-            f"origin does not answer: {done.stderr.strip()[-200:]}",
+            f"origin does not answer: {reason_of(done)}",
             hint="Policy is read from its default branch: make it reachable.",
         )
     return done.stdout

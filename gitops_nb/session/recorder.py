@@ -20,6 +20,8 @@ from gitops_nb.errors import (
     RecordError,
     Refused,
     UnavailableError,
+    described,
+    said_by,
 )
 from gitops_nb.model import Decision, Plan, Status, StepKind, to_json
 from gitops_nb.record.effects import Authority, JournalEffects
@@ -29,6 +31,7 @@ from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import Lock, holder, lock_holder, try_lock
 from gitops_nb.redaction import process_redactor
+from gitops_nb.session.aftermath import tell_aftermath
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.endings import STATUS_OF
@@ -249,6 +252,7 @@ class Recorder:
     def end(self, code: ExitCode, *, reason: str, hint: str = "", command: str = "") -> None:
         """Records the end; unless an engine does it later, writes the reports and seals the run."""
         status = STATUS_OF.get(code, Status.FAILED)
+        tell_aftermath(self.append, self.state, status)
         self.append(
             "ended",
             status=status,
@@ -322,7 +326,8 @@ class Recorder:
             code, message = ExitCode.INTERRUPTED, f"interrupted during {name}"
             hint = f"Continue with `gitops-nb resume {self.run}`."
         else:
-            code, message = ExitCode.INTERNAL, f"{type(error).__name__}: {error}"
+            code = ExitCode.INTERNAL
+            message = described(type(error).__name__, said_by(error))
             hint = f"Read the notebook in the run directory, then `gitops-nb resume {self.run}`."
         if isinstance(error, Refused) and any(
             effect.ended and not effect.failed for effect in self.state.effects

@@ -429,7 +429,7 @@ class Session:
         if name == "plan" and known.plan is not None:
             # Idempotent effects that were begun have changed what a new plan would rest on.
             if known.shown is not None or self._parts.applies is StepKind.IDEMPOTENT:
-                return cast(T, known.plan)
+                return cast("T", known.plan)
         elif name == "observe" and known.shown is not None and before is not None:
             return from_json(_returned(verb), before.value) if before.value is not None else None
         return None

@@ -32,4 +32,3 @@ def refuse_unlisted_runner(workspace: Workspace, rules: Rules) -> None:
             f"{rules.environment} is changed by runners of trust.yaml, and {what}: {dsse.fingerprint(public)}",
             hint=f"Add to runners there: {{name: NAME, key: {public!r}}}",
         )
-

@@ -11,8 +11,9 @@ from typing import Any
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.errors import ConfigurationError
-from gitops_nb.model import Commit, Plan, StepKind
+from gitops_nb.model import Aftermath, Commit, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitWriter, View
+from gitops_nb.record.fold import RunState
 
 CHANGE_STEPS = ("observe", "plan", "decide", "apply", "verify")
 READ_STEPS = ("observe", "measure", "verify")
@@ -49,6 +50,7 @@ class Slice:
     ``applies`` says whether its apply step may be repeated without asking. ``verbs`` are its own, in a run that needs
     approval no others are called. ``shown`` tells from the world (a plan, who made a commit, the run's id) which start of a
     request had a first effect: its digest, "newest" where that does not say, "" for none.
+    ``aftermath`` says what is true once a first effect happened, from plan and journal alone.
     """
 
     steps: tuple[str, ...]
@@ -57,6 +59,7 @@ class Slice:
     applies: StepKind = StepKind.EFFECT
     verbs: tuple[Callable[..., Any], ...] = ()
     shown: Callable[[View, Plan, Callable[[Commit], bool], str], str] | None = None
+    aftermath: Callable[[Plan, RunState], Aftermath] | None = None
 
 
 def slice_of(runbook: str) -> Slice:
@@ -87,6 +90,7 @@ def slice_of(runbook: str) -> Slice:
                     promotion.verify,
                 ),
                 shown=promotion.shown,
+                aftermath=promotion.aftermath,
             )
         case "bootstrap":
             from gitops_nb import bootstrap
@@ -108,6 +112,7 @@ def slice_of(runbook: str) -> Slice:
                     bootstrap.apply,
                     bootstrap.verify,
                 ),
+                aftermath=bootstrap.aftermath,
             )
         case "dora":
             from gitops_nb import dora

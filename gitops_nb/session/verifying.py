@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from gitops_nb.record.consents import Unasked
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState
+from gitops_nb.record.intruders import reports_intruders
 from gitops_nb.record.keys import HELD_HERE, open_runner_key
 from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
 from gitops_nb.record.register import Register
@@ -51,10 +52,11 @@ class LedgerCheck:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Everything that was checked."""
+    """Everything that was checked; ``folder`` is what does not belong into the reports folder itself."""
 
     ledgers: tuple[LedgerCheck, ...]
     runs: tuple[Verification, ...]
+    folder: tuple[Finding, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -64,8 +66,10 @@ class Checked:
     @property
     def is_wrong(self) -> bool:
         """True when something is not what it has to be."""
-        return any(ledger.problems for ledger in self.ledgers) or any(
-            run.problems for run in self.runs
+        return (
+            bool(self.folder)
+            or any(ledger.problems for ledger in self.ledgers)
+            or any(run.problems for run in self.runs)
         )
 
 
@@ -132,7 +136,31 @@ def verify_records(
         for name, one in audits.items()
     )
     _remember(workspace, [audits[check.name] for check in checks if not check.problems])
-    return Checked(checks, tuple(runs))
+    gone = _gone(workspace, trusts, witnesses, {*audits})
+    folder = reports_intruders(workspace.reports)
+    return Checked((*checks, *gone), tuple(runs), tuple(folder))
+
+
+def _gone(
+    workspace: Workspace, trusts: _Trusts, witnesses: _Witnessed, there: set[str]
+) -> Iterator[LedgerCheck]:
+    """Ledgers that are not there, and of whose runs commits tell: nobody else would miss one that was removed as a whole."""
+    is_sandbox = workspace.mode == Mode.SANDBOX
+    if workspace.mode is None or (is_sandbox and not (workspace.sandbox / "origin").exists()):
+        return
+    for environment in trusts.of_mode(is_sandbox=is_sandbox).fleet.environments:
+        name = ledger_name(environment, is_sandbox=is_sandbox)
+        if name in there:
+            continue
+        told = [
+            c for c in witnesses.of(is_sandbox=is_sandbox).commits if f"-{environment}-" in c.run
+        ]
+        if told:
+            text = (
+                f"{len(told)} commits name runs of it, the newest {told[0].where} of {told[0].run}, and there is no such "
+                "ledger: it was removed, or the runs are another workspace's"
+            )
+            yield LedgerCheck(name, 0, (Finding(Code.TRUNCATED, f"ledger/{name}", text),))
 
 
 def _in_bucket(
@@ -209,11 +237,7 @@ class _Registered:
             chain = register.chain(state.request_digest)
         except GitOpsError as error:
             return [Unasked(f"the register of its request: {error.message}")]
-        return [
-            *register_findings(
-                state, chain, approvers=approvers, is_shared=register.is_shared
-            )
-        ]
+        return [*register_findings(state, chain, approvers=approvers, is_shared=register.is_shared)]
 
     def _of(self, state: RunState) -> tuple[Register, frozenset[str]]:
         asked = (state.is_sandbox, state.environment)
@@ -308,7 +332,8 @@ def _ledger_check(
     findings = [*checked.findings]
     for run, entries in checked.by_run.items():
         directory = workspace.reports / run
-        if directory.is_dir() or run in checked.tombstones:
+        is_there = directory.is_dir() and not directory.is_symlink()
+        if is_there or run in checked.tombstones:
             continue
         text = f"{entries[0].key} knows it, and its directory is gone"
         findings.append(Finding(Code.DELETED_RUN, run, text))

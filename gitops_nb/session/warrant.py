@@ -318,9 +318,7 @@ class Warrant:
         try:
             before, why = ground.at(commit)
         except ConfigurationError as error:
-            raise Refused(
-                f"the policy of {commit[:8]} cannot be read: {error.message}"
-            ) from error
+            raise Refused(f"the policy of {commit[:8]} cannot be read: {error.message}") from error
         if before is None:
             known = f"cannot be told: {why}" if why else "is none"
             raise Refused(
@@ -508,7 +506,9 @@ def gone(owner: Owner, ci_api: str) -> str:
     if owner.is_here:
         return "its process is gone" if owner.is_proven_dead and not owner.left_commands() else ""
     run = owner.hosted_run
-    return "the CI host says that its attempt is completed" if run and has_ended(ci_api, *run) else ""
+    return (
+        "the CI host says that its attempt is completed" if run and has_ended(ci_api, *run) else ""
+    )
 
 
 def _owner(start: Entry) -> Owner:

@@ -214,7 +214,7 @@ def test_sources_of_different_repositories_need_their_own(cluster: FakeCluster) 
 def test_refresh_that_nobody_takes_up_ends(cluster: FakeCluster) -> None:
     """A refresh whose annotation stays is unavailable after its time, and names the controller."""
     cluster.application["metadata"]["annotations"] = {"argocd.argoproj.io/refresh": "normal"}
-    with pytest.raises(UnavailableError, match="within 60 s") as caught:
+    with pytest.raises(UnavailableError, match="within 120 s") as caught:
         _argo(cluster).refresh("web")
     assert "argocd-application-controller" in caught.value.hint
 
@@ -260,3 +260,56 @@ def test_watch_of_what_does_not_exist_says_so(cluster: FakeCluster) -> None:
     cluster.application = None
     seen = list(_argo(cluster).watch("web", timeout_s=12))
     assert [snapshot.application for snapshot in seen] == [None, None, None]
+
+
+class Away(FakeCluster):
+    """A cluster whose API server is away for a while: all of it, or only where the workloads are."""
+
+    def __init__(self, application: Json, clock: FakeClock, *, seconds: float, only: str) -> None:
+        super().__init__(application, clock)
+        self.leaves = clock.now() + timedelta(seconds=7)
+        self.returns = self.leaves + timedelta(seconds=seconds)
+        self.only = only
+
+    def _ask(self, what: str) -> None:
+        if what == self.only and self.leaves <= self.clock.now() < self.returns:
+            raise UnavailableError("GET /apis failed: connection refused", hint="Check it.")
+
+    def watch(self, ref: ObjectRef, *, timeout_s: float) -> Iterator[Json]:
+        self._ask("watch")
+        yield from super().watch(ref, timeout_s=timeout_s)
+
+    def list(self, api_version: str, kind: str, **where: Any) -> tuple[Json, ...]:
+        self._ask("list")
+        return super().list(api_version, kind, **where)
+
+
+@pytest.mark.parametrize("only", ["watch", "list"])
+@pytest.mark.parametrize(
+    ("seconds", "timeout_s", "survives"),
+    [(3, 600, True), (60, 600, True), (300, 600, False), (60, 30, False)],
+)
+def test_a_watch_outlives_an_api_server_that_is_away(
+    only: str, seconds: float, timeout_s: float, survives: bool
+) -> None:
+    """A minute of outage is survived, wherever it is; one that stays, or lasts to the watch's end, is told as what it is."""
+    cluster = Away(_application(), FakeClock(), seconds=seconds, only=only)
+    cluster.application["status"]["resources"] = [
+        {"kind": "Deployment", "name": "web", "namespace": "shop"}
+    ]
+    begun, seen = cluster.clock.now(), []
+
+    def watch() -> None:
+        for snapshot in _argo(cluster).watch("web", timeout_s=timeout_s):
+            assert snapshot.application is not None
+            seen.append(cluster.clock.now())
+
+    if survives:
+        watch()
+        assert seen[-1] >= cluster.returns
+        assert (cluster.clock.now() - begun).total_seconds() >= timeout_s
+    else:
+        with pytest.raises(UnavailableError, match="connection refused"):
+            watch()
+        assert seen
+        assert seen[-1] < cluster.returns

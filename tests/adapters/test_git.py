@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from gitops_nb.adapters.git import Git
 from gitops_nb.adapters.git_cache import Remote
+from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
+from gitops_nb.ports import Completed
 from gitops_nb.revisions import EquivalentRevisions
 
 
@@ -182,6 +185,92 @@ def test_a_refused_push_is_unavailable_not_a_conflict(adapter, bare):
     with pytest.raises(UnavailableError, match="refuses the push"):
         adapter.commit("r", branch="main", parent=tip, files={"c": b"1"}, message="m")
     assert git("rev-parse", "main", cwd=bare) == tip
+
+
+def put_hook(bare: Path, script: str, name: str = "pre-receive") -> None:
+    """A hook of the server."""
+    hook = bare / "hooks" / name
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{script}\n")
+    hook.chmod(0o755)
+
+
+def test_a_refused_push_repeats_all_that_the_remote_says(adapter, bare):
+    """Every `remote:` line and git's own reason are in the message; a frame that the server draws and blank lines are not."""
+    put_hook(
+        bare,
+        "echo ======== >&2; echo 'GH013: Repository rule violations found' >&2; echo >&2\n"
+        "echo '- Changes must be made through a pull request.' >&2; exit 1",
+    )
+    tip = adapter.tip("r", "main")
+    with pytest.raises(UnavailableError) as caught:
+        adapter.commit("r", branch="main", parent=tip, files={"c": b"1"}, message="m")
+    assert caught.value.message == (
+        "r refuses the push to main: pre-receive hook declined; the remote says: "
+        "GH013: Repository rule violations found; - Changes must be made through a pull request."
+    )
+    assert git("rev-parse", "main", cwd=bare) == tip
+
+
+def test_a_lock_on_the_server_that_goes_away_is_waited_for(adapter, bare):
+    """The same commit is pushed again as soon as the lock of another push is gone."""
+    lock = bare / "refs" / "heads" / "main.lock"
+    lock.write_bytes(b"")
+    # Git looks for the lock after this hook: the third push finds none.
+    put_hook(bare, f"echo x >> tried; test $(wc -l < tried) -lt 3 || rm -f '{lock}'")
+    tip = adapter.tip("r", "main")
+    sha = adapter.commit("r", branch="main", parent=tip, files={"c": b"1"}, message="m")
+    assert git("rev-parse", "main", cwd=bare) == sha
+    assert len((bare / "tried").read_text().splitlines()) == 3
+
+
+def test_a_lock_on_the_server_that_stays_is_named(adapter, bare, monkeypatch):
+    """After some tries the message has the lock's path, the hint says what to do, and nothing was changed."""
+    monkeypatch.setattr("gitops_nb.adapters.git.LOCKED_S", 0.3)
+    lock = bare / "refs" / "heads" / "main.lock"
+    lock.write_bytes(b"")
+    tip = adapter.tip("r", "main")
+    with pytest.raises(UnavailableError, match=r"main\.lock") as caught:
+        adapter.commit("r", branch="main", parent=tip, files={"c": b"1"}, message="m")
+    assert "have it removed there" in caught.value.hint
+    assert git("rev-parse", "main", cwd=bare) == tip
+
+
+def test_a_lock_that_a_killed_git_left_in_a_cache_is_removed(adapter, bare, tmp_path):
+    """An old lock of ours stops no run; a new one, of a git that may live, is left alone."""
+    adapter.tip("r", "main")
+    lock = tmp_path / "cache" / "r.git" / "refs" / "heads" / "main.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_bytes(b"")
+    work = bare.parent / "work"
+
+    def move_on() -> None:
+        git("commit", "-q", "--allow-empty", "-m", "more", cwd=work)
+        git("push", "-q", str(bare), "main", cwd=work)
+
+    move_on()
+    with pytest.raises(UnavailableError, match=r"main\.lock"):
+        adapter.tip("r", "main")
+    assert lock.exists()
+    move_on()
+    os.utime(lock, (0, 0))
+    assert adapter.tip("r", "main") == git("rev-parse", "main", cwd=bare)
+    assert not lock.exists()
+
+
+def test_the_cause_is_told_and_not_the_advice_behind_it():
+    """Of what ssh and git say the reason stands in the message, not the last line."""
+    said = (
+        "git@git.example: Permission denied (publickey).\r\n"
+        "fatal: Could not read from remote repository.\n\n"
+        "Please make sure you have the correct access rights\nand the repository exists.\n"
+    )
+    denied = Completed((), 128, b"", said)
+    assert reason_of(denied) == "git@git.example: Permission denied (publickey)."
+    assert reason_of(Completed((), 1, b"", "")) == "no reason given"
+    assert reason_of(Completed((), 1, b"", "remote: Not found.\n")) == (
+        "the remote says: Not found."
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiClient, Configuration
 
-from gitops_nb.adapters import apiserver
+from gitops_nb.adapters import apiserver, kubernetes
 from gitops_nb.adapters.kubernetes import KubernetesCluster, connect
 from gitops_nb.errors import ConfigurationError, ConflictError, UnavailableError
 from gitops_nb.model import ObjectRef
@@ -212,6 +212,18 @@ def test_apply_conflict_names_manager_and_field(server: Server, cluster: Kuberne
     assert headers["Content-Type"] == "application/apply-patch+yaml"
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_may_not_be_tried_is_no_answer(
+    server: Server, cluster: KubernetesCluster, status: int
+) -> None:
+    """A dry run that the reading user may not make, or that has no namespace yet, is None; it asks for a dry run, unforced."""
+    server.routes["PATCH /api/v1/namespaces/default/configmaps/a"] = [
+        reply(status, {"message": "no"})
+    ]
+    assert cluster.try_apply(MANIFEST) is None
+    assert server.asked[-1][1].endswith("?fieldManager=gitops-nb&force=false&dryRun=All")
+
+
 @pytest.mark.parametrize(
     ("status", "hint"), [(401, "Renew your credentials"), (403, "Ask for the missing permission")]
 )
@@ -273,6 +285,35 @@ def test_watch_survives_expiry_and_closed_streams(
     ]
     seen = [item["metadata"]["resourceVersion"] for item in cluster.watch(REF, timeout_s=10)]
     assert seen == ["1", "2", "3", "4"]
+
+
+def test_watch_survives_a_server_that_is_away_after_a_long_silence(
+    server: Server, cluster: KubernetesCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outage is counted from its first failure, for the kind's name in paths too: what was quiet before does not count."""
+    busy = reply(503, {"message": "starting"})
+    found = reply(200, _page(["1"])), stream()
+    server.routes["GET /api/v1/namespaces/default/configmaps"] = [
+        *found, *([busy] * 12), reply(200, _page(["2"])), stream(_event("DELETED", "3")),
+    ]  # fmt: skip
+    server.routes["GET /api/v1"] = [*([busy] * 8), reply(200, CORE)]
+    monkeypatch.setattr(kubernetes, "OUTAGE_S", 5.0)
+    seen = [item["metadata"]["resourceVersion"] for item in cluster.watch(REF, timeout_s=60)]
+    assert seen == ["1", "2"]
+
+
+def test_watch_gives_up_on_a_server_that_stays_away(
+    server: Server, cluster: KubernetesCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the time of an outage the server's own words are the error."""
+    busy = reply(503, {"message": "starting"})
+    server.routes["GET /api/v1/namespaces/default/configmaps"] = [
+        reply(200, _page(["1"])), stream(), busy,
+    ]  # fmt: skip
+    monkeypatch.setattr(kubernetes, "OUTAGE_S", 0.1)
+    seen = []
+    with pytest.raises(UnavailableError, match="starting"):
+        seen.extend(cluster.watch(REF, timeout_s=60))
 
 
 def test_watch_ends_with_its_time(server: Server, cluster: KubernetesCluster) -> None:

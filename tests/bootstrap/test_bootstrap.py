@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 import pytest
 
-from gitops_nb.errors import ConfigurationError, Failed
+from gitops_nb.errors import ConfigurationError, Failed, UnavailableError
 from gitops_nb.model import ObjectRef, Status
+from gitops_nb.sandbox.cluster import SandboxCluster
 
 SETTINGS = ObjectRef("v1", "ConfigMap", "argocd-cm", "argocd")
 RBAC = ObjectRef("v1", "ConfigMap", "argocd-rbac-cm", "argocd")
@@ -119,6 +121,31 @@ def test_a_component_that_does_not_start_fails_by_name(bootstrapper):
     assert isinstance(stop, Failed), stop
     assert "argocd-repo-server" in stop.message
     assert state.status is Status.FAILED
+
+
+@pytest.mark.parametrize(("seconds", "survives"), [(60, True), (300, False)])
+def test_a_bootstrap_outlives_an_api_server_that_is_away(
+    bootstrapper, monkeypatch, seconds, survives
+):
+    """A minute without an answer while a step is waited for ends nothing; a longer one is told, with the way back."""
+    real = SandboxCluster.get
+    clock = bootstrapper.platform.view.clock
+    left: list[datetime] = []
+
+    def get(self, ref):
+        there = real(self, ref)
+        if ref.kind == "Deployment" and there is not None:
+            left.append(clock.now())
+            if clock.now() < left[0] + timedelta(seconds=seconds):
+                raise UnavailableError("connection refused")
+        return there
+
+    monkeypatch.setattr(SandboxCluster, "get", get)
+    state, stop = bootstrapper.run()
+    assert (stop is None) is survives
+    if not survives:
+        assert isinstance(stop, UnavailableError)
+        assert state.aftermath["command"]
 
 
 def crashing(bootstrapper, ref) -> list:

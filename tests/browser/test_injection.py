@@ -135,7 +135,7 @@ def _cards(texts, _):
             cards.plan_card(_plan(texts)),
             cards.decision_card(decided),
             cards.outcome_card(_outcome(texts)),
-            cards.run_card(state, texts[0]),
+            cards.run_card(state, cards.Report(link=texts[0], page=texts[0], path=texts[0])),
             cards.session_card(state),
             progress.card(state, NOW, ZONE),
             *(cards.value_card(Fact(text, text)) for text in texts),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -60,6 +62,86 @@ def actionlint(tmp_path) -> str:
     path.write_bytes(lzma.decompress(packed.read_bytes()))
     path.chmod(0o755)
     return str(path)
+
+
+REPOSITORY = {"id": 7, "full_name": "acme/platform", "default_branch": "main"}
+WAITING = {
+    "id": 4711,
+    "path": NAME,
+    "head_branch": "main",
+    "event": "workflow_dispatch",
+    "status": "completed",
+    "head_repository": {"id": 7, "full_name": "acme/platform"},
+}
+BY_ITSELF = {
+    "GITHUB_REPOSITORY": "acme/platform",
+    "GITHUB_WORKFLOW_REF": f"acme/platform/{NAME}@refs/heads/main",
+    "GITHUB_REF": "refs/heads/main",
+    "GITHUB_REF_PROTECTED": "true",
+    "RESUME_FROM": "4711",
+}
+
+
+def check_source(tmp_path, run, **environment) -> subprocess.CompletedProcess[str]:
+    """The workflow's own check, as bash runs it on a runner; `gh` answers what GitHub would."""
+    steps = yaml.safe_load(workspace_files()[NAME])["jobs"]["resume"]["steps"]
+    names = [step.get("name") for step in steps]
+    script = steps[names.index("Check where the waiting run comes from")]["run"]
+    assert names.index("Check where the waiting run comes from") < names.index(
+        "Fetch the waiting run"
+    )
+    answers = tmp_path / "answers"
+    answers.mkdir()
+    (answers / "repository").write_text(json.dumps(REPOSITORY))
+    (answers / "run").write_text(json.dumps(run))
+    gh = tmp_path / "gh"
+    gh.write_text(
+        f'#!/bin/sh\necho "$2" >> {tmp_path}/asked\n'
+        f'case "$2" in */actions/runs/*) cat {answers}/run ;; *) cat {answers}/repository ;; esac\n'
+    )
+    gh.chmod(0o755)
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    return subprocess.run(
+        ("bash", "-e", "-c", script),
+        env={**BY_ITSELF, "PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), **environment},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [NAME, f"{NAME}@main", f"{NAME}@refs/heads/main"])
+def test_a_run_of_this_workflow_on_the_protected_branch_is_resumed(tmp_path, path):
+    """GitHub is asked by the run's number, and its artifact is taken."""
+    done = check_source(tmp_path, {**WAITING, "path": path})
+    assert done.returncode == 0, done.stderr
+    assert "repos/acme/platform/actions/runs/4711" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize(
+    ("run", "environment", "says"),
+    [
+        ({"path": ".github/workflows/evil.yml"}, {}, "it is a run of .github/workflows/evil.yml"),
+        ({"path": f"x/{NAME}"}, {}, "it is a run of x/"),
+        ({"path": None}, {}, "it is a run of None"),
+        ({"head_branch": "change"}, {}, "it ran on change, not on main"),
+        ({"event": "pull_request"}, {}, "started by pull_request"),
+        ({"head_repository": {"id": 8, "full_name": "eve/platform"}}, {}, "it ran in eve/platform"),
+        ({"head_repository": None}, {}, "it ran in None"),
+        ({"id": 4712}, {}, "GitHub answered about run 4712"),
+        ({"status": "in_progress"}, {}, "it has not ended"),
+        ({}, {"GITHUB_REF": "refs/heads/change"}, "this run is not on the branch main"),
+        ({}, {"GITHUB_REF_PROTECTED": "false"}, "the branch main is not protected"),
+        ({}, {"RESUME_FROM": "1/../../x"}, "is not the number of a workflow run"),
+        ({}, {"RESUME_FROM": ""}, "is not the number of a workflow run"),
+    ],
+)  # fmt: skip
+def test_an_artifact_from_elsewhere_is_not_taken(tmp_path, run, environment, says):
+    """Another workflow file, branch, repository or event, an unprotected branch: the job ends before it downloads anything."""
+    done = check_source(tmp_path, {**WAITING, **run}, **environment)
+    assert done.returncode != 0
+    assert says in done.stderr
+    if "RESUME_FROM" in environment:
+        assert not (tmp_path / "asked").exists()
 
 
 def test_actionlint_has_no_complaint(actionlint, tmp_path):

@@ -69,6 +69,43 @@ def test_the_same_value_is_shared(platform: Platform, namespace: str) -> None:
     assert platform.cluster.apply(_map(namespace, {"a": "theirs"}))["data"] == {"a": "theirs"}
 
 
+def test_a_dry_run_tells_and_stores_nothing(platform: Platform, namespace: str) -> None:
+    """It gives the object that would be stored, fields that go included, and leaves the live one as it is."""
+    platform.cluster.apply(_map(namespace, {"a": "1", "b": "2"}))
+    before = platform.cluster.get(_ref(namespace))
+    stored = platform.cluster.try_apply(_map(namespace, {"a": "3"}))
+    assert stored is not None
+    assert stored["data"] == {"a": "3"}
+    assert platform.cluster.get(_ref(namespace)) == before
+    new = {**_map(namespace, {}), "metadata": {"name": "new", "namespace": namespace}}
+    assert platform.cluster.try_apply(new) is not None
+    assert platform.cluster.get(ObjectRef("v1", "ConfigMap", "new", namespace)) is None
+
+
+def test_a_dry_run_finds_the_conflict_of_the_apply(platform: Platform, namespace: str) -> None:
+    """What another manager owns with another value is refused in the same words, and nothing is changed."""
+    platform.cluster.apply(_map(namespace, {"a": "1"}))
+    platform.other.merge_patch(_ref(namespace), {"data": {"a": "theirs"}})
+    before = platform.cluster.get(_ref(namespace))
+    with pytest.raises(ConflictError, match=r"kubectl-edit.* owns .*data\.a") as tried:
+        platform.cluster.try_apply(_map(namespace, {"a": "ours"}))
+    with pytest.raises(ConflictError) as applied:
+        platform.cluster.apply(_map(namespace, {"a": "ours"}))
+    assert tried.value.message == applied.value.message
+    assert platform.cluster.get(_ref(namespace)) == before
+
+
+def test_a_dry_run_where_there_is_no_place_tells_nothing(platform: Platform) -> None:
+    """A missing namespace and a kind that is not served are no conflict: nobody can try yet."""
+    assert platform.cluster.try_apply(_map("nowhere", {})) is None
+    manifest = {
+        "apiVersion": "contract.example/v1",
+        "kind": "Widget",
+        "metadata": {"name": "w", "namespace": "default"},
+    }
+    assert platform.cluster.try_apply(manifest) is None
+
+
 def test_merge_patch_sets_and_removes(platform: Platform, namespace: str) -> None:
     """A merge patch replaces values, and null removes."""
     platform.cluster.apply(_map(namespace, {"a": "1", "b": "2"}))

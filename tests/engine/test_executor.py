@@ -43,7 +43,9 @@ def insert(workspace: Workspace, *cells: str) -> None:
     """Puts cells of a test behind the one that opens the session."""
     path = workspace.root / "notebooks" / "promotion.ipynb"
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    at = 1 + next(i for i, c in enumerate(notebook["cells"]) if "= open_session(" in "".join(c["source"]))
+    at = 1 + next(
+        i for i, c in enumerate(notebook["cells"]) if "= open_session(" in "".join(c["source"])
+    )
     for number, source in enumerate(cells):
         cell = {
             "cell_type": "code", "id": f"test-{number}", "metadata": {}, "source": source,
@@ -65,9 +67,7 @@ def texts(workspace: Workspace) -> str:
 def test_a_notebook_has_neither_the_runners_key_nor_a_writer(workspace, tmp_path):
     """The key comes in CI's variable: the notebook's process finds it nowhere, and the run is signed with it."""
     key = tmp_path / "runner"
-    subprocess.run(
-        ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)), check=True
-    )
+    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)), check=True)
     insert(workspace, LOOKS)
     done = workspace.run(
         "run", "promotion", "-p", "application=checkout", GITOPS_NB_RUNNER_KEY=key.read_text()

@@ -239,6 +239,62 @@ def test_4_another_target_is_refused_before_anything_changes(live: Team) -> None
     assert own_writes() == before
 
 
+def test_5_who_owns_a_field_is_known_before_the_decision(live: Team) -> None:
+    """Somebody else owns a setting: the bootstrap is refused by its gate, names both, and writes nothing."""
+    text = (live.workspace.root / "runbooks/fleet.yaml").read_text()
+    fleet = json.loads(text.replace("https://production.example", "https://127.0.0.1:6443"))
+    fleet["argocd"].setdefault("settings", {})["resource.example"] = "ours"
+    live.write_fleet(fleet)
+    live.run("run", "bootstrap", "-p", "cluster=lab-development", "-p", "timeout=3m")
+    patch = json.dumps({"data": {"resource.example": "theirs"}})
+    kubectl("patch", "cm", "argocd-cm", "-n", "argocd", "--type=merge", "-p", patch)
+    version = kubectl(
+        "get", "cm", "argocd-cm", "-n", "argocd", "-o", "jsonpath={.metadata.resourceVersion}"
+    )
+    refused = live.run("run", "bootstrap", "-p", "cluster=lab-development", code=3)
+    assert re.search(r'ownership: ConfigMap argocd/argocd-cm: "kubectl-patch".* owns \.data\.resource', refused)  # fmt: skip
+    assert "nothing was changed" in refused or "begins" not in refused
+    assert version == kubectl(
+        "get", "cm", "argocd-cm", "-n", "argocd", "-o", "jsonpath={.metadata.resourceVersion}"
+    )
+
+
+def test_6_a_promotion_outlives_an_api_server_that_is_away(live: Team) -> None:
+    """The API server is killed while the rollout is watched, and is back after 40 s: the run says that the version runs.
+
+    Not before Argo CD's own sync is through: that one does fail then, and the run says so.
+    """
+    live.push(f"environments/staging/guestbook/{DEPLOYMENT}", "frontend:v7-crash", "frontend:v8")
+    live.run("run", "promotion", "-p", "application=guestbook", "-p", "stable_for=30s", code=2)
+    live.run("approve", "last", "--yes", "--key", str(live.key))
+    journal = Path(live.run("report", "last").strip()).with_name("journal.jsonl")
+    outage = threading.Thread(target=take_api_server_away, args=(journal, 40))
+    outage.start()
+    done = live.run("resume", "last")
+    outage.join()
+    assert "guestbook v8 runs in production" in done
+    assert "Git asks for guestbook v8 in production" in done
+
+
+def take_api_server_away(journal: Path, seconds: float) -> None:
+    """Kills it once the run watches a sync that is through, and starts it after a while."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        state = kubectl(
+            "get", "application", "guestbook-production", "-n", "argocd",
+            "-o", "jsonpath={.status.operationState.phase} {.status.summary.images}", check=False,
+        )  # fmt: skip
+        is_watching = '"step":"verify"' in journal.read_text(encoding="utf-8")
+        if is_watching and state == f'Succeeded ["{IMAGE}:v8"]':
+            break
+        time.sleep(0.2)
+    lab("stop", "kube-apiserver")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.5)
+    lab("start", "kube-apiserver")
+
+
 def refresh_until_healthy(name: str, image: str) -> None:
     """Waits until an automated Application runs an image."""
     from gitops_nb.adapters.kubernetes import connect

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gitops_nb.errors import WaitingForApproval
 from gitops_nb.model import Answer, Decision, Status
 from gitops_nb.notebook import front, open_session
-from gitops_nb.notebook.front import report_link, second_person
+from gitops_nb.notebook.cards import Report
+from gitops_nb.notebook.front import is_served, report_of, second_person, server_root
 from gitops_nb.promotion import apply, gates, observe, plan, verify
 
 
@@ -99,6 +103,44 @@ def test_in_live_mode_only_a_key_that_asks_signs(session, monkeypatch, change, e
 
 def test_link_only_to_a_report_that_is_there(session):
     """A run has no link before its report is written; headless it lies beside the notebook."""
-    assert report_link(session.directory, session.state) == ""
+    assert report_of(session.directory, session.state) == Report()
     (session.directory / "report.html").write_text("a report")
-    assert report_link(session.directory, session.state) == "report.html"
+    assert report_of(session.directory, session.state) == Report(link="report.html")
+
+
+class Shell:
+    """What says where a kernel's connection file is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kernel = SimpleNamespace(
+            parent=SimpleNamespace(connection_file=str(folder / "kernel-1.json"))
+        )
+
+
+@pytest.mark.parametrize("started_in", ["", "notebooks", "elsewhere", "unknown"])
+def test_a_report_opens_wherever_the_server_was_started(session, monkeypatch, tmp_path, started_in):
+    """Below the server's folder it is a link; otherwise the card holds the page, and names the file."""
+    (session.directory / "report.html").write_text("<!doctype html><title>the page</title>")
+    root = tmp_path if started_in == "elsewhere" else session.workspace.root / started_in
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    (runtime / "jpserver-77.json").write_text(json.dumps({"root_dir": str(root)}))
+    monkeypatch.setenv("JPY_PARENT_PID", "78" if started_in == "unknown" else "77")
+    monkeypatch.setattr(front, "running_shell", lambda: Shell(runtime))
+    monkeypatch.setattr(front, "is_interactive", lambda: True)
+    monkeypatch.chdir(session.workspace.root / "notebooks")
+    found = report_of(session.directory, session.state)
+    if started_in == "":
+        assert found == Report(link=f"../reports/{session.run}/report.html")
+    else:
+        assert found.link == ""
+        assert "the page" in found.page
+        assert found.path == str(session.directory / "report.html")
+
+
+def test_a_hidden_folder_is_not_served(tmp_path):
+    """JupyterLab gives nothing from folders whose names begin with a dot, where copies of a bucket's runs are."""
+    assert is_served(tmp_path / "reports" / "report.html", tmp_path)
+    assert not is_served(tmp_path / ".gitops-nb" / "spool" / "report.html", tmp_path)
+    assert not is_served(tmp_path / "report.html", tmp_path / "notebooks")
+    assert server_root(None) is None

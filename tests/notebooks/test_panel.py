@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -238,3 +239,34 @@ def test_a_person_is_there_when_the_frontend_takes_input(monkeypatch, content, t
 
     monkeypatch.setitem(place.sys.modules, "IPython", IPython)
     assert is_interactive() is there
+
+
+def test_an_answer_from_elsewhere_is_said_to_be_one():
+    """The card tells whether its own button or somebody elsewhere gave the answer."""
+    run = waiting_run()
+    allowed = decided()
+    for here, expected in ((True, False), (False, True)):
+        panel = Panel(run, zone=ZONE, place=lambda *_: None, now=lambda: NOW)
+        panel._answered_here = here
+        assert ("answered elsewhere" in panel.html(allowed)) is expected
+
+
+def test_a_card_whose_cell_has_stopped_says_how_the_run_went_on(monkeypatch):
+    """Nobody waits in the notebook any more: the run was approved and resumed in a terminal, and the card says so."""
+    monkeypatch.setattr(panels, "LOOK_S", 0.01)
+    drawn: list[str] = []
+    run, later = waiting_run(), SCENARIOS["succeeded"]().state()
+    later = replace(later, records=run.records + 10)
+    seen = iter([run, run, later])
+    panel = Panel(
+        run, zone=ZONE, place=lambda html, _: drawn.append(html), now=lambda: NOW, look=lambda: next(seen, later)
+    )  # fmt: skip
+    panel.close(None)
+    assert "still waiting" in drawn[0]
+    assert "Not run here: apply, verify and finish." in Page(drawn[0]).text
+    deadline = time.monotonic() + 20
+    while len(drawn) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    text = Page(drawn[1]).text
+    assert "answered elsewhere" in text
+    assert "did not run here" in text

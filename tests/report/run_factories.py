@@ -35,6 +35,7 @@ START = datetime(2026, 11, 23, 9, 14, 12, tzinfo=UTC)
 NOW = datetime(2026, 11, 23, 9, 40, 0, tzinfo=UTC)
 ZONE = "Europe/Berlin"
 KEY = "SHA256:kX3vXl1rT5b4Tq0mJ8m1w8m3h0m1cZbYk3Qm0a9Qm0"
+SIGNED = "y" * 10_240
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202egnp.exe\u200b\r::add-mask::x"
 
 
@@ -521,7 +522,7 @@ def hostile() -> Script:
     )
     long = "x" * 10_240
     change = ResourceChange(
-        HOSTILE, Action.UPDATE, HOSTILE, long, (Line("-", 1, HOSTILE), Line("+", 1, long))
+        HOSTILE, Action.UPDATE, HOSTILE, long, (Line("-", 1, HOSTILE), Line("+", 1, SIGNED))
     )
     of = plan(changes=(change,), summary=HOSTILE)
     planned(script, of)

@@ -19,6 +19,7 @@ from tests.report.run_factories import (
     HOSTILE,
     NOW,
     SCENARIOS,
+    SIGNED,
     UNDO,
     ZONE,
     failed,
@@ -175,7 +176,7 @@ def test_one_mark_in_the_diff():
 
 
 def test_hostile_text_stays_text():
-    """Markup, control characters and templates in names come out as visible text, cut when very long."""
+    """Markup, control characters and templates in names come out as visible text, cut when very long, but for what is signed."""
     html = render(hostile().state(), NOW, ZONE)
     page = Page(html)
     assert "<script" not in html
@@ -184,6 +185,7 @@ def test_hostile_text_stays_text():
     assert "<script>alert(1)</script>" in page.text
     assert "{{ 7 * 7 }}" in page.text
     assert "x" * 2_001 not in html
+    assert SIGNED in html
     assert "(10,240 characters)" in html
     assert not any("data-commandlinker-command" in attrs for _, attrs in page.elements)
 

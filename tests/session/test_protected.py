@@ -66,7 +66,9 @@ def test_an_uncommitted_approver_is_none(cloned):
     assert found.policy.approvers == ()
     assert found.trust.persons == ()
     assert found.fleet.environments["production"].approval_required
-    assert again == source
+    assert {k: v for k, v in again.items() if k != "not_in_force"} == source
+    assert again["not_in_force"] == "fleet.yaml, policy.yaml, trust.yaml"
+    assert "not_in_force" not in source
     assert before.fleet == found.fleet
     assert source["from"] == "origin/main"
     assert source["commit"] == git(cloned.root, "rev-parse", "HEAD")
@@ -136,6 +138,22 @@ def test_an_origin_that_does_not_answer_is_unavailable(cloned):
     bring_along(cloned)
     with pytest.raises(UnavailableError, match="origin does not answer"):
         rules(cloned)
+
+
+def test_only_the_files_that_differ_are_named(cloned):
+    """An edit of one file, committed here or not, and a file that only the branch has; a commit elsewhere in the repository is no edit."""
+    cloned.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
+    assert rules(cloned).source["not_in_force"] == "fleet.yaml"
+    git(cloned.root, "commit", "--quiet", "-am", "Not pushed")
+    assert rules(cloned).source["not_in_force"] == "fleet.yaml"
+    git(cloned.root, "push", "--quiet", "origin", "main")
+    assert "not_in_force" not in rules(cloned).source
+    (cloned.root / "notes").write_text("x")
+    git(cloned.root, "add", "-A")
+    git(cloned.root, "commit", "--quiet", "-m", "Notes")
+    assert "not_in_force" not in rules(cloned).source
+    (cloned.root / "runbooks" / "trust.yaml").unlink()
+    assert rules(cloned).source["not_in_force"] == "trust.yaml"
 
 
 def test_a_workspace_without_origin_says_so(workspace):

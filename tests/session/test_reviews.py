@@ -335,9 +335,7 @@ def test_a_review_of_an_environment_is_rechecked(table, login):
     table.api = Api(approvals=[environment_review()])
     ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
     table.journal.append("approval", **to_json(approval))
-    api = Api(
-        approvals=[environment_review(login, comment=f"I mean {table.state.request_digest}")]
-    )
+    api = Api(approvals=[environment_review(login, comment=f"I mean {table.state.request_digest}")])
     checked = verify_run(table.directory, recheck=partial(recheck, api))
     if login == "tomas":
         assert any("rechecked, it is as it was read" in note for note in checked.notes)

@@ -74,7 +74,9 @@ class Closing:
         notebook = self.where.notebooks / "promotion.ipynb"
         order = engine.Order(notebook, {}, Timeouts(), "sandbox", "somebody")
         death = Death("the kernel exited with 9") if self.end == "kernel died" else None
-        supervise._close(self.where, self.directory, order, death=death, document=self._document())
+        supervise._close(
+            self.where, self.directory, order, before=0, death=death, document=self._document()
+        )
 
     def _document(self) -> Document:
         """The notebook with its fourth cell running."""

@@ -1,0 +1,66 @@
+"""What git and the remote say about a refusal, as one text that names the cause.
+
+Of the many lines of a failed push or fetch the last one rarely is the reason: ssh ends with advice, a server's hook speaks
+before git's own summary. Secrets are masked where the text is shown or recorded, as everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from gitops_nb.ports import Completed
+
+MOST_LINES, LONGEST = 30, 2_000
+_REMOTE = re.compile(r"remote: ?(.*)", re.DOTALL)
+_REJECTED = re.compile(r"!\t\S*\t\[(?P<what>[^\]]+)\](?: \((?P<why>.*)\))?")
+_NOISE = re.compile(
+    r"(hint: .*|To \S+|Done|Everything up-to-date|Total \d.*|error: failed to push some refs to .*"
+    r"|(and the repository exists\.)|Please make sure you have the correct access rights"
+    r"|fatal: Could not read from remote repository\.|fatal: the remote end hung up unexpectedly)?"
+)
+"""Lines that name no cause; kept only where there is nothing else."""
+_LOCK = re.compile(
+    r"cannot lock ref|unable to (?:create|lock).*(?:\.lock|File exists)|\.lock'?: File exists|failed to lock",
+    re.IGNORECASE,
+)
+
+
+def reason_of(done: Completed) -> str:
+    r"""Why git failed: its own reason, then the remote's own words.
+
+    >>> said = "remote: error: GH006: Protected branch update failed\nerror: failed to push some refs to 'x'\n"
+    >>> reason_of(Completed((), 1, b"!\tA:refs/heads/main\t[remote rejected] (protected branch hook declined)\n", said))
+    'protected branch hook declined; the remote says: error: GH006: Protected branch update failed'
+    """
+    lines = [line.strip() for line in re.split(r"[\r\n]+", done.stderr) if line.strip()]
+    spoken = [match[1].strip() for line in lines if (match := _REMOTE.fullmatch(line))]
+    own = [line for line in lines if not _REMOTE.fullmatch(line)]
+    causes = [*_rejections(done.stdout), *(line for line in own if not _NOISE.fullmatch(line))]
+    # What only the remote can know stands there once, in its own words.
+    parts = list(dict.fromkeys(causes)) or ([] if any(spoken) else own[-1:])
+    words = "; ".join(line for line in _without_frames(spoken)[:MOST_LINES])
+    if words:
+        parts.append(f"the remote says: {words}")
+    return _shortened("; ".join(parts)) or "no reason given"
+
+
+def is_locked(done: Completed) -> bool:
+    """Whether a lock was in the way: of a push that goes on, or one that a killed process left."""
+    return _LOCK.search(f"{done.stdout}\n{done.stderr}") is not None
+
+
+def _rejections(porcelain: str) -> Iterator[str]:
+    """The reasons in the output of ``git push --porcelain``."""
+    for line in porcelain.splitlines():
+        if found := _REJECTED.match(line):
+            yield found["why"] or found["what"]
+
+
+def _without_frames(lines: list[str]) -> list[str]:
+    """A server's words without blank lines and the rules that it draws around them."""
+    return [line for line in lines if line.strip("=-*# ")]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"

@@ -1,0 +1,105 @@
+"""What ``last`` means for each command: the newest run that it can act on, not merely the newest."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import GitOpsError
+from gitops_nb.model import Mode, Status, parse_time
+from gitops_nb.record.approvals import read_answers
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.ledger import Phase, ledger_name, read_entry, slots
+from gitops_nb.record.runs import Fits, is_run_held
+from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.requester import find_signer
+from gitops_nb.session.stores import reports_store
+
+ENDED_FOR_GOOD = (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED)
+"""A run that ended so is over; any other can go on."""
+
+HAS_REPORT = "report.html"
+
+
+def to_resume(where: Workspace) -> Fits:
+    """Runs that stopped before their end, and that no living process works on."""
+
+    def test(state: RunState) -> bool:
+        is_elsewhere = bool(where.bucket) and state.status is Status.RUNNING
+        is_open = bool(state.opened) and state.status not in ENDED_FOR_GOOD
+        return is_open and not is_elsewhere and not is_run_held(where.reports, state.run)
+
+    return test
+
+
+def to_report(where: Workspace) -> Fits:
+    """Runs that have a report."""
+    return lambda state: (where.reports / state.run / HAS_REPORT).is_file()
+
+
+def to_answer(where: Workspace, kind: str, key: Path | None) -> Fits:
+    """Runs that wait for an answer which this person did not give yet; for an approval also what is to be reviewed."""
+    signers = _Signers(where, key)
+
+    def test(state: RunState) -> bool:
+        if state.request is None:
+            return False
+        if state.status is Status.WAITING:
+            is_open = parse_time(state.request["expires"]) > datetime.now(UTC)
+            return is_open and not signers.answered(state)
+        glass = kind == "approve" and state.ended and state.request.get("break_glass")
+        return bool(glass) and not _is_reviewed(where, state)
+
+    return test
+
+
+class _Signers:
+    """Who would sign, by mode; opened once, and only when a run asks for it."""
+
+    def __init__(self, where: Workspace, key: Path | None) -> None:
+        self._where = where
+        self._key = key
+        self._known: dict[str, tuple[Platform, str] | None] = {}
+
+    def answered(self, state: RunState) -> bool:
+        found = self._of(str(state.opened["mode"]))
+        if found is None:
+            return False
+        platform, person = found
+        answers = read_answers(
+            self._where.reports / state.run, processes=platform.processes, trust=platform.trust
+        )
+        return any(
+            a.approval
+            and a.approval.person == person
+            and a.approval.subject == state.request_digest
+            for a in answers
+        )
+
+    def _of(self, mode: str) -> tuple[Platform, str] | None:
+        """None where nobody can tell; the command says why when it comes to sign."""
+        if mode not in self._known:
+            self._known[mode] = None
+            with contextlib.suppress(GitOpsError):
+                platform = open_platform(
+                    self._where, load_catalog(self._where.runbooks), Mode(mode)
+                )
+                key = self._key or platform.signing_key
+                if key is not None:
+                    person = find_signer(Path(key).expanduser(), platform.processes, platform.trust)
+                    self._known[mode] = platform, person
+        return self._known[mode]
+
+
+def _is_reviewed(where: Workspace, state: RunState) -> bool:
+    store = reports_store(where)
+    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+    with contextlib.suppress(GitOpsError):
+        return any(
+            entry.phase is Phase.REVIEWED and entry.run == state.run
+            for entry in (read_entry(store, key) for key in reversed(slots(store, name)))
+        )
+    return False

@@ -1,0 +1,37 @@
+"""What is true once a run's first effect happened, recorded with every end: by the run itself, or by whoever closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from gitops_nb.errors import ConfigurationError
+from gitops_nb.model import Aftermath, Plan, Status, from_json, to_json
+from gitops_nb.record.fold import RunState
+from gitops_nb.session.slices import slice_of
+
+
+def tell_aftermath(append: Callable[..., Any], state: RunState, status: Status) -> None:
+    """Records what a run that ends with this status leaves behind; nothing where it touched nothing, or it is said already."""
+    if state.touched and not state.aftermath:
+        append("aftermath", **to_json(aftermath_of(replace(state, status=status))))
+
+
+def aftermath_of(state: RunState) -> Aftermath:
+    """What the slice says about the plan in the journal; where it cannot, what the runbook says about going back."""
+    undo = str((state.outcome or {}).get("undo", ""))
+    done = ", ".join(effect.key for effect in state.touched)
+    unknown = Aftermath(
+        f"This run did, or began: {done}. What Git asks for now has to be looked up.",
+        "Whatever the outside systems do about it.",
+        str(state.opened.get("rollback") or "The runbook declares no way back."),
+        undo,
+    )
+    try:
+        say = slice_of(state.runbook).aftermath
+        plan = from_json(Plan, state.plan)
+        return say(plan, state) if say is not None else unknown
+    except (ConfigurationError, ValueError, KeyError, TypeError, AttributeError):
+        # A journal of another package: a run has to be closed all the same.
+        return unknown

@@ -1,0 +1,29 @@
+"""``last`` is the newest run that a command can act on."""
+
+from __future__ import annotations
+
+from gitops_nb.record.runs import read_run, run_ids
+
+
+def test_last_is_the_newest_run_that_a_command_can_act_on(workspace):
+    """A later run that ended hides none that waits: approve, reject, resume and report each find theirs."""
+    first = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    assert first.returncode == 2
+    (waiting,) = run_ids(workspace.reports)
+    planned = workspace.run("run", "promotion", "-p", "application=payments", "--plan")
+    assert planned.returncode == 0
+    newest = run_ids(workspace.reports)[0]
+    assert newest != waiting
+    approved = workspace.run("approve", "last", "--yes")
+    assert approved.returncode == 0, approved.stderr
+    assert f"approved by tomasz.zielinski: {waiting}/" in approved.stdout
+    # Nothing waits for this person any more: the command says so of the newest run, and signs nothing.
+    again = workspace.run("approve", "last", "--yes")
+    assert again.returncode == 3
+    assert newest in again.stderr
+    assert len(list((workspace.reports / waiting / "approvals").iterdir())) == 1
+    resumed = workspace.run("resume", "last")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert read_run(workspace.reports / waiting).status == "succeeded"
+    assert newest in workspace.run("report", "last").stdout
+    assert workspace.run("resume", "last").returncode == 3

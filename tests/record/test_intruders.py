@@ -1,0 +1,118 @@
+"""Links, added folders, pipes, an edited index and ledgers that are gone: each is found or rebuilt, and none is waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+
+from gitops_nb.record.runs import run_ids
+
+LIMIT_S = 60
+
+
+@pytest.fixture
+def recorded(workspace):
+    """A workspace with one promotion that was done, whose record holds."""
+    workspace.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
+    done = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert workspace.run("verify").returncode == 0
+    return workspace
+
+
+def the_run(workspace):
+    """The directory of its run."""
+    return workspace.reports / run_ids(workspace.reports)[0]
+
+
+def move_away(path) -> None:
+    """Puts a link in the place of a folder."""
+    other = path.parent.parent / f"elsewhere-{path.name}"
+    shutil.move(path, other)
+    path.symlink_to(other)
+
+
+def replace_by_pipe(path) -> None:
+    """Puts a pipe in the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def ledger_of(workspace):
+    """The folder of production's ledger."""
+    return workspace.reports / "ledger" / "sandbox.production"
+
+
+DAMAGES = {
+    "a run's folder is a link": (lambda w: move_away(the_run(w)), "link"),
+    "the ledgers' folder is a link": (lambda w: move_away(w.reports / "ledger"), "link"),
+    "one ledger's folder is a link": (lambda w: move_away(ledger_of(w)), "link"),
+    "a ledger's record is a pipe": (lambda w: replace_by_pipe(min(ledger_of(w).iterdir())), "a pipe"),
+    "a pipe among a ledger's records": (lambda w: os.mkfifo(ledger_of(w) / "000000000099.json"), "a pipe"),
+    "an empty folder in a run": (lambda w: (the_run(w) / "jinja2").mkdir(), "a folder that no run makes"),
+    "a folder within a run's folder": (lambda w: (the_run(w) / "evidence" / "x").mkdir(), "a folder that no run makes"),
+    "a pipe in a run": (lambda w: os.mkfifo(the_run(w) / "evidence" / "more.json"), "a pipe where only files are"),
+    "a pipe in a file's place": (lambda w: replace_by_pipe(the_run(w) / "report.html"), "a pipe where only files are"),
+    "a pipe in the journal's place": (lambda w: replace_by_pipe(the_run(w) / "journal.jsonl"), "it is no file"),
+    "a pipe among approvals": (lambda w: ((the_run(w) / "approvals").mkdir(exist_ok=True), os.mkfifo(the_run(w) / "approvals" / "a.json")), "a pipe"),
+    "a file with a run's name": (lambda w: (w.reports / "20200101T000000Z-promotion-production-0000").write_text("x"), "a file in a record's place"),
+    "the ledgers are gone": (lambda w: shutil.rmtree(w.reports / "ledger"), "truncated"),
+    "ledgers and runs are gone": (lambda w: (shutil.rmtree(w.reports), shutil.rmtree(w.root / ".gitops-nb" / "sandbox" / "none", ignore_errors=True), (w.root / ".gitops-nb" / "verified.json").unlink()), "there is no such ledger"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_does_not_belong_is_found(recorded, name):
+    """`verify` ends with 1, names it, and does not wait for a pipe."""
+    damage, says = DAMAGES[name]
+    damage(recorded)
+    done = recorded.run("verify", timeout=LIMIT_S)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert says in done.stdout
+    assert "MISMATCH" in done.stdout
+
+
+def test_no_command_waits_for_a_pipe(recorded):
+    """Listing and running go on beside a run whose journal, and an index cache, are pipes."""
+    replace_by_pipe(the_run(recorded) / "journal.jsonl")
+    replace_by_pipe(recorded.reports / ".index.jsonl")
+    assert recorded.run("list", "runs", timeout=LIMIT_S).returncode == 0
+    done = recorded.run("run", "promotion", "-p", "application=checkout", timeout=LIMIT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (recorded.reports / ".index.jsonl").is_file()
+
+
+def edit_cache(path) -> None:
+    """Makes a failed promotion of the one that succeeded."""
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    told = []
+    for line in lines:
+        stamp, entry = json.loads(line)
+        told.append(json.dumps([stamp, {**entry, "html": "<td>forged</td>", "status": "failed"}]))
+    path.write_text("\n".join([head, *told]) + "\n", encoding="utf-8")
+
+
+CACHES = {
+    "edited": edit_cache,
+    "no JSON": lambda path: path.write_text("{"),
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "empty": lambda path: path.write_text(""),
+    "a link": lambda path: (path.unlink(), path.symlink_to("/dev/null")),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_an_index_cache_is_rebuilt(recorded, name):
+    """After `verify` the index says what the journals say."""
+    cache = recorded.reports / ".index.jsonl"
+    CACHES[name](cache)
+    assert recorded.run("verify", timeout=LIMIT_S).returncode == 0
+    page = (recorded.reports / "index.html").read_text(encoding="utf-8")
+    assert "forged" not in page
+    assert run_ids(recorded.reports)[0] in page
+    assert cache.is_file()
+    assert not cache.is_symlink()
