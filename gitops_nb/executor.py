@@ -221,16 +221,17 @@ class _Served:
         match asked.get("call"):
             case "open":
                 self._front.is_interactive = bool(asked["is_interactive"])
+                parameters: dict[str, Any] = {
+                    name: tuple(value) if isinstance(value, list) else value
+                    for name, value in asked["parameters"].items()
+                }
                 self._session = open_session(
                     asked["runbook"],
                     workspace=asked["workspace"],
                     reports=asked["reports"],
                     mode=asked["mode"],
                     front=self._front,
-                    **{
-                        name: tuple(value) if isinstance(value, list) else value
-                        for name, value in asked["parameters"].items()
-                    },
+                    **parameters,
                 )
                 return {"run": self._session.run}
             case "step":

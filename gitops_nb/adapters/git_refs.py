@@ -127,7 +127,8 @@ class GitRefs(GitCache):
         Raises:
             UsageError: Always.
         """
-        raise UsageError(f"{key}: what stands in refs is not replaced", hint="Use a bucket.")
+        what = f"{key}, {len(content)} bytes"
+        raise UsageError(f"{what}: what stands in refs is not replaced", hint="Use a bucket.")
 
     def remove(self, key: str) -> None:
         """Refs hold what is never removed.

@@ -184,7 +184,9 @@ def _writing(
     if not is_bucket(facts):
         yield FactStore(_folder(where, mode, facts))
         return
-    with write_bucket(facts, _own(where, mode), who=who, take_over=take_over) as store:
+    ci_api = load_catalog(where.runbooks).policy.ci_api
+    own = _own(where, mode)
+    with write_bucket(facts, own, who=who, ci_api=ci_api, take_over=take_over) as store:
         yield store
 
 

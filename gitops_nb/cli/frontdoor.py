@@ -60,16 +60,16 @@ def run_for_papermill(notebook: Any, *, input_path: str, output_path: str | None
         KernelProcess() as process,
         engine.Signals() as signals,
         begun_run(where, runbook, parameters, beginning(where, catalog, None)) as directory,
+        executor_of(where, read_run(directory)) as executor,
     ):
-        with executor_of(where, read_run(directory)) as executor:
-            state = engine.execute(
-                where,
-                directory,
-                order_of(where, runbook, directory),
-                signals=signals,
-                waiting=process,
-                executor=executor,
-            )
+        state = engine.execute(
+            where,
+            directory,
+            order_of(where, runbook, directory),
+            signals=signals,
+            waiting=process,
+            executor=executor,
+        )
     executed = nbformat.read(directory / "notebook.ipynb", as_version=4)
     _show_as_papermill_does(executed, notebook, state)
     if state.status is not Status.SUCCEEDED:

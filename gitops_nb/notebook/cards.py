@@ -187,12 +187,15 @@ def register_formatters(
         own[kind] = value_card
     for kind, card in own.items():
         _register(ipython, kind, card, text_card)
-    for kind in sessions if state is not None else ():
+    if state is None:
+        return
+    known = state
+    for kind in sessions:
         _register(
             ipython,
             kind,
-            lambda value: session_card(state(value), report(state(value))),
-            lambda value: _session_text(state(value)),
+            lambda value: session_card(known(value), report(known(value))),
+            lambda value: _session_text(known(value)),
         )
 
 

@@ -10,7 +10,13 @@ from typing import Any
 from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
 from gitops_nb.argo.status import identifiers
 from gitops_nb.edits import edit_scalar, read_part
-from gitops_nb.errors import ConfigurationError, ConflictError, Refused, UnavailableError
+from gitops_nb.errors import (
+    ConfigurationError,
+    ConflictError,
+    Refused,
+    UnavailableError,
+    UsageError,
+)
 from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, Effects, GitReader, GitWriter, View
 from gitops_nb.record.commits import TRAILER_START

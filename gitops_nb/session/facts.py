@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +36,16 @@ def read_bucket(url: str, own: Path) -> FactStore:
 
 
 @contextmanager
-def write_bucket(url: str, own: Path, *, who: str, take_over: str = "") -> Iterator[FactStore]:
+def write_bucket(
+    url: str, own: Path, *, who: str, ci_api: str, take_over: str = ""
+) -> Iterator[FactStore]:
     """The facts of a bucket for one collection.
 
     Args:
         url: ``gs://BUCKET/PREFIX``.
         own: Folder for what belongs to this machine.
         who: Who collects.
+        ci_api: Who is asked whether a CI run that collects has ended, by policy.yaml.
         take_over: Why a collection that nobody can ask about is over; "" when nobody says so.
 
     Raises:
@@ -51,7 +55,7 @@ def write_bucket(url: str, own: Path, *, who: str, take_over: str = "") -> Itera
     from gitops_nb.dora import mirror
 
     store = open_store(url)
-    locks = SharedLocks(store, has_ended=has_ended)
+    locks = SharedLocks(store, has_ended=partial(has_ended, ci_api))
     if take_over and locks.holder(mirror.LOCK) is not None:
         held, owner, _ = locks.held_by(mirror.LOCK)
         if owner.is_here and not owner.is_proven_dead:

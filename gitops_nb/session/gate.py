@@ -66,7 +66,7 @@ class Gate:
         with self._recorder.step("decide", StepKind.READ) as took_ms:
             verdicts = ask() if not plan.is_empty else ()
             decision = self._unless_done(plan, self._decision(plan, rules, verdicts))
-            hint = self._hint(decision, rules)
+            hint = self._hint(decision)
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
                     self._refuse_by_record(plan, rules)
@@ -178,7 +178,7 @@ class Gate:
             break_glass=self._glass(),
         )
 
-    def _hint(self, decision: Decision, rules: Rules) -> str:
+    def _hint(self, decision: Decision) -> str:
         requester = _requester(self._recorder)
         if (
             decision.answer is Answer.REFUSED

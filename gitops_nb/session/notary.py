@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from gitops_nb import errors
 from gitops_nb.adapters.process import LocalProcesses
@@ -329,7 +329,7 @@ def _begin(workspace: Workspace, directory: Path, started: set[str]) -> Mapping[
     state = read_run(directory)
     mode = Mode(state.opened["mode"])
     platform = open_platform(workspace, load_catalog(workspace.runbooks), mode)
-    consent = Consent(workspace, platform, directory, lambda *_, **__: None)
+    consent = Consent(workspace, platform, directory, _record_nothing)
     warrant = Warrant(workspace, platform, consent, lambda: read_run(directory))
     _refuse_unallowed(state)
     plan, decision = from_json(Plan, state.plan), from_json(Decision, dict(state.decision))
@@ -340,6 +340,10 @@ def _begin(workspace: Workspace, directory: Path, started: set[str]) -> Mapping[
     told = warrant.begin(plan, decision.verdicts)
     started.add(str(told["start"]))
     return {**_start(workspace, directory, signer="engine"), **told}
+
+
+def _record_nothing(*_: Any, **__: Any) -> NoReturn:
+    raise RecordError("the engine only checks what a notebook recorded")
 
 
 def _sign_anchor(

@@ -286,7 +286,8 @@ class _Trusts:
     def of_run(self, state: RunState) -> Trust | None:
         """None where nobody can tell any more: a sandbox that was built anew has other persons."""
         if not state.is_sandbox:
-            first = next((a["policy"] for a in state.attempts if a.get("policy")), {})
+            read = [a["policy"] for a in state.attempts if a.get("policy")]
+            first: Mapping[str, Json] = read[0] if read else {}
             return self.live.trust_at(str(first.get("commit") or ""))
         if not state.started or _seconds(state.started) < self._built_s:
             return None

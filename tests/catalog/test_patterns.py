@@ -39,7 +39,7 @@ def test_every_pattern_of_our_files_has_words(kind):
     ("file", "old", "new", "words"),
     [
         ("fleet.yaml", "  development: [staging]", "  Development: [staging]", "lower-case letters"),
-        ("fleet.yaml", "branch: main", "branch: '-x'", "the name of a branch"),
+        ("fleet.yaml", "branch: main", "branch: '-x'", "is not a branch name that git accepts"),
         ("fleet.yaml", "sha256: ", "sha256: X", "64 digits"),
         ("trust.yaml", "persons: []", "persons: [{person: e e, keys: []}]", "letters, digits and . _ @ + -"),
         ("trust.yaml", "persons: []", "persons: [{person: e, keys: [{key: 'ssh-dss AA'}]}]", "public SSH key"),

@@ -22,8 +22,8 @@ from gitops_nb.cli import main
 from gitops_nb.errors import PlannedOnly, WaitingForApproval
 from gitops_nb.record.runs import run_directories
 from gitops_nb.session import open_session
-from gitops_nb.session.order import Order
 from gitops_nb.session.copies import send_run
+from gitops_nb.session.order import Order
 from tests.buckets import BUCKET, Troubles, gcs_server, proxy
 from tests.conftest import Workspace
 

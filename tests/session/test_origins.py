@@ -44,7 +44,7 @@ def test_a_pinned_origin_counts_and_no_other(cloned, tmp_path):  # noqa: F811
     with pytest.raises(ConfigurationError, match="is pinned for this workspace; nothing was done"):
         ground_of(cloned)
     git(cloned.root, "remote", "remove", "origin")
-    with pytest.raises(ConfigurationError, match="has no origin, and .* is pinned"):
+    with pytest.raises(ConfigurationError, match=r"has no origin, and .* is pinned"):
         ground_of(cloned)
     git(cloned.root, "remote", "add", "origin", url)
     assert ground_of(cloned).is_pinned
