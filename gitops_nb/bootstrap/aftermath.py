@@ -53,9 +53,10 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
     kubectl = f"kubectl --context {shlex.quote(str(arguments['context']))}"
     changed = [change.address for change in plan.changes if change.action is Action.UPDATE]
     if changed or run.effect("install") is None:
-        what = (
-            f"{len(changed)} objects were there before" if changed else "Argo CD was there before"
-        )
+        what = "Argo CD was there before"
+        if changed:
+            what = "1 object was" if len(changed) == 1 else f"{len(changed)} objects were"
+            what += " there before"
         root = any(
             c.action is Action.CREATE and c.address == _root(arguments) for c in plan.changes
         )

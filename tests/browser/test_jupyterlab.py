@@ -242,6 +242,75 @@ def test_kernel_ended_while_waiting_then_resumed_in_a_terminal(browser, lab, wor
     made.command("verify", "last")
 
 
+def choose(page, menu: str, command: str) -> None:
+    """An item of JupyterLab's menus."""
+    page.get_by_role("menuitem", name=menu, exact=True).first.click()
+    page.locator(f".lm-Menu-item[data-command='{command}']").first.click()
+
+
+def test_a_card_whose_cell_was_stopped_says_what_happened_elsewhere(browser, lab, workspace):
+    """Interrupted at the gate without a traceback; approved and resumed in a terminal; the card then says so, also after a reload."""
+    made = workspace()
+    page = run_all(browser, lab, made.notebook).page
+    page.get_by_role("button", name="approve as").wait_for()
+    choose(page, "Kernel", "kernelmenu:interrupt")
+    gate = page.locator(".jp-CodeCell", has_text="await session.gate")
+    gate.get_by_text("this cell has stopped waiting").first.wait_for()
+    shown = gate.inner_text()
+    assert "Not run here: apply, verify and finish." in shown
+    assert f"gitops-nb approve {made.run.run}\ngitops-nb resume {made.run.run}" in shown
+    assert "Traceback" not in shown
+    assert made.run.status is Status.WAITING
+    made.command("approve", "last", "--yes", "--reason", "CHG-4711")
+    made.command("resume", "last")
+    gate.get_by_text("answered elsewhere, succeeded").wait_for()
+    assert "CHG-4711" in gate.inner_text()
+    choose(page, "File", "docmanager:save")
+    until(
+        lambda: "answered elsewhere, succeeded" in made.notebook.read_text("utf-8"), "it is saved"
+    )
+    page.reload()
+    gate.get_by_text("answered elsewhere, succeeded").wait_for()
+
+
+def test_the_report_opens_in_a_lab_that_was_started_beside_the_notebooks(browser, workspace):
+    """README's own way: the server serves notebooks/ alone, and the card holds the report; a second run says which it shows."""
+    made = workspace()
+    with running_lab(made.notebook.parent) as own:
+        visit = run_all(browser, own, made.notebook)
+        page = visit.page
+        page.get_by_role("button", name="approve as").click()
+        page.get_by_text("Open the report").last.click()
+        title = page.frame_locator(".jp-OutputArea iframe").last.locator("h1")
+        title.wait_for()
+        assert "runs in production" in title.inner_text()
+        first = made.run.run
+        page.get_by_role("menuitem", name="Run", exact=True).first.click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        line = page.get_by_text("From here on this notebook shows")
+        line.wait_for(state="attached")
+        until(lambda: made.run.run != first and made.run.ended, "the second run ends")
+        assert made.run.run in line.text_content()
+        assert first in line.text_content()
+        outside = [u for u in visit.requests if not u.startswith((own.url, "data:", "blob:"))]
+        assert [url for url in outside if not url.startswith("about:")] == []
+
+
+def test_after_a_kernel_restart_the_hint_names_the_commands_that_work(browser, lab, workspace):
+    """The run before it still waits: the new one is refused, and says approve, then resume; both do what they say."""
+    made = workspace()
+    page = run_all(browser, lab, made.notebook).page
+    page.get_by_role("button", name="approve as").wait_for()
+    waits = made.run.run
+    choose(page, "Kernel", "kernelmenu:shutdown")
+    page.get_by_text("No Kernel").first.wait_for()
+    again = made.command("run", "promotion", "-p", "application=checkout", exit_code=3)
+    hint = f"`gitops-nb approve {waits}`, then `gitops-nb resume {waits}`"
+    assert hint in again
+    made.command("approve", waits, "--yes")
+    made.command("resume", waits)
+
+
 def test_report_opened_in_jupyterlab_is_no_mismatch(tmp_path):
     """The checkpoint that JupyterLab writes beside a report when a person opens it does not spoil the record."""
     run = succeeded().write(tmp_path)

@@ -241,6 +241,8 @@ def test_4_another_target_is_refused_before_anything_changes(live: Team) -> None
 
 def test_5_who_owns_a_field_is_known_before_the_decision(live: Team) -> None:
     """Somebody else owns a setting: the bootstrap is refused by its gate, names both, and writes nothing."""
+    live.push(f"environments/staging/guestbook/{DEPLOYMENT}", "frontend:v7-crash", "frontend:v8")
+    refresh_until_healthy("guestbook-staging", f"{IMAGE}:v8")
     text = (live.workspace.root / "runbooks/fleet.yaml").read_text()
     fleet = json.loads(text.replace("https://production.example", "https://127.0.0.1:6443"))
     fleet["argocd"].setdefault("settings", {})["resource.example"] = "ours"
@@ -264,7 +266,6 @@ def test_6_a_promotion_outlives_an_api_server_that_is_away(live: Team) -> None:
 
     Not before Argo CD's own sync is through: that one does fail then, and the run says so.
     """
-    live.push(f"environments/staging/guestbook/{DEPLOYMENT}", "frontend:v7-crash", "frontend:v8")
     live.run("run", "promotion", "-p", "application=guestbook", "-p", "stable_for=30s", code=2)
     live.run("approve", "last", "--yes", "--key", str(live.key))
     journal = Path(live.run("report", "last").strip()).with_name("journal.jsonl")

@@ -10,7 +10,7 @@ from gitops_nb.notebook.place import new_place
 from gitops_nb.notebook.progress import Progress
 from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import Record
-from tests.report.run_factories import HOSTILE, NOW, SCENARIOS
+from tests.report.run_factories import HOSTILE, NOW, SCENARIOS, Script
 
 
 class Places:
@@ -108,3 +108,49 @@ def test_outside_of_ipython_finished_steps_are_printed(capsys):
     show("<b>moving</b>", "")
     show("<b>done</b>", "succeeded  observe: read (9 s)")
     assert capsys.readouterr().out == "succeeded  observe: read (9 s)\n"
+
+
+def last_texts(script) -> list[str]:
+    """What each place shows at the end of a journal."""
+    places, records = Places(), []
+    progress = Progress(lambda: fold(records), places=places, now=lambda: NOW)
+    for line in script.lines:
+        records.append(Record(**json.loads(line)))
+        progress.on_record(records[-1])
+    return [place[-1][1] for place in places.shown]
+
+
+def test_cells_that_never_ran_are_named_with_how_to_go_on():
+    """A run that ends early names the steps it leaves; one that is over asks for a new run, another one for a resume."""
+    refused = last_texts(SCENARIOS["refused"]())
+    assert refused[-1] == (
+        "Not run: apply, verify and finish. This run is over; run all cells again for a new one."
+    )
+    script = Script().add("opened", run="R", steps=["observe", "plan", "decide", "apply", "verify"])
+    script.add("step", step="observe", kind="read", status=Status.RUNNING)
+    script.add("step", step="observe", status=Status.FAILED, sentence="away", took_ms=1)
+    script.add("ended", status=Status.FAILED, exit_code=69, reason="away")
+    assert last_texts(script)[-1] == (
+        "Not run: plan, decide, apply, verify and finish. "
+        "Run this cell again, or `gitops-nb resume R` in a terminal."
+    )
+    assert not any(text.startswith("Not run") for text in last_texts(SCENARIOS["succeeded"]()))
+
+
+def test_what_an_aborted_run_leaves_is_shown_in_its_cell():
+    """Something was changed and the run did not verify: what is true now, and the way back, stand below the step."""
+    script = Script().add("opened", run="R", steps=["apply", "verify"])
+    script.add("step", step="apply", kind="effect", status=Status.RUNNING)
+    script.effect("commit", 1, "commit to x")
+    script.add("step", step="apply", status=Status.FAILED, sentence="away", took_ms=1)
+    script.add("aftermath", asks="Git asks for v2.", by_itself="v2 comes.", back="Promote v1.", command="gitops-nb run x")  # fmt: skip
+    script.add("ended", status=Status.FAILED, exit_code=69, reason="away")
+    told = next(text for text in last_texts(script) if text.startswith("In Git"))
+    assert told == "In Git: Git asks for v2.\nBy itself: v2 comes.\nWay back: Promote v1.\n  gitops-nb run x"  # fmt: skip
+
+
+def test_a_cell_that_is_run_again_says_which_run_it_shows():
+    """A new attempt of a run that had ended is told where it begins."""
+    script = Script().add("opened", run="R", steps=["observe"])
+    script.add("attempt", number=2, front="notebook, cell run again", who="me")
+    assert last_texts(script) == ["Attempt 2 of R, which had ended; this cell shows that run."]
