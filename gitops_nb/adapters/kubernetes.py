@@ -263,7 +263,7 @@ class KubernetesCluster:
                 "apiVersion": found["apiVersion"],
                 "kind": found["kind"].removesuffix("List"),
             }
-            items += tuple({**kind, **item} for item in found["items"])
+            items += tuple({**kind, **item} for item in found.get("items") or ())
             following = found["metadata"].get("continue", "")
             if not following:
                 return items, found["metadata"]["resourceVersion"]

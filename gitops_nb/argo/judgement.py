@@ -15,14 +15,17 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from gitops_nb.argo.evidence import Version, look, not_judged, units
+from gitops_nb.argo.kinds import is_workload, label
 from gitops_nb.argo.rollout import (
     FailingPod,
     failed_workloads,
     failing_pods,
-    is_workload,
+    strategy_note,
     unfinished,
     unschedulable,
 )
+from gitops_nb.argo.sources import Origin, branch_of, is_at, sources_of
 from gitops_nb.argo.status import (
     at,
     current_images,
@@ -34,7 +37,6 @@ from gitops_nb.argo.status import (
     operation_state,
     out_of_sync,
     revisions_of,
-    source_of,
 )
 from gitops_nb.model import Json
 from gitops_nb.ports import Snapshot
@@ -59,8 +61,11 @@ class Expectation:
     ``revision`` is 40 hex. ``equivalent`` are other revisions with the same files for this Application, as
     later commits to the rest of a shared repository are; they may be looked up when asked for. ``identifier`` marks our operation; None when
     there is none (an observer, or an automated sync). ``started_at`` is ``operationState.startedAt`` as first
-    seen with that identifier. ``images`` must run and ``workloads`` (``Deployment/checkout``) must exist; when
-    they are not given, any resource at all will do, and a manifest that vanished is not noticed.
+    seen with that identifier. ``origin`` says which of the Application's sources have to be at ``revision``: every other one
+    has to be at what it asks for itself. Without it all have to be, but for charts.
+
+    ``versions`` and ``images`` must be seen in running containers, and ``workloads`` (``Deployment/checkout``) must exist;
+    when they are not given, any resource at all will do, and a manifest that vanished is not noticed.
     """
 
     revision: str
@@ -70,10 +75,28 @@ class Expectation:
     equivalent: Container[str] = ()
     images: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
+    origin: Origin | None = None
+    versions: tuple[Version, ...] = ()
 
-    def is_met_by(self, revisions: tuple[str, ...]) -> bool:
-        """True when one of an Application's revisions is the expected one."""
-        return any(r == self.revision or r in self.equivalent for r in revisions)
+    def is_met_by(self, revisions: tuple[str, ...], sources: tuple[Json, ...] = ()) -> bool:
+        """True when every source of an Application is where it has to be.
+
+        Args:
+            revisions: One per source.
+            sources: The sources; without them all are taken for ours.
+        """
+        if not revisions or (sources and len(sources) != len(revisions)):
+            return False
+        return all(
+            self._is_met(revision, sources[number] if sources else {})
+            for number, revision in enumerate(revisions)
+        )
+
+    def _is_met(self, revision: str, source: Json) -> bool:
+        is_ours = not source.get("chart") if self.origin is None else self.origin.has(source)
+        if source and not is_ours:
+            return is_at(source, revision)
+        return revision == self.revision or revision in self.equivalent
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +106,10 @@ class Judgement:
     ``revision`` is what Argo CD compared with last (multi-source: joined by commas), ``images`` what the
     workloads' templates name. ``trouble`` is a sentence about what stands in the way, or "": a caller with a
     deadline may decide on it early, since Argo CD itself says Degraded only after the Deployment's
-    progressDeadlineSeconds. ``failing`` names the pods of the newest ReplicaSets that cannot run.
+    progressDeadlineSeconds. ``failing`` names the pods of the newest ReplicaSets that cannot run. ``unseen`` says which
+    promoted version the running containers do not show, although all else is in order: waiting will hardly change it.
+    ``carriers`` are the workloads that run it, ``others`` those that run images of something else. ``unjudged`` are all that
+    an Application without any other workload consists of, in kinds whose rollout nobody here can judge.
     """
 
     state: State
@@ -96,6 +122,15 @@ class Judgement:
     images: tuple[str, ...] = ()
     failing: tuple[FailingPod, ...] = ()
     trouble: str = ""
+    unseen: str = ""
+    carriers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+
+    @property
+    def is_as_argo_says(self) -> bool:
+        """True when Argo CD's own word, Synced and Healthy, is all that can be had, or more was seen."""
+        return self.state is State.DEPLOYED or bool(self.unjudged)
 
     @property
     def is_final(self) -> bool:
@@ -135,19 +170,19 @@ def _describe(snapshot: Snapshot, expectation: Expectation) -> Judgement:
     failing: tuple[FailingPod, ...] = ()
     if not _is_before_apply(application, expectation):
         # While an operation runs, pods from before it say nothing about the new revision.
-        since = state.get("startedAt", "") if state.get("phase") == "Running" else ""
+        since = state.get("startedAt") or "" if state.get("phase") == "Running" else ""
         failing = failing_pods(snapshot.workloads, created_since=since)
     trouble = [str(pod) for pod in failing]
     trouble += unschedulable(snapshot.workloads)
-    trouble += [f"{c['type']}: {c['message']}" for c in error_conditions(application)]
+    trouble += [f"{c['type']}: {c.get('message') or ''}" for c in error_conditions(application)]
     return Judgement(
         State.PROGRESSING,
         "",
         revision=",".join(current_revisions(application)),
-        sync=at(application, "status", "sync").get("status", ""),
-        health=at(application, "status", "health").get("status", ""),
-        phase=state.get("phase", ""),
-        started_at=state.get("startedAt", ""),
+        sync=at(application, "status", "sync").get("status") or "",
+        health=at(application, "status", "health").get("status") or "",
+        phase=state.get("phase") or "",
+        started_at=state.get("startedAt") or "",
         images=current_images(snapshot),
         failing=failing,
         trouble="; ".join(trouble),
@@ -157,7 +192,8 @@ def _describe(snapshot: Snapshot, expectation: Expectation) -> Judgement:
 def _is_before_apply(application: Json, expectation: Expectation) -> bool:
     """True while our operation waits for the controller: what runs is still the revision before."""
     return bool(application.get("operation")) and not (
-        expectation.identifier is None or _is_ours(operation_state(application), expectation)
+        expectation.identifier is None
+        or _is_ours(operation_state(application), application, expectation)
     )
 
 
@@ -171,10 +207,10 @@ def _judge_operation(
     if expectation.identifier is None:
         if pending or state.get("phase") in ("Running", "Terminating"):
             return _running(base, f"an operation on {name}", pending, state)
-        if _has_failed(state) and expectation.is_met_by(_operation_revisions(state)):
+        if _has_failed(state) and _is_about(state, application, expectation):
             return _failed(base, name, state)
         return None
-    if _is_ours(state, expectation):
+    if _is_ours(state, application, expectation):
         return _judge_ours(name, pending, state, expectation, base)
     if pending and expectation.identifier in identifiers(pending):
         return replace(base, sentence=f"the sync of {name} waits for Argo CD to take it up")
@@ -206,12 +242,12 @@ def _running(base: Judgement, subject: str, pending: Json, state: Json) -> Judge
             sentence=sentence,
             trouble=_join(sentence, base.trouble),
         )
-    message = str(state.get("message", ""))
+    message = str(state.get("message") or "")
     if "blocked by sync window" in message:
         return replace(base, sentence=f"{subject} is blocked by a sync window", trouble=message)
     trouble = _join(*failed_resources(state), base.trouble)
     if state.get("finishedAt") and state.get("phase") == "Running":
-        count = state.get("retryCount", 0) + 1
+        count = (state.get("retryCount") or 0) + 1
         sentence = f"{subject} failed {count} time{'' if count == 1 else 's'} and is tried again"
         return replace(base, sentence=sentence, trouble=_join(message, trouble))
     sentence = f"{subject} runs{message and ': '}{message}"
@@ -223,12 +259,19 @@ def _judge_status(snapshot: Snapshot, expectation: Expectation, base: Judgement)
     application = snapshot.application
     name = snapshot.name
     has_arrived, note = _has_arrived(application, expectation)
-    if base.sync == "Unknown" or base.health == "Unknown":
-        sentence = f"Argo CD cannot compare {name} with Git"
-        return replace(
-            base, state=State.IN_DOUBT, sentence=sentence, trouble=base.trouble or sentence
-        )
-    is_compared = expectation.is_met_by(current_revisions(application))
+    if base.sync == "Unknown":
+        # The controller leaves the health of the last comparison that it could make.
+        before = f"; its health, {base.health}, is of an earlier comparison" if base.health else ""
+        sentence = f"Argo CD cannot compare {name} with Git{before}"
+        trouble = base.trouble or sentence
+        return replace(base, state=State.IN_DOUBT, sentence=sentence, trouble=trouble)
+    if base.health == "Unknown":
+        sentence = f"Argo CD compares {name} with Git, and cannot tell its health"
+        trouble = base.trouble or sentence
+        return replace(base, state=State.IN_DOUBT, sentence=sentence, trouble=trouble)
+    if not _is_of_present_sources(application):
+        return replace(base, sentence=f"{name} was not compared since its source was changed")
+    is_compared = _is_compared(application, expectation)
     is_elsewhere = has_arrived and not is_compared and _is_compared_since(application)
     if _is_overtaken(application, expectation):
         sentence = note or f"Argo CD has not compared {name} since its last operation"
@@ -240,7 +283,8 @@ def _judge_status(snapshot: Snapshot, expectation: Expectation, base: Judgement)
                 base, state=State.IN_DOUBT, sentence=note, trouble=_join(note, base.trouble)
             )
         sentence = f"{name} is {base.sync or 'not compared yet'} at {_short_all(current_revisions(application))}"
-        return replace(base, sentence=f"{sentence}, not at {_short(expectation)} yet")
+        more = " with every source" if len(current_revisions(application)) > 1 else ""
+        return replace(base, sentence=f"{sentence}, not at {_short(expectation)}{more} yet")
     if base.sync != "Synced" and not is_elsewhere:
         return replace(
             base,
@@ -250,7 +294,7 @@ def _judge_status(snapshot: Snapshot, expectation: Expectation, base: Judgement)
     if base.health == "Degraded":
         return _judge_degraded(snapshot, expectation, base)
     if base.health != "Healthy":
-        sentence = f"{name} is {base.health or 'of unknown health'} at {_short(expectation)}"
+        sentence = f"{name} is {base.health or 'without a health yet'} at {_short(expectation)}"
         return replace(base, sentence=_join(sentence, base.trouble))
     return _judge_workloads(snapshot, expectation, base, note=note)
 
@@ -270,11 +314,12 @@ def _judge_degraded(snapshot: Snapshot, expectation: Expectation, base: Judgemen
 def _judge_workloads(
     snapshot: Snapshot, expectation: Expectation, base: Judgement, *, note: str
 ) -> Judgement:
-    """The guards behind Healthy: what should be there is there, and each rollout is complete."""
-    workloads = [w for w in snapshot.workloads if is_workload(w)]
-    present = {f"{w['kind']}/{w['metadata']['name']}" for w in workloads}
+    """The guards behind Healthy: what should be there is there, each rollout is complete, the version is seen."""
+    running = [unit for unit in units(snapshot) if "spec" in unit.item]
+    workloads = [unit.item for unit in running]
+    present = {unit.key for unit in running}
     resources = at(snapshot.application, "status").get("resources") or ()
-    listed = {f"{r['kind']}/{r['name']}" for r in resources if is_workload(r)}
+    listed = {label(r).replace(" ", "/", 1) for r in resources if is_workload(r)}
     missing = sorted((listed | set(expectation.workloads)) - present)
     if not resources:
         return replace(
@@ -288,14 +333,28 @@ def _judge_workloads(
     waiting = [sentence for workload in workloads if (sentence := unfinished(workload))]
     if waiting:
         return replace(base, sentence="; ".join(waiting), trouble=base.trouble)
-    lacking = sorted(set(expectation.images) - set(base.images))
-    if lacking:
-        trouble = f"no workload runs {', '.join(lacking)}"
+    is_so = f"{snapshot.name} is {base.sync} and Healthy at {_short(expectation)}"
+    versions = (*expectation.versions, *(Version(image) for image in expectation.images))
+    sights = [look(snapshot, version) for version in versions]
+    unseen = _join(*(sight.missing for sight in sights))
+    base = replace(
+        base,
+        carriers=tuple(dict.fromkeys(name for sight in sights for name in sight.carriers)),
+        others=tuple(dict.fromkeys(name for sight in sights for name in sight.others)),
+    )
+    if unseen:
         return replace(
-            base, sentence=f"{snapshot.name} is Healthy with another image", trouble=trouble
+            base, state=State.IN_DOUBT, sentence=f"{is_so}, and {unseen}", trouble=unseen, unseen=unseen
         )
+    unjudged = ", ".join(names := not_judged(snapshot))
+    if not workloads and unjudged and not sights:
+        sentence = f"{is_so}, and nothing here can judge {unjudged}"
+        return replace(base, state=State.IN_DOUBT, sentence=sentence, trouble=sentence, unjudged=names)
     count = f"{len(workloads)} workload{'' if len(workloads) == 1 else 's'} rolled out"
-    sentence = f"{snapshot.name} is {base.sync} and Healthy at {_short(expectation)}, {count}{note and '; '}{note}"
+    if not workloads:
+        count = "no workload of a kind that is judged is part of it"
+    notes = (*map(strategy_note, workloads), unjudged and f"not judged: {unjudged}", note)
+    sentence = f"{_join(f'{is_so}, {count}', *notes)}"
     return replace(base, state=State.DEPLOYED, sentence=sentence, trouble="")
 
 
@@ -304,7 +363,7 @@ def _judge_children(
 ) -> Judgement:
     """A parent is what the worst of its children is, once its own resources are in order."""
     resources = at(application, "status").get("resources") or ()
-    names = [r["name"] for r in resources if r.get("kind") == "Application"]
+    names = [r.get("name") or "" for r in resources if r.get("kind") == "Application"]
     if not names or own.state is State.IN_DOUBT:
         return own
     judgements: list[Judgement] = []
@@ -313,19 +372,57 @@ def _judge_children(
         if child is None or child.application is None:
             sentence = f"Application {name} below {application['metadata']['name']} was not read"
             return replace(own, state=State.IN_DOUBT, sentence=sentence)
-        wanted = Expectation((*current_revisions(child.application), "")[0])
-        if source_of(child.application) == source_of(application):
-            wanted = Expectation(expectation.revision, equivalent=expectation.equivalent)
-        judgements.append(judge(child, wanted, children=children))
+        judgements.append(judge(child, _of_child(application, expectation), children=children))
     failing = tuple(pod for judgement in judgements for pod in judgement.failing)
     trouble = _join(own.trouble, *(judgement.trouble for judgement in judgements))
     own = replace(own, failing=(*own.failing, *failing), trouble=trouble)
-    behind = [j for j in judgements if j.state is not State.DEPLOYED]
+    behind = [j for j in judgements if not j.is_as_argo_says]
+    unjudged = _join(*(f"not judged: {', '.join(j.unjudged)}" for j in judgements if j.unjudged))
+    own = replace(own, sentence=_join(own.sentence, unjudged))
     failed = [j for j in behind if j.state is State.FAILED]
     if failed or (behind and own.state is State.DEPLOYED):
         worst = (failed or behind)[0]
         return replace(own, state=worst.state, sentence=worst.sentence)
     return own
+
+
+def _of_child(parent: Json, expectation: Expectation) -> Expectation:
+    """What a child has to be at: the parent's commit where it follows the same branch, else what it asks for itself."""
+    followed = sources_of(parent.get("spec") or {})
+    origin = expectation.origin or Origin(
+        tuple(str(source.get("repoURL")) for source in followed if not source.get("chart")),
+        tuple(branch_of(source) for source in followed),
+    )
+    return Expectation(expectation.revision, equivalent=expectation.equivalent, origin=origin)
+
+
+def _is_compared(application: Json, expectation: Expectation) -> bool:
+    """Whether Argo CD's last comparison was with what is expected, source by source."""
+    compared = at(application, "status", "sync", "comparedTo")
+    sources = sources_of(compared) or sources_of(application.get("spec") or {})
+    return expectation.is_met_by(current_revisions(application), sources)
+
+
+def _is_of_present_sources(application: Json) -> bool:
+    """Whether the comparison is of the sources that the Application names now; a parent may just have changed them."""
+    compared = sources_of(at(application, "status", "sync", "comparedTo"))
+    return not compared or _filled(compared) == _filled(sources_of(application.get("spec") or {}))
+
+
+def _filled(value: Json) -> Json:
+    """Without what is empty: Argo CD's copy leaves it out."""
+    if isinstance(value, dict):
+        items = {name: _filled(item) for name, item in value.items()}
+        return {name: item for name, item in items.items() if item or item == 0 and item is not False}
+    if isinstance(value, (list, tuple)):
+        return [_filled(item) for item in value]
+    return value
+
+
+def _is_brought(value: Json, application: Json, expectation: Expectation) -> bool:
+    """Whether a result or an entry of the history is about what is expected."""
+    sources = sources_of(value) or sources_of(application.get("spec") or {})
+    return expectation.is_met_by(revisions_of(value), sources)
 
 
 def _has_arrived(application: Json, expectation: Expectation) -> tuple[bool, str]:
@@ -336,22 +433,22 @@ def _has_arrived(application: Json, expectation: Expectation) -> tuple[bool, str
     entries = [
         (number, entry)
         for number, entry in enumerate(history_of(application), start=1)
-        if entry.get("initiatedBy", {}).get("username") == expectation.username
-        and expectation.is_met_by(revisions_of(entry))
+        if (entry.get("initiatedBy") or {}).get("username") == expectation.username
+        and _is_brought(entry, application, expectation)
         and (not expectation.started_at or entry.get("deployStartedAt") == expectation.started_at)
     ]
     number, entry = entries[-1] if entries else (0, {})
-    if _is_ours(state, expectation):
+    if _is_ours(state, application, expectation):
         is_last = number == len(history_of(application))
         is_same = bool(entry) and entry.get("deployStartedAt") == state.get("startedAt")
-        result = revisions_of(state.get("syncResult") or {})
-        if is_last and is_same and expectation.is_met_by(result):
+        result = state.get("syncResult") or {}
+        if is_last and is_same and _is_brought(result, application, expectation):
             return True, ""
         return False, "the history holds no sync of this run at it"
     if not entry:
         return False, "not by the operation of this run, of which there is no trace"
     later = history_of(application)[number:]
-    if all(expectation.is_met_by(revisions_of(e)) for e in later):
+    if all(_is_brought(entry, application, expectation) for entry in later):
         # Another operation has run since, perhaps a partial one that leaves no entry.
         return False, ""
     actor = later[-1].get("initiatedBy") or {}
@@ -367,8 +464,8 @@ def _is_compared_since(application: Json) -> bool:
 
     OutOfSync at another revision is what a rollback to a commit that is not the branch's tip looks like for ever.
     """
-    finished = str(operation_state(application).get("finishedAt", ""))
-    compared = str(at(application, "status").get("reconciledAt", ""))
+    finished = str(operation_state(application).get("finishedAt") or "")
+    compared = str(at(application, "status").get("reconciledAt") or "")
     is_out_of_sync = at(application, "status", "sync").get("status") == "OutOfSync"
     return is_out_of_sync or compared > finished > ""
 
@@ -376,22 +473,22 @@ def _is_compared_since(application: Json) -> bool:
 def _is_overtaken(application: Json, expectation: Expectation) -> bool:
     """True while sync and health are from before an operation that brought another revision."""
     state = operation_state(application)
-    result = revisions_of(state.get("syncResult") or {})
-    compared = str(at(application, "status").get("reconciledAt", ""))
+    result = state.get("syncResult") or {}
+    compared = str(at(application, "status").get("reconciledAt") or "")
     return (
-        bool(result)
-        and str(state.get("finishedAt", "")) >= compared
-        and not expectation.is_met_by(result)
+        bool(revisions_of(result))
+        and str(state.get("finishedAt") or "") >= compared
+        and not _is_brought(result, application, expectation)
     )
 
 
 def _failed(base: Judgement, name: str, state: Json) -> Judgement:
-    trouble = _join(str(state.get("message", "")), *failed_resources(state), base.trouble)
+    trouble = _join(str(state.get("message") or ""), *failed_resources(state), base.trouble)
     sentence = f"the sync of {name} ended as {state['phase']}: {trouble}"
     return replace(base, state=State.FAILED, sentence=sentence, trouble=trouble)
 
 
-def _is_ours(state: Json, expectation: Expectation) -> bool:
+def _is_ours(state: Json, application: Json, expectation: Expectation) -> bool:
     """The identifier alone lies: a patch by somebody else that sets no ``info`` inherits ours."""
     if expectation.identifier is None or expectation.identifier not in identifiers(
         state.get("operation")
@@ -399,13 +496,14 @@ def _is_ours(state: Json, expectation: Expectation) -> bool:
         return False
     if expectation.started_at and state.get("startedAt") != expectation.started_at:
         return False
-    return expectation.is_met_by(_operation_revisions(state))
+    return _is_about(state, application, expectation)
 
 
-def _operation_revisions(state: Json) -> tuple[str, ...]:
-    """Revisions an operation was asked for; those it resolved when it was asked for none."""
-    asked = revisions_of((state.get("operation") or {}).get("sync") or {})
-    return asked or revisions_of(state.get("syncResult") or {})
+def _is_about(state: Json, application: Json, expectation: Expectation) -> bool:
+    """Whether an operation was asked for what is expected; when it was asked for nothing, what it resolved counts."""
+    asked = at(state, "operation", "sync")
+    value = asked if revisions_of(asked) else state.get("syncResult") or {}
+    return _is_brought(value, application, expectation)
 
 
 def _has_failed(state: Json) -> bool:
@@ -413,7 +511,7 @@ def _has_failed(state: Json) -> bool:
 
 
 def _short(expectation: Expectation) -> str:
-    return expectation.revision[:7]
+    return expectation.revision[:7] or "what it asks for"
 
 
 def _short_all(revisions: tuple[str, ...]) -> str:

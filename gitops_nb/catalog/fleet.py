@@ -85,6 +85,9 @@ class Repository(Strict):
 
     url: str = Field(min_length=1, description="Where it is cloned from and pushed to.")
     branch: Branch = Field(default="main", description="Branch that Argo CD follows.")
+    aliases: tuple[str, ...] = Field(
+        default=(), description="Other addresses of it, as Applications of Argo CD name it."
+    )
 
 
 class Promotable(Strict):

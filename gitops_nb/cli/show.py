@@ -79,6 +79,8 @@ def show_plan(state: RunState) -> None:
 def show_verdict(verdict: dict[str, Any]) -> None:
     """One gate's answer."""
     word, colour = ("passed", "green") if verdict["passed"] else ("closed", "magenta")
+    if not verdict.get("asked", True):
+        word, colour = "not asked", "yellow"
     click.echo("  ", nl=False)
-    click.secho(f"{word:<7}", fg=colour, nl=False)
+    click.secho(f"{word:<9}", fg=colour, nl=False)
     click.echo(f" {verdict['gate'].replace('_', ' '):<20} {terminal(verdict['reason'])}")

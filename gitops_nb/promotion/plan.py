@@ -178,10 +178,10 @@ def _soak(state: PromotionState, version: str, rules: Rules, request: Promotion)
     gate = "soak"
     needed = rules.gates.soak.at_least if rules.gates.soak else timedelta(0)
     source = state.source
+    if not needed:
+        return not_asked(gate, rules)
     if version != source.version:
         return _ran_before(gate, state.target, version, source, request)
-    if not needed:
-        return Verdict(gate, passed=True, reason=f"{rules.environment} asks for no soak")
     starts = [source.since, *(p.healthy_since for p in source.placements)]
     if not source.placements or any(start is None for start in starts):
         return Verdict(
