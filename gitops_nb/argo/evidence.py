@@ -48,12 +48,12 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """"Deployment checkout"."""
+        """As people call it: Deployment checkout."""
         return label(self.item)
 
     @property
     def key(self) -> str:
-        """"Deployment/checkout"."""
+        """As fleet.yaml names it: Deployment/checkout."""
         return self.name.replace(" ", "/", 1)
 
 
@@ -95,7 +95,11 @@ def look(snapshot: Snapshot, version: Version) -> Sight:
 def units(snapshot: Snapshot) -> tuple[Unit, ...]:
     """All that runs for an Application: judged workloads, bare pods, and what has pods or surely runs some."""
     resources = ((snapshot.application or {}).get("status") or {}).get("resources") or ()
-    bare = {(r.get("kind"), r.get("name")) for r in resources if r.get("kind") in BARE and not r.get("hook")}
+    bare = {
+        (r.get("kind"), r.get("name"))
+        for r in resources
+        if r.get("kind") in BARE and not r.get("hook")
+    }
     judged = [
         w
         for w in snapshot.workloads
@@ -139,7 +143,10 @@ def containers(pod: Json) -> Iterator[Container]:
                 # Of one image under several tags the runtime names any: only the digest of what it says is sure.
                 image = Image(image.name, image.tag, parse_image(said.get("imageID") or "").digest)
             yield Container(
-                container.get("name") or "", image, reference, _runs(said, status, of == "initContainers")
+                container.get("name") or "",
+                image,
+                reference,
+                _runs(said, status, is_init=of == "initContainers"),
             )
 
 
@@ -174,7 +181,11 @@ def _look_at_images(
         return Sight(f"no workload runs {version.value}{what and ': '}{what}", (), tuple(others))
     if wrong or blind:
         wrong += [f"nothing shows what {name} runs" for name in blind]
-        return Sight(f"not everything runs {version.value}: {'; '.join(wrong)}", tuple(carriers), tuple(others))
+        return Sight(
+            f"not everything runs {version.value}: {'; '.join(wrong)}",
+            tuple(carriers),
+            tuple(others),
+        )
     return Sight("", tuple(carriers), tuple(others))
 
 
@@ -199,17 +210,25 @@ def _look_at_marks(found: Sequence[Unit], version: Version, blind: Sequence[str]
     wrong: list[str] = []
     for unit in found:
         said = {
-            ((pod.get("metadata") or {}).get(field) or {}).get(version.mark) for pod in _moving(unit)
+            ((pod.get("metadata") or {}).get(field) or {}).get(version.mark)
+            for pod in _moving(unit)
         }
         if said == {version.text}:
             carriers.append(unit.name)
         else:
-            shown = ", ".join(sorted(repr(text) if text else "nothing" for text in said)) or "no pod"
+            shown = (
+                ", ".join(sorted(repr(text) if text else "nothing" for text in said)) or "no pod"
+            )
             wrong.append(f"{unit.name} shows {shown}")
-    wrong += [f"nothing shows what {name} runs" for name in blind if f"{name} shows" not in str(wrong)]
+    wrong += [
+        f"nothing shows what {name} runs" for name in blind if f"{name} shows" not in str(wrong)
+    ]
     if wrong or not carriers:
         what = "; ".join(wrong) or "nothing runs"
-        return Sight(f"{version.by} {version.mark} is not {version.text!r} everywhere: {what}", tuple(carriers))
+        return Sight(
+            f"{version.by} {version.mark} is not {version.text!r} everywhere: {what}",
+            tuple(carriers),
+        )
     return Sight("", tuple(carriers))
 
 
@@ -218,7 +237,14 @@ def _containers_of(snapshot: Snapshot, unit: Unit) -> list[Container]:
     own = [c for pod in _moving(unit) for c in _in_pod(snapshot, unit, pod)]
     if own or unit.item.get("kind") != "Job":
         return own
-    return list(containers({**(unit.item.get("spec") or {}).get("template"), "status": {"phase": "Succeeded"}}))
+    return list(
+        containers(
+            {
+                **((unit.item.get("spec") or {}).get("template") or {}),
+                "status": {"phase": "Succeeded"},
+            }
+        )
+    )
 
 
 def _is_pinned(image: Image, pinned: Sequence[Image]) -> bool:
@@ -279,7 +305,10 @@ def _stand_in(resource: Json, workloads: Sequence[Json]) -> Json:
     group, version = resource.get("group") or "", resource.get("version") or "v1"
     known = {w["metadata"].get("namespace") for w in workloads}
     namespace = resource.get("namespace")
-    metadata = {"name": resource.get("name"), "namespace": namespace if namespace in known else None}
+    metadata = {
+        "name": resource.get("name"),
+        "namespace": namespace if namespace in known else None,
+    }
     return {
         "apiVersion": f"{group}/{version}" if group else version,
         "kind": resource.get("kind"),
@@ -287,7 +316,7 @@ def _stand_in(resource: Json, workloads: Sequence[Json]) -> Json:
     }
 
 
-def _runs(said: Json | None, status: Json, is_init: bool) -> bool:
+def _runs(said: Json | None, status: Json, *, is_init: bool) -> bool:
     """Whether a container runs, or has done what it is for."""
     if said is None:
         return status.get("phase") in ("Running", "Succeeded")

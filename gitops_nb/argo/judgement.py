@@ -344,12 +344,18 @@ def _judge_workloads(
     )
     if unseen:
         return replace(
-            base, state=State.IN_DOUBT, sentence=f"{is_so}, and {unseen}", trouble=unseen, unseen=unseen
+            base,
+            state=State.IN_DOUBT,
+            sentence=f"{is_so}, and {unseen}",
+            trouble=unseen,
+            unseen=unseen,
         )
     unjudged = ", ".join(names := not_judged(snapshot))
     if not workloads and unjudged and not sights:
         sentence = f"{is_so}, and nothing here can judge {unjudged}"
-        return replace(base, state=State.IN_DOUBT, sentence=sentence, trouble=sentence, unjudged=names)
+        return replace(
+            base, state=State.IN_DOUBT, sentence=sentence, trouble=sentence, unjudged=names
+        )
     count = f"{len(workloads)} workload{'' if len(workloads) == 1 else 's'} rolled out"
     if not workloads:
         count = "no workload of a kind that is judged is part of it"
@@ -413,7 +419,7 @@ def _filled(value: Json) -> Json:
     """Without what is empty: Argo CD's copy leaves it out."""
     if isinstance(value, dict):
         items = {name: _filled(item) for name, item in value.items()}
-        return {name: item for name, item in items.items() if item or item == 0 and item is not False}
+        return {name: item for name, item in items.items() if item}
     if isinstance(value, (list, tuple)):
         return [_filled(item) for item in value]
     return value

@@ -12,7 +12,9 @@ BARE = ("ReplicaSet", "Pod")
 
 HOOK = "argocd.argoproj.io/hook"
 
-_BUILT_IN = frozenset({"", "apps", "batch", "autoscaling", "policy", "extensions", "scheduling.k8s.io", "node.k8s.io"})
+_BUILT_IN = frozenset(
+    {"", "apps", "batch", "autoscaling", "policy", "extensions", "scheduling.k8s.io", "node.k8s.io"}
+)
 _PASSIVE = (
     "k8s.io", "cert-manager.io", "external-secrets.io", "monitoring.coreos.com", "istio.io", "cilium.io",
     "traefik.io", "traefik.containo.us", "kyverno.io", "gatekeeper.sh", "bitnami.com", "cloud.google.com",

@@ -20,18 +20,20 @@ def overrides(application: Json | None) -> tuple[str, ...]:
     found = [
         text for source in sources_of((application or {}).get("spec") or {}) for text in _of(source)
     ]
-    return tuple(dict.fromkeys(sorted(found, key=lambda text: "image" not in text and "tag" not in text)))
+    return tuple(
+        dict.fromkeys(sorted(found, key=lambda text: "image" not in text and "tag" not in text))
+    )
 
 
 def pinned_images(application: Json | None) -> tuple[Image, ...]:
     """Images that an Application sets the version of; of a Helm parameter only the text is known, as a tag."""
     found: list[Image] = []
     for source in sources_of((application or {}).get("spec") or {}):
-        for text in (source.get("kustomize") or {}).get("images") or ():
-            found.append(kustomize_image(str(text)))
-        for parameter in (source.get("helm") or {}).get("parameters") or ():
-            if (parameter or {}).get("value"):
-                found.append(Image("", str(parameter["value"])))
+        images = (source.get("kustomize") or {}).get("images") or ()
+        parameters = (source.get("helm") or {}).get("parameters") or ()
+        values = [(parameter or {}).get("value") for parameter in parameters]
+        found += [kustomize_image(str(text)) for text in images]
+        found += [Image("", str(value)) for value in values if value]
     return tuple(found)
 
 

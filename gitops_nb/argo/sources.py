@@ -82,7 +82,10 @@ def read_paths(sources: Sequence[Json], number: int) -> Iterator[str]:
     wanted = sources[number]
     for source in sources:
         helm = source.get("helm") or {}
-        names = [*(helm.get("valueFiles") or ()), *((p or {}).get("path") or "" for p in helm.get("fileParameters") or ())]
+        names = [
+            *(helm.get("valueFiles") or ()),
+            *((p or {}).get("path") or "" for p in helm.get("fileParameters") or ()),
+        ]
         for name in names:
             start, _, rest = str(name).partition("/")
             if start.startswith("$"):

@@ -90,6 +90,52 @@ class Repository(Strict):
     )
 
 
+class VersionProof(Strict):
+    """How the platform shows a promoted value that the tag of no image shows, or only that of some."""
+
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Image name whose running containers have the value as tag or digest.",
+    )
+    label: str | None = Field(
+        default=None, min_length=1, description="Label of the running pods that holds the value."
+    )
+    annotation: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Annotation of the running pods that holds the value.",
+    )
+    object: str | None = Field(
+        default=None,
+        pattern=r"^[A-Z][A-Za-z0-9]*/[a-z0-9][a-z0-9.-]*\Z",
+        description="An object that the Application manages, ConfigMap/checkout, with `field`.",
+    )
+    field: str | None = Field(
+        default=None, min_length=1, description="Where in the object the value stands: data.level."
+    )
+    text: str = Field(
+        default="{value}", description="What stands there; {value} is the promoted value."
+    )
+    workloads: tuple[str, ...] = Field(
+        default=(),
+        description="Workloads that have to show it, Deployment/checkout; by default all of the Application.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [self.image, self.label, self.annotation, self.object]
+        if sum(way is not None for way in ways) != 1:
+            raise ValueError("give one of image, label, annotation, or object with field")
+        if (self.object is None) != (self.field is None):
+            raise ValueError("object and field belong together")
+        if self.object is not None and self.object.startswith("Secret/"):
+            raise ValueError("Secrets are not read")
+        if "{value}" not in self.text:
+            raise ValueError("text has no {value}, so it would hold for every value")
+        return self
+
+
 class Promotable(Strict):
     """A key whose value travels from environment to environment; everything else stays."""
 
@@ -102,6 +148,10 @@ class Promotable(Strict):
     part: Literal["value", "tag"] = Field(
         default="value",
         description="The whole value, or what names the version of an image reference: its tag, its digest, or both.",
+    )
+    proof: VersionProof | None = Field(
+        default=None,
+        description="How to see that the value is in force, where running images do not show it.",
     )
 
 
@@ -126,6 +176,10 @@ class Application(Strict):
     argocd: str = Field(
         default="{application}-{environment}",
         description="Name of the Argo CD Application.",
+    )
+    parent: str | None = Field(
+        default=None,
+        description="Argo CD Application that renders this one from the promoted file; by default the one that tracks it, where it does.",
     )
     promotable: tuple[Promotable, ...] = Field(
         min_length=1, description="Keys that travel; the first is the version."
@@ -224,6 +278,13 @@ class Fleet(Strict):
             application=application,
             environment=environment,
         )
+
+    def argocd_parent(self, application: str, environment: str) -> str | None:
+        """Name of the Application that is declared to render an application's own, or None."""
+        declared = self.applications[application].parent
+        if declared is None:
+            return None
+        return _fill(declared, application=application, environment=environment)
 
     def clusters_of(self, environment: str) -> tuple[str, ...]:
         """Names of an environment's clusters, in the order of the file."""

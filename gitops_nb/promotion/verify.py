@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gitops_nb.argo import Expectation, Judgement, State, judge, operation_state
+from gitops_nb.argo import Expectation, Judgement, State, operation_state
 from gitops_nb.argo.status import identifiers
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
+from gitops_nb.promotion.judging import Release, judge_release
+from gitops_nb.promotion.observe import keys_at
+from gitops_nb.promotion.placements import release_of, shown_keys
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.revisions import EquivalentRevisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,18 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     """
     arguments = plan.arguments
     version = str(arguments["version_after"])
+    if plan.is_empty and not arguments["placements"]:
+        return Outcome(
+            result=Result.IN_DOUBT,
+            title=f"{request.application} {version} is in Git; nobody watches {request.target}",
+            sentence=f"Nothing was changed. fleet.yaml names no cluster for {request.target}, so nobody looked whether it runs.",
+            next_step=f"Name a cluster of {request.target} in fleet.yaml, or look there yourself.",
+        )
     if plan.is_empty:
         return Outcome(
             result=Result.NOTHING,
             title=f"{request.application} {version} already runs in {request.target}",
-            sentence="Nothing was changed, and nobody had to approve.",
+            sentence="It was seen there before anything was planned; nothing was changed, and nobody had to approve.",
             next_step="Nothing to do.",
         )
     commit = applied.results.get("commit")
@@ -67,18 +76,15 @@ def _watch(
     view: View, request: Promotion, plan: Plan, applied: Applied, placement: Mapping[str, Any]
 ) -> _Seen:
     cluster, name = placement["cluster"], placement["name"]
+    release = _release(view, request, plan, applied, placement)
     sync = applied.results.get(f"sync {cluster}")
-    refreshed = applied.results[f"refresh {cluster}"]
-    arguments = plan.arguments
-    revision = str(refreshed["revision"])
-    tip = view.git.tip(arguments["repository"], arguments["branch"])
-    equal = EquivalentRevisions(view.git, arguments["repository"], tip, arguments["folder"])
-    identifier = str(sync["identifier"]) if sync else None
-    expectation = Expectation(
-        revision=revision, identifier=identifier, equivalent=equal if revision in equal else ()
+    application = view.argo[cluster].snapshot(name).application
+    expectation = replace(
+        release.expectation(application), identifier=str(sync["identifier"]) if sync else None
     )
     begun = view.clock.now()
     trouble_since: datetime | None = None
+    unseen_since: datetime | None = None
     stable_since: datetime | None = None
     judgement = Judgement(State.IN_DOUBT, "not seen yet")
     snapshot: Snapshot | None = None
@@ -90,12 +96,18 @@ def _watch(
     for snapshot in view.argo[cluster].watch(name, timeout_s=request.timeout.total_seconds()):
         now = view.clock.now()
         expectation = _with_start(expectation, snapshot)
-        judgement = judge(snapshot, expectation)
+        # A parent may just have changed what its child asks for.
+        versions = release.expectation(snapshot.application).versions
+        expectation = replace(expectation, versions=versions)
+        judgement = judge_release(view, release, snapshot, expectation=expectation)
         trouble_since = (trouble_since or now) if judgement.failing else None
+        unseen_since = (unseen_since or now) if judgement.unseen else None
         stable_since = (stable_since or now) if judgement.state is State.DEPLOYED else None
         if judgement.state is State.FAILED:
             return seen()
         if stable_since and now - stable_since >= request.stable_for:
+            return seen()
+        if unseen_since and now - unseen_since >= request.patience:
             return seen()
         if trouble_since and now - trouble_since >= request.patience:
             return seen(f"still so after {_took(int(request.patience.total_seconds()))}")
@@ -109,11 +121,31 @@ def _with_start(expectation: Expectation, snapshot: Snapshot) -> Expectation:
     state = operation_state(snapshot.application or {})
     if expectation.identifier not in identifiers(state.get("operation") or {}):
         return expectation
-    return Expectation(
-        revision=expectation.revision,
-        identifier=expectation.identifier,
-        equivalent=expectation.equivalent,
-        started_at=str(state.get("startedAt", "")),
+    return replace(expectation, started_at=str(state.get("startedAt") or ""))
+
+
+def _release(
+    view: View, request: Promotion, plan: Plan, applied: Applied, placement: Mapping[str, Any]
+) -> Release:
+    """What should run now: the keys as they stand at the commit that was asked for."""
+    arguments = plan.arguments
+    cluster, repository = placement["cluster"], str(arguments["repository"])
+    parent = str((placement.get("parent") or {}).get("name", ""))
+    role = "parent " if parent else ""
+    revision = str(applied.results[f"refresh {role}{cluster}"]["revision"])
+    keys = keys_at(view.git, request, (arguments["folder"],), repository, revision)[0]
+    before = {(edit["path"], edit["key"]): str(edit["before"]) for edit in arguments["edits"]}
+    values = [(key.value, before.get((key.path, key.key), "")) for key in keys]
+    return release_of(
+        view,
+        request,
+        view.argo[cluster].snapshot(parent or placement["name"]),
+        cluster=cluster,
+        parent=parent,
+        revision=revision,
+        tip=view.git.tip(repository, arguments["branch"]),
+        folder=arguments["folder"],
+        shown=shown_keys(request, keys, values),
     )
 
 
@@ -190,11 +222,15 @@ def _in_doubt(
     before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
     return Outcome(
         result=Result.IN_DOUBT,
-        title=f"{request.application} {after} is not in force in {request.target} yet",
+        title=f"{request.application} {after} is in Git, and nothing shows that it runs in {request.target}"
+        if worst.judgement.unseen
+        else f"{request.application} {after} is not in force in {request.target} yet",
         sentence=f"After {_took(worst.seconds)}: {worst.judgement.sentence}.",
         facts=(Fact("Version before", before), *_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
-        next_step="Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
+        next_step="Mend what is named here, then let verify run again with the command below; nothing is applied twice."
+        if worst.judgement.unseen
+        else "Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
         undo=request.command(before) if before != after else "",
     )
 
