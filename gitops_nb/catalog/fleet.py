@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
@@ -263,13 +264,16 @@ class Fleet(Strict):
         return "" if named == "none" else named
 
     def path(self, application: str, environment: str) -> str | None:
-        """The folder of an application in an environment, or None when it has none there."""
+        """The folder of an application in an environment, "" for the repository's root; None when it has none there."""
         declared = self.applications[application]
-        if environment in declared.paths:
-            return declared.paths[environment]
-        if declared.path is None:
+        written = declared.paths.get(environment, declared.path)
+        if written is None:
             return None
-        return _fill(declared.path, application=application, environment=environment)
+        if environment not in declared.paths:
+            written = _fill(written, application=application, environment=environment)
+        # One folder has one name, however it is written: ./apps//checkout/ is apps/checkout.
+        path = posixpath.normpath(written)
+        return "" if path == "." else path
 
     def argocd_name(self, application: str, environment: str) -> str:
         """Name of the Argo CD Application of an application in an environment."""

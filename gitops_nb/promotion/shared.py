@@ -15,7 +15,7 @@ from gitops_nb.promotion.state import PromotedKey
 def file_of(application: str, folder: str, declared: Promotable) -> str:
     """The path of a promotable file."""
     file = declared.file.replace("{application}", application)
-    return posixpath.normpath(f"{folder.rstrip('/')}/{file}")
+    return posixpath.normpath(posixpath.join(folder, file))
 
 
 def refuse_shared(request: Promotion, keys: Sequence[PromotedKey]) -> None:
