@@ -61,7 +61,7 @@ def healthy_since(application: Json) -> datetime | None:
         if revisions_of(entry) != revisions_of(history[-1]):
             break
         arrived = entry
-    times += [arrived["deployedAt"]] if arrived else []
+    times += [arrived["deployedAt"]] if arrived and arrived.get("deployedAt") else []
     return max(map(parse_time, times), default=None)
 
 

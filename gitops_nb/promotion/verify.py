@@ -264,14 +264,15 @@ def _pods(snapshot: Snapshot | None) -> tuple[tuple[str, str, str, str], ...]:
             continue
         statuses = (item.get("status") or {}).get("containerStatuses") or ()
         waiting = [
-            s["state"]["waiting"]["reason"]
+            str(reason)
             for s in statuses
-            if (s.get("state") or {}).get("waiting")
+            if (reason := ((s.get("state") or {}).get("waiting") or {}).get("reason"))
         ]
         ready = bool(statuses) and all(s.get("ready") for s in statuses)
-        image = ", ".join(c.get("image", "") for c in item["spec"]["containers"])
+        containers = (item.get("spec") or {}).get("containers") or ()
+        image = ", ".join(c.get("image") or "" for c in containers)
         state = waiting[0] if waiting else "ready" if ready else "not ready"
-        restarts = sum(int(s.get("restartCount", 0)) for s in statuses)
+        restarts = sum(int(s.get("restartCount") or 0) for s in statuses)
         rows.append((item["metadata"]["name"], image, state, str(restarts)))
     return tuple(sorted(rows))
 
