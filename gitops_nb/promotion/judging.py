@@ -134,7 +134,7 @@ def _why(view: View, release: Release, application: Json | None) -> str:
 
 def _advice(release: Release) -> str:
     return "; ".join(
-        dict.fromkeys(filter(None, (how_to_declare(key) for key, _, _ in release.shown)))
+        dict.fromkeys(filter(None, (how_to_declare(key, shown) for key, _, shown in release.shown)))
     )
 
 

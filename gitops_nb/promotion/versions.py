@@ -80,9 +80,10 @@ def unproven(
     return "; ".join(filter(None, (_missing(cluster, snapshot, field) for field in fields)))
 
 
-def how_to_declare(key: PromotedKey) -> str:
-    """What a person can do where nothing shows a key's value."""
-    if _is_image(key) or _names(key):
+def how_to_declare(key: PromotedKey, shown: Shown) -> str:
+    """What a person can do where nothing shows a key's value, and nothing is declared."""
+    is_declared = isinstance(shown, FieldProof) or shown.by or shown.names
+    if is_declared or _is_image(key):
         return ""
     return f"if {key.key} sets no image, declare `proof` for it in fleet.yaml"
 

@@ -18,7 +18,8 @@ def pod(owner: dict[str, Any], number: int, *images: str, **status: Any) -> dict
     names = ["main", *(f"side-{n}" for n in range(len(images)))]
     spec = [{"name": name, "image": image} for name, image in zip(names, images, strict=False)]
     states = [
-        {"name": c["name"], "image": c["image"], "state": {"running": {}}, "ready": True} for c in spec
+        {"name": c["name"], "image": c["image"], "state": {"running": {}}, "ready": True}
+        for c in spec
     ]
     return {
         "kind": "Pod",
@@ -66,7 +67,9 @@ def resource(item: dict[str, Any]) -> dict[str, Any]:
     return {"group": group, "kind": item["kind"], "name": item["metadata"]["name"], "version": "v1"}
 
 
-def application(*resources: dict[str, Any], revisions: tuple[str, ...] = (REVISION,), **spec: Any) -> Any:
+def application(
+    *resources: dict[str, Any], revisions: tuple[str, ...] = (REVISION,), **spec: Any
+) -> Any:
     """An Application that is Synced and Healthy at its revisions."""
     body = spec or {"source": SOURCE}
     named = {name: body[name] for name in ("source", "sources") if name in body}
@@ -82,7 +85,9 @@ def application(*resources: dict[str, Any], revisions: tuple[str, ...] = (REVISI
     }
 
 
-def snapshot(*workloads: dict[str, Any], extra: tuple[dict[str, Any], ...] = (), **spec: Any) -> Snapshot:
+def snapshot(
+    *workloads: dict[str, Any], extra: tuple[dict[str, Any], ...] = (), **spec: Any
+) -> Snapshot:
     """An Application that manages what is not owned by something else, and ``extra`` resources."""
     managed = [resource(w) for w in workloads if "ownerReferences" not in w["metadata"]]
     return Snapshot("web", application(*managed, *extra, **spec), tuple(workloads))

@@ -99,11 +99,21 @@ def _tried(names: tuple[str, ...], share: float) -> int:
         for snapshot in last.values():
             for path in _places(snapshot.application):
                 if random_.random() < share:
-                    _read(Snapshot(snapshot.name, _nulled(snapshot.application, path), snapshot.workloads))
+                    _read(
+                        Snapshot(
+                            snapshot.name, _nulled(snapshot.application, path), snapshot.workloads
+                        )
+                    )
                     count += 1
             for path in _places(list(snapshot.workloads)):
                 if random_.random() < share:
-                    _read(Snapshot(snapshot.name, snapshot.application, tuple(_nulled(list(snapshot.workloads), path))))
+                    _read(
+                        Snapshot(
+                            snapshot.name,
+                            snapshot.application,
+                            tuple(_nulled(list(snapshot.workloads), path)),
+                        )
+                    )
                     count += 1
     return count
 

@@ -16,7 +16,10 @@ OLD, NEW = "shop/db:v1", "shop/db:v2"
 def partitioned(number: int, *, updated: int) -> list[dict[str, Any]]:
     """A StatefulSet of three whose partition holds back the first pods."""
     own, *pods = deployed("StatefulSet", "db", NEW, replicas=3)
-    own["spec"]["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": {"partition": number}}
+    own["spec"]["updateStrategy"] = {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"partition": number},
+    }
     own["status"]["updatedReplicas"] = updated
     for index, pod in enumerate(pods):
         pod["spec"]["containers"][0]["image"] = NEW if index >= 3 - updated else OLD

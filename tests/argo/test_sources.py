@@ -28,7 +28,9 @@ ELSEWHERE = {"repoURL": "https://git.example/other.git", "targetRevision": "main
 def seen(*revisions: str, **spec: Any) -> Snapshot:
     """A Healthy, rolled out Application at these revisions."""
     items = deployed("Deployment", "web", "web:v2")
-    return Snapshot("web", application(resource(items[0]), revisions=revisions, **spec), tuple(items))
+    return Snapshot(
+        "web", application(resource(items[0]), revisions=revisions, **spec), tuple(items)
+    )
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN])
@@ -92,8 +94,12 @@ def test_a_comparison_of_older_sources_says_nothing() -> None:
 
 def test_what_is_empty_makes_no_other_source() -> None:
     """Argo CD's copy of a source leaves out what is empty in the Application."""
-    found = seen(REVISION, source={**SOURCE, "directory": {"recurse": False, "jsonnet": {}}, "helm": None})
-    found.application["status"]["sync"]["comparedTo"] = {"source": {**SOURCE, "directory": {"jsonnet": {}}}}
+    found = seen(
+        REVISION, source={**SOURCE, "directory": {"recurse": False, "jsonnet": {}}, "helm": None}
+    )
+    found.application["status"]["sync"]["comparedTo"] = {
+        "source": {**SOURCE, "directory": {"jsonnet": {}}}
+    }
     assert judge(found, Expectation(REVISION)).state is State.DEPLOYED
 
 
@@ -114,14 +120,21 @@ def test_history_and_result_are_read_source_by_source() -> None:
             "syncResult": {**at, "sources": sources},
         },
         "history": [
-            {**at, "sources": sources, "deployStartedAt": started, "initiatedBy": {"username": "gitops-nb"}}
+            {
+                **at,
+                "sources": sources,
+                "deployStartedAt": started,
+                "initiatedBy": {"username": "gitops-nb"},
+            }
         ],
     }
     wanted = Expectation(REVISION, "run", origin=ORIGIN)
     assert judge(found, wanted).state is State.DEPLOYED
     # The result of a sync that brought other values moves everything away from what is expected.
     found.application["status"]["operationState"]["syncResult"]["revisions"] = ["1.2.3", OTHER]
-    found.application["status"]["operationState"]["operation"]["sync"] = {"revisions": ["1.2.3", OTHER]}
+    found.application["status"]["operationState"]["operation"]["sync"] = {
+        "revisions": ["1.2.3", OTHER]
+    }
     found.application["status"]["reconciledAt"] = started
     assert judge(found, wanted).state is not State.DEPLOYED
 
@@ -151,9 +164,9 @@ def test_one_repository_has_many_addresses(url: str) -> None:
     """Protocol, user, standard port and suffix are ways to get there."""
     assert is_address(url, (REPOSITORY,))
     assert not is_address(url.replace("config", "config2"), (REPOSITORY,))
-    assert not is_address(url.replace("git.example", "other.example").replace("GIT", "other"), (REPOSITORY,)) or (
-        "GIT" in url
-    )
+    assert not is_address(
+        url.replace("git.example", "other.example").replace("GIT", "other"), (REPOSITORY,)
+    ) or ("GIT" in url)
 
 
 def test_overrides_are_named_images_first() -> None:
@@ -161,7 +174,10 @@ def test_overrides_are_named_images_first() -> None:
     source = {
         **SOURCE,
         "helm": {
-            "parameters": [{"name": "replicas", "value": "2"}, {"name": "image.tag", "value": "v1"}],
+            "parameters": [
+                {"name": "replicas", "value": "2"},
+                {"name": "image.tag", "value": "v1"},
+            ],
             "valuesObject": {"a": 1},
             "fileParameters": [{"name": "config", "path": "x"}],
         },
@@ -170,7 +186,11 @@ def test_overrides_are_named_images_first() -> None:
         "directory": {"jsonnet": {"tlas": [{"name": "tag"}], "extVars": [{"name": "e"}]}},
     }
     found = overrides({"spec": {"source": source}})
-    assert found[:3] == ("Helm parameter image.tag=v1", "kustomize image web:v1", "jsonnet variable tag")
+    assert found[:3] == (
+        "Helm parameter image.tag=v1",
+        "kustomize image web:v1",
+        "jsonnet variable tag",
+    )
     assert len(found) == 11
     assert overrides({"spec": {"source": SOURCE}}) == ()
 

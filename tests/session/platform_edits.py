@@ -73,9 +73,7 @@ def adopt_fleet(runner):
     fleet = load_catalog(runner.workspace.root / "runbooks").fleet
     folders = {name: directory / "git" / f"{name}.git" for name in fleet.repositories}
     local = opening._localized(fleet, folders)
-    described = local.model_dump(
-        mode="json", include=opening._BUILT_FROM, exclude_defaults=True
-    )
+    described = local.model_dump(mode="json", include=opening._BUILT_FROM, exclude_defaults=True)
     described["environments"] = list(local.environments)
     (directory / "origin").write_text(digest([described, str(directory)]))
 

@@ -110,7 +110,9 @@ def test_the_gate_names_where_it_saw_the_version(free):
     assert state.outcome["result"] == "deployed"
 
 
-def helm(runner, environment, tag, template="{{ .Values.image.repository }}:{{ .Values.image.tag }}"):
+def helm(
+    runner, environment, tag, template="{{ .Values.image.repository }}:{{ .Values.image.tag }}"
+):
     """The application's folder becomes a chart whose values hold the tag."""
     folder = f"apps/checkout/{environment}"
     text = read(runner, f"{folder}/deployment.yaml")
@@ -174,8 +176,9 @@ def test_a_key_without_effect_leaves_it_in_doubt(free):
     state, stop = free.promote()
     assert isinstance(stop, NeedsAttention)
     assert f"no workload runs {new}" in state.outcome["sentence"]
-    assert "image.tag of apps/checkout/production/values.yaml may have no effect" in (
-        state.outcome["sentence"]
+    assert (
+        "image.tag of apps/checkout/production/values.yaml may have no effect"
+        in (state.outcome["sentence"])
     )
 
 
@@ -247,7 +250,9 @@ def test_values_beside_a_chart_of_a_helm_repository(free):
     assert stop is None, stop
     assert state.outcome["result"] == "deployed"
     assert images(free, "production") == {f"checkout:{new}"}
-    application = free.platform().view.argo["production"].snapshot("checkout-production").application
+    application = (
+        free.platform().view.argo["production"].snapshot("checkout-production").application
+    )
     assert application["status"]["history"][-1]["revisions"] == ["1.4.0", free.tip()]
 
 
@@ -297,12 +302,16 @@ def test_a_revision_moved_back_on_the_cluster_is_brought_again(free):
     done, stop = free.promote()
     assert stop is None
     operation = {"initiatedBy": {"username": "somebody"}, "sync": {"revision": before}}
-    patch_application(free, "production", {"operation": operation, "status": {"operationState": None}})
+    patch_application(
+        free, "production", {"operation": operation, "status": {"operationState": None}}
+    )
     free.platform().view.clock.sleep(60)
     assert images(free, "production") == {f"checkout:{old}"}
     again, stop = free.promote()
     assert stop is None, stop
-    assert done.run in " ".join(again.decision["reasons"]) or again.plan["summary"].startswith("sync")
+    assert done.run in " ".join(again.decision["reasons"]) or again.plan["summary"].startswith(
+        "sync"
+    )
     assert again.outcome["result"] == "deployed"
     assert images(free, "production") == {f"checkout:{new}"}
 
@@ -310,7 +319,9 @@ def test_a_revision_moved_back_on_the_cluster_is_brought_again(free):
 def test_a_gate_that_is_not_asked_says_so(free):
     """A policy that switches a gate off, or asks for no soak, leaves "not asked" in decision and report; never "passed"."""
     free.workspace.replace(
-        "runbooks/policy.yaml", "gates: {soak: {at_least: 0s}", "gates: {freeze: false, soak: {at_least: 0s}"
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {freeze: false, soak: {at_least: 0s}",
     )
     state, stop = free.promote()
     assert stop is None
@@ -323,7 +334,9 @@ def test_a_gate_that_is_not_asked_says_so(free):
 def test_a_step_that_found_a_failure_is_not_green(free):
     """The verify step of a release that crashes is failed, in the record as on the screen."""
     free.workspace.replace(
-        "runbooks/policy.yaml", "gates: {soak: {at_least: 0s}", "gates: {source_healthy: false, soak: {at_least: 0s}"
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
     )
     path = DEPLOYMENT.format("staging")
     text = read(free, path)

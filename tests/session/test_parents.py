@@ -89,7 +89,9 @@ def test_a_child_that_does_not_ask_has_not_arrived(umbrella):
 def test_a_parent_that_nobody_knows_is_refused(umbrella):
     """Neither the Application nor what is declared as its parent reads the file: refused before the plan."""
     umbrella.workspace.replace(
-        "runbooks/fleet.yaml", "    path: argocd/{environment}\n", "    path: argocd/{environment}\n    parent: nobody\n"
+        "runbooks/fleet.yaml",
+        "    path: argocd/{environment}\n",
+        "    path: argocd/{environment}\n    parent: nobody\n",
     )
     tip = umbrella.tip()
     state, stop = umbrella.promote()
@@ -102,7 +104,9 @@ def test_a_parent_that_nobody_knows_is_refused(umbrella):
 def test_a_declared_parent_is_taken(umbrella):
     """`parent` in fleet.yaml names it where tracking does not."""
     umbrella.workspace.replace(
-        "runbooks/fleet.yaml", "    path: argocd/{environment}\n", "    path: argocd/{environment}\n    parent: root\n"
+        "runbooks/fleet.yaml",
+        "    path: argocd/{environment}\n",
+        "    path: argocd/{environment}\n    parent: root\n",
     )
     state, stop = umbrella.promote()
     assert stop is None, stop

@@ -94,7 +94,7 @@ def test_automation_that_nobody_stops_is_asked(free, monkeypatch):
     assert (stop, done.outcome["result"]) == (None, "deployed")
 
 
-def test_a_sandbox_built_anew_is_promoted_in_again(free, _pristine):
+def test_a_sandbox_built_anew_is_promoted_in_again(free, _pristine):  # noqa: PT019  where the untouched copy is
     """Reports tell of a promotion, the platform does not: it is done."""
     first, stop = free.promote()
     assert stop is None
