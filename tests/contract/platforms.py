@@ -135,9 +135,13 @@ class Platform:
         self.cluster.apply(manifest)
         self.until(name, lambda s: bool((s.application.get("status") or {}).get("sync")))
 
-    def application_of(self, name: str, sources: list[dict[str, Any]], **policy: Any) -> None:
+    def application_of(
+        self, name: str, sources: list[dict[str, Any]], namespace: str = "", **policy: Any
+    ) -> None:
         """Creates an Application of one source or several, and waits for its first comparison."""
-        manifest = yaml.safe_load(application(name, name, url=self.url, branch=self.branch))
+        manifest = yaml.safe_load(
+            application(name, name, url=self.url, branch=self.branch, namespace=namespace)
+        )
         del manifest["spec"]["source"]
         one = {"source": sources[0]} if len(sources) == 1 else {"sources": sources}
         manifest["spec"] |= {**one, "syncPolicy": policy}

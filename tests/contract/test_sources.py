@@ -188,13 +188,7 @@ def test_a_parent_has_its_child_ask_for_the_version(platform: Platform, name: st
         return str(yaml.safe_dump(made))
 
     platform.push({f"{name}/child.yaml": manifest("v1")})
-    platform.cluster.apply(
-        yaml.safe_load(
-            application(name, name, url=platform.url, branch=platform.branch, namespace="argocd")
-        )
-        | {}
-    )
-    platform.change("Application", "argocd", name, {"spec": {"syncPolicy": {"automated": {}}}})
+    platform.application_of(name, [platform.source(name)], namespace="argocd", automated={})
     one = Expectation("", origin=type(platform.origin)((), ()), versions=(Version("v1"),))
     platform.until(child, lambda s: judge(s, one).state is State.DEPLOYED, timeout_s=90)
     platform.push({f"{name}/child.yaml": manifest("v2")})
