@@ -27,7 +27,7 @@ class Version:
     ``before`` is the text that it replaced, ``names`` are image names that are known to carry it. ``mark`` is the label or
     annotation of the pods (``by`` says which of the two) that shows ``text`` where no image does. ``workloads``
     (``Deployment/checkout``) are those that have to show it; by default it is every one that the Application manages, but
-    for those that run images of something else.
+    for those that run images of something else. ``also`` are values of other keys, which containers of the same image may run.
     """
 
     value: str
@@ -37,6 +37,7 @@ class Version:
     mark: str = ""
     text: str = ""
     workloads: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,8 @@ def _is_meant(
     container: Container, version: Version, names: Sequence[str], carrying: Sequence[Container]
 ) -> bool:
     """Whether a container that runs another version should run the promoted one."""
+    if any(shows(container.image, other) for other in version.also):
+        return False
     if any(is_same_name(container.image.name, name) for name in names):
         return True
     # One key often sets the tag of several images: what still runs the version before was left behind.

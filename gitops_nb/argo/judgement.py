@@ -108,7 +108,8 @@ class Judgement:
     deadline may decide on it early, since Argo CD itself says Degraded only after the Deployment's
     progressDeadlineSeconds. ``failing`` names the pods of the newest ReplicaSets that cannot run. ``unseen`` says which
     promoted version the running containers do not show, although all else is in order: waiting will hardly change it.
-    ``carriers`` are the workloads that run it, ``others`` those that run images of something else. ``unjudged`` are all that
+    ``carriers`` are the workloads that run it, ``others`` those that run images of something else; ``notes`` say what the
+    judgement leaves out: pods that a partition holds back, kinds that are not judged. ``unjudged`` are all that
     an Application without any other workload consists of, in kinds whose rollout nobody here can judge.
     """
 
@@ -125,6 +126,7 @@ class Judgement:
     unseen: str = ""
     carriers: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
 
     @property
@@ -359,9 +361,10 @@ def _judge_workloads(
     count = f"{len(workloads)} workload{'' if len(workloads) == 1 else 's'} rolled out"
     if not workloads:
         count = "no workload of a kind that is judged is part of it"
-    notes = (*map(strategy_note, workloads), unjudged and f"not judged: {unjudged}", note)
-    sentence = f"{_join(f'{is_so}, {count}', *notes)}"
-    return replace(base, state=State.DEPLOYED, sentence=sentence, trouble="")
+    left_out = (*map(strategy_note, workloads), unjudged and f"not judged: {unjudged}")
+    notes = tuple(filter(None, left_out))
+    sentence = _join(f"{is_so}, {count}", *notes, note)
+    return replace(base, state=State.DEPLOYED, sentence=sentence, trouble="", notes=notes)
 
 
 def _judge_children(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from gitops_nb.argo import (
     State,
@@ -19,7 +21,7 @@ from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Placement, PromotedKey
-from gitops_nb.promotion.versions import Shown, shown_by
+from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
 from gitops_nb.revisions import EquivalentRevisions
 
 TRACKING = "argocd.argoproj.io/tracking-id"
@@ -97,14 +99,17 @@ def release_of(
     """
     name = request.fleet.applications[request.application].repository
     sources = sources_of((snapshot.application or {}).get("spec") or {})
-    equal = EquivalentRevisions(view.git, name, tip, folder)
+    origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
+    paths = [posixpath.normpath(s["path"]) for s in sources if s.get("path") and origin.has(s)]
+    folders = dict.fromkeys((folder, *("" if path == "." else path for path in paths)))
+    equal = _Untouched(tuple(EquivalentRevisions(view.git, name, tip, path) for path in folders))
     return Release(
         cluster=cluster,
         name=request.fleet.argocd_name(request.application, _environment_of(request, cluster)),
         parent=parent,
         repository=name,
         revision=revision,
-        origin=origin_of(view.git, name, request.fleet.repositories[name], sources),
+        origin=origin,
         equivalent=equal if revision in equal else (),
         shown=shown,
     )
@@ -122,12 +127,29 @@ def shown_keys(
     """
     declared = request.fleet.applications[request.application].promotable
     return tuple(
-        (key, value, shown_by(key, entry, value, before))
+        (key, value, _beside(shown_by(key, entry, value, before), [v for v, _ in values]))
         for number, (key, entry, (value, before)) in enumerate(
             zip(keys, declared, values, strict=True)
         )
         if number == 0 or (before and before != value)
     )
+
+
+def _beside(shown: Shown, values: Sequence[str]) -> Shown:
+    """The other keys' values are right where they stand: two keys may set versions of one image."""
+    if isinstance(shown, FieldProof):
+        return shown
+    return replace(shown, also=tuple(v for v in values if v and v != shown.value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Untouched:
+    """Commits that are equal to the tip for every folder that an Application reads."""
+
+    folders: tuple[EquivalentRevisions, ...]
+
+    def __contains__(self, revision: object) -> bool:
+        return all(revision in equal for equal in self.folders)
 
 
 def _environment_of(request: Promotion, cluster: str) -> str:

@@ -184,7 +184,9 @@ def _ran_before(gate: str, target: Side, version: str, source: Side, request: Pr
             reason=f"{source.environment} runs {source.version}, and {version} never ran in {request.target}",
         )
     until = "now" if spell.until is None else f"{spell.until:%Y-%m-%d %H:%M} UTC"
-    return Verdict(gate, passed=True, reason=f"{version} ran in {request.target} until {until}")
+    # Git is what is known of the past: nobody keeps what was seen then.
+    reason = f"Git asked for {version} in {request.target} until {until}"
+    return Verdict(gate, passed=True, reason=reason)
 
 
 def _soak(state: PromotionState, version: str, rules: Rules, request: Promotion) -> Verdict:

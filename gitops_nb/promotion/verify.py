@@ -164,7 +164,8 @@ def _deployed(request: Promotion, plan: Plan, seen: list[_Seen], commit: Any) ->
         result=Result.DEPLOYED,
         title=f"{request.application} {after} runs in {request.target}",
         sentence=(f"It replaced {before}. " if changed else "")
-        + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}.",
+        + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}."
+        + "".join(f" {_sentence(note)}" for s in seen for note in s.judgement.notes),
         facts=(*_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
         next_step="Nothing to do.",
@@ -242,13 +243,21 @@ def _commit_facts(commit: Any) -> tuple[Fact, ...]:
 
 
 def _placement_facts(seen: list[_Seen]) -> tuple[Fact, ...]:
-    return tuple(
-        Fact(
-            f"{s.name} on {s.cluster}",
-            f"{s.judgement.sync or 'no sync status'}, {s.judgement.health or 'no health'}, at {s.judgement.revision[:12] or 'no revision'}",
-        )
-        for s in seen
-    )
+    """What Argo CD says of each Application, and where the version was seen."""
+    facts: list[Fact] = []
+    for s in seen:
+        said = s.judgement
+        health = said.health or "no health"
+        if said.sync == "Unknown" and said.health:
+            health += " at an earlier comparison"
+        at = ", ".join(revision[:12] for revision in said.revision.split(",")) or "no revision"
+        text = f"{said.sync or 'no sync status'}, {health}, at {at}"
+        facts.append(Fact(f"{s.name} on {s.cluster}", text))
+        if said.carriers:
+            facts.append(Fact("Seen in", ", ".join(said.carriers)))
+        if said.others:
+            facts.append(Fact("Runs something else", ", ".join(said.others)))
+    return tuple(facts)
 
 
 def _tables(seen: list[_Seen]) -> tuple[Table, ...]:

@@ -72,6 +72,12 @@ def test_a_neighbour_that_still_runs_the_version_before_was_left_behind() -> Non
     assert judged(snapshot(*items), Version("v2", "v0")).state is State.DEPLOYED
 
 
+def test_two_keys_may_set_versions_of_one_image() -> None:
+    """What another promoted key says of the same image is right where it stands."""
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
+    assert judged(snapshot(*items), Version("v2", "v1", also=("v1",))).state is State.DEPLOYED
+
+
 def test_a_workload_of_another_product_is_told_and_not_asked() -> None:
     """A cache beside the application has its own version: what was not looked at stands in the judgement."""
     items = [*deployed("Deployment", "web", NEW), *deployed("StatefulSet", "cache", "redis:7.2")]
