@@ -229,7 +229,7 @@ def _in_doubt(
         sentence=f"After {_took(worst.seconds)}: {worst.judgement.sentence}.",
         facts=(Fact("Version before", before), *_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
-        next_step="Mend what is named here, then let verify run again with the command below; nothing is applied twice."
+        next_step=f"{_sentence(worst.judgement.unseen)} Mend that, then let verify run again with the command below; nothing is applied twice."
         if worst.judgement.unseen
         else "Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
         undo=request.command(before) if before != after else "",
