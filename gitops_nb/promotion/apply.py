@@ -275,7 +275,9 @@ def _otherwise(git: GitReader, plan: Plan, revision: str) -> str:
     blobs = git.read_many(repository, revision, [edit["path"] for edit in edits])
     for edit, blob in zip(edits, blobs, strict=True):
         try:
-            found = "no file" if blob is None else read_part(blob.content, edit["key"], edit["part"])
+            found = (
+                "no file" if blob is None else read_part(blob.content, edit["key"], edit["part"])
+            )
         except UsageError as error:
             found = error.message
         if found != edit["after"]:
@@ -321,7 +323,10 @@ def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> s
         asked |= {parent["name"]: f"{run}/parent/{cluster}"} if parent else {}
         for name, identifier in asked.items():
             application = view.argo[cluster].snapshot(name).application or {}
-            operations = (application.get("operation"), operation_state(application).get("operation"))
+            operations = (
+                application.get("operation"),
+                operation_state(application).get("operation"),
+            )
             if any(identifier in identifiers(one) for one in operations if one):
                 return "newest"
     return ""
