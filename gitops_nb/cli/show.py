@@ -72,8 +72,14 @@ def show_plan(state: RunState) -> None:
             )
         if not change["diff"] and (change["before"] or change["after"]):
             click.echo(f"           {terminal(change['before'])} -> {terminal(change['after'])}")
-    for verdict in (state.decision or {}).get("verdicts", ()):
+    decision = state.decision or {}
+    for verdict in decision.get("verdicts", ()):
         show_verdict(verdict)
+    # The first reason is the answer itself; the others explain and warn.
+    for reason in tuple(decision.get("reasons") or ())[1:]:
+        click.echo("  ", nl=False)
+        click.secho(f"{'note':<9}", fg="yellow", nl=False)
+        click.echo(f" {terminal(reason)}")
 
 
 def show_verdict(verdict: dict[str, Any]) -> None:

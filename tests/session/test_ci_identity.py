@@ -21,8 +21,7 @@ from gitops_nb.model import Status
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.record.files import sha256_file
 from gitops_nb.redaction import process_redactor
-from gitops_nb.session import notary
-from gitops_nb.session import order
+from gitops_nb.session import notary, order
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.identity import REQUEST_TOKEN as TOKEN_VARIABLE
 from gitops_nb.session.identity import REQUEST_URL

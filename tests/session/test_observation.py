@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 
+from gitops_nb.cli.show import show_plan
 from gitops_nb.errors import NeedsAttention, Refused
-from gitops_nb.model import Status
+from gitops_nb.model import Decision, Status, from_json
+from gitops_nb.notebook.cards import text_card
 from tests.session.platform_edits import (
     CHART,
     DEPLOYMENT,
@@ -316,7 +318,7 @@ def test_a_revision_moved_back_on_the_cluster_is_brought_again(free):
     assert images(free, "production") == {f"checkout:{new}"}
 
 
-def test_a_gate_that_is_not_asked_says_so(free):
+def test_a_gate_that_is_not_asked_says_so(free, capsys):
     """A policy that switches a gate off, or asks for no soak, leaves "not asked" in decision and report; never "passed"."""
     free.workspace.replace(
         "runbooks/policy.yaml",
@@ -326,6 +328,9 @@ def test_a_gate_that_is_not_asked_says_so(free):
     state, stop = free.promote()
     assert stop is None
     assert [v["gate"] for v in state.decision["verdicts"] if not v["asked"]] == ["soak", "freeze"]
+    show_plan(state)
+    assert "not asked soak" in capsys.readouterr().out
+    assert "not asked  soak" in text_card(from_json(Decision, dict(state.decision)))
     page = (free.workspace.reports / state.run / "report.html").read_text(encoding="utf-8")
     assert "not asked" in page
     assert "Not asked: " in page

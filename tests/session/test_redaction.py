@@ -15,8 +15,8 @@ import nbformat
 import pytest
 
 from gitops_nb.redaction.forms import forms
-from tests.engine.stops import prepare as without_approval
 from tests.conftest import COMMAND, REPOSITORY
+from tests.engine.stops import prepare as without_approval
 
 CANARY = "c4n4ry/Zq9#vR2 xT7@mK4"
 MASK = "[secret env://CANARY]"

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from gitops_nb.cli.show import show_plan
 from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import Status
 from gitops_nb.session import lifecycle
@@ -59,7 +60,7 @@ def test_a_commit_that_was_reverted_is_promoted_again(free):
     assert free.tip() != tip
 
 
-def test_an_approver_reads_that_it_was_taken_back(runner):
+def test_an_approver_reads_that_it_was_taken_back(runner, capsys):
     """Where somebody has to approve, the run waits, and its decision names the earlier run."""
     waiting, _ = runner.promote()
     runner.answer(waiting.run)
@@ -70,6 +71,8 @@ def test_an_approver_reads_that_it_was_taken_back(runner):
     again, stop = runner.promote()
     assert isinstance(stop, WaitingForApproval)
     assert f"{first.run} did exactly this" in " ".join(again.decision["reasons"])
+    show_plan(again)
+    assert f"note      {first.run} did exactly this" in capsys.readouterr().out
     assert runner.tip() == tip
 
 

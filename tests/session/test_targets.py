@@ -17,8 +17,8 @@ from gitops_nb.model import Decision, Plan, Status
 from gitops_nb.record.locks import SharedLocks, this_process
 from gitops_nb.record.runs import lock_holder
 from gitops_nb.session import stores
-from gitops_nb.session.targets import TargetLock, take_target
 from gitops_nb.session.order import Order
+from gitops_nb.session.targets import TargetLock, take_target
 from tests.dora.test_github import server  # noqa: F401  a fixture
 from tests.session.test_break_glass import lets_break_glass
 
