@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gitops_nb.argo.images import Image, is_neighbour, is_same_name, parse_image, shows
+from gitops_nb.argo.images import (
+    Image,
+    is_alike,
+    is_neighbour,
+    is_same_name,
+    parse_image,
+    shows,
+)
 from gitops_nb.argo.kinds import BARE, is_opaque, is_scheduled, is_workload, label, may_run
 from gitops_nb.argo.overrides import pinned_images
 from gitops_nb.argo.rollout import is_owned, partition
@@ -155,15 +162,17 @@ def _look_at_images(
     snapshot: Snapshot, found: Sequence[Unit], version: Version, blind: Sequence[str]
 ) -> Sight:
     seen = [_containers_of(snapshot, unit) for unit in found]
-    carrying = [c for own in seen for c in own if shows(c.image, version.value)]
+    carrying = [c for own in seen for c in own if _carries(c, version)]
     names = (*version.names, *dict.fromkeys(c.image.name for c in carrying))
     pinned = pinned_images(snapshot.application)
     carriers: list[str] = []
     others: list[str] = []
     wrong: list[str] = []
     for unit, own in zip(found, seen, strict=True):
-        shown = [c for c in own if shows(c.image, version.value)]
-        stale = [c for c in own if c not in shown and _is_meant(c, version, names, carrying)]
+        shown = [c for c in own if _carries(c, version)]
+        stale = [
+            c for c in own if c not in shown and _is_meant(c, version, names, carrying, pinned)
+        ]
         running = ", ".join(dict.fromkeys(c.reference for c in own))
         if stale:
             wrong.append(f"{unit.name} runs {', '.join(dict.fromkeys(c.reference for c in stale))}")
@@ -171,7 +180,7 @@ def _look_at_images(
             wrong.append(f"{unit.name} has {version.value} in a container that does not run")
         elif shown:
             carriers.append(unit.name)
-        elif own and (version.workloads or any(_is_pinned(c.image, pinned) for c in own)):
+        elif own and version.workloads:
             wrong.append(f"{unit.name} runs {running}")
         elif own:
             others.append(f"{unit.name} ({running})")
@@ -190,21 +199,32 @@ def _look_at_images(
     return Sight("", tuple(carriers), tuple(others))
 
 
+def _carries(container: Container, version: Version) -> bool:
+    """Whether a container shows the version; where its image is known, no other one's equal tag counts."""
+    name = container.image.name
+    is_known = not version.names or any(is_alike(name, known) for known in version.names)
+    return is_known and shows(container.image, version.value)
+
+
 def _is_meant(
-    container: Container, version: Version, names: Sequence[str], carrying: Sequence[Container]
+    container: Container,
+    version: Version,
+    names: Sequence[str],
+    carrying: Sequence[Container],
+    pinned: Sequence[Image],
 ) -> bool:
     """Whether a container that runs another version should run the promoted one."""
-    if any(shows(container.image, other) for other in version.also):
+    image = container.image
+    if any(shows(image, other) for other in version.also):
         return False
-    if any(is_same_name(container.image.name, name) for name in names):
+    if any(is_same_name(image.name, name) for name in names):
         return True
-    # One key often sets the tag of several images: what still runs the version before was left behind.
-    was = bool(version.before) and version.before != version.value
-    return (
-        was
-        and shows(container.image, version.before)
-        and any(is_neighbour(container.image.name, other.image.name) for other in carrying)
-    )
+    if version.names or not any(is_neighbour(image.name, other.image.name) for other in carrying):
+        return False
+    # One key often sets the tag of several images of a team: what still runs the version before was left behind, and so was
+    # what the Application sets itself.
+    was = version.before not in ("", version.value) and shows(image, version.before)
+    return was or _is_pinned(image, pinned)
 
 
 def _look_at_marks(found: Sequence[Unit], version: Version, blind: Sequence[str]) -> Sight:

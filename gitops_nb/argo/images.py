@@ -42,6 +42,15 @@ def is_same_name(one: str, other: str) -> bool:
     return bool(short) and long[-len(short) :] == short
 
 
+def is_alike(one: str, other: str) -> bool:
+    """Whether two names may be one repository: the same, or of the same last name in a mirror of its own paths.
+
+    >>> is_alike("mirror.internal/cache/checkout", "registry.example/shop/checkout")
+    True
+    """
+    return _path(one)[-1] == _path(other)[-1]
+
+
 def is_neighbour(one: str, other: str) -> bool:
     """Whether two names stand in the same folder of the same registry: images that one team builds together."""
     return one.rpartition("/")[0] == other.rpartition("/")[0] != ""

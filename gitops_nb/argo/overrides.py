@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gitops_nb.argo.images import Image, parse_image
@@ -15,6 +16,9 @@ Source: argo-cd 3.0, docs/user-guide/parameters.md, "Store Overrides In Git".
 """
 
 
+_SAYS_IMAGE = re.compile(r"(?i)image|tag|version|digest")
+
+
 def overrides(application: Json | None) -> tuple[str, ...]:
     """Each override as people would look for it: ``kustomize image shop/checkout:v1``; images and tags first."""
     found = [
@@ -26,14 +30,19 @@ def overrides(application: Json | None) -> tuple[str, ...]:
 
 
 def pinned_images(application: Json | None) -> tuple[Image, ...]:
-    """Images that an Application sets the version of; of a Helm parameter only the text is known, as a tag."""
+    """Images that an Application sets the version of; of a Helm parameter for one only the text is known, as a tag."""
     found: list[Image] = []
     for source in sources_of((application or {}).get("spec") or {}):
         images = (source.get("kustomize") or {}).get("images") or ()
         parameters = (source.get("helm") or {}).get("parameters") or ()
-        values = [(parameter or {}).get("value") for parameter in parameters]
         found += [kustomize_image(str(text)) for text in images]
-        found += [Image("", str(value)) for value in values if value]
+        found += [
+            Image("", str(parameter["value"]))
+            for parameter in parameters
+            if parameter
+            and parameter.get("value")
+            and _SAYS_IMAGE.search(str(parameter.get("name")))
+        ]
     return tuple(found)
 
 

@@ -88,12 +88,23 @@ def test_a_workload_of_another_product_is_told_and_not_asked() -> None:
 
 def test_what_the_application_pins_itself_is_asked() -> None:
     """A second image that the Application overrides is no other product: its override is why it did not follow."""
-    pinned = "registry.example/jobs/worker:v0"
+    pinned = "registry.example/shop/worker:v0"
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", pinned)]
     source = {"repoURL": "x", "kustomize": {"images": [pinned]}}
     judgement = judged(snapshot(*items, source=source), Version("v2", "v1"))
     assert judgement.state is State.IN_DOUBT
     assert pinned in judgement.sentence
+
+
+def test_where_the_image_is_known_no_other_one_counts() -> None:
+    """The file names the image: neither a sidecar of the same tag shows it, nor is a neighbour asked for it."""
+    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    items = deployed("Deployment", "web", OLD, "registry.example/shop/agent:v2")
+    assert judged(snapshot(*items), known).state is State.IN_DOUBT
+    items = deployed("Deployment", "web", NEW, "registry.example/shop/agent:v1")
+    assert judged(snapshot(*items), known).state is State.DEPLOYED
+    mirrored = deployed("Deployment", "web", "mirror.internal/cache/web:v2")
+    assert judged(snapshot(*mirrored), known).state is State.DEPLOYED
 
 
 @pytest.mark.parametrize(
