@@ -11,11 +11,23 @@ what the Application says about them.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import replace
 
+from gitops_nb.argo.arrival import (
+    has_arrived,
+    has_failed,
+    is_about,
+    is_compared,
+    is_compared_since,
+    is_of_present_sources,
+    is_ours,
+    is_overtaken,
+    short,
+    short_all,
+)
 from gitops_nb.argo.evidence import Version, look, not_judged, units
+from gitops_nb.argo.expectation import Expectation, Judgement, State
 from gitops_nb.argo.kinds import is_workload, label
 from gitops_nb.argo.rollout import (
     FailingPod,
@@ -25,119 +37,19 @@ from gitops_nb.argo.rollout import (
     unfinished,
     unschedulable,
 )
-from gitops_nb.argo.sources import Origin, branch_of, is_at, sources_of
+from gitops_nb.argo.sources import Origin, branch_of, sources_of
 from gitops_nb.argo.status import (
     at,
     current_images,
     current_revisions,
     error_conditions,
     failed_resources,
-    history_of,
     identifiers,
     operation_state,
     out_of_sync,
-    revisions_of,
 )
 from gitops_nb.model import Json
 from gitops_nb.ports import Snapshot
-
-USERNAME = "gitops-nb"
-"""What ``initiatedBy.username`` says for operations of ours; the history keeps it."""
-
-
-class State(StrEnum):
-    """What a snapshot says. Only the first two are final; the others may still change by themselves."""
-
-    DEPLOYED = "deployed"
-    FAILED = "failed"
-    PROGRESSING = "progressing"
-    IN_DOUBT = "in doubt"
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What should be in force.
-
-    ``revision`` is 40 hex. ``equivalent`` are other revisions with the same files for this Application, as
-    later commits to the rest of a shared repository are; they may be looked up when asked for. ``identifier`` marks our operation; None when
-    there is none (an observer, or an automated sync). ``started_at`` is ``operationState.startedAt`` as first
-    seen with that identifier. ``origin`` says which of the Application's sources have to be at ``revision``: every other one
-    has to be at what it asks for itself. Without it all have to be, but for charts.
-
-    ``versions`` and ``images`` must be seen in running containers, and ``workloads`` (``Deployment/checkout``) must exist;
-    when they are not given, any resource at all will do, and a manifest that vanished is not noticed.
-    """
-
-    revision: str
-    identifier: str | None = None
-    username: str = USERNAME
-    started_at: str = ""
-    equivalent: Container[str] = ()
-    images: tuple[str, ...] = ()
-    workloads: tuple[str, ...] = ()
-    origin: Origin | None = None
-    versions: tuple[Version, ...] = ()
-
-    def is_met_by(self, revisions: tuple[str, ...], sources: tuple[Json, ...] = ()) -> bool:
-        """True when every source of an Application is where it has to be.
-
-        Args:
-            revisions: One per source.
-            sources: The sources; without them all are taken for ours.
-        """
-        if not revisions or (sources and len(sources) != len(revisions)):
-            return False
-        return all(
-            self._is_met(revision, sources[number] if sources else {})
-            for number, revision in enumerate(revisions)
-        )
-
-    def _is_met(self, revision: str, source: Json) -> bool:
-        is_ours = not source.get("chart") if self.origin is None else self.origin.has(source)
-        if source and not is_ours:
-            return is_at(source, revision)
-        return revision == self.revision or revision in self.equivalent
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What one snapshot says about one expectation.
-
-    ``revision`` is what Argo CD compared with last (multi-source: joined by commas), ``images`` what the
-    workloads' templates name. ``trouble`` is a sentence about what stands in the way, or "": a caller with a
-    deadline may decide on it early, since Argo CD itself says Degraded only after the Deployment's
-    progressDeadlineSeconds. ``failing`` names the pods of the newest ReplicaSets that cannot run. ``unseen`` says which
-    promoted version the running containers do not show, although all else is in order: waiting will hardly change it.
-    ``carriers`` are the workloads that run it, ``others`` those that run images of something else; ``notes`` say what the
-    judgement leaves out: pods that a partition holds back, kinds that are not judged. ``unjudged`` are all that
-    an Application without any other workload consists of, in kinds whose rollout nobody here can judge.
-    """
-
-    state: State
-    sentence: str
-    revision: str = ""
-    sync: str = ""
-    health: str = ""
-    phase: str = ""
-    started_at: str = ""
-    images: tuple[str, ...] = ()
-    failing: tuple[FailingPod, ...] = ()
-    trouble: str = ""
-    unseen: str = ""
-    carriers: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    unjudged: tuple[str, ...] = ()
-
-    @property
-    def is_as_argo_says(self) -> bool:
-        """True when Argo CD's own word, Synced and Healthy, is all that can be had, or more was seen."""
-        return self.state is State.DEPLOYED or bool(self.unjudged)
-
-    @property
-    def is_final(self) -> bool:
-        """True when waiting longer cannot change the answer."""
-        return self.state in (State.DEPLOYED, State.FAILED)
 
 
 def judge(
@@ -195,7 +107,7 @@ def _is_before_apply(application: Json, expectation: Expectation) -> bool:
     """True while our operation waits for the controller: what runs is still the revision before."""
     return bool(application.get("operation")) and not (
         expectation.identifier is None
-        or _is_ours(operation_state(application), application, expectation)
+        or is_ours(operation_state(application), application, expectation)
     )
 
 
@@ -209,10 +121,10 @@ def _judge_operation(
     if expectation.identifier is None:
         if pending or state.get("phase") in ("Running", "Terminating"):
             return _running(base, f"an operation on {name}", pending, state)
-        if _has_failed(state) and _is_about(state, application, expectation):
+        if has_failed(state) and is_about(state, application, expectation):
             return _failed(base, name, state)
         return None
-    if _is_ours(state, application, expectation):
+    if is_ours(state, application, expectation):
         return _judge_ours(name, pending, state, expectation, base)
     if pending and expectation.identifier in identifiers(pending):
         return replace(base, sentence=f"the sync of {name} waits for Argo CD to take it up")
@@ -224,14 +136,14 @@ def _judge_operation(
 def _judge_ours(
     name: str, pending: Json, state: Json, expectation: Expectation, base: Judgement
 ) -> Judgement | None:
-    if _has_failed(state) and not pending:
+    if has_failed(state) and not pending:
         return _failed(base, name, state)
     if state.get("phase") == "Succeeded":
         if pending:
             sentence = f"another operation was started on {name} after ours had succeeded"
             return replace(base, state=State.IN_DOUBT, sentence=sentence)
         return None
-    return _running(base, f"the sync of {name} to {_short(expectation)}", pending, state)
+    return _running(base, f"the sync of {name} to {short(expectation)}", pending, state)
 
 
 def _running(base: Judgement, subject: str, pending: Json, state: Json) -> Judgement:
@@ -260,7 +172,7 @@ def _judge_status(snapshot: Snapshot, expectation: Expectation, base: Judgement)
     """Judges by what is in force, once no operation runs."""
     application = snapshot.application
     name = snapshot.name
-    has_arrived, note = _has_arrived(application, expectation)
+    arrived, note = has_arrived(application, expectation)
     if base.sync == "Unknown":
         # The controller leaves the health of the last comparison that it could make.
         before = f"; its health, {base.health}, is of an earlier comparison" if base.health else ""
@@ -271,39 +183,39 @@ def _judge_status(snapshot: Snapshot, expectation: Expectation, base: Judgement)
         sentence = f"Argo CD compares {name} with Git, and cannot tell its health"
         trouble = base.trouble or sentence
         return replace(base, state=State.IN_DOUBT, sentence=sentence, trouble=trouble)
-    if not _is_of_present_sources(application):
+    if not is_of_present_sources(application):
         return replace(base, sentence=f"{name} was not compared since its source was changed")
-    is_compared = _is_compared(application, expectation)
-    is_elsewhere = has_arrived and not is_compared and _is_compared_since(application)
-    if _is_overtaken(application, expectation):
+    compared = is_compared(application, expectation)
+    is_elsewhere = arrived and not compared and is_compared_since(application)
+    if is_overtaken(application, expectation):
         sentence = note or f"Argo CD has not compared {name} since its last operation"
         state = State.IN_DOUBT if note else State.PROGRESSING
         return replace(base, state=state, sentence=sentence, trouble=_join(note, base.trouble))
-    if not is_compared and not is_elsewhere:
+    if not compared and not is_elsewhere:
         if note:
             return replace(
                 base, state=State.IN_DOUBT, sentence=note, trouble=_join(note, base.trouble)
             )
-        sentence = f"{name} is {base.sync or 'not compared yet'} at {_short_all(current_revisions(application))}"
+        sentence = f"{name} is {base.sync or 'not compared yet'} at {short_all(current_revisions(application))}"
         more = " with every source" if len(current_revisions(application)) > 1 else ""
-        return replace(base, sentence=f"{sentence}, not at {_short(expectation)}{more} yet")
+        return replace(base, sentence=f"{sentence}, not at {short(expectation)}{more} yet")
     if base.sync != "Synced" and not is_elsewhere:
         return replace(
             base,
-            sentence=f"{name} is {base.sync} at {_short(expectation)}",
+            sentence=f"{name} is {base.sync} at {short(expectation)}",
             trouble=_join(*out_of_sync(application), base.trouble),
         )
     if base.health == "Degraded":
         return _judge_degraded(snapshot, expectation, base)
     if base.health != "Healthy":
-        sentence = f"{name} is {base.health or 'without a health yet'} at {_short(expectation)}"
+        sentence = f"{name} is {base.health or 'without a health yet'} at {short(expectation)}"
         return replace(base, sentence=_join(sentence, base.trouble))
     return _judge_workloads(snapshot, expectation, base, note=note)
 
 
 def _judge_degraded(snapshot: Snapshot, expectation: Expectation, base: Judgement) -> Judgement:
     """Failed when a cause is there to see: right after a fix, Degraded is still about what it replaced."""
-    sentence = f"{snapshot.name} is Degraded at {_short(expectation)}"
+    sentence = f"{snapshot.name} is Degraded at {short(expectation)}"
     causes = failed_workloads(snapshot.workloads)
     trouble = _join(base.trouble, *causes) or sentence
     is_failed = bool(base.failing or causes)
@@ -335,7 +247,7 @@ def _judge_workloads(
     waiting = [sentence for workload in workloads if (sentence := unfinished(workload))]
     if waiting:
         return replace(base, sentence="; ".join(waiting), trouble=base.trouble)
-    is_so = f"{snapshot.name} is {base.sync} and Healthy at {_short(expectation)}"
+    is_so = f"{snapshot.name} is {base.sync} and Healthy at {short(expectation)}"
     versions = (*expectation.versions, *(Version(image) for image in expectation.images))
     sights = [look(snapshot, version) for version in versions]
     unseen = _join(*(sight.missing for sight in sights))
@@ -405,126 +317,10 @@ def _of_child(parent: Json, expectation: Expectation) -> Expectation:
     return Expectation(expectation.revision, equivalent=expectation.equivalent, origin=origin)
 
 
-def _is_compared(application: Json, expectation: Expectation) -> bool:
-    """Whether Argo CD's last comparison was with what is expected, source by source."""
-    compared = at(application, "status", "sync", "comparedTo")
-    sources = sources_of(compared) or sources_of(application.get("spec") or {})
-    return expectation.is_met_by(current_revisions(application), sources)
-
-
-def _is_of_present_sources(application: Json) -> bool:
-    """Whether the comparison is of the sources that the Application names now; a parent may just have changed them."""
-    compared = sources_of(at(application, "status", "sync", "comparedTo"))
-    return not compared or _filled(compared) == _filled(sources_of(application.get("spec") or {}))
-
-
-def _filled(value: Json) -> Json:
-    """Without what is empty: Argo CD's copy leaves it out."""
-    if isinstance(value, dict):
-        items = {name: _filled(item) for name, item in value.items()}
-        return {name: item for name, item in items.items() if item}
-    if isinstance(value, (list, tuple)):
-        return [_filled(item) for item in value]
-    return value
-
-
-def _is_brought(value: Json, application: Json, expectation: Expectation) -> bool:
-    """Whether a result or an entry of the history is about what is expected."""
-    sources = sources_of(value) or sources_of(application.get("spec") or {})
-    return expectation.is_met_by(revisions_of(value), sources)
-
-
-def _has_arrived(application: Json, expectation: Expectation) -> tuple[bool, str]:
-    """Whether our operation is known to have applied the revision, and a note when something came after it."""
-    if expectation.identifier is None:
-        return False, ""
-    state = operation_state(application)
-    entries = [
-        (number, entry)
-        for number, entry in enumerate(history_of(application), start=1)
-        if (entry.get("initiatedBy") or {}).get("username") == expectation.username
-        and _is_brought(entry, application, expectation)
-        and (not expectation.started_at or entry.get("deployStartedAt") == expectation.started_at)
-    ]
-    number, entry = entries[-1] if entries else (0, {})
-    if _is_ours(state, application, expectation):
-        is_last = number == len(history_of(application))
-        is_same = bool(entry) and entry.get("deployStartedAt") == state.get("startedAt")
-        result = state.get("syncResult") or {}
-        if is_last and is_same and _is_brought(result, application, expectation):
-            return True, ""
-        return False, "the history holds no sync of this run at it"
-    if not entry:
-        return False, "not by the operation of this run, of which there is no trace"
-    later = history_of(application)[number:]
-    if all(_is_brought(entry, application, expectation) for entry in later):
-        # Another operation has run since, perhaps a partial one that leaves no entry.
-        return False, ""
-    actor = later[-1].get("initiatedBy") or {}
-    who = "an automated sync" if actor.get("automated") else actor.get("username") or "somebody"
-    return (
-        False,
-        f"{who} moved it on to {_short_all(revisions_of(later[-1]))} after the sync of this run",
-    )
-
-
-def _is_compared_since(application: Json) -> bool:
-    """True when Argo CD's comparison is newer than the operation, so that sync and health are about its result.
-
-    OutOfSync at another revision is what a rollback to a commit that is not the branch's tip looks like for ever.
-    """
-    finished = str(operation_state(application).get("finishedAt") or "")
-    compared = str(at(application, "status").get("reconciledAt") or "")
-    is_out_of_sync = at(application, "status", "sync").get("status") == "OutOfSync"
-    return is_out_of_sync or compared > finished > ""
-
-
-def _is_overtaken(application: Json, expectation: Expectation) -> bool:
-    """True while sync and health are from before an operation that brought another revision."""
-    state = operation_state(application)
-    result = state.get("syncResult") or {}
-    compared = str(at(application, "status").get("reconciledAt") or "")
-    return (
-        bool(revisions_of(result))
-        and str(state.get("finishedAt") or "") >= compared
-        and not _is_brought(result, application, expectation)
-    )
-
-
 def _failed(base: Judgement, name: str, state: Json) -> Judgement:
     trouble = _join(str(state.get("message") or ""), *failed_resources(state), base.trouble)
     sentence = f"the sync of {name} ended as {state['phase']}: {trouble}"
     return replace(base, state=State.FAILED, sentence=sentence, trouble=trouble)
-
-
-def _is_ours(state: Json, application: Json, expectation: Expectation) -> bool:
-    """The identifier alone lies: a patch by somebody else that sets no ``info`` inherits ours."""
-    if expectation.identifier is None or expectation.identifier not in identifiers(
-        state.get("operation")
-    ):
-        return False
-    if expectation.started_at and state.get("startedAt") != expectation.started_at:
-        return False
-    return _is_about(state, application, expectation)
-
-
-def _is_about(state: Json, application: Json, expectation: Expectation) -> bool:
-    """Whether an operation was asked for what is expected; when it was asked for nothing, what it resolved counts."""
-    asked = at(state, "operation", "sync")
-    value = asked if revisions_of(asked) else state.get("syncResult") or {}
-    return _is_brought(value, application, expectation)
-
-
-def _has_failed(state: Json) -> bool:
-    return bool(state.get("phase") in ("Failed", "Error"))
-
-
-def _short(expectation: Expectation) -> str:
-    return expectation.revision[:7] or "what it asks for"
-
-
-def _short_all(revisions: tuple[str, ...]) -> str:
-    return ",".join(revision[:7] for revision in revisions) or "no revision"
 
 
 def _join(*parts: str) -> str:

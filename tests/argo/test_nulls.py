@@ -120,9 +120,9 @@ def _tried(names: tuple[str, ...], share: float) -> int:
 
 def test_null_anywhere_is_read(record_property: pytest.RecordProperty) -> None:
     """A sample: single places of recorded Applications and workloads are null, one at a time."""
-    count = _tried(("011", "014", "017", "044", "056", "058"), 0.3)
+    count = _tried(("011", "014", "017", "044", "056", "058"), 0.1)
     record_property("cases", count)
-    assert count > 300
+    assert count > 100
 
 
 @pytest.mark.torture
