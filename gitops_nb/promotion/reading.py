@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 
-import yaml
-
 from gitops_nb.argo.sources import Origin, branch_of, is_address, read_paths, sources_of
 from gitops_nb.catalog.fleet import Repository
+from gitops_nb.edits import kubernetes_objects
+from gitops_nb.errors import UsageError
 from gitops_nb.model import Json
 from gitops_nb.ports import GitReader
 
@@ -162,8 +162,8 @@ def _followed(git: GitReader, repository: str, tip: str, folder: str) -> set[str
 def _names(content: bytes) -> Iterator[str]:
     """What a kustomization names: folders and files."""
     try:
-        found = yaml.safe_load(content)
-    except (yaml.YAMLError, RecursionError, ValueError):
+        found = next(iter(kubernetes_objects(content)), None)
+    except UsageError:
         return
     if not isinstance(found, dict):
         return

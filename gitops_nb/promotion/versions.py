@@ -12,13 +12,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from gitops_nb.argo.evidence import ANNOTATION, LABEL, Version
 from gitops_nb.argo.images import parse_image
 from gitops_nb.argo.sources import sources_of
 from gitops_nb.catalog.fleet import Promotable
-from gitops_nb.edits import read_part
+from gitops_nb.edits import kubernetes_objects, read_part
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.model import Json, ObjectRef
 from gitops_nb.ports import ClusterReader, Snapshot
@@ -152,10 +150,12 @@ def _names(key: PromotedKey) -> tuple[str, ...]:
 def _manifest(key: PromotedKey) -> Json | None:
     """The Kubernetes object of the file that holds the key, or None: a values file is none."""
     try:
-        documents = [d for d in yaml.safe_load_all(key.content) if isinstance(d, dict)]
-    except (yaml.YAMLError, ValueError, RecursionError):
+        documents = kubernetes_objects(key.content.encode())
+    except UsageError:
         return None
     for document in documents:
+        if not isinstance(document, dict):
+            continue
         is_object = isinstance(document.get("kind"), str) and document.get("apiVersion")
         if not is_object or not (document.get("metadata") or {}).get("name"):
             continue
@@ -186,6 +186,6 @@ def _holds(value: Json, version: str) -> bool:
 
 def _parsed(text: str) -> Json:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return next(iter(kubernetes_objects(text.encode())), None)
+    except UsageError:
         return None
