@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 
 from gitops_nb.argo.sources import Origin, branch_of, is_address, read_paths, sources_of
@@ -13,8 +14,9 @@ from gitops_nb.model import Json
 from gitops_nb.ports import GitReader
 
 KUSTOMIZATION = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_CHART_FILES = ("values.yaml", "Chart.yaml", "Chart.lock", "requirements.yaml")
-_CHART_FOLDERS = ("templates/", "charts/", "crds/")
+_VALUE_FILE = re.compile(r"values[^/]*\.ya?ml")
+"""What a file of values is called. Templates may read every other file of a chart by ``.Files``."""
+
 _NAMED = (
     "resources",
     "bases",
@@ -111,6 +113,9 @@ def _why_not(
         return ""
     if source.get("path") is None and source.get("ref"):
         return f"it takes from the source {source['ref']} no such file"
+    jsonnet = (source.get("directory") or {}).get("jsonnet") or {}
+    if source.get("plugin") or kind == "Plugin" or jsonnet.get("libs"):
+        return ""  # nobody but the program itself knows what it reads
     path = posixpath.normpath(str(source.get("path") or "."))
     inside = _inside(path, file)
     kind = "Helm" if source.get("helm") and not kind else kind
@@ -118,7 +123,8 @@ def _why_not(
         return ""
     if inside is None:
         return f"its path is {path}"
-    if kind == "Helm" and inside not in _CHART_FILES and not inside.startswith(_CHART_FOLDERS):
+    is_unread = _VALUE_FILE.fullmatch(inside) is not None and inside != "values.yaml"
+    if kind == "Helm" and is_unread:
         named = ", ".join(read_paths(sources, number)) or "values.yaml alone"
         return f"it takes values from {named}"
     recurses = bool((source.get("directory") or {}).get("recurse"))
