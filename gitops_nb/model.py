@@ -137,12 +137,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One gate's answer. ``clears_at`` says when a closed gate could open by itself, if that is known."""
+    """One gate's answer. ``clears_at`` says when a closed gate could open by itself, if that is known.
+
+    ``asked`` is False where the policy does not ask the gate: it stands in nobody's way, and nothing was found out.
+    """
 
     gate: str
     passed: bool
     reason: str
     clears_at: datetime | None = None
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

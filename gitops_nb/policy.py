@@ -234,9 +234,8 @@ def freeze(rules: Rules, now: datetime) -> Verdict:
 
 def not_asked(gate: str, rules: Rules) -> Verdict:
     """The answer of a gate that policy.yaml switches off for an environment; the record shows that it did."""
-    return Verdict(
-        gate, passed=True, reason=f"policy.yaml does not ask this in {rules.environment}"
-    )
+    reason = f"policy.yaml does not ask this in {rules.environment}"
+    return Verdict(gate, passed=True, reason=reason, asked=False)
 
 
 def destructive_change(rules: Rules, plan: Plan) -> Verdict:

@@ -68,6 +68,9 @@ class GitReader(Protocol):
             UnavailableError: The remote refuses them, or does not answer.
         """
 
+    def default_branch(self, repository: str) -> str:
+        """The branch that the remote's HEAD names, or "" when it names none."""
+
     def resolve(self, repository: str, name: str) -> str | None:
         """The commit of a branch, tag or (abbreviated) commit id, or None."""
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from gitops_nb.argo import IDENTIFIER, USERNAME, operation_state
+from gitops_nb.argo.kinds import may_run
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 from gitops_nb.model import Json, ObjectRef
 from gitops_nb.ports import Clock, ClusterReader, ClusterWriter, Snapshot
@@ -27,6 +28,8 @@ API_VERSIONS = {
     "Pod": "v1",
 }
 CHILDREN = {"Deployment": ("ReplicaSet", "Pod")}
+OWNED = ("Deployment", "StatefulSet", "ReplicaSet", "Pod")
+"""What operators make for objects of their own kinds; those are known by name only, for nobody may have to read them."""
 INTERVAL_S = 5.0
 PAUSE_S = 2.0
 OUTAGE_S = 90.0
@@ -190,14 +193,16 @@ class ArgoCD:
         status = application.get("status") or {}
         result = operation_state(application).get("syncResult") or {}
         listed = {
-            (item["kind"], item.get("namespace", ""), item["name"])
+            (item["kind"], item.get("namespace") or "", item.get("name") or "")
             for item in [*(status.get("resources") or ()), *(result.get("resources") or ())]
-            if item.get("kind") in API_VERSIONS
+            if (item.get("kind") in API_VERSIONS and _is_built_in(item)) or may_run(item)
         }
         found: list[Json] = []
         for namespace in sorted({where for _, where, _ in listed}):
-            kinds = {kind for kind, where, _ in listed if where == namespace}
+            named = {kind for kind, where, _ in listed if where == namespace}
+            kinds = {kind for kind in named if kind in API_VERSIONS}
             kinds |= {"Pod"}.union(*(CHILDREN.get(kind, ()) for kind in kinds))
+            kinds |= set(OWNED) if named - set(API_VERSIONS) else set()
             items = [
                 {"apiVersion": version, "kind": kind, **item}
                 for kind, version in API_VERSIONS.items()
@@ -226,11 +231,20 @@ def _belonging(items: list[Json], listed: set[tuple[str, str]]) -> list[Json]:
     kept = []
     for item in items:
         metadata = item["metadata"]
-        owners = {owner.get("uid") for owner in metadata.get("ownerReferences") or ()}
-        if (item["kind"], metadata["name"]) in listed or owners & uids:
+        references = metadata.get("ownerReferences") or ()
+        owners = {owner.get("uid") for owner in references}
+        # What an operator made for an object of its own kind names that by kind and name.
+        named = {(owner.get("kind"), owner.get("name")) for owner in references}
+        custom = {name for name in named & listed if name[0] not in API_VERSIONS}
+        if (item["kind"], metadata["name"]) in listed or owners & uids or custom:
             uids.add(metadata.get("uid", ""))
             kept.append(item)
     return kept
+
+
+def _is_built_in(resource: Json) -> bool:
+    """Whether an entry of ``status.resources`` is of Kubernetes itself; custom groups have kinds of the same names."""
+    return (resource.get("group") or "") in ("", "apps", "batch")
 
 
 def _refuse_if_busy(application: Json) -> None:
@@ -260,7 +274,7 @@ def _operation(application: Json, revision: str, *, identifier: str, prune: bool
     revisions = revision.split(",")
     sources = spec.get("sources") or ()
     if sources:
-        if len(revisions) == 1 and len({source["repoURL"] for source in sources}) == 1:
+        if len(revisions) == 1 and len({source.get("repoURL") for source in sources}) == 1:
             revisions *= len(sources)
         if len(revisions) != len(sources):
             raise UsageError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -75,6 +76,15 @@ class Git(GitCache):
         """See ``ports.GitReader.tip_for``."""
         with acting_with(credentials, self._remote(repository).url) as manner:
             return self._remote_tip(repository, branch, manner)
+
+    def default_branch(self, repository: str) -> str:
+        """See ``ports.GitReader.default_branch``."""
+        url = self._remote(repository).url
+        done = self._git(("ls-remote", "--symref", "--", url, "HEAD"), timeout_s=REMOTE_S)
+        if done.exit_code != 0:
+            raise self._unreachable(repository, done)
+        found = re.match(r"ref: refs/heads/(\S+)\tHEAD", done.stdout)
+        return found[1] if found else ""
 
     def _remote_tip(self, repository: str, branch: str, manner: Manner) -> str:
         remote = self._remote(repository)

@@ -245,7 +245,7 @@ class KubernetesCluster:
             answer = self._api.call("GET", _root(api_version))
             if answer.status == 404:
                 return None
-            for item in self._api.checked(answer).json["resources"]:
+            for item in self._api.checked(answer).json.get("resources") or ():
                 if "/" not in item["name"]:
                     self._plurals[api_version, item["kind"]] = item["name"]
         return self._plurals.get((api_version, kind))
@@ -273,7 +273,7 @@ class KubernetesCluster:
                 "apiVersion": found["apiVersion"],
                 "kind": found["kind"].removesuffix("List"),
             }
-            items += tuple({**kind, **item} for item in found["items"])
+            items += tuple({**kind, **item} for item in found.get("items") or ())
             following = found["metadata"].get("continue", "")
             if not following:
                 return items, found["metadata"]["resourceVersion"]

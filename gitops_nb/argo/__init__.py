@@ -1,6 +1,7 @@
 """What Argo CD's answers mean: the judgement of an outcome, and readers of an Application's fields."""
 
-from gitops_nb.argo.judgement import USERNAME, Expectation, Judgement, State, judge
+from gitops_nb.argo.expectation import USERNAME, Expectation, Judgement, State
+from gitops_nb.argo.judgement import judge
 from gitops_nb.argo.rollout import FailingPod, failing_pods, unfinished
 from gitops_nb.argo.status import (
     IDENTIFIER,

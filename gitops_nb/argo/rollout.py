@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gitops_nb.argo.kinds import is_workload, label
 from gitops_nb.model import Json
 
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 STARTING = ("ContainerCreating", "PodInitializing")
-HOOK = "argocd.argoproj.io/hook"
 REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -34,15 +33,6 @@ class FailingPod:
         return f"pod {self.pod} ({self.image}) {self.reason}{restarts}{message}"
 
 
-def is_workload(item: Json) -> bool:
-    """True for the kinds that a manifest names; ReplicaSets and Pods follow from them.
-
-    A hook's Job is none: the operation waits for it, and it may stay behind for ever.
-    """
-    annotations = (item.get("metadata") or {}).get("annotations") or {}
-    return item.get("kind") in WORKLOADS and HOOK not in annotations and not item.get("hook")
-
-
 def images_of(workload: Json) -> tuple[str, ...]:
     """Images in a workload's pod template; empty for ReplicaSets and Pods, which may be on their way out."""
     return _template_images(workload) if is_workload(workload) else ()
@@ -51,37 +41,82 @@ def images_of(workload: Json) -> tuple[str, ...]:
 def unfinished(workload: Json) -> str:
     """What a rollout waits for, as ``kubectl rollout status`` says it; "" when it is complete.
 
+    A StatefulSet's partition holds pods back on purpose: the rollout is complete without them. With the strategy OnDelete
+    pods are replaced only when somebody deletes them, so it is complete when somebody has.
+
     Source: kubectl, polymorphichelpers/rollout_status.go; a Job counts as complete when it succeeded.
     """
+    kind, name = workload["kind"], label(workload)
     spec = workload.get("spec") or {}
     status = workload.get("status") or {}
-    name = f"{workload['kind']} {workload['metadata']['name']}"
-    if workload["kind"] == "Job":
-        return (
-            ""
-            if status.get("succeeded", 0) >= (spec.get("completions") or 1)
-            else f"{name} has not completed"
-        )
-    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+    if kind == "Job":
+        is_done = _count(status, "succeeded") >= (spec.get("completions") or 1)
+        return "" if is_done else f"{name} has not completed"
+    if kind == "Pod":
+        return "" if _is_ready(status) else f"{name} is not ready"
+    if _count(status, "observedGeneration") < _count(workload["metadata"], "generation"):
         return f"{name} waits for its new specification to be observed"
-    if workload["kind"] == "DaemonSet":
-        wanted = status.get("desiredNumberScheduled", 0)
-        updated = status.get("updatedNumberScheduled", 0)
-        total, available = wanted, status.get("numberAvailable", 0)
+    if kind == "DaemonSet":
+        total = wanted = _count(status, "desiredNumberScheduled")
+        updated = _count(status, "updatedNumberScheduled")
+        available = _count(status, "numberAvailable")
     else:
-        wanted = 1 if spec.get("replicas") is None else spec["replicas"]
-        updated = status.get("updatedReplicas", 0)
-        total = status.get("replicas", 0) if workload["kind"] == "Deployment" else updated
-        available = status.get("availableReplicas", 0)
+        total = wanted = 1 if spec.get("replicas") is None else int(spec["replicas"])
+        updated = _count(status, "updatedReplicas")
+        available = _count(status, "availableReplicas")
+    if kind == "ReplicaSet":
+        updated = _count(status, "replicas")
     if wanted == 0:
         return f"{name} is scaled to 0, so that nothing shows whether it runs"
-    if updated < wanted:
-        return f"{name} has {updated} of {wanted} replicas updated"
-    if total > updated:
-        return f"{name} has {total - updated} old replicas left"
-    if available < updated:
+    held = partition(workload)
+    if held >= wanted:
+        return f"{name} updates no pod: its partition {held} holds back all {wanted}"
+    if updated < wanted - held:
+        return f"{name} has {updated} of {wanted - held} replicas updated{_why_not(spec)}"
+    if kind == "Deployment" and _count(status, "replicas") > updated:
+        return f"{name} has {_count(status, 'replicas') - updated} old replicas left"
+    if held and available < total:
+        return f"{name} has {available} of {total} replicas available"
+    if not held and available < max(total, updated):
         return f"{name} has {available} of {updated} updated replicas available"
     return ""
+
+
+def partition(workload: Json) -> int:
+    """How many pods of a StatefulSet its update strategy leaves as they are; 0 for everything else."""
+    strategy = (workload.get("spec") or {}).get("updateStrategy") or {}
+    if workload.get("kind") != "StatefulSet" or strategy.get("type") == "OnDelete":
+        return 0
+    return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+
+
+def strategy_note(workload: Json) -> str:
+    """What a complete rollout left out on purpose, or ""."""
+    held = partition(workload)
+    if not held:
+        return ""
+    spec = workload.get("spec") or {}
+    wanted = 1 if spec.get("replicas") is None else int(spec["replicas"])
+    return f"{label(workload)}: {wanted - held} of {wanted} pods by partition {held}"
+
+
+def _why_not(spec: Json) -> str:
+    """Why a rollout that is behind does not go on by itself, or ""."""
+    if spec.get("paused"):
+        return "; it is paused"
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return "; with the strategy OnDelete the others wait until somebody deletes them"
+    return ""
+
+
+def _count(values: Json, name: str) -> int:
+    return int(values.get(name) or 0)
+
+
+def _is_ready(status: Json) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
 def failing_pods(workloads: Sequence[Json], *, created_since: str = "") -> tuple[FailingPod, ...]:
@@ -94,7 +129,7 @@ def failing_pods(workloads: Sequence[Json], *, created_since: str = "") -> tuple
     return tuple(
         failure
         for pod in _current_pods(workloads)
-        if pod["metadata"].get("creationTimestamp", "") >= created_since
+        if (pod["metadata"].get("creationTimestamp") or "") >= created_since
         for failure in _failures(pod)
     )
 
@@ -117,10 +152,10 @@ def failed_workloads(workloads: Sequence[Json]) -> list[str]:
     """
     found = []
     for workload in filter(is_workload, workloads):
-        name = f"{workload['kind']} {workload['metadata']['name']}"
-        newest = _newest(workloads, workload)
+        name = label(workload)
+        newest = newest_replica_set(workloads, workload)
         for condition in (workload.get("status") or {}).get("conditions") or ():
-            message = condition.get("message", "")
+            message = condition.get("message") or ""
             is_late = condition.get("reason") == "ProgressDeadlineExceeded"
             if is_late and newest is not None and f'"{newest["metadata"]["name"]}"' in message:
                 found.append(f"{name}: {message}")
@@ -129,12 +164,12 @@ def failed_workloads(workloads: Sequence[Json]) -> list[str]:
     return found
 
 
-def _newest(workloads: Sequence[Json], deployment: Json) -> Json | None:
+def newest_replica_set(workloads: Sequence[Json], deployment: Json) -> Json | None:
     """The ReplicaSet of a Deployment's present template, or None while it does not exist.
 
     The newest ReplicaSet is still the one before while the controller has not seen a new template.
     """
-    owned = [w for w in workloads if w["kind"] == "ReplicaSet" and _is_owned(w, deployment)]
+    owned = [w for w in workloads if w["kind"] == "ReplicaSet" and is_owned(w, deployment)]
     newest = max(owned, key=_revision_number, default=None)
     return newest if newest is not None and _template(newest) == _template(deployment) else None
 
@@ -143,8 +178,8 @@ def _current_pods(workloads: Sequence[Json]) -> Iterable[Json]:
     replica_sets = [w for w in workloads if w["kind"] == "ReplicaSet"]
     stale: set[str] = set()
     for deployment in (w for w in workloads if w["kind"] == "Deployment"):
-        newest = _newest(workloads, deployment)
-        owned = [r for r in replica_sets if _is_owned(r, deployment)]
+        newest = newest_replica_set(workloads, deployment)
+        owned = [r for r in replica_sets if is_owned(r, deployment)]
         stale |= {r["metadata"]["name"] for r in owned if r is not newest}
     updates = {
         w["metadata"]["name"]: (w.get("status") or {}).get("updateRevision")
@@ -169,10 +204,10 @@ def _failures(pod: Json) -> Iterable[FailingPod]:
         waiting = state.get("waiting") or {}
         ended = state.get("terminated") or {}
         last = (container.get("lastState") or {}).get("terminated") or {}
-        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        reason, message = waiting.get("reason") or "", waiting.get("message") or ""
         if reason in STARTING:
             reason = ""
-        elif ended.get("exitCode", 0):
+        elif ended.get("exitCode"):
             reason = ended.get("reason") or "Error"
             message = ended.get("message") or f"exit code {ended['exitCode']}"
         elif reason and last.get("exitCode"):
@@ -180,16 +215,19 @@ def _failures(pod: Json) -> Iterable[FailingPod]:
         if reason:
             yield FailingPod(
                 pod["metadata"]["name"],
-                container.get("name", ""),
+                container.get("name") or "",
                 reason,
                 message,
-                container.get("restartCount", 0),
-                container.get("image", ""),
+                container.get("restartCount") or 0,
+                container.get("image") or "",
             )
 
 
-def _is_owned(item: Json, owner: Json) -> bool:
+def is_owned(item: Json, owner: Json) -> bool:
+    """Whether an object belongs directly to another one of its namespace."""
     references = item["metadata"].get("ownerReferences") or ()
+    if item["metadata"].get("namespace") != owner["metadata"].get("namespace"):
+        return False
     return any(
         r.get("kind") == owner["kind"] and r.get("name") == owner["metadata"]["name"]
         for r in references
@@ -197,7 +235,7 @@ def _is_owned(item: Json, owner: Json) -> bool:
 
 
 def _revision_number(replica_set: Json) -> int:
-    return int((replica_set["metadata"].get("annotations") or {}).get(REVISION, 0))
+    return int((replica_set["metadata"].get("annotations") or {}).get(REVISION) or 0)
 
 
 def _template(workload: Json) -> tuple[Json, Json]:
@@ -208,4 +246,5 @@ def _template(workload: Json) -> tuple[Json, Json]:
 
 def _template_images(workload: Json) -> tuple[str, ...]:
     template = (workload.get("spec") or {}).get("template") or {}
-    return tuple(c.get("image", "") for c in (template.get("spec") or {}).get("containers") or ())
+    containers = (template.get("spec") or {}).get("containers") or ()
+    return tuple(c.get("image") or "" for c in containers)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from gitops_nb.argo.kinds import label
 from gitops_nb.argo.rollout import images_of
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import Snapshot
@@ -60,7 +61,7 @@ def healthy_since(application: Json) -> datetime | None:
         if revisions_of(entry) != revisions_of(history[-1]):
             break
         arrived = entry
-    times += [arrived["deployedAt"]] if arrived else []
+    times += [arrived["deployedAt"]] if arrived and arrived.get("deployedAt") else []
     return max(map(parse_time, times), default=None)
 
 
@@ -68,7 +69,7 @@ def failed_resources(state: Json) -> list[str]:
     """A sentence for each object or hook that failed in the last operation."""
     results = (state.get("syncResult") or {}).get("resources") or ()
     return [
-        f"{r['kind']} {r['name']}: {r.get('message', '')}"
+        f"{label(r)}: {r.get('message') or ''}"
         for r in results
         if r.get("status") == "SyncFailed" or r.get("hookPhase") in ("Failed", "Error")
     ]
@@ -78,7 +79,7 @@ def out_of_sync(application: Json) -> list[str]:
     """A sentence for each object that differs from Git."""
     resources = at(application, "status").get("resources") or ()
     return [
-        f"{r['kind']} {r['name']} {'would be pruned' if r.get('requiresPruning') else 'is OutOfSync'}"
+        f"{label(r)} {'would be pruned' if r.get('requiresPruning') else 'is OutOfSync'}"
         for r in resources
         if r.get("status") == "OutOfSync"
     ]
@@ -87,7 +88,7 @@ def out_of_sync(application: Json) -> list[str]:
 def error_conditions(application: Json) -> list[Json]:
     """The Application's conditions that are errors, each with type and message."""
     conditions = at(application, "status").get("conditions") or ()
-    return [c for c in conditions if c.get("type", "").endswith("Error")]
+    return [c for c in conditions if str(c.get("type") or "").endswith("Error")]
 
 
 def history_of(application: Json) -> list[Json]:
@@ -103,18 +104,12 @@ def operation_state(application: Json) -> Json:
 def identifiers(operation: Json) -> list[str]:
     """Our identifiers in an operation."""
     info = (operation or {}).get("info") or ()
-    return [item.get("value", "") for item in info if item.get("name") == IDENTIFIER]
+    return [item.get("value") or "" for item in info if item.get("name") == IDENTIFIER]
 
 
 def revisions_of(value: Json) -> tuple[str, ...]:
     """Revisions named by an operation, a result or a history entry, one per source."""
     return tuple(value.get("revisions") or ()) or tuple(filter(None, (value.get("revision"),)))
-
-
-def source_of(application: Json) -> tuple[str, str]:
-    """Repository URL and branch of a single-source Application."""
-    source = at(application, "spec", "source")
-    return source.get("repoURL", ""), source.get("targetRevision", "")
 
 
 def at(value: Json, *keys: str) -> Json:

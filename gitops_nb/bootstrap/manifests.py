@@ -57,7 +57,7 @@ def wanted_objects(content: bytes, request: Bootstrap) -> tuple[Json, ...]:
             item["metadata"] = {**item["metadata"], "namespace": request.namespace}
         if item["kind"] == "ClusterRoleBinding":
             item["subjects"] = [
-                {**s, "namespace": request.namespace} for s in item.get("subjects", ())
+                {**s, "namespace": request.namespace} for s in item.get("subjects") or ()
             ]
         item.pop("status", None)
     for name, values in ((SETTINGS, request.install.settings), (RBAC, request.install.rbac)):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
 from gitops_nb.argo.rollout import unfinished
+from gitops_nb.argo.sources import Origin, sources_of
 from gitops_nb.argo.status import at, error_conditions
 from gitops_nb.bootstrap.changes import Planned
 from gitops_nb.bootstrap.context import Context, Finding, Step, has_condition, is_settings
@@ -159,7 +160,7 @@ def check_revision(context: Context) -> Finding:
         return Finding(False, f"{name} does not exist yet")
     errors = error_conditions(application)
     if errors:
-        return Finding(False, f"{errors[0]['type']}: {errors[0]['message']}")
+        return Finding(False, f"{errors[0]['type']}: {errors[0].get('message') or ''}")
     tip = context.tip()
     seen = current_revisions(application)
     equal = _equal_revisions(context, tip, context.request.path)
@@ -229,22 +230,37 @@ def check_healthy(context: Context) -> Finding:
     if root.application is None:
         return Finding(False, f"{root.name} does not exist yet")
     children = _children(context)
+    unjudged: tuple[str, ...] = ()
     for name, child in sorted(children.items(), key=lambda item: _wave(item[1])):
         judgement = _judge_child(context, child, tip)
-        if judgement.state is not State.DEPLOYED:
+        unjudged += judgement.unjudged
+        if not judgement.is_as_argo_says:
             return Finding(False, f"{name}: {judgement.trouble or judgement.sentence}")
     equal = _equal_revisions(context, tip, context.request.path)
-    judgement = judge(root, Expectation(revision=tip, equivalent=equal), children=children)
+    wanted = Expectation(revision=tip, equivalent=equal, origin=_origin(context))
+    judgement = judge(root, wanted, children=children)
     if judgement.state is not State.DEPLOYED:
         return Finding(False, f"{root.name}: {judgement.sentence}")
+    more = f"; not judged: {', '.join(unjudged)}" if unjudged else ""
     return Finding(
-        True, f"{root.name} and {len(children)} applications are synced and healthy at {tip[:8]}"
+        True,
+        f"{root.name} and {len(children)} applications are synced and healthy at {tip[:8]}{more}",
     )
 
 
 def _judge_child(context: Context, child: Snapshot, tip: str) -> Judgement:
-    path = str(at(child.application, "spec", "source").get("path", "")) if child.application else ""
-    return judge(child, Expectation(revision=tip, equivalent=_equal_revisions(context, tip, path)))
+    """A child that follows the root's branch has to be at its tip, every other one at what it asks for itself."""
+    origin = _origin(context)
+    sources = sources_of(at(child.application, "spec")) if child.application else ()
+    path = next((str(source.get("path") or "") for source in sources if origin.has(source)), "")
+    equal = _equal_revisions(context, tip, path)
+    return judge(child, Expectation(revision=tip, equivalent=equal, origin=origin))
+
+
+def _origin(context: Context) -> Origin:
+    """The configuration repository's branch, as Applications name it; HEAD is taken for it."""
+    repository = context.request.repository
+    return Origin((repository.url, *repository.aliases), (repository.branch, "HEAD"))
 
 
 # -- 10: monitored ---------------------------------------------------------------------------------

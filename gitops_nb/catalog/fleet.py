@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
@@ -9,6 +10,7 @@ from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from gitops_nb.catalog.argocd_settings import rbac_problems, settings_problems
 from gitops_nb.catalog.fields import Branch, Duration, KeyPath, Name, RelativePath, Strict, worded
+from gitops_nb.catalog.proofs import VersionProof
 
 Sha256 = Annotated[
     str,
@@ -93,6 +95,9 @@ class Repository(Strict):
 
     url: str = Field(min_length=1, description="Where it is cloned from and pushed to.")
     branch: Branch = Field(default="main", description="Branch that Argo CD follows.")
+    aliases: tuple[str, ...] = Field(
+        default=(), description="Other addresses of it, as Applications of Argo CD name it."
+    )
 
 
 class Promotable(Strict):
@@ -107,6 +112,10 @@ class Promotable(Strict):
     part: Literal["value", "tag"] = Field(
         default="value",
         description="The whole value, or what names the version of an image reference: its tag, its digest, or both.",
+    )
+    proof: VersionProof | None = Field(
+        default=None,
+        description="How to see that the value is in force, where running images do not show it.",
     )
 
 
@@ -131,6 +140,10 @@ class Application(Strict):
     argocd: str = Field(
         default="{application}-{environment}",
         description="Name of the Argo CD Application.",
+    )
+    parent: str | None = Field(
+        default=None,
+        description="Argo CD Application that renders this one from the promoted file; by default the one that tracks it, where it does.",
     )
     promotable: tuple[Promotable, ...] = Field(
         min_length=1, description="Keys that travel; the first is the version."
@@ -218,13 +231,16 @@ class Fleet(Strict):
         return "" if named == "none" else named
 
     def path(self, application: str, environment: str) -> str | None:
-        """The folder of an application in an environment, or None when it has none there."""
+        """The folder of an application in an environment, "" for the repository's root; None when it has none there."""
         declared = self.applications[application]
-        if environment in declared.paths:
-            return declared.paths[environment]
-        if declared.path is None:
+        written = declared.paths.get(environment, declared.path)
+        if written is None:
             return None
-        return _fill(declared.path, application=application, environment=environment)
+        if environment not in declared.paths:
+            written = _fill(written, application=application, environment=environment)
+        # One folder has one name, however it is written: ./apps//checkout/ is apps/checkout.
+        path = posixpath.normpath(written)
+        return "" if path == "." else path
 
     def argocd_name(self, application: str, environment: str) -> str:
         """Name of the Argo CD Application of an application in an environment."""
@@ -233,6 +249,13 @@ class Fleet(Strict):
             application=application,
             environment=environment,
         )
+
+    def argocd_parent(self, application: str, environment: str) -> str | None:
+        """Name of the Application that is declared to render an application's own, or None."""
+        declared = self.applications[application].parent
+        if declared is None:
+            return None
+        return _fill(declared, application=application, environment=environment)
 
     def clusters_of(self, environment: str) -> tuple[str, ...]:
         """Names of an environment's clusters, in the order of the file."""

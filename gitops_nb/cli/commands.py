@@ -140,7 +140,9 @@ Examples:
     help="How many runs of a matrix at once.",
 )
 @click.option(
-    "--again", is_flag=True, help="Do it although an earlier run did exactly this already."
+    "--again",
+    is_flag=True,
+    help="Lets automation do again what an earlier run did and somebody took back; a person needs no such option.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else."

@@ -79,13 +79,21 @@ def show_plan(state: RunState) -> None:
             )
         if not change["diff"] and (change["before"] or change["after"]):
             click.echo(f"           {terminal(change['before'])} -> {terminal(change['after'])}")
-    for verdict in (state.decision or {}).get("verdicts", ()):
+    decision = state.decision or {}
+    for verdict in decision.get("verdicts", ()):
         show_verdict(verdict)
+    # The first reason is the answer itself; the others explain and warn.
+    for reason in tuple(decision.get("reasons") or ())[1:]:
+        click.echo("  ", nl=False)
+        click.secho(f"{'note':<9}", fg="yellow", nl=False)
+        click.echo(f" {terminal(reason)}")
 
 
 def show_verdict(verdict: dict[str, Any]) -> None:
     """One gate's answer."""
     word, colour = ("passed", "green") if verdict["passed"] else ("closed", "magenta")
+    if not verdict.get("asked", True):
+        word, colour = "not asked", "yellow"
     click.echo("  ", nl=False)
-    click.secho(f"{word:<7}", fg=colour, nl=False)
+    click.secho(f"{word:<9}", fg=colour, nl=False)
     click.echo(f" {verdict['gate'].replace('_', ' '):<20} {terminal(verdict['reason'])}")

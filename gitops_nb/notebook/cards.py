@@ -126,7 +126,7 @@ def text_card(value: Any) -> str:
         case Decision():
             lines = [f"{value.answer.value}: {'; '.join(value.reasons)}"]
             lines += [
-                f"  {'passed' if v.passed else 'says no'}  {v.gate}: {v.reason}"
+                f"  {('passed' if v.passed else 'says no') if v.asked else 'not asked'}  {v.gate}: {v.reason}"
                 for v in value.verdicts
             ]
         case Outcome():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
+from gitops_nb.argo.sources import Origin, revisions_for, sources_of
 from gitops_nb.argo.status import identifiers
+from gitops_nb.catalog.fleet import Repository
 from gitops_nb.edits import edit_scalar, read_part
 from gitops_nb.errors import (
     ConfigurationError,
@@ -19,21 +21,31 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, Effects, GitReader, GitWriter, View
+from gitops_nb.promotion.judging import NOWHERE
+from gitops_nb.promotion.reading import origin_of
+from gitops_nb.promotion.versions import asks_for
 from gitops_nb.record.commits import TRAILER_START
 
 ATTEMPTS = 30
+PARENT_S = 120
+"""How long a parent may take to have its child ask for the new version."""
+
 SEARCHED_COMMITS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionWriters:
-    """What a promotion may change: one Git repository, and Argo CD Applications. ``argo`` is keyed by cluster."""
+    """What a promotion may change: one Git repository, and Argo CD Applications.
+
+    ``argo`` is keyed by cluster; ``repositories`` are fleet.yaml's, by name.
+    """
 
     view: View
     git: GitWriter
     argo: Mapping[str, ArgoWriter]
     effects: Effects
     requester: str
+    repositories: Mapping[str, Repository] = field(default_factory=dict)
 
 
 def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
@@ -62,7 +74,9 @@ def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
     else:
         revision = writers.view.git.tip(arguments["repository"], arguments["branch"])
     for placement in arguments["placements"]:
-        results |= _deliver(writers, placement, revision)
+        origin = _origin(writers, placement, arguments)
+        version = str(arguments["version_after"])
+        results |= _deliver(writers, placement, revision, origin=origin, version=version)
     return Applied(results, started)
 
 
@@ -74,12 +88,24 @@ def require_allowed(plan: Plan, decision: Decision) -> None:
         raise Refused("the decision is about another plan", hint="Run the runbook again.")
 
 
+def _origin(
+    writers: PromotionWriters, placement: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> Origin:
+    """Which sources of the Application that reads the files are the configuration repository."""
+    reader = (placement.get("parent") or placement)["name"]
+    snapshot = writers.view.argo[placement["cluster"]].snapshot(reader)
+    sources = sources_of((snapshot.application or {}).get("spec") or {})
+    name = str(arguments["repository"])
+    return origin_of(writers.view.git, name, writers.repositories[name], sources)
+
+
 def _refuse_forbidden(writers: PromotionWriters, plan: Plan) -> None:
     """Asked before the commit: one that nobody brings would leave Git and cluster apart."""
     refused = [
-        f"{placement['name']} (Argo CD of {placement['cluster']})"
+        f"{one['name']} (Argo CD of {placement['cluster']})"
         for placement in plan.arguments["placements"]
-        if not writers.argo[placement["cluster"]].may_act(placement["name"])
+        for one in filter(None, (placement.get("parent"), placement))
+        if not writers.argo[placement["cluster"]].may_act(one["name"])
     ]
     if refused:
         raise ConfigurationError(
@@ -89,40 +115,81 @@ def _refuse_forbidden(writers: PromotionWriters, plan: Plan) -> None:
 
 
 def _deliver(
-    writers: PromotionWriters, placement: Mapping[str, Any], revision: str
+    writers: PromotionWriters,
+    placement: Mapping[str, Any],
+    revision: str,
+    *,
+    origin: Origin,
+    version: str,
 ) -> dict[str, Mapping[str, Json]]:
-    """Refresh, and a sync of ours where Argo CD does not sync by itself."""
-    cluster, name = placement["cluster"], placement["name"]
-    argo = writers.argo[cluster]
-    results: dict[str, Mapping[str, Json]] = {}
+    """Refresh, and a sync of ours where Argo CD does not sync by itself; of a parent first, where one renders it."""
+    cluster, parent = placement["cluster"], placement.get("parent")
+    if not parent:
+        return _bring(writers, cluster, placement, revision, origin)
+    results = _bring(writers, cluster, parent, revision, origin, role="parent ")
+    # Until the parent was applied the child asks for the version before: a sync would bring that.
+    if not placement["automated"] and not _asks(writers, placement, version):
+        return results | _refreshed(writers, cluster, placement["name"], revision)
+    return results | _bring(writers, cluster, placement, revision, NOWHERE)
 
+
+def _bring(
+    writers: PromotionWriters,
+    cluster: str,
+    application: Mapping[str, Any],
+    revision: str,
+    origin: Origin,
+    *,
+    role: str = "",
+) -> dict[str, Mapping[str, Json]]:
+    name = application["name"]
+    results = _refreshed(writers, cluster, name, revision, role=role)
+    if application["automated"]:
+        return results
+    argo = writers.argo[cluster]
+    identifier = f"{writers.effects.run}/{role.strip() and 'parent/'}{cluster}"
+
+    def sync() -> Mapping[str, Json]:
+        present = writers.view.argo[cluster].snapshot(name).application
+        argo.sync(name, revision=revisions_for(present, origin, revision), identifier=identifier)
+        return {"application": name, "revision": revision, "identifier": identifier}
+
+    # A child's own sources have other revisions; its operation is known by its identifier alone.
+    asked = revision if origin is not NOWHERE else ""
+    to = f"to {asked[:8]}" if asked else "to what it asks for"
+    results[f"sync {role}{cluster}"] = writers.effects.perform(
+        f"sync {role}{cluster}",
+        kind=StepKind.EFFECT,
+        sentence=f"sync {name} {to}",
+        act=sync,
+        probe=lambda: _find_sync(writers, cluster, name, asked, identifier),
+    )
+    return results
+
+
+def _refreshed(
+    writers: PromotionWriters, cluster: str, name: str, revision: str, *, role: str = ""
+) -> dict[str, Mapping[str, Json]]:
     def refresh() -> Mapping[str, Json]:
-        argo.refresh(name)
+        writers.argo[cluster].refresh(name)
         return {"application": name, "revision": revision}
 
-    results[f"refresh {cluster}"] = writers.effects.perform(
-        f"refresh {cluster}",
+    key = f"refresh {role}{cluster}"
+    result = writers.effects.perform(
+        key,
         kind=StepKind.IDEMPOTENT,
         sentence=f"ask Argo CD to compare {name} with Git",
         act=refresh,
         probe=lambda: None,
     )
-    if placement["automated"]:
-        return results
-    identifier = f"{writers.effects.run}/{cluster}"
+    return {key: result}
 
-    def sync() -> Mapping[str, Json]:
-        argo.sync(name, revision=revision, identifier=identifier)
-        return {"application": name, "revision": revision, "identifier": identifier}
 
-    results[f"sync {cluster}"] = writers.effects.perform(
-        f"sync {cluster}",
-        kind=StepKind.EFFECT,
-        sentence=f"sync {name} to {revision[:8]}",
-        act=sync,
-        probe=lambda: _find_sync(writers, cluster, name, revision, identifier),
-    )
-    return results
+def _asks(writers: PromotionWriters, placement: Mapping[str, Any], version: str) -> bool:
+    """Waits for a parent to have its child ask for the version."""
+    argo = writers.view.argo[placement["cluster"]]
+    snapshots = argo.watch(placement["name"], timeout_s=PARENT_S)
+    return any(s.application is not None and asks_for(s.application, version) for s in snapshots)
 
 
 def _commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json]:
@@ -233,14 +300,14 @@ def _find_sync(
         return found
     for entry in history_of(application):
         initiator = (entry.get("initiatedBy") or {}).get("username")
-        if initiator == USERNAME and revision in revisions_of(entry):
+        if revision and initiator == USERNAME and revision in revisions_of(entry):
             return found
     return None
 
 
 def _is_to(operation: Mapping[str, Json], revision: str) -> bool:
-    """Whether an operation syncs to a revision."""
-    return revision in revisions_of(operation.get("sync") or {})
+    """Whether an operation syncs to a revision; to any where it is ""."""
+    return not revision or revision in revisions_of(operation.get("sync") or {})
 
 
 def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> str:
@@ -251,9 +318,15 @@ def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> s
     if plan.arguments["edits"]:
         return ""
     for placement in plan.arguments["placements"]:
-        application = view.argo[placement["cluster"]].snapshot(placement["name"]).application or {}
-        operations = (application.get("operation"), operation_state(application).get("operation"))
-        identifier = f"{run}/{placement['cluster']}"
-        if any(identifier in identifiers(one) for one in operations if one):
-            return "newest"
+        cluster, parent = placement["cluster"], placement.get("parent")
+        asked = {placement["name"]: f"{run}/{cluster}"}
+        asked |= {parent["name"]: f"{run}/parent/{cluster}"} if parent else {}
+        for name, identifier in asked.items():
+            application = view.argo[cluster].snapshot(name).application or {}
+            operations = (
+                application.get("operation"),
+                operation_state(application).get("operation"),
+            )
+            if any(identifier in identifiers(one) for one in operations if one):
+                return "newest"
     return ""

@@ -6,22 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import chain
 
-from gitops_nb.argo import (
-    Expectation,
-    State,
-    current_images,
-    current_revisions,
-    healthy_since,
-    is_automated,
-    judge,
-)
 from gitops_nb.catalog.fleet import Promotable
 from gitops_nb.edits import PartReader, read_part
 from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.ports import GitReader, View
+from gitops_nb.promotion.placements import find_placements
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.promotion.state import Placement, PromotedKey, PromotionState, Side, Spell
-from gitops_nb.revisions import EquivalentRevisions
+from gitops_nb.promotion.shared import file_of, refuse_shared
+from gitops_nb.promotion.state import PromotedKey, PromotionState, Side, Spell
 
 
 def observe(view: View, request: Promotion) -> PromotionState:
@@ -29,21 +21,21 @@ def observe(view: View, request: Promotion) -> PromotionState:
 
     Raises:
         ConfigurationError: A promotable key is not where fleet.yaml says.
+        Refused: Another environment has its key in the same place, or an Application does not deploy these files.
     """
     name = request.fleet.applications[request.application].repository
     branch = request.fleet.repositories[name].branch
     tip = view.git.tip(name, branch)
     sides = (request.source, request.target)
     folders = tuple(_folder(request, environment) for environment in sides)
-    keys = dict(zip(sides, _keys(view.git, request, folders, name, tip), strict=True))
+    keys = dict(zip(sides, keys_at(view.git, request, folders, name, tip), strict=True))
+    refuse_shared(request, keys[request.target])
     spells = _spells(view.git, {side[0].path: side[0] for side in keys.values()}, name, tip)
 
     def side(environment: str) -> Side:
         folder = _folder(request, environment)
         own = keys[environment]
-        placements = _placements(
-            view, request, environment, repository=name, tip=tip, folder=folder
-        )
+        placements = find_placements(view, request, environment, tip=tip, folder=folder, keys=own)
         return Side(environment, folder, own, spells[own[0].path], placements)
 
     source, target = side(request.source), side(request.target)
@@ -64,16 +56,13 @@ def _folder(request: Promotion, environment: str) -> str:
     return folder
 
 
-def _keys(
+def keys_at(
     git: GitReader, request: Promotion, folders: tuple[str, ...], repository: str, revision: str
 ) -> tuple[tuple[PromotedKey, ...], ...]:
     """All promotable keys as they stand in each of the folders."""
     promotable = request.fleet.applications[request.application].promotable
     paths = [
-        [
-            f"{folder.rstrip('/')}/{declared.file.replace('{application}', request.application)}"
-            for declared in promotable
-        ]
+        [file_of(request.application, folder, declared) for declared in promotable]
         for folder in folders
     ]
     every = list(chain.from_iterable(paths))
@@ -107,7 +96,7 @@ def _recalled(
     if spell is None or not spell.replaced_by:
         return ()
     parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
-    return _keys(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
+    return keys_at(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
 
 
 def _spells(
@@ -129,41 +118,3 @@ def _spells(
             spells[-1] = Spell(spells[-1].version, spells[-1].since, at, change.sha)
         spells.append(Spell(version, at))
     return {path: tuple(spells) for path, spells in found.items()}
-
-
-def _placements(
-    view: View, request: Promotion, environment: str, *, repository: str, tip: str, folder: str
-) -> tuple[Placement, ...]:
-    name = request.fleet.argocd_name(request.application, environment)
-    clusters = [c for c in request.fleet.clusters_of(environment) if c in view.argo]
-    if not clusters:
-        return ()
-    expectation = Expectation(
-        revision=tip, equivalent=EquivalentRevisions(view.git, repository, tip, folder)
-    )
-    found: list[Placement] = []
-    for cluster in clusters:
-        snapshot = view.argo[cluster].snapshot(name)
-        if snapshot.application is None:
-            continue
-        judgement = judge(snapshot, expectation)
-        found.append(
-            Placement(
-                cluster=cluster,
-                name=name,
-                deployed=judgement.state is State.DEPLOYED,
-                sentence=judgement.sentence,
-                sync=judgement.sync,
-                health=judgement.health,
-                revision=",".join(current_revisions(snapshot.application)),
-                automated=is_automated(snapshot.application),
-                healthy_since=healthy_since(snapshot.application),
-                images=current_images(snapshot),
-            )
-        )
-    if not found:
-        raise ConfigurationError(
-            f"no Argo CD Application {name} on {', '.join(clusters)}",
-            hint="Run the bootstrap runbook, or check `argocd` of the application in fleet.yaml.",
-        )
-    return tuple(found)

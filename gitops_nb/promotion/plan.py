@@ -7,11 +7,11 @@ from datetime import timedelta
 from gitops_nb.catalog.durations import format_duration
 from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
-from gitops_nb.model import Action, Plan, ResourceChange, Verdict
+from gitops_nb.model import Action, Json, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.promotion.state import PromotedKey, PromotionState, Side
+from gitops_nb.promotion.state import Placement, PromotedKey, PromotionState, Side
 
 
 def plan(request: Promotion, state: PromotionState) -> Plan:
@@ -46,7 +46,9 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             )
             for p in lagging
         )
-    if not changes:
+    if not changes and not target.placements:
+        summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
+    elif not changes:
         summary = f"{request.application} {version} already runs in {request.target}"
     elif edits and target.version == version:
         key, value = edits[0]
@@ -81,12 +83,21 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             ],
             "version_before": target.version,
             "version_after": version,
-            "placements": [
-                {"cluster": p.cluster, "name": p.name, "automated": p.automated}
-                for p in target.placements
-            ],
+            "placements": [_placed(p) for p in target.placements],
         },
     )
+
+
+def _placed(placement: Placement) -> Json:
+    """A placement as apply needs it; the parent that renders it comes first there."""
+    own: dict[str, Json] = {
+        "cluster": placement.cluster,
+        "name": placement.name,
+        "automated": placement.automated,
+    }
+    if placement.parent:
+        own["parent"] = {"name": placement.parent, "automated": placement.parent_automated}
+    return own
 
 
 def _changes(repository: str, edits: list[tuple[PromotedKey, str]]) -> tuple[ResourceChange, ...]:
@@ -153,11 +164,13 @@ def _source_healthy(state: PromotionState, version: str, request: Promotion) -> 
     if bad:
         return Verdict(gate, passed=False, reason=f"in {source.environment}: {bad[0].sentence}")
     first = source.placements[0]
-    revision = first.revision[:8]
+    at = first.revision[:8]
+    seen = ", ".join(dict.fromkeys(name for p in source.placements for name in p.carriers))
+    more = f", and seen in {seen}" if seen else ""
     return Verdict(
         gate,
         passed=True,
-        reason=f"{version} is synced and healthy in {source.environment} at {revision}",
+        reason=f"{version} is synced and healthy in {source.environment} at {at}{more}",
     )
 
 
@@ -171,17 +184,19 @@ def _ran_before(gate: str, target: Side, version: str, source: Side, request: Pr
             reason=f"{source.environment} runs {source.version}, and {version} never ran in {request.target}",
         )
     until = "now" if spell.until is None else f"{spell.until:%Y-%m-%d %H:%M} UTC"
-    return Verdict(gate, passed=True, reason=f"{version} ran in {request.target} until {until}")
+    # Git is what is known of the past: nobody keeps what was seen then.
+    reason = f"Git asked for {version} in {request.target} until {until}"
+    return Verdict(gate, passed=True, reason=reason)
 
 
 def _soak(state: PromotionState, version: str, rules: Rules, request: Promotion) -> Verdict:
     gate = "soak"
     needed = rules.gates.soak.at_least if rules.gates.soak else timedelta(0)
     source = state.source
+    if not needed:
+        return not_asked(gate, rules)
     if version != source.version:
         return _ran_before(gate, state.target, version, source, request)
-    if not needed:
-        return Verdict(gate, passed=True, reason=f"{rules.environment} asks for no soak")
     starts = [source.since, *(p.healthy_since for p in source.placements)]
     if not source.placements or any(start is None for start in starts):
         return Verdict(

@@ -39,7 +39,9 @@ class Spell:
 class Placement:
     """The Argo CD Application of one environment on one cluster.
 
-    ``deployed`` is the judgement: the files of the tip are in force and healthy; ``sentence`` says it in words.
+    ``deployed`` is the judgement: the files of the tip are in force and healthy, and the version is seen in what runs;
+    ``sentence`` says it in words. ``parent`` is the Application that renders this one from the files, "" when it reads them
+    itself.
     """
 
     cluster: str
@@ -52,6 +54,9 @@ class Placement:
     automated: bool = False
     healthy_since: datetime | None = None
     images: tuple[str, ...] = ()
+    parent: str = ""
+    parent_automated: bool = False
+    carriers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gitops_nb.argo import Expectation, Judgement, State, judge, operation_state
+from gitops_nb.argo import Expectation, Judgement, State, operation_state
 from gitops_nb.argo.status import identifiers
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
+from gitops_nb.promotion.judging import Release, judge_release
+from gitops_nb.promotion.observe import keys_at
+from gitops_nb.promotion.placements import release_of, shown_keys
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.revisions import EquivalentRevisions
 
 BLIND = timedelta(seconds=15)
 """A watch shows something every five seconds; where it did not for so long, the API server was away."""
@@ -39,11 +41,18 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     """
     arguments = plan.arguments
     version = str(arguments["version_after"])
+    if plan.is_empty and not arguments["placements"]:
+        return Outcome(
+            result=Result.IN_DOUBT,
+            title=f"{request.application} {version} is in Git; nobody watches {request.target}",
+            sentence=f"Nothing was changed. fleet.yaml names no cluster for {request.target}, so nobody looked whether it runs.",
+            next_step=f"Name a cluster of {request.target} in fleet.yaml, or look there yourself.",
+        )
     if plan.is_empty:
         return Outcome(
             result=Result.NOTHING,
             title=f"{request.application} {version} already runs in {request.target}",
-            sentence="Nothing was changed, and nobody had to approve.",
+            sentence="It was seen there before anything was planned; nothing was changed, and nobody had to approve.",
             next_step="Nothing to do.",
         )
     commit = applied.results.get("commit")
@@ -70,18 +79,15 @@ def _watch(
     view: View, request: Promotion, plan: Plan, applied: Applied, placement: Mapping[str, Any]
 ) -> _Seen:
     cluster, name = placement["cluster"], placement["name"]
+    release = _release(view, request, plan, applied, placement)
     sync = applied.results.get(f"sync {cluster}")
-    refreshed = applied.results[f"refresh {cluster}"]
-    arguments = plan.arguments
-    revision = str(refreshed["revision"])
-    tip = view.git.tip(arguments["repository"], arguments["branch"])
-    equal = EquivalentRevisions(view.git, arguments["repository"], tip, arguments["folder"])
-    identifier = str(sync["identifier"]) if sync else None
-    expectation = Expectation(
-        revision=revision, identifier=identifier, equivalent=equal if revision in equal else ()
+    application = view.argo[cluster].snapshot(name).application
+    expectation = replace(
+        release.expectation(application), identifier=str(sync["identifier"]) if sync else None
     )
     begun = view.clock.now()
     trouble_since: datetime | None = None
+    unseen_since: datetime | None = None
     stable_since: datetime | None = None
     looked_at = begun
     judgement = Judgement(State.IN_DOUBT, "not seen yet")
@@ -98,12 +104,18 @@ def _watch(
             trouble_since = stable_since = None
         looked_at = now
         expectation = _with_start(expectation, snapshot)
-        judgement = judge(snapshot, expectation)
+        # A parent may just have changed what its child asks for.
+        versions = release.expectation(snapshot.application).versions
+        expectation = replace(expectation, versions=versions)
+        judgement = judge_release(view, release, snapshot, expectation=expectation)
         trouble_since = (trouble_since or now) if judgement.failing else None
+        unseen_since = (unseen_since or now) if judgement.unseen else None
         stable_since = (stable_since or now) if judgement.state is State.DEPLOYED else None
         if judgement.state is State.FAILED:
             return seen()
         if stable_since and now - stable_since >= request.stable_for:
+            return seen()
+        if unseen_since and now - unseen_since >= request.patience:
             return seen()
         if trouble_since and now - trouble_since >= request.patience:
             return seen(f"still so after {_took(int(request.patience.total_seconds()))}")
@@ -117,11 +129,31 @@ def _with_start(expectation: Expectation, snapshot: Snapshot) -> Expectation:
     state = operation_state(snapshot.application or {})
     if expectation.identifier not in identifiers(state.get("operation") or {}):
         return expectation
-    return Expectation(
-        revision=expectation.revision,
-        identifier=expectation.identifier,
-        equivalent=expectation.equivalent,
-        started_at=str(state.get("startedAt", "")),
+    return replace(expectation, started_at=str(state.get("startedAt") or ""))
+
+
+def _release(
+    view: View, request: Promotion, plan: Plan, applied: Applied, placement: Mapping[str, Any]
+) -> Release:
+    """What should run now: the keys as they stand at the commit that was asked for."""
+    arguments = plan.arguments
+    cluster, repository = placement["cluster"], str(arguments["repository"])
+    parent = str((placement.get("parent") or {}).get("name", ""))
+    role = "parent " if parent else ""
+    revision = str(applied.results[f"refresh {role}{cluster}"]["revision"])
+    keys = keys_at(view.git, request, (arguments["folder"],), repository, revision)[0]
+    before = {(edit["path"], edit["key"]): str(edit["before"]) for edit in arguments["edits"]}
+    values = [(key.value, before.get((key.path, key.key), "")) for key in keys]
+    return release_of(
+        view,
+        request,
+        view.argo[cluster].snapshot(parent or placement["name"]),
+        cluster=cluster,
+        parent=parent,
+        revision=revision,
+        tip=view.git.tip(repository, arguments["branch"]),
+        folder=arguments["folder"],
+        shown=shown_keys(request, keys, values),
     )
 
 
@@ -140,7 +172,8 @@ def _deployed(request: Promotion, plan: Plan, seen: list[_Seen], commit: Any) ->
         result=Result.DEPLOYED,
         title=f"{request.application} {after} runs in {request.target}",
         sentence=(f"It replaced {before}. " if changed else "")
-        + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}.",
+        + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}."
+        + "".join(f" {_sentence(note)}" for s in seen for note in s.judgement.notes),
         facts=(*_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
         next_step="Nothing to do.",
@@ -198,11 +231,15 @@ def _in_doubt(
     before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
     return Outcome(
         result=Result.IN_DOUBT,
-        title=f"{request.application} {after} is not in force in {request.target} yet",
+        title=f"{request.application} {after} is in Git, and nothing shows that it runs in {request.target}"
+        if worst.judgement.unseen
+        else f"{request.application} {after} is not in force in {request.target} yet",
         sentence=f"After {_took(worst.seconds)}: {worst.judgement.sentence}.",
         facts=(Fact("Version before", before), *_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
-        next_step="Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
+        next_step=f"{_sentence(worst.judgement.unseen)} Mend that, then let verify run again with the command below; nothing is applied twice."
+        if worst.judgement.unseen
+        else "Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
         undo=request.command(before) if before != after else "",
     )
 
@@ -214,13 +251,21 @@ def _commit_facts(commit: Any) -> tuple[Fact, ...]:
 
 
 def _placement_facts(seen: list[_Seen]) -> tuple[Fact, ...]:
-    return tuple(
-        Fact(
-            f"{s.name} on {s.cluster}",
-            f"{s.judgement.sync or 'no sync status'}, {s.judgement.health or 'no health'}, at {s.judgement.revision[:12] or 'no revision'}",
-        )
-        for s in seen
-    )
+    """What Argo CD says of each Application, and where the version was seen."""
+    facts: list[Fact] = []
+    for s in seen:
+        said = s.judgement
+        health = said.health or "no health"
+        if said.sync == "Unknown" and said.health:
+            health += " at an earlier comparison"
+        at = ", ".join(revision[:12] for revision in said.revision.split(",")) or "no revision"
+        text = f"{said.sync or 'no sync status'}, {health}, at {at}"
+        facts.append(Fact(f"{s.name} on {s.cluster}", text))
+        if said.carriers:
+            facts.append(Fact("Seen in", ", ".join(said.carriers)))
+        if said.others:
+            facts.append(Fact("Runs something else", ", ".join(said.others)))
+    return tuple(facts)
 
 
 def _tables(seen: list[_Seen]) -> tuple[Table, ...]:
@@ -236,14 +281,15 @@ def _pods(snapshot: Snapshot | None) -> tuple[tuple[str, str, str, str], ...]:
             continue
         statuses = (item.get("status") or {}).get("containerStatuses") or ()
         waiting = [
-            s["state"]["waiting"]["reason"]
+            str(reason)
             for s in statuses
-            if (s.get("state") or {}).get("waiting")
+            if (reason := ((s.get("state") or {}).get("waiting") or {}).get("reason"))
         ]
         ready = bool(statuses) and all(s.get("ready") for s in statuses)
-        image = ", ".join(c.get("image", "") for c in item["spec"]["containers"])
+        containers = (item.get("spec") or {}).get("containers") or ()
+        image = ", ".join(c.get("image") or "" for c in containers)
         state = waiting[0] if waiting else "ready" if ready else "not ready"
-        restarts = sum(int(s.get("restartCount", 0)) for s in statuses)
+        restarts = sum(int(s.get("restartCount") or 0) for s in statuses)
         rows.append((item["metadata"]["name"], image, state, str(restarts)))
     return tuple(sorted(rows))
 

@@ -226,13 +226,18 @@ def _gates_finding(answers: list[Gate]) -> str:
     closed = [gate.gate for gate in answers if gate.status == "refused"]
     open_ = [gate.gate for gate in answers if gate.status == "waiting"]
     passed = sum(gate.status == "passed" for gate in answers)
+    skipped = [gate.gate for gate in answers if gate.status == "skipped"]
+    more = f" Not asked: {listed(skipped)}." if skipped else ""
+    asked = len(answers) - len(skipped)
     if closed:
         verb = "says" if len(closed) == 1 else "say"
         names = listed(closed)
-        return f"{names[0].upper()}{names[1:]} {verb} no; {passed} of {len(answers)} passed."
+        return f"{names[0].upper()}{names[1:]} {verb} no; {passed} of {asked} passed.{more}"
     if open_:
-        return f"{passed} passed, {listed(open_)} is waiting, none says no."
-    return f"All {len(answers)} passed." if len(answers) > 1 else "It passed."
+        return f"{passed} passed, {listed(open_)} is waiting, none says no.{more}"
+    if not asked:
+        return f"None was asked.{more}"
+    return (f"All {asked} passed." if asked > 1 else "It passed.") + more
 
 
 def _steps_finding(run: RunState, *, worked: str) -> str:

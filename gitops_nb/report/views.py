@@ -26,7 +26,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One gate's answer as a row: ``status`` is passed, waiting or refused; ``clears`` may be ""."""
+    """One gate's answer as a row: ``status`` is passed, waiting, refused or skipped; ``clears`` may be ""."""
 
     gate: str
     status: str
@@ -35,7 +35,7 @@ class Gate:
     clears: str = ""
 
 
-_ORDER = {"refused": 0, "waiting": 1, "passed": 2}
+_ORDER = {"refused": 0, "waiting": 1, "passed": 2, "skipped": 3}
 
 
 def gates(run: RunState, known: story.Parts, times: Times) -> list[Gate]:
@@ -56,6 +56,8 @@ def decision_gates(decision: Decision, times: Times) -> list[Gate]:
 def gate_row(verdict: Verdict, times: Times) -> Gate:
     """One verdict as a row."""
     name = verdict.gate.replace("_", " ")
+    if not verdict.asked:
+        return Gate(name, "skipped", "not asked", verdict.reason)
     if verdict.passed:
         return Gate(name, "passed", "passed", verdict.reason)
     clears = ""

@@ -1,15 +1,17 @@
 """Argo CD's application controller, as recorded: comparison, operations, history, automated sync.
 
 What it does and when follows the recordings of Argo CD 3.0.11 (automated sync, refresh, waves, app of apps, stale
-revisions for 180 s after a push, ``Succeeded`` before the comparison that belongs to it). Not emulated: hooks, Helm and
-Kustomize, sync windows, retries, dry runs, ApplicationSets, projects, several sources.
+revisions for 180 s after a push, ``Succeeded`` before the comparison that belongs to it). Not emulated: hooks, sync
+windows, retries, dry runs, ApplicationSets, projects; of Helm and Kustomize see ``rendering``.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cache
 
+from gitops_nb.argo.sources import branch_of, sources_of
 from gitops_nb.errors import ConflictError
 from gitops_nb.model import Json
 from gitops_nb.sandbox.cluster import merge_patched
@@ -27,6 +29,7 @@ from gitops_nb.sandbox.comparison import (
     waiting_for,
     wave_of,
 )
+from gitops_nb.sandbox.rendering import Sources, resolve
 from gitops_nb.sandbox.repositories import ComparisonError, Repositories
 from gitops_nb.sandbox.world import CLUSTER_SCOPED, Controller, World, key_for
 
@@ -78,12 +81,13 @@ class ApplicationController:
         tip_of = cache(self._repositories.tip)  # most Applications follow the same branch
         for cluster in world.state["clusters"]:
             for application in world.find(cluster, APPLICATION):
-                source = application["spec"]["source"]
                 known = f"{cluster}|{key_for(application)}"
+                followed = [s for s in sources_of(application["spec"]) if not s.get("chart")]
                 try:
-                    tip = tip_of(source["repoURL"], source["targetRevision"])
+                    tips_of = [tip_of(s["repoURL"], branch_of(s)) for s in followed]
                 except ComparisonError:
                     continue
+                tip = ",".join(tips_of)
                 if tips.get(known) != tip:
                     tips[known] = tip
                     world.schedule("expire", cluster, key_for(application), CACHE_S)
@@ -96,7 +100,7 @@ class ApplicationController:
             application = copy.deepcopy(application)
             del application["metadata"]["annotations"][REFRESH]
             application = self._compare(world, cluster, application, is_latest=True)
-        elif not (application.get("status") or {}).get("sync"):
+        elif not _is_of_present_sources(application):
             application = self._compare(world, cluster, application, is_latest=True)
         memory = world.memory(cluster, key)
         if "operation" not in application:
@@ -118,16 +122,19 @@ class ApplicationController:
         """Compares with Git and with the cluster, and writes sync, health and resources in one go."""
         key = key_for(application)
         memory = world.memory(cluster, key)
-        source = application["spec"]["source"]
-        compared = {"source": source, "destination": application["spec"]["destination"]}
+        spec = application["spec"]
+        sources = sources_of(spec)
+        compared = {**_named(spec), "destination": spec["destination"]}
         status = dict(application.get("status") or {})
         status.pop("conditions", None)
         try:
-            if is_latest or "revision" not in memory:
-                memory["revision"] = self._repositories.tip(
-                    source["repoURL"], source["targetRevision"]
-                )
-            wanted = self._wanted(application, memory["revision"])
+            # Another source is no push: what it names is looked up at once.
+            if is_latest or memory.get("sources") != list(sources):
+                memory["revisions"] = [resolve(self._repositories, source) for source in sources]
+                memory["sources"] = list(sources)
+            revisions = memory["revisions"]
+            wanted = self._wanted(application, revisions)
+            kinds = self._sources(application, revisions).kinds()
         except ComparisonError as error:
             condition = {"type": "ComparisonError", "message": f"{ERROR}{error}"}
             status["conditions"] = [{**condition, "lastTransitionTime": world.stamp()}]
@@ -143,11 +150,11 @@ class ApplicationController:
             "controllerNamespace": application["metadata"]["namespace"],
             "reconciledAt": world.stamp(),
             "resources": resources,
-            "sourceType": "Directory",
+            **({"sourceTypes": kinds} if spec.get("sources") else {"sourceType": kinds[0]}),
             "summary": {"images": images_of(world, cluster, wanted)},
             "sync": {
                 "comparedTo": compared,
-                "revision": memory["revision"],
+                **_at(spec, revisions),
                 "status": "Synced" if is_synced else "OutOfSync",
             },
         }
@@ -165,8 +172,13 @@ class ApplicationController:
         if policy is None or status["sync"]["status"] != "OutOfSync":
             return
         memory = world.memory(cluster, key)
-        revision = status["sync"]["revision"]
-        sync: dict[str, Json] = {"revision": revision}
+        sync: dict[str, Json] = {
+            name: status["sync"][name]
+            for name in ("revision", "revisions")
+            if name in status["sync"]
+        }
+        # A change of the Application itself counts as one of the revision.
+        revision = [memory.get("sources"), *sync.values()]
         if policy.get("prune"):
             sync["prune"] = True
         if options := application["spec"]["syncPolicy"].get("syncOptions"):
@@ -225,13 +237,16 @@ class ApplicationController:
 
     def _work(self, world: World, cluster: str, application: Json, work: dict[str, Json]) -> None:
         key = key_for(application)
-        source = application["spec"]["source"]
+        sources = sources_of(application["spec"])
         asked = work["operation"]["sync"]
-        if "revision" not in work:
-            work["revision"] = self._repositories.tip(
-                source["repoURL"], asked.get("revision") or source["targetRevision"]
-            )
-        wanted = self._wanted(application, work["revision"])
+        if "revisions" not in work:
+            named = asked.get("revisions") or [asked.get("revision") or ""]
+            named = named if len(named) == len(sources) else [""] * len(sources)
+            work["revisions"] = [
+                resolve(self._repositories, source, text)
+                for source, text in zip(sources, named, strict=True)
+            ]
+        wanted = self._wanted(application, work["revisions"])
         waves = sorted({wave_of(item) for item in wanted})
         wave = [item for item in wanted if waves.index(wave_of(item)) == work["wave"]]
         is_last = work["wave"] >= len(waves) - 1
@@ -293,11 +308,11 @@ class ApplicationController:
         history = status.get("history") or []
         entry = {
             "id": history[-1]["id"] + 1 if history else 0,
-            "revision": work["revision"],
+            **_at(application["spec"], work["revisions"]),
             "deployStartedAt": work["started"],
             "deployedAt": world.stamp(),
             "initiatedBy": work["operation"].get("initiatedBy") or {},
-            "source": application["spec"]["source"],
+            **_named(application["spec"], empty=True),
         }
         history = [*history, entry][-HISTORY_LIMIT:]
         world.put(cluster, {**application, "status": {**status, "history": history}})
@@ -307,9 +322,10 @@ class ApplicationController:
         application = world.objects(cluster)[key]
         memory = world.memory(cluster, key)
         work = memory.pop("work")
-        result = {"source": application["spec"]["source"], "resources": work["results"]}
-        if "revision" in work and phase != "Error":
-            result["revision"] = work["revision"]
+        spec = application["spec"]
+        result = {**_named(spec, empty=True), "resources": work["results"]}
+        if "revisions" in work and phase != "Error":
+            result |= {"revision": ""} | _at(spec, work["revisions"])
         state = {
             **application["status"]["operationState"],
             "phase": phase,
@@ -323,12 +339,15 @@ class ApplicationController:
         world.put(cluster, {**application, "status": status})
         world.schedule("compare", cluster, key, COMPARE_S)
 
-    def _wanted(self, application: Json, revision: str) -> list[Json]:
-        """The objects that a revision asks for, with namespace and tracking, in the order of their waves."""
-        source = application["spec"]["source"]
+    def _sources(self, application: Json, revisions: Sequence[str]) -> Sources:
+        name, sources = application["metadata"]["name"], sources_of(application["spec"])
+        return Sources(self._repositories, name, sources, revisions)
+
+    def _wanted(self, application: Json, revisions: Sequence[str]) -> list[Json]:
+        """The objects that the revisions ask for, with namespace and tracking, in the order of their waves."""
         name = application["metadata"]["name"]
         found = []
-        for manifest in self._repositories.manifests(source["repoURL"], revision, source["path"]):
+        for manifest in self._sources(application, revisions).manifests():
             item = copy.deepcopy(manifest)
             metadata = item["metadata"]
             if item["kind"] not in CLUSTER_SCOPED:
@@ -349,3 +368,21 @@ class ApplicationController:
         namespace = application["metadata"]["namespace"]
         controller = world.objects(cluster).get(f"StatefulSet.apps/{namespace}/{CONTROLLER}") or {}
         return application if (controller.get("status") or {}).get("readyReplicas") else None
+
+
+def _is_of_present_sources(application: Json) -> bool:
+    """Whether there is a comparison, of the sources that the Application names now."""
+    compared = ((application.get("status") or {}).get("sync") or {}).get("comparedTo") or {}
+    return sources_of(compared) == sources_of(application["spec"])
+
+
+def _named(spec: Json, *, empty: bool = False) -> dict[str, Json]:
+    """The sources as they stand in a comparison or a result: one, or a list beside an empty one."""
+    if not spec.get("sources"):
+        return {"source": spec["source"]}
+    return {"sources": spec["sources"]} | ({"source": {"repoURL": ""}} if empty else {})
+
+
+def _at(spec: Json, revisions: Sequence[str]) -> dict[str, Json]:
+    """Revisions as they stand there: one, or a list."""
+    return {"revisions": list(revisions)} if spec.get("sources") else {"revision": revisions[0]}

@@ -249,13 +249,16 @@ class Story:
 
     def _applications(self, environment: str) -> Iterator[tuple[str, str]]:
         """Application manifests; the first application of the fleet comes in the last wave."""
+        clusters = self.fleet.clusters_of(environment)
+        if not clusters:
+            return  # nothing deploys there: only Git says what should run
         install = self.fleet.argocd
         folder = (install.path if install else "argocd/{environment}").replace(
             "{environment}", environment
         )
         repository = self.fleet.repositories[self.repository]
         is_automated = self.fleet.environments[environment].auto_deploy
-        cluster = self.fleet.clusters[self.fleet.clusters_of(environment)[0]]
+        cluster = self.fleet.clusters[clusters[0]]
         for wave, application in enumerate(reversed(self.applications)):
             text = APPLICATION.format(
                 name=self.fleet.argocd_name(application, environment),

@@ -112,7 +112,8 @@ def open_sandbox(
             f"the sandbox in {directory} was built from another fleet, or was moved",
             hint="Remove that directory, and it is built again.",
         )
-    repositories = Repositories({str(path): path for path in folders.values()})
+    urls = {str(path): path for path in folders.values()}
+    repositories = Repositories(urls, directory / "charts")
     world = _world(directory, repositories, wall)
     clusters = _clusters(world, local)
     clock = SandboxClock(world)
@@ -251,7 +252,9 @@ def _replay(
         pairs = list(zip(told, commits, strict=True))
         _point(place, branch, [sha for change, sha in pairs if change.at_s <= begins][-1])
         seeded = {
-            fleet.clusters_of(environment)[0]: environment for environment in fleet.environments
+            clusters[0]: environment
+            for environment in fleet.environments
+            if (clusters := fleet.clusters_of(environment))
         }
         for cluster in seeded:
             _install(world, _installable(fleet), cluster)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,10 +20,14 @@ class ComparisonError(Exception):
 
 
 class Repositories:
-    """Bare repositories by the URL that Applications name them with."""
+    """Bare repositories by the URL that Applications name them with, and charts by that of a Helm repository.
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
+    A chart lies unpacked in ``charts/HOST/PATH/NAME/VERSION/`` of the sandbox; nothing is downloaded.
+    """
+
+    def __init__(self, folders: Mapping[str, Path], charts: Path | None = None) -> None:
         self._folders = folders
+        self._charts = charts
 
     def tip(self, url: str, name: str) -> str:
         """The commit of a branch or of a full commit id.
@@ -32,12 +37,63 @@ class Repositories:
         """
         if url not in self._folders:
             raise ComparisonError(f"rpc error: failed to list refs: repository not found: {url}")
-        reference = self._folders[url] / "refs/heads" / name
-        if reference.is_file():
-            return reference.read_text().strip()
+        if name == "HEAD":
+            name = (
+                (self._folders[url] / "HEAD").read_text().strip().removeprefix("ref: refs/heads/")
+            )
+        for kind in ("heads", "tags"):
+            reference = self._folders[url] / "refs" / kind / name
+            if reference.is_file():
+                return reference.read_text().strip()
         if len(name) == 40:
             return name
         raise ComparisonError(f"rpc error: unable to resolve '{name}' to a commit SHA")
+
+    def files(self, url: str, revision: str) -> Mapping[str, str]:
+        """All YAML and JSON files of a revision, by path."""
+        self.tip(url, revision)
+        return _tree(self._folders[url], revision)
+
+    def chart(self, url: str, name: str, version: str) -> Mapping[str, str]:
+        """The files of a chart's version, by path.
+
+        Raises:
+            ComparisonError: There is no such version.
+        """
+        folder = self._chart_folder(url, name) / version
+        if not folder.is_dir():
+            raise ComparisonError(
+                f'rpc error: chart "{name}" version "{version}" not found in {url}'
+            )
+        return {
+            path.relative_to(folder).as_posix(): path.read_text()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    def chart_version(self, url: str, name: str, wanted: str) -> str:
+        """The version that an exact text or a range like ``1.x`` resolves to: the newest that fits.
+
+        Raises:
+            ComparisonError: None does.
+        """
+        folder = self._chart_folder(url, name)
+        pattern = re.escape(wanted).replace(r"\*", ".*").replace("x", ".*")
+        found = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        fitting = [v for v in found if v == wanted] or [
+            v for v in found if re.fullmatch(pattern, v)
+        ]
+        if not fitting:
+            raise ComparisonError(
+                f'rpc error: chart "{name}" version "{wanted}" not found in {url}'
+            )
+        return max(fitting, key=lambda v: [int(n) for n in re.findall(r"\d+", v)])
+
+    def _chart_folder(self, url: str, name: str) -> Path:
+        host = url.partition("://")[2].strip("/") or url.strip("/")
+        if self._charts is None or ".." in host.split("/") or "/" in name:
+            raise ComparisonError(f"rpc error: failed to get index: {url} does not answer")
+        return self._charts / host / name
 
     def manifests(self, url: str, revision: str, folder: str) -> list[Json]:
         """The objects in the YAML files directly in a folder, in the order of their file names.

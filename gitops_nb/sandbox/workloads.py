@@ -208,6 +208,7 @@ def _new_pod(world: World, workload: Json, owner: Json, number: int) -> Json:
     world.memory("", "pods")["count"] = serial
     suffix = digest(f"{owner['metadata']['name']} {serial}")[-5:]
     template = workload["spec"]["template"]
+    metadata = template.get("metadata") or {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -217,10 +218,13 @@ def _new_pod(world: World, workload: Json, owner: Json, number: int) -> Json:
             else f"{owner['metadata']['name']}-{suffix}",
             "namespace": workload["metadata"]["namespace"],
             "labels": {
-                **template["metadata"].get("labels", {}),
+                **(metadata.get("labels") or {}),
                 "pod-template-hash": _hash(workload),
             },
-            "annotations": {"sandbox/workload": key_for(workload)},
+            "annotations": {
+                **(metadata.get("annotations") or {}),
+                "sandbox/workload": key_for(workload),
+            },
             "ownerReferences": [_reference(owner)],
         },
         "spec": template["spec"],

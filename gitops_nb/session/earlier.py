@@ -1,6 +1,8 @@
-"""Other runs with the same run key: one that is active forbids a twin, one that succeeded leaves nothing to do.
+"""Other runs with the same run key: one that is active forbids a twin, one that succeeded explains.
 
-The run key is runbook, parameters, environment, mode and plan digest.
+The run key is runbook, parameters, environment, mode and plan digest. What an earlier run did is never an answer: a commit
+may have been reverted since, an object deleted, a sandbox built anew. Only what is observed now says whether something is
+left to do.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
 from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, from_json, to_json
-from gitops_nb.policy import Proof, Requester, Rules, decide
+from gitops_nb.policy import Proof, Requester, RequesterKind, Rules, decide
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.earlier import earlier_success, refuse_same_key
 from gitops_nb.session.platform import Platform
@@ -31,7 +31,7 @@ class Gate:
         names: Gates that have to be answered.
         plan_only: Stop after the decision, whatever it is.
         break_glass: Why the requester goes on without approval, "" when they do not.
-        again: Do again what an earlier run did.
+        again: Lets automation do again what an earlier run did, where nobody has to approve.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Gate:
         """
         with self._recorder.step("decide", StepKind.READ) as took_ms:
             verdicts = ask() if not plan.is_empty else ()
-            decision = self._unless_done(plan, self._decision(plan, rules, verdicts))
+            decision = self._explained(plan, self._decision(plan, rules, verdicts))
             hint = self._hint(decision)
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
@@ -188,20 +188,30 @@ class Gate:
             return proof_hint(requester)
         return _when(decision)
 
-    def _unless_done(self, plan: Plan, decision: Decision) -> Decision:
-        """The decision; or that there is nothing to do, with the name of the run that did it."""
+    def _explained(self, plan: Plan, decision: Decision) -> Decision:
+        """The decision, with the run that did the same before.
+
+        That run answers nothing: where something is left to do it was taken back since. A person sees that in the reasons,
+        and so does an approver; automation that nobody stops would undo a revert for ever, so it is asked to say --again.
+        """
         state = self._recorder.state
-        if decision.answer is Answer.REFUSED or state.request is not None:
+        if decision.answer is Answer.REFUSED:
             return decision
         earlier = earlier_success(self._recorder.workspace.reports, state, plan)
         if earlier is None:
             return decision
         if plan.is_empty:
             return replace(decision, reasons=(*decision.reasons, f"{earlier.run} brought it"))
-        if self._again or self._plan_only:
-            return decision
-        reason = f"{earlier.run} did exactly this at {earlier.ended}; --again does it once more"
-        return replace(decision, answer=Answer.NOTHING, reasons=(reason,))
+        reason = f"{earlier.run} did exactly this at {earlier.ended}, and it was taken back since"
+        is_unwatched = (
+            decision.answer is Answer.ALLOWED
+            and not decision.approvals_needed
+            and _requester(self._recorder).kind is RequesterKind.AUTOMATION
+        )
+        if is_unwatched and not self._again and not self._plan_only:
+            ask = f"{reason}; automation does it once more only with --again"
+            return replace(decision, answer=Answer.REFUSED, reasons=(ask,))
+        return replace(decision, reasons=(*decision.reasons, reason))
 
     def _refuse_by_record(self, plan: Plan, rules: Rules) -> None:
         """Refuses what the record speaks against: another plan was approved, or a twin is active."""

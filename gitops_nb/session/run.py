@@ -197,8 +197,6 @@ class Session:
                 "step", step=name, status=Status.SKIPPED, sentence="nothing to do"
             )
             value = _returned(verb)()
-        elif name == "verify" and self._was_done_before():
-            value = self._call(name, self._find_nothing)
         else:
             value = self._call(name, verb)
         self._values[NOUN.get(name, name)] = value
@@ -302,7 +300,7 @@ class Session:
             self._recorder.append(
                 "step",
                 step=name,
-                status=Status.SUCCEEDED,
+                status=_found(value),
                 sentence=_sentence(value),
                 value=value,
                 took_ms=took_ms(),
@@ -434,26 +432,6 @@ class Session:
             return from_json(_returned(verb), before.value) if before.value is not None else None
         return None
 
-    def _was_done_before(self) -> bool:
-        """Whether an earlier run did what the plan says, so that this one leaves it alone."""
-        plan, decision = self._values.get("plan"), self._values.get("decision")
-        return (
-            isinstance(plan, Plan)
-            and isinstance(decision, Decision)
-            and not plan.is_empty
-            and decision.answer is Answer.NOTHING
-        )
-
-    @staticmethod
-    def _find_nothing(plan: Plan, decision: Decision) -> Any:
-        """Stands in for verify where there was nothing to do."""
-        return Outcome(
-            result=Result.NOTHING,
-            title=f"{plan.summary}: nothing to do",
-            sentence=f"{'; '.join(decision.reasons)}.",
-            next_step="Nothing to do.",
-        )
-
     def _decision(self) -> Decision:
         decision = self._values.get("decision")
         if not isinstance(decision, Decision):
@@ -474,6 +452,17 @@ def _returned(verb: Callable[..., T]) -> type[T]:
     if not isinstance(kind, type):
         raise UsageError(f"{verb.__name__} does not say what it returns")
     return kind
+
+
+def _found(value: Any) -> Status:
+    """The status of a step that did its work: what it found may be a failure, or be in doubt."""
+    result = value.result if isinstance(value, Outcome) else None
+    match result:
+        case Result.FAILED:
+            return Status.FAILED
+        case Result.IN_DOUBT:
+            return Status.NEEDS_ATTENTION
+    return Status.SUCCEEDED
 
 
 def _sentence(value: Any) -> str:

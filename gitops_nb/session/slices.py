@@ -75,12 +75,13 @@ def slice_of(runbook: str) -> Slice:
             return Slice(
                 CHANGE_STEPS,
                 lambda fleet, parameters, _: promotion.request(fleet, parameters),
-                lambda all_writers, _: promotion.PromotionWriters(
+                lambda all_writers, request: promotion.PromotionWriters(
                     view=all_writers.view,
                     git=all_writers.git,
                     argo=all_writers.argo,
                     effects=all_writers.effects,
                     requester=all_writers.requester,
+                    repositories=request.fleet.repositories,
                 ),
                 verbs=(
                     promotion.observe,

@@ -266,6 +266,16 @@ def test_list_begins_again_when_a_page_expires(server: Server, cluster: Kubernet
     assert {item["kind"] for item in found} == {"ConfigMap"}
 
 
+def test_a_list_of_null_is_empty(server: Server, cluster: KubernetesCluster) -> None:
+    """Some API servers say null where they have no items."""
+    page = _page([]) | {"items": None}
+    page["metadata"]["continue"] = None
+    server.routes["GET /api/v1/configmaps"] = [reply(200, page)]
+    assert cluster.list("v1", "ConfigMap") == ()
+    server.routes["GET /apis/x.example/v1"] = [reply(200, {"resources": None})]
+    assert cluster.list("x.example/v1", "Widget") == ()
+
+
 def _event(kind: str, version: str) -> Any:
     return {"type": kind, "object": {"metadata": {"name": "a", "resourceVersion": version}}}
 

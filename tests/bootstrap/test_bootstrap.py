@@ -156,3 +156,16 @@ def crashing(bootstrapper, ref) -> list:
         *containers,
         {**containers[0], "name": "sidecar", "image": "registry.example/x:v1-crash"},
     ]
+
+
+def test_what_somebody_undoes_twice_is_brought_twice(bootstrapper):
+    """The same damage makes the same plan: that an earlier run mended it is no reason to leave it this time."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    for _ in range(2):
+        damage = {"data": {"policy.default": "role:admin"}}
+        bootstrapper.cluster.as_manager("gitops-nb").merge_patch(RBAC, damage)
+        state, stop = bootstrapper.run()
+        assert stop is None
+        assert state.effects
+        assert bootstrapper.cluster.get(RBAC)["data"]["policy.default"] == "role:readonly"

@@ -16,7 +16,13 @@ from gitops_nb.adapters.clock import WallClock
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.model import ObjectRef
 from gitops_nb.sandbox import open_sandbox
-from tests.contract.platforms import Platform, context_of_tests, save_traces
+from tests.contract.platforms import (
+    ChartFolder,
+    ChartServer,
+    Platform,
+    context_of_tests,
+    save_traces,
+)
 
 FLEET = Path(__file__).parents[2] / "runbooks/fleet.yaml"
 CUSTOMIZATION = """\
@@ -49,6 +55,7 @@ def sandbox_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platf
         clock=sandbox.clock,
         url=str(repository),
         folder=repository,
+        charts=ChartFolder(where / "charts"),
     )
     yield platform
     list(save_traces(platform))
@@ -64,6 +71,7 @@ def live_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform
     lab = os.environ.get("GITOPS_LAB_DIR")
     root = Path(lab) / "git" if lab else tmp_path_factory.mktemp("git")
     cluster = connect(context_of_tests())
+    charts = ChartServer(tmp_path_factory.mktemp("charts"))
     prefix = f"c{os.getpid()}"
     folder = root / f"{prefix}.git"
     root.mkdir(exist_ok=True)
@@ -79,12 +87,14 @@ def live_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform
         url=f"file://{folder}",
         folder=folder,
         prefix=prefix,
+        charts=charts,
     )
     key = "resource.customizations.health.argoproj.io_Application"
     settings = ObjectRef("v1", "ConfigMap", "argocd-cm", "argocd")
     platform.cluster.merge_patch(settings, {"data": {key: CUSTOMIZATION}})
     yield platform
     list(save_traces(platform))
+    charts.close()
 
 
 @pytest.fixture(params=["sandbox", pytest.param("live", marks=pytest.mark.live)])

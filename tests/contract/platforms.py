@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import io
 import itertools
 import json
 import os
 import subprocess
+import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +19,7 @@ from typing import Any, Protocol
 import yaml
 
 from gitops_nb.adapters.argocd import ArgoCD
+from gitops_nb.argo.sources import Origin
 from gitops_nb.model import ObjectRef
 from gitops_nb.ports import Clock, ClusterReader, ClusterWriter, Snapshot
 
@@ -22,6 +28,67 @@ _SERIAL = itertools.count(1)
 
 class Cluster(ClusterReader, ClusterWriter, Protocol):
     """A handle that reads and writes."""
+
+
+class Charts(Protocol):
+    """A Helm repository."""
+
+    url: str
+
+    def publish(self, name: str, version: str, files: dict[str, str]) -> None:
+        """Adds a version of a chart."""
+
+
+@dataclass
+class ChartFolder:
+    """The sandbox's: charts lie unpacked in a folder."""
+
+    folder: Path
+    url: str = "https://charts.example"
+
+    def publish(self, name: str, version: str, files: dict[str, str]) -> None:
+        """See ``Charts.publish``."""
+        for path, text in files.items():
+            where = self.folder / "charts.example" / name / version / path
+            where.parent.mkdir(parents=True, exist_ok=True)
+            where.write_text(text)
+
+
+class ChartServer:
+    """A real one, by HTTP, on the loopback interface that Argo CD's repo-server is on."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begins to serve a folder."""
+        folder.mkdir(exist_ok=True)
+        handler = functools.partial(_Quiet, directory=str(folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._folder = folder
+        self._entries: dict[str, list[dict[str, Any]]] = {}
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def publish(self, name: str, version: str, files: dict[str, str]) -> None:
+        """See ``Charts.publish``."""
+        archive = f"{name}-{version}.tgz"
+        with tarfile.open(self._folder / archive, "w:gz") as packed:
+            for path, text in files.items():
+                item = tarfile.TarInfo(f"{name}/{path}")
+                item.size = len(text.encode())
+                packed.addfile(item, io.BytesIO(text.encode()))
+        entry = {"name": name, "version": version, "apiVersion": "v2", "urls": [archive]}
+        self._entries.setdefault(name, []).append(entry)
+        index = {"apiVersion": "v1", "entries": self._entries}
+        (self._folder / "index.yaml").write_text(yaml.safe_dump(index))
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
 
 
 @dataclass
@@ -37,6 +104,7 @@ class Platform:
     folder: Path
     branch: str = "main"
     prefix: str = "contract"
+    charts: Charts = field(default=None)  # type: ignore[assignment]  # each platform has some
     seen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def new_name(self) -> str:
@@ -66,6 +134,32 @@ class Platform:
         manifest["spec"]["syncPolicy"] = policy
         self.cluster.apply(manifest)
         self.until(name, lambda s: bool((s.application.get("status") or {}).get("sync")))
+
+    def application_of(
+        self, name: str, sources: list[dict[str, Any]], namespace: str = "", **policy: Any
+    ) -> None:
+        """Creates an Application of one source or several, and waits for its first comparison."""
+        manifest = yaml.safe_load(
+            application(name, name, url=self.url, branch=self.branch, namespace=namespace)
+        )
+        del manifest["spec"]["source"]
+        one = {"source": sources[0]} if len(sources) == 1 else {"sources": sources}
+        manifest["spec"] |= {**one, "syncPolicy": policy}
+        self.cluster.apply(manifest)
+        self.until(name, lambda s: bool((s.application.get("status") or {}).get("sync")))
+
+    def source(self, path: str, **more: Any) -> dict[str, Any]:
+        """A folder of the repository as a source."""
+        return {"repoURL": self.url, "targetRevision": self.branch, "path": path, **more}
+
+    @property
+    def origin(self) -> Origin:
+        """The repository as sources name it."""
+        return Origin((self.url,), (self.branch,))
+
+    def publish(self, name: str, version: str, files: dict[str, str]) -> None:
+        """Puts a version of a chart into the Helm repository."""
+        self.charts.publish(name, version, files)
 
     def until(self, name: str, condition: Any, *, timeout_s: float = 60) -> list[Snapshot]:
         """Snapshots until one fulfils the condition, which is the last."""

@@ -1,10 +1,13 @@
-"""The same undertaking twice: refused while it runs, nothing to do after it succeeded."""
+"""The same undertaking twice: refused while it runs, and what is observed decides after it succeeded."""
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from gitops_nb.errors import Refused
+from gitops_nb.cli.show import show_plan
+from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import Status
 from gitops_nb.session import lifecycle
 from gitops_nb.session.order import Order
@@ -44,25 +47,67 @@ def test_a_second_time_is_nothing_to_do_and_names_the_first(free):
     assert free.tip() == tip
 
 
-def test_the_same_plan_again_waits_for_again(free):
-    """The same key after success is a noop that names the earlier run; --again does it once more."""
+def test_a_commit_that_was_reverted_is_promoted_again(free):
+    """Git asks for the version before: what an earlier run of the same key did explains, and answers nothing."""
     first, _ = free.promote()
     take_back(free, first.run)
     tip = free.tip()
-    noop, stop = free.promote()
+    done, stop = free.promote()
     assert stop is None
-    assert noop.plan_digest == first.plan_digest
-    assert noop.status is Status.SUCCEEDED
-    assert noop.outcome["result"] == "nothing to do"
-    assert first.run in noop.outcome["sentence"]
-    assert "--again" in noop.outcome["sentence"]
-    assert noop.effects == ()
+    assert done.plan_digest == first.plan_digest
+    assert done.outcome["result"] == "deployed"
+    assert f"{first.run} did exactly this" in " ".join(done.decision["reasons"])
+    assert free.tip() != tip
+
+
+def test_an_approver_reads_that_it_was_taken_back(runner, capsys):
+    """Where somebody has to approve, the run waits, and its decision names the earlier run."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    first, stop = runner.promote(run=waiting.run)
+    assert stop is None
+    take_back(runner, first.run)
+    tip = runner.tip()
+    again, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    assert f"{first.run} did exactly this" in " ".join(again.decision["reasons"])
+    show_plan(again)
+    assert f"note      {first.run} did exactly this" in capsys.readouterr().out
+    assert runner.tip() == tip
+
+
+def test_automation_that_nobody_stops_is_asked(free, monkeypatch):
+    """A CI job would undo a revert for ever: without anybody who approves it needs --again, and changes nothing."""
+    free.workspace.replace(
+        "runbooks/fleet.yaml", "production: {auto_deploy: false", "production: {auto_deploy: true"
+    )
+    monkeypatch.setenv("CI", "true")
+    first, stop = free.promote()
+    assert stop is None
+    take_back(free, first.run)
+    tip = free.tip()
+    refused, stop = free.promote()
+    assert isinstance(stop, Refused)
+    assert first.run in stop.message
+    assert "--again" in stop.message
+    assert (refused.status, refused.effects) == (Status.REFUSED, ())
     assert free.tip() == tip
     free.order = Order(again=True)
     done, stop = free.promote()
+    assert (stop, done.outcome["result"]) == (None, "deployed")
+
+
+def test_a_sandbox_built_anew_is_promoted_in_again(free, _pristine):  # noqa: PT019  where the untouched copy is
+    """Reports tell of a promotion, the platform does not: it is done."""
+    first, stop = free.promote()
     assert stop is None
+    sandbox = free.workspace.root / ".gitops-nb" / "sandbox"
+    shutil.rmtree(sandbox)
+    shutil.copytree(_pristine[1] / ".gitops-nb" / "sandbox", sandbox, symlinks=True)
+    done, stop = free.promote()
+    assert stop is None
+    assert done.run != first.run
     assert done.outcome["result"] == "deployed"
-    assert free.tip() != tip
 
 
 def test_a_promotion_back_in_between_makes_it_a_new_undertaking(free):

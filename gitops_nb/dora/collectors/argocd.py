@@ -156,8 +156,8 @@ class ApplicationLog:
         status = at(application, "status")
         at_s = _seconds(status.get("reconciledAt"))
         said = (
-            str(at(status, "sync").get("status", "Unknown")),
-            str(at(status, "health").get("status", "Unknown")),
+            str(at(status, "sync").get("status") or "Unknown"),
+            str(at(status, "health").get("status") or "Unknown"),
         )
         last = max(self._observed, default=0)
         if at_s > last and self._observed.get(last) != said:

@@ -1,0 +1,351 @@
+"""Whether a promoted version is seen where it counts: in the running containers of what an Application manages.
+
+Synced and Healthy at a commit says that the cluster is as Argo CD rendered it; what it rendered may hold another version
+than the commit's file, by an override in the Application or because the file's key has no effect. So the containers that
+run are asked. Pure, on one snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gitops_nb.argo.images import (
+    Image,
+    is_alike,
+    is_neighbour,
+    is_same_name,
+    parse_image,
+    shows,
+)
+from gitops_nb.argo.kinds import BARE, is_opaque, is_scheduled, is_workload, label, may_run
+from gitops_nb.argo.overrides import pinned_images
+from gitops_nb.argo.rollout import is_owned, partition
+from gitops_nb.model import Json
+from gitops_nb.ports import Snapshot
+
+LABEL, ANNOTATION = "label", "annotation"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A promoted text, and how it shows.
+
+    ``before`` is the text that it replaced, ``names`` are image names that are known to carry it. ``mark`` is the label or
+    annotation of the pods (``by`` says which of the two) that shows ``text`` where no image does. ``workloads``
+    (``Deployment/checkout``) are those that have to show it; by default it is every one that the Application manages, but
+    for those that run images of something else. ``also`` are values of other keys, which containers of the same image may run.
+    """
+
+    value: str
+    before: str = ""
+    names: tuple[str, ...] = ()
+    by: str = ""
+    mark: str = ""
+    text: str = ""
+    workloads: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One thing that runs: a workload, or an object of a kind that is not judged, with its pods."""
+
+    item: Json
+    pods: tuple[Json, ...]
+
+    @property
+    def name(self) -> str:
+        """As people call it: Deployment checkout."""
+        return label(self.item)
+
+    @property
+    def key(self) -> str:
+        """As fleet.yaml names it: Deployment/checkout."""
+        return self.name.replace(" ", "/", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a pod. ``runs`` is False while it waits or has failed."""
+
+    name: str
+    image: Image
+    reference: str
+    runs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of one version. ``missing`` is a sentence about what is not, "" when it is all there.
+
+    ``carriers`` are the workloads that run it, ``others`` those that run something else, with their images.
+    """
+
+    missing: str = ""
+    carriers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def look(snapshot: Snapshot, version: Version) -> Sight:
+    """Looks for one version in everything that runs for an Application."""
+    found = units(snapshot)
+    chosen = [u for u in found if not version.workloads or u.key in version.workloads]
+    absent = sorted(set(version.workloads) - {u.key for u in chosen})
+    if absent:
+        return Sight(f"{', '.join(absent)}, which has to show {version.value}, does not exist")
+    blind = [u.name for u in chosen if is_opaque_item(u.item) and not u.pods]
+    if version.by:
+        return _look_at_marks(chosen, version, blind)
+    return _look_at_images(snapshot, chosen, version, blind)
+
+
+def units(snapshot: Snapshot) -> tuple[Unit, ...]:
+    """All that runs for an Application: judged workloads, bare pods, and what has pods or surely runs some."""
+    resources = ((snapshot.application or {}).get("status") or {}).get("resources") or ()
+    bare = {
+        (r.get("kind"), r.get("name"))
+        for r in resources
+        if r.get("kind") in BARE and not r.get("hook")
+    }
+    judged = [
+        w
+        for w in snapshot.workloads
+        if is_workload(w) or (w.get("kind"), w["metadata"].get("name")) in bare
+    ]
+    found = [Unit(item, tuple(_pods_of(snapshot.workloads, item))) for item in judged]
+    for resource in resources:
+        if may_run(resource):
+            stand_in = _stand_in(resource, snapshot.workloads)
+            pods = tuple(_pods_of(snapshot.workloads, stand_in))
+            if pods or is_opaque(resource):
+                found.append(Unit(stand_in, pods))
+    return tuple(found)
+
+
+def not_judged(snapshot: Snapshot) -> tuple[str, ...]:
+    """What an Application manages of kinds that are not judged here and may run something, sorted."""
+    resources = ((snapshot.application or {}).get("status") or {}).get("resources") or ()
+    return tuple(sorted(label(r) for r in resources if is_scheduled(r) or may_run(r)))
+
+
+def is_opaque_item(item: Json) -> bool:
+    """As ``is_opaque``, for an object or a stand-in."""
+    group = str(item.get("apiVersion") or "").rpartition("/")[0]
+    return is_opaque({"group": group, "kind": item.get("kind")})
+
+
+def containers(pod: Json) -> Iterator[Container]:
+    """The containers of a pod, its init containers and sidecars included."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    for of, states in (
+        ("initContainers", "initContainerStatuses"),
+        ("containers", "containerStatuses"),
+    ):
+        known = {s.get("name"): s for s in status.get(states) or ()}
+        for container in spec.get(of) or ():
+            reference = container.get("image") or ""
+            said = known.get(container.get("name"))
+            image = parse_image(reference)
+            if said is not None and not image.digest:
+                # Of one image under several tags the runtime names any: only the digest of what it says is sure.
+                image = Image(image.name, image.tag, parse_image(said.get("imageID") or "").digest)
+            yield Container(
+                container.get("name") or "",
+                image,
+                reference,
+                _runs(said, status, is_init=of == "initContainers"),
+            )
+
+
+def _look_at_images(
+    snapshot: Snapshot, found: Sequence[Unit], version: Version, blind: Sequence[str]
+) -> Sight:
+    seen = [_containers_of(snapshot, unit) for unit in found]
+    carrying = [c for own in seen for c in own if _carries(c, version)]
+    names = (*version.names, *dict.fromkeys(c.image.name for c in carrying))
+    pinned = pinned_images(snapshot.application)
+    carriers: list[str] = []
+    others: list[str] = []
+    wrong: list[str] = []
+    for unit, own in zip(found, seen, strict=True):
+        shown = [c for c in own if _carries(c, version)]
+        stale = [
+            c for c in own if c not in shown and _is_meant(c, version, names, carrying, pinned)
+        ]
+        running = ", ".join(dict.fromkeys(c.reference for c in own))
+        if stale:
+            wrong.append(f"{unit.name} runs {', '.join(dict.fromkeys(c.reference for c in stale))}")
+        elif shown and not all(c.runs for c in shown):
+            wrong.append(f"{unit.name} has {version.value} in a container that does not run")
+        elif shown:
+            carriers.append(unit.name)
+        elif own and version.workloads:
+            wrong.append(f"{unit.name} runs {running}")
+        elif own:
+            others.append(f"{unit.name} ({running})")
+        elif not is_opaque_item(unit.item):
+            wrong.append(f"no pod of {unit.name} was seen")
+    if not carriers:
+        what = "; ".join([*wrong, *(other.replace(" (", " runs ").rstrip(")") for other in others)])
+        return Sight(f"no workload runs {version.value}{what and ': '}{what}", (), tuple(others))
+    if wrong or blind:
+        wrong += [f"nothing shows what {name} runs" for name in blind]
+        return Sight(
+            f"not everything runs {version.value}: {'; '.join(wrong)}",
+            tuple(carriers),
+            tuple(others),
+        )
+    return Sight("", tuple(carriers), tuple(others))
+
+
+def _carries(container: Container, version: Version) -> bool:
+    """Whether a container shows the version; where its image is known, no other one's equal tag counts."""
+    name = container.image.name
+    is_known = not version.names or any(is_alike(name, known) for known in version.names)
+    return is_known and shows(container.image, version.value)
+
+
+def _is_meant(
+    container: Container,
+    version: Version,
+    names: Sequence[str],
+    carrying: Sequence[Container],
+    pinned: Sequence[Image],
+) -> bool:
+    """Whether a container that runs another version should run the promoted one."""
+    image = container.image
+    if any(shows(image, other) for other in version.also):
+        return False
+    if any(is_same_name(image.name, name) for name in names):
+        return True
+    if version.names or not any(is_neighbour(image.name, other.image.name) for other in carrying):
+        return False
+    # One key often sets the tag of several images of a team: what still runs the version before was left behind, and so was
+    # what the Application sets itself.
+    was = version.before not in ("", version.value) and shows(image, version.before)
+    return was or _is_pinned(image, pinned)
+
+
+def _look_at_marks(found: Sequence[Unit], version: Version, blind: Sequence[str]) -> Sight:
+    field = f"{version.by}s"
+    carriers: list[str] = []
+    wrong: list[str] = []
+    for unit in found:
+        said = {
+            ((pod.get("metadata") or {}).get(field) or {}).get(version.mark)
+            for pod in _moving(unit)
+        }
+        if said == {version.text}:
+            carriers.append(unit.name)
+        else:
+            shown = (
+                ", ".join(sorted(repr(text) if text else "nothing" for text in said)) or "no pod"
+            )
+            wrong.append(f"{unit.name} shows {shown}")
+    wrong += [
+        f"nothing shows what {name} runs" for name in blind if f"{name} shows" not in str(wrong)
+    ]
+    if wrong or not carriers:
+        what = "; ".join(wrong) or "nothing runs"
+        return Sight(
+            f"{version.by} {version.mark} is not {version.text!r} everywhere: {what}",
+            tuple(carriers),
+        )
+    return Sight("", tuple(carriers))
+
+
+def _containers_of(snapshot: Snapshot, unit: Unit) -> list[Container]:
+    """What runs of a unit; a Job that has succeeded may have left no pod behind, and its template never changes."""
+    own = [c for pod in _moving(unit) for c in _in_pod(snapshot, unit, pod)]
+    if own or unit.item.get("kind") != "Job":
+        return own
+    return list(
+        containers(
+            {
+                **((unit.item.get("spec") or {}).get("template") or {}),
+                "status": {"phase": "Succeeded"},
+            }
+        )
+    )
+
+
+def _is_pinned(image: Image, pinned: Sequence[Image]) -> bool:
+    """Whether the Application itself says which version of an image is used."""
+    return any(
+        is_same_name(one.name, image.name) if one.name else one.tag in (image.tag, image.digest)
+        for one in pinned
+    )
+
+
+def _in_pod(snapshot: Snapshot, unit: Unit, pod: Json) -> Iterator[Container]:
+    """The containers of a pod; an image that admission pinned to a digest counts by the tag of its template."""
+    owners = [unit.item, *(w for w in snapshot.workloads if is_owned(pod, w))]
+    templates = [((o.get("spec") or {}).get("template") or {}).get("spec") or {} for o in owners]
+    asked = {
+        c.get("name"): parse_image(c.get("image") or "")
+        for template in templates
+        for of in ("initContainers", "containers")
+        for c in template.get(of) or ()
+    }
+    for container in containers(pod):
+        wanted = asked.get(container.name)
+        image = container.image
+        if wanted and wanted.tag and not image.tag and is_same_name(wanted.name, image.name):
+            image = Image(image.name, wanted.tag, image.digest)
+        yield Container(container.name, image, container.reference, container.runs)
+
+
+def _moving(unit: Unit) -> Iterator[Json]:
+    """Pods that an update reaches: all of them, but for those that a partition holds back."""
+    held = partition(unit.item)
+    first = int((((unit.item.get("spec") or {}).get("ordinals") or {}).get("start")) or 0)
+    for pod in unit.pods:
+        number = str(pod["metadata"].get("name") or "").rpartition("-")[2]
+        if not held or not number.isdigit() or int(number) >= first + held:
+            yield pod
+
+
+def _pods_of(workloads: Sequence[Json], item: Json, depth: int = 4) -> Iterator[Json]:
+    """Pods at the end of the chain of owners that begins at an object, without those that are over."""
+    if item.get("kind") == "Pod":
+        yield item
+        return
+    for other in workloads:
+        if not is_owned(other, item):
+            continue
+        if other.get("kind") != "Pod":
+            yield from _pods_of(workloads, other, depth - 1) if depth else ()
+        elif not other["metadata"].get("deletionTimestamp"):
+            phase = (other.get("status") or {}).get("phase")
+            is_over = phase == "Failed" or (phase == "Succeeded" and item.get("kind") != "Job")
+            if not is_over:
+                yield other
+
+
+def _stand_in(resource: Json, workloads: Sequence[Json]) -> Json:
+    """An object for an entry of ``status.resources`` that nobody may have the right to read."""
+    group, version = resource.get("group") or "", resource.get("version") or "v1"
+    known = {w["metadata"].get("namespace") for w in workloads}
+    namespace = resource.get("namespace")
+    metadata = {
+        "name": resource.get("name"),
+        "namespace": namespace if namespace in known else None,
+    }
+    return {
+        "apiVersion": f"{group}/{version}" if group else version,
+        "kind": resource.get("kind"),
+        "metadata": metadata,
+    }
+
+
+def _runs(said: Json | None, status: Json, *, is_init: bool) -> bool:
+    """Whether a container runs, or has done what it is for."""
+    if said is None:
+        return status.get("phase") in ("Running", "Succeeded")
+    state = said.get("state") or {}
+    ended = state.get("terminated")
+    if ended:
+        is_done = is_init or status.get("phase") == "Succeeded"
+        return is_done and not ended.get("exitCode")
+    return not state.get("waiting")

@@ -1,0 +1,257 @@
+"""The Argo CD Applications of an environment, each checked against fleet.yaml and judged."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gitops_nb.argo import (
+    State,
+    current_images,
+    current_revisions,
+    healthy_since,
+    is_automated,
+)
+from gitops_nb.argo.sources import sources_of
+from gitops_nb.errors import ConfigurationError, Refused
+from gitops_nb.model import Json
+from gitops_nb.ports import ArgoReader, Snapshot, View
+from gitops_nb.promotion.judging import Release, judge_release
+from gitops_nb.promotion.reading import differences, origin_of
+from gitops_nb.promotion.request import Promotion
+from gitops_nb.promotion.state import Placement, PromotedKey
+from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
+from gitops_nb.revisions import EquivalentRevisions
+
+TRACKING = "argocd.argoproj.io/tracking-id"
+INSTANCE = "app.kubernetes.io/instance"
+GENERATIONS = 3
+"""How far up a parent is looked for: an umbrella of umbrellas is as deep as anybody builds."""
+
+
+def find_placements(
+    view: View,
+    request: Promotion,
+    environment: str,
+    *,
+    tip: str,
+    folder: str,
+    keys: Sequence[PromotedKey],
+) -> tuple[Placement, ...]:
+    """Every Application of an environment, one per cluster.
+
+    Raises:
+        ConfigurationError: No cluster of the environment has it.
+        Refused: One does not deploy what fleet.yaml edits.
+    """
+    name = request.fleet.argocd_name(request.application, environment)
+    clusters = [c for c in request.fleet.clusters_of(environment) if c in view.argo]
+    found = [
+        placement
+        for cluster in clusters
+        if (snapshot := view.argo[cluster].snapshot(name)).application is not None
+        for placement in (
+            _placement(
+                view,
+                request,
+                environment,
+                snapshot,
+                cluster=cluster,
+                tip=tip,
+                folder=folder,
+                keys=keys,
+            ),
+        )
+    ]
+    if clusters and not found:
+        raise ConfigurationError(
+            f"no Argo CD Application {name} on {', '.join(clusters)}",
+            hint="Run the bootstrap runbook, or check `argocd` of the application in fleet.yaml.",
+        )
+    return tuple(found)
+
+
+def release_of(
+    view: View,
+    request: Promotion,
+    snapshot: Snapshot,
+    *,
+    cluster: str,
+    parent: str,
+    revision: str,
+    tip: str,
+    folder: str,
+    shown: tuple[tuple[PromotedKey, str, Shown], ...],
+) -> Release:
+    """What should run in an Application.
+
+    Args:
+        view: Asked for the repository's default branch, where the Application follows it.
+        request: What was asked.
+        snapshot: The Application, or its parent where that reads the files.
+        cluster: Where it is.
+        parent: Name of the parent, or "".
+        revision: The commit that has to be in force.
+        tip: The branch's commit now; any commit between the two with the same files will do.
+        folder: The application's folder.
+        shown: The keys that count.
+    """
+    name = request.fleet.applications[request.application].repository
+    sources = sources_of((snapshot.application or {}).get("spec") or {})
+    origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
+    paths = [posixpath.normpath(s["path"]) for s in sources if s.get("path") and origin.has(s)]
+    folders = dict.fromkeys((folder, *("" if path == "." else path for path in paths)))
+    equal = _Untouched(tuple(EquivalentRevisions(view.git, name, tip, path) for path in folders))
+    return Release(
+        cluster=cluster,
+        name=request.fleet.argocd_name(request.application, _environment_of(request, cluster)),
+        parent=parent,
+        repository=name,
+        revision=revision,
+        origin=origin,
+        equivalent=equal if revision in equal else (),
+        shown=shown,
+    )
+
+
+def shown_keys(
+    request: Promotion, keys: Sequence[PromotedKey], values: Sequence[tuple[str, str]]
+) -> tuple[tuple[PromotedKey, str, Shown], ...]:
+    """The keys that count: the first, which is the version, and every one that changes.
+
+    Args:
+        request: What was asked.
+        keys: All promotable keys.
+        values: For each its value, and the value before or "".
+    """
+    declared = request.fleet.applications[request.application].promotable
+    return tuple(
+        (key, value, _beside(shown_by(key, entry, value, before), [v for v, _ in values]))
+        for number, (key, entry, (value, before)) in enumerate(
+            zip(keys, declared, values, strict=True)
+        )
+        if number == 0 or (before and before != value)
+    )
+
+
+def _beside(shown: Shown, values: Sequence[str]) -> Shown:
+    """The other keys' values are right where they stand: two keys may set versions of one image."""
+    if isinstance(shown, FieldProof):
+        return shown
+    return replace(shown, also=tuple(v for v in values if v and v != shown.value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Untouched:
+    """Commits that are equal to the tip for every folder that an Application reads."""
+
+    folders: tuple[EquivalentRevisions, ...]
+
+    def __contains__(self, revision: object) -> bool:
+        return all(revision in equal for equal in self.folders)
+
+
+def _environment_of(request: Promotion, cluster: str) -> str:
+    return request.fleet.clusters[cluster].environment
+
+
+def _placement(
+    view: View,
+    request: Promotion,
+    environment: str,
+    snapshot: Snapshot,
+    *,
+    cluster: str,
+    tip: str,
+    folder: str,
+    keys: Sequence[PromotedKey],
+) -> Placement:
+    reader = _carrier(view, request, environment, snapshot, cluster=cluster, tip=tip, keys=keys)
+    parent = reader.name if reader.name != snapshot.name else ""
+    shown = shown_keys(request, keys, [(key.value, "") for key in keys])
+    release = release_of(
+        view,
+        request,
+        reader,
+        cluster=cluster,
+        parent=parent,
+        revision=tip,
+        tip=tip,
+        folder=folder,
+        shown=shown,
+    )
+    judgement = judge_release(view, release, snapshot)
+    application = snapshot.application
+    return Placement(
+        cluster=cluster,
+        name=snapshot.name,
+        deployed=judgement.state is State.DEPLOYED,
+        sentence=judgement.sentence,
+        sync=judgement.sync,
+        health=judgement.health,
+        revision=",".join(current_revisions(application)),
+        automated=is_automated(application),
+        healthy_since=healthy_since(application),
+        images=current_images(snapshot),
+        parent=parent,
+        parent_automated=bool(parent) and is_automated(reader.application),
+        carriers=judgement.carriers,
+    )
+
+
+def _carrier(
+    view: View,
+    request: Promotion,
+    environment: str,
+    snapshot: Snapshot,
+    *,
+    cluster: str,
+    tip: str,
+    keys: Sequence[PromotedKey],
+) -> Snapshot:
+    """The Application that reads the promoted files: this one, or a parent that renders it from them.
+
+    Raises:
+        Refused: None does; it says what differs from fleet.yaml.
+    """
+    name = request.fleet.applications[request.application].repository
+    repository = request.fleet.repositories[name]
+    files = [key.path for key in keys]
+    declared = request.fleet.argocd_parent(request.application, environment)
+    argo = view.argo[cluster]
+    said: tuple[str, ...] = ()
+    at = snapshot
+    for generation in range(GENERATIONS + 1):
+        if generation or declared is None:
+            sources = sources_of((at.application or {}).get("spec") or {})
+            origin = origin_of(view.git, name, repository, sources)
+            differ = differences(
+                view.git, at.application, origin=origin, repository=name, tip=tip, files=files
+            )
+            if not differ:
+                return at
+            said = said or differ
+        above = _parent(argo, at.application, declared if not generation else None)
+        if above is None:
+            break
+        at = above
+    who = f"Application {declared or snapshot.name} on {cluster}"
+    raise Refused(
+        f"{who} does not deploy what fleet.yaml edits: {'; '.join(said) or 'it does not exist'}",
+        hint=f"Mend `repository`, `path` or `argocd` of {request.application} in fleet.yaml, or the Application.",
+    )
+
+
+def _parent(argo: ArgoReader, application: Json, declared: str | None) -> Snapshot | None:
+    """The Application that manages this one, as declared or as Argo CD's tracking says."""
+    metadata = application.get("metadata") or {}
+    tracked, _, rest = str((metadata.get("annotations") or {}).get(TRACKING) or "").partition(":")
+    # A copied annotation names another object.
+    if not rest.endswith(f"/{metadata.get('name')}"):
+        tracked = ""
+    name = declared or tracked or str((metadata.get("labels") or {}).get(INSTANCE) or "")
+    if not name or name == metadata.get("name"):
+        return None
+    found = argo.snapshot(name)
+    return found if found.application is not None else None

@@ -1,0 +1,66 @@
+"""Environments that keep a key in one and the same place of one file: a promotion to one would rewrite the other."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+
+from gitops_nb.catalog.fleet import Promotable
+from gitops_nb.edits import read_scalar
+from gitops_nb.errors import Refused, UsageError
+from gitops_nb.promotion.request import Promotion
+from gitops_nb.promotion.state import PromotedKey
+
+
+def file_of(application: str, folder: str, declared: Promotable) -> str:
+    """The path of a promotable file."""
+    file = declared.file.replace("{application}", application)
+    return posixpath.normpath(posixpath.join(folder, file))
+
+
+def refuse_shared(request: Promotion, keys: Sequence[PromotedKey]) -> None:
+    """Refuses when another environment's key is one of those that this promotion may write.
+
+    Args:
+        request: What was asked.
+        keys: The target's keys.
+
+    Raises:
+        Refused: It names both environments, and the file.
+    """
+    places = {key.path: key for key in keys}
+    for application, environment, declared, path in _elsewhere(request):
+        key = places.get(path)
+        if key is None or not any(_is_same_place(k, declared) for k in keys if k.path == path):
+            continue
+        whose = "" if application == request.application else f" of {application}"
+        raise Refused(
+            f"{request.target} and {environment}{whose} have {declared.key} in one and the same file, {path}: "
+            f"a promotion to {request.target} would change {environment} too",
+            hint=f"Give each environment a file of its own in `paths` or `path` of {application} in fleet.yaml.",
+        )
+
+
+def _elsewhere(request: Promotion) -> Iterator[tuple[str, str, Promotable, str]]:
+    """Every promotable key of every other environment in the same repository."""
+    fleet = request.fleet
+    repository = fleet.applications[request.application].repository
+    for name, application in fleet.applications.items():
+        if application.repository != repository:
+            continue
+        for environment in fleet.environments:
+            folder = fleet.path(name, environment)
+            if environment == request.target or folder is None:
+                continue
+            for declared in application.promotable:
+                yield name, environment, declared, file_of(name, folder, declared)
+
+
+def _is_same_place(key: PromotedKey, declared: Promotable) -> bool:
+    if key.key == declared.key:
+        return True
+    content = key.content.encode()
+    try:
+        return read_scalar(content, key.key).start == read_scalar(content, declared.key).start
+    except UsageError:
+        return False

@@ -1,0 +1,191 @@
+"""How each promoted key shows in a cluster: by an image, a label, a field of an object, or what a child asks for.
+
+An image key (``part: tag``, or a key whose name says so) shows in the running containers. A key of a plain manifest shows in
+the field of the live object. Everything else needs a `proof` in fleet.yaml: a label can say the new version while an override
+has the containers run the old one, so nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gitops_nb.argo.evidence import ANNOTATION, LABEL, Version
+from gitops_nb.argo.images import parse_image
+from gitops_nb.argo.sources import sources_of
+from gitops_nb.catalog.fleet import Promotable
+from gitops_nb.edits import kubernetes_objects, read_part
+from gitops_nb.errors import UnavailableError, UsageError
+from gitops_nb.model import Json, ObjectRef
+from gitops_nb.ports import ClusterReader, Snapshot
+from gitops_nb.promotion.state import PromotedKey
+
+_IMAGE_KEY = re.compile(r"(?i)(?:image|tag|digest)s?\Z|(?:image|tag)[_-]?(?:version|ref)\Z")
+_SIBLINGS = ("repository", "newName", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProof:
+    """A field of a live object that has to hold a text."""
+
+    kind: str
+    name: str
+    field: str
+    text: str
+
+
+Shown = Version | FieldProof
+
+
+def shown_by(key: PromotedKey, declared: Promotable, value: str, before: str = "") -> Shown:
+    """What would show that a key's value is in force.
+
+    Args:
+        key: The key as it stands in the file.
+        declared: Its entry in fleet.yaml.
+        value: The value that has to be in force.
+        before: The value that it replaced, "" when that is not known.
+    """
+    proof = declared.proof
+    if proof is not None:
+        text = proof.text.replace("{value}", value)
+        if proof.object is not None and proof.field is not None:
+            kind, _, name = proof.object.partition("/")
+            return FieldProof(kind, name, proof.field, text)
+        if proof.image is not None:
+            return Version(text, names=(proof.image,), workloads=proof.workloads)
+        by, mark = (LABEL, proof.label) if proof.label else (ANNOTATION, proof.annotation or "")
+        return Version(value, by=by, mark=mark, text=text, workloads=proof.workloads)
+    manifest = None if _is_image(key) else _manifest(key)
+    if manifest is not None:
+        return FieldProof(manifest["kind"], str(manifest["metadata"]["name"]), key.key, value)
+    return Version(value, before, _names(key))
+
+
+def asks_for(application: Json, value: str) -> bool:
+    """Whether an Application's own sources name a version: as revision, parameter, image or value."""
+    return any(
+        _holds(source, value) for source in sources_of((application or {}).get("spec") or {})
+    )
+
+
+def unproven(
+    cluster: ClusterReader | None, snapshot: Snapshot, fields: Sequence[FieldProof]
+) -> str:
+    """What the live objects do not show, as a sentence; "" when every field holds its text."""
+    return "; ".join(filter(None, (_missing(cluster, snapshot, field) for field in fields)))
+
+
+def how_to_declare(key: PromotedKey, shown: Shown) -> str:
+    """What a person can do where nothing shows a key's value, and nothing is declared."""
+    is_declared = isinstance(shown, FieldProof) or shown.by or shown.names
+    if is_declared or _is_image(key):
+        return ""
+    return f"if {key.key} sets no image, declare `proof` for it in fleet.yaml"
+
+
+def _missing(cluster: ClusterReader | None, snapshot: Snapshot, proof: FieldProof) -> str:
+    what = f"{proof.kind} {proof.name}"
+    resources = ((snapshot.application or {}).get("status") or {}).get("resources") or ()
+    managed = [r for r in resources if (r.get("kind"), r.get("name")) == (proof.kind, proof.name)]
+    if not managed:
+        return f"the Application manages no {what}, so nothing shows {proof.field}"
+    if proof.kind == "Secret":
+        return f"{what} is not read, so nothing shows {proof.field}"
+    own = {"kind": proof.kind, "name": proof.name, "namespace": managed[0].get("namespace")}
+    live = next((w for w in snapshot.workloads if _is_same(w, own)), None)
+    if live is None and cluster is not None:
+        group, version = managed[0].get("group") or "", managed[0].get("version") or "v1"
+        api = f"{group}/{version}" if group else version
+        try:
+            live = cluster.get(ObjectRef(api, proof.kind, proof.name, own["namespace"] or ""))
+        except UnavailableError as error:
+            return f"{what} cannot be read, so nothing shows {proof.field}: {error.message}"
+    if live is None:
+        return f"{what} does not exist"
+    try:
+        found = read_part(json.dumps(live).encode(), proof.field, "value")
+    except UsageError:
+        return f"{what} has no {proof.field}"
+    return "" if found == proof.text else f"{what} has {proof.field} {found}, not {proof.text}"
+
+
+def _is_same(item: Json, own: Json) -> bool:
+    metadata = item.get("metadata") or {}
+    return (
+        item.get("kind") == own["kind"]
+        and metadata.get("name") == own["name"]
+        and (metadata.get("namespace") or None) == (own["namespace"] or None)
+    )
+
+
+def _is_image(key: PromotedKey) -> bool:
+    return key.part == "tag" or _IMAGE_KEY.search(key.key.rpartition(".")[2]) is not None
+
+
+def _names(key: PromotedKey) -> tuple[str, ...]:
+    """Image names that the file itself puts beside the key."""
+    content = key.content.encode()
+    try:
+        if key.part == "tag":
+            return (parse_image(read_part(content, key.key, "value")).name,)
+        if "/" in key.value:
+            return (parse_image(key.value).name,)
+    except UsageError:
+        return ()
+    if not _is_image(key):
+        return ()
+    above = key.key.rpartition(".")[0]
+    for sibling in _SIBLINGS:
+        try:
+            found = read_part(content, f"{above}.{sibling}" if above else sibling, "value")
+        except UsageError:
+            continue
+        return (found,) if found else ()
+    return ()
+
+
+def _manifest(key: PromotedKey) -> Json | None:
+    """The Kubernetes object of the file that holds the key, or None: a values file is none."""
+    try:
+        documents = kubernetes_objects(key.content.encode())
+    except UsageError:
+        return None
+    for document in documents:
+        if not isinstance(document, dict):
+            continue
+        is_object = isinstance(document.get("kind"), str) and document.get("apiVersion")
+        if not is_object or not (document.get("metadata") or {}).get("name"):
+            continue
+        if document["kind"] in ("Kustomization", "Application", "ApplicationSet"):
+            continue
+        try:
+            if read_part(json.dumps(document, default=str).encode(), key.key, "value") == key.value:
+                return document
+        except UsageError:
+            continue
+    return None
+
+
+def _holds(value: Json, version: str) -> bool:
+    """Whether a version stands somewhere in a part of an Application's spec."""
+    if isinstance(value, dict):
+        inline = value.get("values")
+        if isinstance(inline, str) and _holds(_parsed(inline), version):
+            return True
+        return any(_holds(item, version) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds(item, version) for item in value)
+    if value is None or isinstance(value, bool):
+        return False
+    text = str(value)
+    return text == version or text.endswith((f":{version}", f"@{version}", f"={version}"))
+
+
+def _parsed(text: str) -> Json:
+    try:
+        return next(iter(kubernetes_objects(text.encode())), None)
+    except UsageError:
+        return None

@@ -1,0 +1,282 @@
+"""Whether a version is seen in what runs, one arrangement of images after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gitops_nb.argo import Expectation, State, judge
+from gitops_nb.argo.evidence import Version, look
+from tests.argo.applications import REVISION, deployed, pod, resource, snapshot, workload
+
+NEW = "registry.example/shop/web:v2"
+OLD = "registry.example/shop/web:v1"
+DIGEST = "sha256:" + "c" * 64
+ROLLOUT = {"group": "argoproj.io", "version": "v1alpha1", "kind": "Rollout", "name": "web"}
+CRON = {"group": "batch", "version": "v1", "kind": "CronJob", "name": "nightly"}
+
+
+def judged(snapshot: Any, version: Version) -> Any:
+    """The judgement of a snapshot that has to show a version."""
+    return judge(snapshot, Expectation(REVISION, versions=(version,)))
+
+
+def test_every_pod_on_the_old_image_is_in_doubt() -> None:
+    """Synced and Healthy at the revision while the pods run another version is not deployed."""
+    judgement = judged(snapshot(*deployed("Deployment", "web", OLD)), Version("v2", "v1"))
+    assert judgement.state is State.IN_DOUBT
+    assert f"no workload runs v2: Deployment web runs {OLD}" in judgement.sentence
+    assert judgement.unseen
+
+
+def test_the_tag_in_running_containers_is_enough() -> None:
+    """The plain flow: the tag is there, and the judgement says where."""
+    judgement = judged(snapshot(*deployed("Deployment", "web", NEW)), Version("v2"))
+    assert judgement.state is State.DEPLOYED
+    assert judgement.carriers == ("Deployment web",)
+
+
+def test_sidecars_and_init_containers_of_other_images_count_nothing() -> None:
+    """Containers of somebody else's image beside the promoted one may have any version."""
+    items = deployed("Deployment", "web", NEW, "istio/proxyv2:1.20")
+    items[-1]["spec"]["initContainers"] = [{"name": "wait", "image": "busybox:1.36"}]
+    assert judged(snapshot(*items), Version("v2", "v1")).state is State.DEPLOYED
+
+
+def test_an_init_container_of_the_promoted_image_has_to_follow() -> None:
+    """A migration of the version before beside the new one is not the new version."""
+    items = deployed("Deployment", "web", NEW)
+    items[-1]["spec"]["initContainers"] = [{"name": "migrate", "image": OLD}]
+    items[-1]["status"]["initContainerStatuses"] = [
+        {"name": "migrate", "state": {"terminated": {"exitCode": 0}}}
+    ]
+    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    assert judgement.state is State.IN_DOUBT
+    assert OLD in judgement.sentence
+
+
+def test_each_workload_of_the_image_has_to_run_it() -> None:
+    """A worker that stayed at the old tag of the same image leaves all in doubt."""
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
+    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    assert judgement.state is State.IN_DOUBT
+    assert f"Deployment worker runs {OLD}" in judgement.sentence
+
+
+def test_a_neighbour_that_still_runs_the_version_before_was_left_behind() -> None:
+    """One tag for two images of a team: the one that did not follow is named, whatever its name."""
+    left = "registry.example/shop/worker:v1"
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", left)]
+    assert judged(snapshot(*items), Version("v2", "v1")).state is State.IN_DOUBT
+    assert judged(snapshot(*items), Version("v2", "v0")).state is State.DEPLOYED
+
+
+def test_two_keys_may_set_versions_of_one_image() -> None:
+    """What another promoted key says of the same image is right where it stands."""
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
+    assert judged(snapshot(*items), Version("v2", "v1", also=("v1",))).state is State.DEPLOYED
+
+
+def test_a_workload_of_another_product_is_told_and_not_asked() -> None:
+    """A cache beside the application has its own version: what was not looked at stands in the judgement."""
+    items = [*deployed("Deployment", "web", NEW), *deployed("StatefulSet", "cache", "redis:7.2")]
+    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    assert judgement.state is State.DEPLOYED
+    assert judgement.others == ("StatefulSet cache (redis:7.2)",)
+
+
+def test_what_the_application_pins_itself_is_asked() -> None:
+    """A second image that the Application overrides is no other product: its override is why it did not follow."""
+    pinned = "registry.example/shop/worker:v0"
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", pinned)]
+    source = {"repoURL": "x", "kustomize": {"images": [pinned]}}
+    judgement = judged(snapshot(*items, source=source), Version("v2", "v1"))
+    assert judgement.state is State.IN_DOUBT
+    assert pinned in judgement.sentence
+
+
+def test_where_the_image_is_known_no_other_one_counts() -> None:
+    """The file names the image: neither a sidecar of the same tag shows it, nor is a neighbour asked for it."""
+    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    items = deployed("Deployment", "web", OLD, "registry.example/shop/agent:v2")
+    assert judged(snapshot(*items), known).state is State.IN_DOUBT
+    items = deployed("Deployment", "web", NEW, "registry.example/shop/agent:v1")
+    assert judged(snapshot(*items), known).state is State.DEPLOYED
+    mirrored = deployed("Deployment", "web", "mirror.internal/cache/web:v2")
+    assert judged(snapshot(*mirrored), known).state is State.DEPLOYED
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        (f"registry.example/shop/web:v2@{DIGEST}", "v2"),
+        (f"registry.example/shop/web:v2@{DIGEST}", DIGEST),
+        (f"registry.example/shop/web@{DIGEST}", DIGEST),
+        (f"registry.example/shop/web:v2@{DIGEST}", f"v2@{DIGEST}"),
+        ("mirror.internal:5000/registry.example/shop/web:v2", "v2"),
+        ("mirror.internal/shop/web:v2", "registry.example/shop/web:v2"),
+        ("localhost:5000/web:v2", "v2"),
+    ],
+)
+def test_ways_to_write_the_same_version(image: str, version: str) -> None:
+    """Digests, both together, mirrors with a port: the version is seen."""
+    assert judged(snapshot(*deployed("Deployment", "web", image)), Version(version)).state is (
+        State.DEPLOYED
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("registry.example/shop/web:v21", "v2"),
+        ("registry.example:5000/web", "5000/web"),
+        (f"registry.example/shop/web:v2@{DIGEST}", "v2@sha256:" + "d" * 64),
+        ("registry.example/billing/web:v2", "registry.example/shop/web:v2"),
+        ("v2/web:v1", "v2"),
+    ],
+)
+def test_what_only_looks_like_the_version(image: str, version: str) -> None:
+    """A longer tag, a port, another digest, another product of the same last name: not seen."""
+    assert judged(snapshot(*deployed("Deployment", "web", image)), Version(version)).state is (
+        State.IN_DOUBT
+    )
+
+
+def test_a_digest_is_seen_in_what_the_runtime_reports() -> None:
+    """The template names a tag, the promoted value is a digest: imageID tells."""
+    items = deployed("Deployment", "web", NEW)
+    items[-1]["status"]["containerStatuses"][0]["imageID"] = f"registry.example/shop/web@{DIGEST}"
+    assert judged(snapshot(*items), Version(DIGEST)).state is State.DEPLOYED
+    items[-1]["status"]["containerStatuses"][0]["imageID"] = DIGEST
+    assert judged(snapshot(*items), Version("sha256:" + "d" * 64)).state is State.IN_DOUBT
+
+
+def test_an_image_that_admission_pinned_counts_by_its_template() -> None:
+    """A webhook replaces the tag by a digest in a mirror: the pod's own template still names the version."""
+    items = deployed("Deployment", "web", NEW)
+    items[-1]["spec"]["containers"][0]["image"] = f"mirror.internal/shop/web@{DIGEST}"
+    assert judged(snapshot(*items), Version("v2")).state is State.DEPLOYED
+    items[1]["spec"]["template"]["spec"]["containers"][0]["image"] = OLD
+    items[0]["spec"]["template"]["spec"]["containers"][0]["image"] = OLD
+    assert judged(snapshot(*items), Version("v2")).state is State.IN_DOUBT
+
+
+def test_a_tag_that_the_runtime_confuses_is_no_other_version() -> None:
+    """Of two tags of one image the runtime names either; what the pod was made with counts."""
+    items = deployed("Deployment", "web", NEW)
+    items[-1]["status"]["containerStatuses"][0]["image"] = "registry.example/shop/web:v2-rc.1"
+    assert judged(snapshot(*items), Version("v2")).state is State.DEPLOYED
+
+
+def test_terminating_and_finished_pods_count_nothing() -> None:
+    """The last pod of the release before is on its way out, another one was evicted."""
+    items = deployed("Deployment", "web", NEW)
+    leaving, evicted = pod(items[1], 8, OLD), pod(items[1], 9, OLD, phase="Failed")
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-23T15:51:24Z"
+    assert judged(snapshot(*items, leaving, evicted), Version("v2", "v1")).state is State.DEPLOYED
+
+
+def test_a_workload_without_a_pod_shows_nothing() -> None:
+    """Counts in a status are not containers that run."""
+    judgement = judged(snapshot(workload("Deployment", "web", NEW)), Version("v2"))
+    assert judgement.state is State.IN_DOUBT
+    assert "no pod of Deployment web was seen" in judgement.sentence
+
+
+def test_a_container_that_waits_does_not_run() -> None:
+    """The right image in a container that is not up is not the version running."""
+    items = deployed("Deployment", "web", NEW)
+    items[-1]["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "Unknown"}}
+    sight = look(snapshot(*items), Version("v2"))
+    assert "a container that does not run" in sight.missing
+
+
+def test_a_job_that_left_no_pod_counts_by_its_template() -> None:
+    """A Job's template never changes, and its pods are cleaned up."""
+    job = workload("Job", "import", NEW) | {"status": {"succeeded": 1}}
+    job["apiVersion"] = "batch/v1"
+    assert judged(snapshot(job), Version("v2")).state is State.DEPLOYED
+
+
+@pytest.mark.parametrize("kind", ["label", "annotation"])
+def test_a_declared_mark_has_to_be_on_every_running_pod(kind: str) -> None:
+    """A label or annotation that fleet.yaml declares shows what no image does."""
+    items = deployed("Deployment", "web", OLD, replicas=2)
+    version = Version("1.4.0", by=kind, mark="chart", text="web-1.4.0")
+    for item in items[-2:]:
+        item["metadata"][f"{kind}s"] = {"chart": "web-1.4.0"}
+    assert judged(snapshot(*items), version).state is State.DEPLOYED
+    items[-1]["metadata"][f"{kind}s"] = None
+    judgement = judged(snapshot(*items), version)
+    assert judgement.state is State.IN_DOUBT
+    assert f"{kind} chart is not 'web-1.4.0' everywhere" in judgement.sentence
+
+
+def test_declared_workloads_have_to_exist_and_to_run_it() -> None:
+    """`workloads` of a proof names who has to show it; the others do not matter, and none may be missing."""
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "other", OLD)]
+    only = Version("v2", "v1", workloads=("Deployment/web",))
+    assert judged(snapshot(*items), only).state is State.DEPLOYED
+    both = Version("v2", "v1", workloads=("Deployment/web", "Deployment/gone"))
+    judgement = judged(snapshot(*items), both)
+    assert judgement.state is State.IN_DOUBT
+    assert "Deployment/gone, which has to show v2, does not exist" in judgement.sentence
+
+
+def test_kinds_that_cannot_be_judged_are_named() -> None:
+    """An Application of a Rollout and a CronJob alone is never deployed with 0 workloads."""
+    judgement = judge(snapshot(extra=(ROLLOUT, CRON)), Expectation(REVISION))
+    assert judgement.state is State.IN_DOUBT
+    assert "nothing here can judge CronJob nightly, Rollout web" in judgement.sentence
+    custom = {"group": "acme.example", "version": "v1", "kind": "Worker", "name": "w"}
+    assert "Worker w" in judge(snapshot(extra=(custom,)), Expectation(REVISION)).sentence
+
+
+def test_a_rollout_without_pods_leaves_a_version_in_doubt() -> None:
+    """Beside a Deployment that runs the version, nothing shows what the Rollout runs."""
+    judgement = judged(
+        snapshot(*deployed("Deployment", "other", NEW), extra=(ROLLOUT,)), Version("v2", "v1")
+    )
+    assert judgement.state is State.IN_DOUBT
+    assert "nothing shows what Rollout web runs" in judgement.sentence
+
+
+@pytest.mark.parametrize(("image", "state"), [(NEW, State.DEPLOYED), (OLD, State.IN_DOUBT)])
+def test_the_pods_of_a_rollout_are_asked(image: str, state: State) -> None:
+    """Pods know their owner's kind: a canary that still runs the old version anywhere is in doubt."""
+    owner = {"kind": "Rollout", "metadata": {"name": "web"}}
+    below = workload("ReplicaSet", "web-1", NEW)
+    below["metadata"]["ownerReferences"] = [{"kind": "Rollout", "name": "web"}]
+    found = snapshot(below, pod(below, 1, NEW), pod(below, 2, image), extra=(ROLLOUT,))
+    judgement = judged(found, Version("v2", "v1"))
+    assert owner["kind"] in judgement.sentence
+    assert judgement.state is state
+
+
+def test_a_cron_job_beside_a_workload_is_named() -> None:
+    """It runs when its time comes: what was not seen stands in the sentence."""
+    judgement = judged(snapshot(*deployed("Deployment", "web", NEW), extra=(CRON,)), Version("v2"))
+    assert judgement.state is State.DEPLOYED
+    assert "not judged: CronJob nightly" in judgement.sentence
+
+
+def test_a_pod_that_an_application_manages_itself_is_judged() -> None:
+    """A bare pod has no workload above it."""
+    bare = pod({"kind": "None", "metadata": {"name": "tool"}}, 1, NEW)
+    del bare["metadata"]["ownerReferences"]
+    found = snapshot(bare)
+    assert judged(found, Version("v2")).state is State.PROGRESSING
+    bare["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    assert judged(found, Version("v2")).state is State.DEPLOYED
+    assert resource(bare)["kind"] == "Pod"
+
+
+def test_images_of_an_expectation_are_seen_in_containers() -> None:
+    """A template that names the image is not a container that runs it."""
+    items = deployed("Deployment", "web", NEW)
+    assert judge(snapshot(*items), Expectation(REVISION, images=(NEW,))).state is State.DEPLOYED
+    items[-1]["spec"]["containers"][0]["image"] = OLD
+    judgement = judge(snapshot(*items), Expectation(REVISION, images=(NEW,)))
+    assert judgement.state is State.IN_DOUBT
+    assert f"no workload runs {NEW}" in judgement.sentence

@@ -1,0 +1,148 @@
+"""Which Applications read the files that a promotion edits, on a real repository."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+
+from gitops_nb.adapters.git import Git
+from gitops_nb.adapters.git_cache import Remote
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.fleet import Repository
+from gitops_nb.promotion.reading import differences, origin_of
+
+URL = "https://git.example/platform/config.git"
+REPOSITORY = Repository(url=URL, branch="main", aliases=("http://gitea.gitea.svc/platform/config",))
+VALUES = "apps/web/production/values.yaml"
+CHART = {"repoURL": "https://charts.example", "chart": "web", "targetRevision": "1.2.3"}
+FILES = {
+    "apps/web/production/kustomization.yaml": "resources: [../base]\ncomponents: [../../../versions/production]\n"
+    "patches: [{path: patch.yaml}]\nconfigMapGenerator: [{name: c, files: [a=../settings.yaml]}]\n",
+    "apps/web/base/kustomization.yaml": "resources: [deployment.yaml, ../production]\n",
+    "apps/web/base/deployment.yaml": "kind: Deployment\n",
+    "versions/production/kustomization.yaml": "images: [{name: web, newTag: v1}]\n",
+    "apps/web/broken/kustomization.yaml": "resources: {a: 1\n",
+}
+
+
+@pytest.fixture(scope="module")
+def git(tmp_path_factory: pytest.TempPathFactory) -> tuple[Git, str]:
+    """A repository with kustomizations that name each other, in a circle too; and its tip."""
+    base = tmp_path_factory.mktemp("reading")
+    work = base / "work"
+    for path, text in FILES.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(text)
+    who = ("-c", "user.name=t", "-c", "user.email=t@x.example")
+    for argv in (("init", "-q", "-b", "main"), ("add", "-A"), (*who, "commit", "-qm", "x")):
+        subprocess.run(("git", *argv), cwd=work, check=True)
+    remote = {"config": Remote(f"file://{work}", "main")}
+    found = Git(
+        remote, cache=base / "cache", processes=LocalProcesses(), author=("t", "t@x.example")
+    )
+    return found, found.tip("config", "main")
+
+
+def said(git: tuple[Git, str], file: str, *sources: Any, kind: str = "") -> str:
+    """Why an Application of these sources does not deploy a file, or ""."""
+    reader, tip = git
+    spec = {"source": sources[0]} if len(sources) == 1 else {"sources": list(sources)}
+    application = {"metadata": {"name": "web"}, "spec": spec, "status": {"sourceType": kind}}
+    origin = origin_of(reader, "config", REPOSITORY, sources)
+    found = differences(
+        reader, application, origin=origin, repository="config", tip=tip, files=(file,)
+    )
+    return "; ".join(found)
+
+
+def source(path: str | None = None, **more: Any) -> dict[str, Any]:
+    """A source of the configuration repository."""
+    return {"repoURL": URL, "targetRevision": "main"} | ({"path": path} if path else {}) | more
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "sources"),
+    [
+        ("apps/web/production/deployment.yaml", "Directory", [source("apps/web/production")]),
+        ("apps/web/production/deployment.yaml", "Directory", [source("./apps/web/production/")]),
+        ("deployment.yaml", "Directory", [source(".")]),
+        ("apps/web/more/a.yaml", "Directory", [source("apps/web", directory={"recurse": True})]),
+        (VALUES, "Helm", [source("apps/web/production")]),
+        ("charts/config/image-tags/production/web", "Helm", [source("charts/config")]),
+        (VALUES, "Plugin", [source("apps/elsewhere")]),
+        (VALUES, "", [source("apps/elsewhere", plugin={"name": "helmfile"})]),
+        (VALUES, "", [source("x", directory={"jsonnet": {"libs": ["lib"]}})]),
+        (VALUES, "Helm", [source("charts/web", helm={"valueFiles": [f"../../{VALUES}"]})]),
+        (VALUES, "Helm", [source("charts/web", helm={"valueFiles": [f"/{VALUES}"]})]),
+        (VALUES, "", [{**CHART, "helm": {"valueFiles": [f"$v/{VALUES}"]}}, source(ref="v")]),
+        ("apps/web/production/kustomization.yaml", "Kustomize", [source("apps/web/production")]),
+        ("versions/production/kustomization.yaml", "Kustomize", [source("apps/web/production")]),
+        ("apps/web/base/deployment.yaml", "Kustomize", [source("apps/web/production")]),
+        ("apps/web/settings.yaml", "Kustomize", [source("apps/web/production")]),
+        (VALUES, "Helm", [source("apps/web/production", targetRevision="HEAD")]),
+        (VALUES, "Helm", [source("apps/web/production", targetRevision=None)]),
+        (VALUES, "Helm", [source("apps/web/production", targetRevision="refs/heads/main")]),
+        (
+            VALUES,
+            "Helm",
+            [source("apps/web/production", repoURL="git@git.example:platform/config")],
+        ),
+        (VALUES, "Helm", [source("apps/web/production", repoURL=REPOSITORY.aliases[0])]),
+    ],
+)
+def test_ways_to_read_a_file(git, file: str, kind: str, sources: list[Any]) -> None:
+    """By its folder, as a value file of a chart here or elsewhere, by way of kustomizations; HEAD is the default branch."""
+    assert said(git, file, *sources, kind=kind) == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "sources", "why"),
+    [
+        (VALUES, "Directory", [source("apps/web/prod-eu")], "its path is apps/web/prod-eu"),
+        (VALUES, "Directory", [source("apps/web/prod")], "its path is apps/web/prod"),
+        (VALUES, "Directory", [source("apps/web")], "it reads apps/web without the folders in it"),
+        (
+            VALUES,
+            "Helm",
+            [source("apps/web/production", targetRevision="release")],
+            "it follows release",
+        ),
+        (VALUES, "Helm", [source("apps/web/production", targetRevision="v1.0")], "it follows v1.0"),
+        (
+            VALUES,
+            "Helm",
+            [source("x", repoURL="https://git.example/other")],
+            "its repository is https",
+        ),
+        (VALUES, "Helm", [CHART], "it takes the chart web from https://charts.example"),
+        (VALUES, "", [CHART, source(ref="v")], "it takes from the source v no such file"),
+        (
+            VALUES,
+            "",
+            [
+                {**CHART, "helm": {"valueFiles": ["$v/apps/web/staging/values.yaml"]}},
+                source(ref="v"),
+            ],
+            "it takes from the source v no such file",
+        ),
+        (
+            "apps/web/production/values-eu.yaml",
+            "Helm",
+            [source("apps/web/production", helm={"valueFiles": ["values-us.yaml"]})],
+            "it takes values from apps/web/production/values-us.yaml",
+        ),
+        ("apps/web/other.yaml", "Kustomize", [source("apps/web/production")], "its path is"),
+        (
+            "apps/web/x.yaml",
+            "Kustomize",
+            [source("apps/web/broken")],
+            "its path is apps/web/broken",
+        ),
+        (VALUES, "", [{}], "it names no source"),
+    ],
+)
+def test_why_a_file_is_not_read(git, file: str, kind: str, sources: list[Any], why: str) -> None:
+    """Another path, branch, repository or value file: each is said in words."""
+    assert why in said(git, file, *sources, kind=kind)
