@@ -471,3 +471,33 @@ def test_what_a_sandbox_signed_counts_nowhere_else(runner, approved):
         problem = request_problem(state, trust=trust, processes=platform.processes)
         (answer,) = read_answers(directory, processes=platform.processes, trust=trust)
         assert (problem == "", answer.approval is not None) == (counts, counts)
+
+
+@pytest.mark.parametrize("what", ["the stop line", "a rejection", "the approval is gone"])
+def test_what_is_said_while_it_runs_stops_the_next_effect(runner, approved, monkeypatch, what):
+    """Between the push and the sync somebody says no: the push is there, nothing is synced, and a person is told."""
+    module = importlib.import_module("gitops_nb.promotion.apply")
+    real = module._deliver
+    directory = runner.workspace.reports / approved.run
+    policy = runner.workspace.root / "runbooks/policy.yaml"
+
+    def meanwhile(*arguments, **named):
+        if what == "the stop line":
+            text = policy.read_text(encoding="utf-8")
+            policy.write_text(f"{text}\nstop: [{{environments: [production], reason: fire}}]\n")
+        elif what == "a rejection":
+            runner.answer(approved.run, "reject")
+        else:
+            shutil.rmtree(directory / "approvals")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(module, "_deliver", meanwhile)
+    before = world(runner)
+    state, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, Refused)
+    after = world(runner)
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    assert state.status is Status.NEEDS_ATTENTION
+    assert [effect.key for effect in state.effects if not effect.failed] == ["commit"]
+    assert state.aftermath, "the end says what Git asks for and the way back"
