@@ -37,6 +37,7 @@ def summary(run: RunState) -> dict[str, Json]:
         attempts: How often the run was started or resumed.
         rules: {from, commit, digest, not_in_force}: where fleet, policy and keys were read, and files whose local edits
             do not count; {} before the first attempt.
+        register: {start, place}: digest of the start that a request's register has, and where that is; empty before.
         journal: {records, head}. files: Name to digest, as sealed; empty before.
     """
     known = story.parts(run)
@@ -81,6 +82,10 @@ def summary(run: RunState) -> dict[str, Json]:
         },
         "attempts": len(run.attempts),
         "rules": dict(story.rules_of(run)),
+        "register": {
+            "start": str(run.begun.get("start", "")),
+            "place": to_json(run.begun.get("register") or {}),
+        },
         "journal": {"records": run.records, "head": run.head},
         "files": dict(run.files),
     }

@@ -266,6 +266,7 @@ def _provenance(run: RunState, known: story.Parts) -> list[Pair]:
         ("Package", f"gitops_nb {opened.get('package', '')}"),
         ("Mode", str(opened.get("mode", ""))),
         ("Rules", story.sentence(story.rules_sentence(story.rules_of(run)))),
+        ("Register", story.sentence(story.register_sentence(run))),
     ]
     pairs += [(str(t.get("system", "")), str(t.get("address", ""))) for t in run.targets]
     pairs += [(name, blob) for name, blob in (known.plan.materials if known.plan else {}).items()]

@@ -134,6 +134,20 @@ def rules_sentence(rules: Mapping[str, str]) -> str:
     return f"{said}; edits of {edited} here are not in force" if edited else said
 
 
+def register_sentence(run: RunState) -> str:
+    """Where it is kept that this run's effects began, "" where none did."""
+    place = run.begun.get("register")
+    if not isinstance(place, Mapping):
+        return ""
+    start = f"start {str(run.begun.get('start'))[:12]}"
+    match place.get("kind"):
+        case "bucket":
+            return f"{start} in {place.get('at')}"
+        case "git":
+            return f"{start} in refs of {place.get('name')}"
+    return f"{start}, on the machine that ran it only: another one would not know of it"
+
+
 def signed(run: RunState) -> list[tuple[str, str]]:
     """Every field of the request that is signed, and of the plan behind its digest what no change shows; texts are whole."""
     if run.request is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,8 +17,14 @@ from gitops_nb.model import Status
 from gitops_nb.record.audit import audit
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.verify import verify_run
+from gitops_nb.session import warrant
+from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.order import Order
+from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.stores import reports_store
+from tests.session.test_interruptions import Killed, Later
+
+promotion_apply = importlib.import_module("gitops_nb.promotion.apply")
 
 
 def check(runner, run: str, *, later: timedelta):
@@ -93,6 +100,30 @@ def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner):
     reviewed = check(runner, state.run, later=timedelta(hours=25))
     assert reviewed.problems == ()
     assert any("reviewed by tomasz.zielinski" in note for note in reviewed.notes)
+
+
+def test_broken_glass_expires_too(runner, monkeypatch):
+    """Killed before the push, resumed after the request expired: nothing is pushed by it; in time it goes on."""
+    lets_break_glass(runner.workspace)
+    before = runner.tip()
+    runner.order = Order(break_glass="the site is down")
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion_apply, "_commit", killed)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with pytest.raises(Killed):
+            runner.promote()
+    runner.order = Order()
+    (run,) = recover(find_workspace(runner.workspace.root))
+    with monkeypatch.context() as patched:
+        patched.setattr(warrant, "datetime", Later)
+        _, stop = runner.promote_again(run)
+    assert isinstance(stop, Refused)
+    assert "the request expired" in stop.message
+    assert runner.tip() == before
+
+
+def killed(*_):
+    raise Killed
 
 
 def test_nobody_breaks_the_glass_of_a_request_that_waits(runner):
