@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import yaml
 
 from gitops_nb.cli.initialising import create_workspace
 from gitops_nb.record.keys import open_runner_key
+from gitops_nb.session import origins
 from tests.conftest import Workspace
 
 
@@ -64,6 +66,8 @@ class Team:
         create_workspace(self.workspace.root)
         self._make_people()
         self.workspace.replace("gitops-nb.yaml", "mode: sandbox", "mode: live")
+        self.origin = root / "workspace.git"
+        self._make_origin()
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """One command of gitops-nb, which has to end with this exit code."""
@@ -72,6 +76,7 @@ class Team:
         own.mkdir(exist_ok=True, mode=0o700)
         shutil.copy(self.asks, own / "id_ed25519")
         shutil.copy(self.asks.with_suffix(".pub"), own / "id_ed25519.pub")
+        self._merge()
         done = self.workspace.run(*arguments, timeout=400)
         assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
@@ -163,6 +168,32 @@ class Team:
         self.git("remote", "add", "origin", self.url)
         self.git("push", "-q", "origin", "main")
 
+    def _make_origin(self) -> None:
+        """The workspace has an origin whose branch says whose word counts, and this machine trusts it."""
+        subprocess.run(("git", "init", "-q", "--bare", "-b", "main", str(self.origin)), check=True)
+        ignored = "reports/\n.gitops-nb/\n"
+        (self.workspace.root / ".gitignore").write_text(ignored, encoding="utf-8")
+        self._own_git("init", "-q", "-b", "main")
+        self._own_git("remote", "add", "origin", str(self.origin))
+        self._merge()
+        origins.pin(self.workspace.root, str(self.origin), "main")
+        atexit.register(origins.unpin, self.workspace.root)
+
+    def _merge(self) -> None:
+        """What the workspace's files say is merged: rules count from the branch alone."""
+        self._own_git("add", "-A")
+        self._own_git("commit", "-q", "--allow-empty", "-m", "Rules")
+        self._own_git("push", "-q", "origin", "HEAD:main")
+
+    def _own_git(self, *arguments: str) -> None:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        subprocess.run(
+            ("git", *identity, *arguments),
+            cwd=self.workspace.root,
+            check=True,
+            capture_output=True,
+        )
+
     def _make_people(self) -> None:
         publics: dict[str, str] = {}
         for key in (self.key, self.asks):
@@ -172,7 +203,10 @@ class Team:
             publics[key.name] = " ".join(key.with_suffix(".pub").read_text().split()[:2])
         policy = {
             "kind": "Policy",
-            "environments": {"production": {"gates": {"soak": {"at_least": "1s"}}}},
+            "environments": {
+                "staging": {"runner_proof": "told"},
+                "production": {"gates": {"soak": {"at_least": "1s"}}, "runner_proof": "told"},
+            },
             "approvers": [{"person": "tomas", "environments": ["staging", "production"]}],
         }
         self.workspace.write("runbooks/policy.yaml", json.dumps(policy, indent=1))
