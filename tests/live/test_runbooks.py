@@ -227,15 +227,17 @@ def test_3_a_crash_is_a_failure_with_its_pod(live: Team) -> None:
 
 
 def test_4_another_target_is_refused_before_anything_changes(live: Team) -> None:
-    """A context that points elsewhere than fleet.yaml says stops apply."""
+    """A context that points elsewhere than fleet.yaml says: refused before anybody is asked, and again before an effect."""
+    live.run("run", "promotion", "-p", "application=guestbook", "-p", "revision=v5", code=2)
+    live.run("approve", "last", "--yes", "--key", str(live.key))
     text = (live.workspace.root / "runbooks/fleet.yaml").read_text()
     live.workspace.write(
         "runbooks/fleet.yaml", text.replace("https://127.0.0.1:6443", "https://production.example")
     )
     before = own_writes()
-    live.run("run", "promotion", "-p", "application=guestbook", "-p", "revision=v5", code=2)
-    live.run("approve", "last", "--yes", "--key", str(live.key))
     assert "fleet.yaml says https://production.example" in live.run("resume", "last", code=3)
+    asked = ("run", "promotion", "-p", "application=guestbook", "-p", "revision=v5")
+    assert "fleet.yaml says https://production.example" in live.run(*asked, code=3)
     assert own_writes() == before
 
 
