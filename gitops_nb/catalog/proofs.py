@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from gitops_nb.catalog.fields import Strict
+from gitops_nb.catalog.fields import Strict, worded
 
 
 class VersionProof(Strict):
@@ -27,7 +27,10 @@ class VersionProof(Strict):
     )
     object: str | None = Field(
         default=None,
-        pattern=r"^[A-Z][A-Za-z0-9]*/[a-z0-9][a-z0-9.-]*\Z",
+        pattern=worded(
+            r"^[A-Z][A-Za-z0-9]*/[a-z0-9][a-z0-9.-]*\Z",
+            "a kind and a name, for example ConfigMap/checkout-settings",
+        ),
         description="An object that the Application manages, ConfigMap/checkout, with `field`.",
     )
     field: str | None = Field(
