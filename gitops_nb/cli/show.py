@@ -85,7 +85,7 @@ def show_plan(state: RunState) -> None:
     # The first reason is the answer itself; the others explain and warn.
     for reason in tuple(decision.get("reasons") or ())[1:]:
         click.echo("  ", nl=False)
-        click.secho(f"{'note':<9}", fg="yellow", nl=False)
+        click.secho(f"{'note':<7}", fg="yellow", nl=False)
         click.echo(f" {terminal(reason)}")
 
 
@@ -95,5 +95,5 @@ def show_verdict(verdict: dict[str, Any]) -> None:
     if not verdict.get("asked", True):
         word, colour = "not asked", "yellow"
     click.echo("  ", nl=False)
-    click.secho(f"{word:<9}", fg=colour, nl=False)
+    click.secho(f"{word:<7}", fg=colour, nl=False)
     click.echo(f" {verdict['gate'].replace('_', ' '):<20} {terminal(verdict['reason'])}")

@@ -72,7 +72,7 @@ def test_an_approver_reads_that_it_was_taken_back(runner, capsys):
     assert isinstance(stop, WaitingForApproval)
     assert f"{first.run} did exactly this" in " ".join(again.decision["reasons"])
     show_plan(again)
-    assert f"note      {first.run} did exactly this" in capsys.readouterr().out
+    assert f"note    {first.run} did exactly this" in capsys.readouterr().out
     assert runner.tip() == tip
 
 
