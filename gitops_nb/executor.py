@@ -28,7 +28,7 @@ from gitops_nb.imports import skip_headless_imports, uncollected
 from gitops_nb.model import Decision, Json, to_json
 from gitops_nb.record.journal import Record
 from gitops_nb.record.keys import give_key
-from gitops_nb.session.order import Order, obey
+from gitops_nb.session.order import Order, given, obey
 from gitops_nb.session.wire import Wire, said_error
 
 NEEDED = ("gitops_nb.session", "gitops_nb.promotion", "gitops_nb.sandbox")
@@ -220,6 +220,9 @@ class _Served:
 
         match asked.get("call"):
             case "open":
+                told = given()
+                if self._session is not None or not told.workspace:
+                    raise UsageError("one run is opened here, in the workspace that was told")
                 self._front.is_interactive = bool(asked["is_interactive"])
                 parameters: dict[str, Any] = {
                     name: tuple(value) if isinstance(value, list) else value
@@ -227,9 +230,10 @@ class _Served:
                 }
                 self._session = open_session(
                     asked["runbook"],
-                    workspace=asked["workspace"],
-                    reports=asked["reports"],
-                    mode=asked["mode"],
+                    # Where it works is told by who started this process, never by who asks it.
+                    workspace=told.workspace,
+                    reports=told.reports,
+                    mode=told.mode,
                     front=self._front,
                     **parameters,
                 )

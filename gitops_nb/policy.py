@@ -380,6 +380,7 @@ def check_approval(
     rules: Rules,
     requesters: Sequence[str],
     now: datetime,
+    moment: datetime | None = None,
 ) -> str:
     """What is wrong with a correctly signed approval or rejection, or the empty text.
 
@@ -392,6 +393,7 @@ def check_approval(
         rules: Of the environment.
         requesters: Who asked, or had a part in it (see ``approvals.askers``); these people cannot approve.
         now: Wall time of the check.
+        moment: When the answer has to last, if not now: what was begun in time may be finished later.
     """
     problem = ""
     if approval.subject != subject:
@@ -404,7 +406,7 @@ def check_approval(
         problem = "it is older than the request"
     elif approval.expires > expires:
         problem = "it claims to last longer than the request"
-    elif now >= approval.expires:
+    elif (moment or now) >= approval.expires:
         problem = f"it expired at {approval.expires.isoformat()}"
     elif own := [one for one in requesters if is_same_person(approval.person, one, rules.trust)]:
         problem = f"{own[0]} asked for this change and cannot answer it"

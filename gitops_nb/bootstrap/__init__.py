@@ -1,6 +1,7 @@
 """Bootstrap: Argo CD on a cluster and the root application in it, in ten steps that check, act and verify."""
 
 from gitops_nb.bootstrap.aftermath import aftermath
+from gitops_nb.bootstrap.reach import beyond
 from gitops_nb.bootstrap.request import Bootstrap, request
 from gitops_nb.bootstrap.verbs import (
     BootstrapState,
@@ -18,6 +19,7 @@ __all__ = [
     "BootstrapWriters",
     "aftermath",
     "apply",
+    "beyond",
     "gates",
     "observe",
     "plan",

@@ -181,7 +181,8 @@ def _signing_key(platform: Platform, key: Path | None) -> Path:
     chosen = key or platform.signing_key
     if chosen is None:
         raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
-    return Path(chosen).expanduser()
+    # The program that signs runs elsewhere.
+    return Path(chosen).expanduser().absolute()
 
 
 def _is_to_review(state: RunState) -> bool:
@@ -275,9 +276,11 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
 def _refuse_second(state: RunState, platform: Platform, directory: Path, person: str) -> None:
     """One person counts once; a second answer would only look like progress."""
     answers = read_answers(directory, processes=platform.processes, trust=platform.trust)
-    for answered in answers:
-        given = answered.approval
-        if given and given.person == person and given.subject == state.request_digest:
+    own = [a.approval for a in answers if a.approval and a.approval.person == person]
+    taken = max((one.at for one in own if one.answer == "withdraw"), default=None)
+    for given in own:
+        stands = given.answer != "withdraw" and (taken is None or given.at > taken)
+        if stands and given.subject == state.request_digest:
             raise Refused(
                 f"{person} has answered {state.run} already: {given.answer}",
                 hint=f"Go on with `gitops-nb resume {state.run}`.",

@@ -90,14 +90,14 @@ def _sign(where: Workspace, mode: Mode, environment: str, word: Word, **about: s
     key = word.key or platform.signing_key
     if key is None:
         raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
-    person = find_signer(Path(key).expanduser(), platform.processes, platform.trust)
+    person = find_signer(Path(key).expanduser().absolute(), platform.processes, platform.trust)
     _refuse_stranger(platform, environment, person)
     signed: Mapping[str, str] = signed_unlock(
         **about,
         person=person,
         at=datetime.now(UTC),
         reason=word.reason,
-        key=Path(key).expanduser(),
+        key=Path(key).expanduser().absolute(),
         processes=platform.processes,
         realm=platform.trust.realm,
     )
@@ -150,7 +150,7 @@ def _free_start(where: Workspace, state: RunState, word: Word) -> str:
     key = word.key or platform.signing_key
     if key is None:
         raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
-    person = find_signer(Path(key).expanduser(), platform.processes, platform.trust)
+    person = find_signer(Path(key).expanduser().absolute(), platform.processes, platform.trust)
     _refuse_stranger(platform, state.environment, person)
     signed = signed_unlock(
         what=state.run,
@@ -159,7 +159,7 @@ def _free_start(where: Workspace, state: RunState, word: Word) -> str:
         person=person,
         at=datetime.now(UTC),
         reason=word.reason,
-        key=Path(key).expanduser(),
+        key=Path(key).expanduser().absolute(),
         processes=platform.processes,
         realm=platform.trust.realm,
     )

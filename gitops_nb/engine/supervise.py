@@ -124,7 +124,15 @@ def execute(
                     address=private / "executor",
                     log=private / "executor.log",
                     environment={**os.environ, **_place(workspace, order)},
-                    told=asdict(replace(told, notary="")),
+                    told=asdict(
+                        replace(
+                            told,
+                            notary="",
+                            workspace=str(workspace.root),
+                            reports=workspace.bucket or str(workspace.reports),
+                            mode=order.mode,
+                        )
+                    ),
                     key=held_key(),
                 )
             )

@@ -75,9 +75,6 @@ class RemoteSession:
             call="open",
             runbook=runbook,
             parameters=to_json(parameters),
-            workspace=str(self.workspace.root),
-            reports=self.workspace.bucket or str(self.workspace.reports),
-            mode=self.mode,
             is_interactive=self._front.is_interactive,
         )
         self._run = str(opened["run"])
@@ -244,7 +241,7 @@ def open_remote(
     """
     kept = contextlib.ExitStack()
     try:
-        address = given().executor or str(_own_executor(workspace, kept))
+        address = given().executor or str(_own_executor(workspace, mode, kept))
         session = RemoteSession(
             _connect(Path(address)), workspace, mode=mode, front=front, kept=kept
         )
@@ -255,7 +252,7 @@ def open_remote(
     return session
 
 
-def _own_executor(workspace: Workspace, kept: contextlib.ExitStack) -> Path:
+def _own_executor(workspace: Workspace, mode: Mode, kept: contextlib.ExitStack) -> Path:
     """Starts an executor for this process; it gets the runner's key, and this process forgets it."""
     private = kept.enter_context(private_folder(workspace.root))
     process = kept.enter_context(ExecutorProcess())
@@ -265,7 +262,16 @@ def _own_executor(workspace: Workspace, kept: contextlib.ExitStack) -> Path:
             address=address,
             log=private / "executor.log",
             environment=os.environ,
-            told=asdict(replace(given(), executor="", notary="")),
+            told=asdict(
+                replace(
+                    given(),
+                    executor="",
+                    notary="",
+                    workspace=str(workspace.root),
+                    reports=workspace.bucket or str(workspace.reports),
+                    mode=str(mode),
+                )
+            ),
             key=taken_key(),
         )
     )

@@ -4,6 +4,7 @@ from gitops_nb.promotion.aftermath import aftermath
 from gitops_nb.promotion.apply import PromotionWriters, apply, shown
 from gitops_nb.promotion.observe import observe
 from gitops_nb.promotion.plan import gates, plan
+from gitops_nb.promotion.reach import beyond
 from gitops_nb.promotion.request import Promotion, request
 from gitops_nb.promotion.state import Placement, PromotionState, Side
 from gitops_nb.promotion.verify import verify
@@ -16,6 +17,7 @@ __all__ = [
     "Side",
     "aftermath",
     "apply",
+    "beyond",
     "gates",
     "observe",
     "plan",

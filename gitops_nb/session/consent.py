@@ -40,7 +40,7 @@ from gitops_nb.record.approvals import (
 )
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.identity import audience_of, identity_problem
+from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.journal import Record
 from gitops_nb.record.runs import has_answers, is_run_held, run_directories, scan_run
 from gitops_nb.record.signatures import sign
@@ -147,7 +147,7 @@ class Consent:
             Refused: It is not the job that the request names, or none that policy.yaml lists.
             UnavailableError: CI or the issuer of its identities does not answer.
         """
-        identity = self._platform.prove(audience_of(subject), rules.ci_issuer)
+        identity = self._platform.prove(request, rules.ci_issuer)
         problem = identity_problem(identity, request, subject)
         hint = "Run the workflow again."
         if not problem:
@@ -213,20 +213,27 @@ class Consent:
         """
         approvals: dict[str, Approval] = {}
         rejections: list[Approval] = []
-        withdrawn: set[str] = set()
+        withdrawn: dict[str, datetime] = {}
         for answered, problem in self.checked(state, rules, now=now, moment=moment):
             if answered.approval is None or problem:
                 continue
             if answered.approval.answer == "reject":
                 rejections.append(answered.approval)
             elif answered.approval.answer == "withdraw":
-                withdrawn.add(answered.approval.person)
+                taken = answered.approval
+                withdrawn[taken.person] = max(taken.at, withdrawn.get(taken.person, taken.at))
             elif answered.approval.answer == "approve":
-                approvals.setdefault(answered.approval.person, answered.approval)
+                given = answered.approval
+                known = approvals.get(given.person)
+                # The newest one: it may have been given again after it was withdrawn.
+                approvals[given.person] = given if known is None or given.at > known.at else known
         reviewed = self._reviewed(state, rules, now=now, moment=moment)
         if reviewed is not None:
             approvals.setdefault(reviewed.person, reviewed)
-        return tuple(a for a in approvals.values() if a.person not in withdrawn), tuple(rejections)
+        standing = (
+            a for a in approvals.values() if a.person not in withdrawn or a.at > withdrawn[a.person]
+        )
+        return tuple(standing), tuple(rejections)
 
     def _reviewed(
         self, state: RunState, rules: Rules, *, now: datetime, moment: datetime | None = None
@@ -256,11 +263,19 @@ class Consent:
                 reason=f"{review.login} on GitHub, read at {now:%Y-%m-%dT%H:%M:%SZ}",
                 evidence=review.evidence,
             )
-            if not self._problem(approval, state, rules, now=moment or now):
+            if not self._problem(approval, state, rules, now=now, moment=moment):
                 return approval
         return None
 
-    def _problem(self, approval: Approval, state: RunState, rules: Rules, *, now: datetime) -> str:
+    def _problem(
+        self,
+        approval: Approval,
+        state: RunState,
+        rules: Rules,
+        *,
+        now: datetime,
+        moment: datetime | None = None,
+    ) -> str:
         return check_approval(
             approval,
             subject=state.request_digest,
@@ -270,6 +285,7 @@ class Consent:
             rules=rules,
             requesters=askers(state.request),
             now=now,
+            moment=moment,
         )
 
     def checked(
@@ -287,7 +303,7 @@ class Consent:
         ):
             problem = answered.problem
             if answered.approval is not None:
-                problem = self._problem(answered.approval, state, rules, now=moment or now)
+                problem = self._problem(answered.approval, state, rules, now=now, moment=moment)
             found.append((answered, problem))
         return found
 

@@ -131,7 +131,7 @@ class Gate:
         Gates that are about time are not asked again. Whether anything more may be begun is asked before each effect.
         """
         approvals, _ = self._consent.answers(self._recorder.state, rules, now=datetime.now(UTC))
-        return Decision(
+        decision = Decision(
             answer=Answer.ALLOWED,
             plan_digest=plan.digest,
             environment=plan.environment,
@@ -139,6 +139,8 @@ class Gate:
             approvals=approvals,
             approvals_needed=rules.approvals,
         )
+        self._record(decision, hint="")
+        return decision
 
     def refuse_unlisted_runner(self, rules: Rules) -> None:
         """Asked before apply, on resume too: see ``runners.refuse_unlisted_runner``."""

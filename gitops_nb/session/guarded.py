@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gitops_nb.errors import ConflictError
+from gitops_nb.errors import ConflictError, Refused
 from gitops_nb.model import Json, ObjectRef
 from gitops_nb.ports import ClusterReader, ClusterWriter, GitWriter
 
@@ -24,16 +24,21 @@ class GuardedGit:
     Args:
         git: Writes.
         confirm: Asks.
+        files: ``repository:path`` of the files that may change: those that the plan names.
     """
 
-    def __init__(self, git: GitWriter, confirm: Confirm) -> None:
+    def __init__(self, git: GitWriter, confirm: Confirm, files: frozenset[str]) -> None:
         self._git = git
         self._confirm = confirm
+        self._files = files
 
     def commit(
         self, repository: str, *, branch: str, parent: str, files: Mapping[str, bytes], message: str
     ) -> str:
         """See ``ports.GitWriter.commit``."""
+        strange = [path for path in files if f"{repository}:{path}" not in self._files]
+        if strange:
+            raise Refused(f"{strange[0]} of {repository} is no file of the plan; it is not changed")
         self._confirm()
         return self._git.commit(
             repository, branch=branch, parent=parent, files=files, message=message

@@ -143,12 +143,12 @@ def refuse_changed(
     Raises:
         Refused: One of them changed since the run began.
     """
-    if not state.attempts:
-        return
-    changed = other_code(workspace, runbook, state)
+    changed = other_code(workspace, runbook, state) if state.attempts else ()
+    if runbook.name != state.runbook:
+        changed = (*changed, "the runbook")
     if to_json(parameters) != state.opened["parameters"]:
         changed = (*changed, "a parameter")
-    elif state.begun:
+    elif state.begun and runbook.name == state.runbook:
         return
     if changed:
         raise Refused(

@@ -7,26 +7,35 @@ notebook: its own process signs, and the record says so (``signer``).
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from gitops_nb import errors
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConflictError, GitOpsError, RecordError, Refused, UnavailableError
-from gitops_nb.model import Answer, Json, Status, parse_time
-from gitops_nb.record import dsse, journal
-from gitops_nb.record.commits import TRAILER_RUN, TRAILER_START
+from gitops_nb.model import Answer, Json, Status, digest, parse_time
+from gitops_nb.record import journal
+from gitops_nb.record.commits import (
+    TRAILER_JOURNAL,
+    TRAILER_LEDGER,
+    TRAILER_PLAN,
+    TRAILER_RUN,
+    TRAILER_START,
+    signed_trailers,
+)
 from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.identity import audience_of
 from gitops_nb.record.keys import custody, open_runner_key
 from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name, size
 from gitops_nb.record.statement import body_of, subjects_of
@@ -44,7 +53,7 @@ _PROVEN: list[Mapping[str, Json]] = []
 """Identities of this CI job that this process verified."""
 _SIZES: dict[str, int] = {}
 """By run: how many records its ledger had when this process made it. None of those is about it."""
-_QUESTION_BYTES = 4096
+_QUESTION_BYTES = 1 << 20
 
 
 def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) -> Entry:
@@ -173,47 +182,21 @@ def begin(address: str) -> Mapping[str, Json]:
     return _ask_engine(address, {"ask": "start"})
 
 
-class Signer(Protocol):
-    """A runner's key, here or in the engine."""
-
-    @property
-    def keyid(self) -> str:
-        """Fingerprint of the public key."""
-
-    def sign(self, payload: bytes, payload_type: str) -> bytes:
-        """A signature over the pre-authentication encoding of type and payload."""
-
-    def seal(self, payload: bytes, payload_type: str = ...) -> bytes:
-        """The envelope around a statement."""
+def anchor(address: str, parent: str) -> str:
+    """The signed trailers of a commit with this parent, from the engine that began the run."""
+    return str(_ask_engine(address, {"ask": "anchor", "parent": parent})["trailers"])
 
 
-class _EngineSigner:
-    """Has the engine sign what a notebook's process may have signed: the trailers of its own run's commit."""
+def prove(request: Mapping[str, Json], issuer: str) -> Mapping[str, Json]:
+    """The identity of this CI job, for exactly this request.
 
-    def __init__(self, workspace: Workspace, address: str) -> None:
-        self.keyid = dsse.fingerprint(runner_key(workspace))
-        self._address = address
-
-    def sign(self, payload: bytes, payload_type: str) -> bytes:
-        said = {"ask": "anchor", "payload": payload.decode(), "payload_type": payload_type}
-        return base64.b64decode(str(_ask_engine(self._address, said)["signature"]))
-
-    def seal(self, payload: bytes, payload_type: str = dsse.IN_TOTO) -> bytes:
-        raise Refused(f"a notebook's process signs no {payload_type}, of {len(payload)} bytes")
-
-
-def runner_signer(workspace: Workspace) -> Signer:
-    """What signs in the runner's name for this process."""
-    address = given().notary
-    return _EngineSigner(workspace, address) if address else open_runner_key(workspace.root)
-
-
-def prove(audience: str, issuer: str) -> Mapping[str, Json]:
-    """The identity of this CI job, asked for by the engine where there is one: its notebook never sees the token."""
+    Where an engine stands behind this process it asks, and for requests of its own run only: a token for another audience
+    would open other doors.
+    """
     address = given().notary
     if not address:
-        return _prove(audience, issuer)
-    return _ask_engine(address, {"ask": "identity", "audience": audience, "issuer": issuer})
+        return _prove(audience_of(digest(request)), issuer)
+    return _ask_engine(address, {"ask": "identity", "request": dict(request)})
 
 
 def _prove(audience: str, issuer: str) -> Mapping[str, Json]:
@@ -250,7 +233,7 @@ def runner_key(workspace: Workspace) -> str:
     return str(_ask_engine(address, {"ask": "key"})["public"])
 
 
-def _ask_engine(address: str, question: Mapping[str, str]) -> Mapping[str, Json]:
+def _ask_engine(address: str, question: Mapping[str, Json]) -> Mapping[str, Json]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_S)
@@ -278,7 +261,7 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
         private: A folder of mode 0700 with a short path.
     """
     address = private / "notary"
-    started: set[str] = set()
+    begun = _Begun()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(str(address))
         listening.listen()
@@ -289,7 +272,7 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
                     connection, _ = listening.accept()
                     # A notebook that asks in no known form gets no answer; the next question does.
                     with contextlib.suppress(OSError, ValueError, KeyError, TypeError), connection:
-                        _serve(workspace, directory, connection, started)
+                        _serve(workspace, directory, connection, begun)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -301,78 +284,151 @@ def notary(workspace: Workspace, directory: Path, private: Path) -> Iterator[Pat
             thread.join(CLOSED_S)
 
 
-def _serve(
-    workspace: Workspace, directory: Path, connection: socket.socket, started: set[str]
-) -> None:
+def _serve(workspace: Workspace, directory: Path, connection: socket.socket, begun: _Begun) -> None:
     """Answers the one question of a connection."""
     connection.settimeout(ANSWER_S)
     line = connection.makefile("rb").readline(_QUESTION_BYTES)
     question = json.loads(line or b"{}")
     asked = question if isinstance(question, dict) else {}
-    answer = _answer(workspace, directory, asked, started)
+    answer = _answer(workspace, directory, asked, begun)
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _begin(workspace: Workspace, directory: Path, started: set[str]) -> Mapping[str, Json]:
+@dataclass
+class _Begun:
+    """What an engine began for its notebook: the register's start, the plan, and the ledger's head then."""
+
+    start: str = ""
+    plan: str = ""
+    ledger: str = ""
+    realm: str = ""
+
+
+def _begin(workspace: Workspace, directory: Path, begun: _Begun) -> Mapping[str, Json]:
     """Begins a run whose effects its notebook's process brings about; the engine asks everything itself.
 
     Raises:
         Refused: Its environment needs approval, or something else does not hold.
     """
-    from gitops_nb.catalog.load import load_catalog
-    from gitops_nb.model import Decision, Mode, Plan, from_json
+    from gitops_nb.model import Decision, Plan, from_json
     from gitops_nb.record.runs import read_run
     from gitops_nb.session.consent import Consent
-    from gitops_nb.session.platform import open_platform
     from gitops_nb.session.warrant import Warrant
 
     state = read_run(directory)
-    mode = Mode(state.opened["mode"])
-    platform = open_platform(workspace, load_catalog(workspace.runbooks), mode)
+    platform, request, parts = _asked(workspace, state)
+    beyond = parts.beyond
+    if beyond is None:
+        raise Refused(f"{state.runbook} does not say what it may reach; nothing was begun")
     consent = Consent(workspace, platform, directory, _record_nothing)
-    warrant = Warrant(workspace, platform, consent, lambda: read_run(directory))
+    warrant = Warrant(
+        workspace,
+        platform,
+        consent,
+        lambda: read_run(directory),
+        environment=request.environment,
+        beyond=lambda plan: beyond(request, plan),
+    )
     _refuse_unallowed(state)
     plan, decision = from_json(Plan, state.plan), from_json(Decision, dict(state.decision))
     if warrant.standing(plan).rules.approvals:
         raise Refused(
-            f"{state.environment} needs approval: its effects are not brought about by a notebook's process"
+            f"{request.environment} needs approval: its effects are not brought about by a notebook's process"
         )
     told = warrant.begin(plan, decision.verdicts)
-    started.add(str(told["start"]))
-    return {**_start(workspace, directory, signer="engine"), **told}
+    signed = _start(workspace, directory, signer="engine")
+    begun.start, begun.plan = str(told["start"]), plan.digest
+    begun.ledger = ":".join(str(signed[part]) for part in ("size", "head", "genesis"))
+    begun.realm = platform.trust.realm
+    return {**signed, **told}
+
+
+def _asked(workspace: Workspace, state: RunState) -> tuple[Any, Any, Any]:
+    """Platform, request and slice of a run, from its parameters and the fleet that counts now."""
+    from gitops_nb.catalog.load import load_catalog
+    from gitops_nb.catalog.parameters import check
+    from gitops_nb.model import Mode
+    from gitops_nb.session.lifecycle import runbook_of
+    from gitops_nb.session.platform import open_platform
+    from gitops_nb.session.slices import Surroundings, slice_of
+
+    catalog = load_catalog(workspace.runbooks)
+    platform = open_platform(workspace, catalog, Mode(state.opened["mode"]))
+    given_now = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in state.opened["parameters"].items()
+    }
+    checked = check(runbook_of(catalog, state.runbook), platform.fleet, given_now)
+    parts = slice_of(state.runbook)
+    now = datetime.now(UTC)
+    around = Surroundings(workspace.root, workspace.reports, now, None, workspace.time_zone)
+    return platform, parts.request(platform.fleet, checked, around), parts
+
+
+def _identify(workspace: Workspace, directory: Path, request: Json) -> Mapping[str, Json]:
+    """CI's identity for a request of this run, in an environment that needs no approval.
+
+    Raises:
+        Refused: It is about something else, or needs approval: then the executor asks for itself.
+    """
+    from gitops_nb.policy import rules_for
+    from gitops_nb.record.runs import read_run
+
+    state = read_run(directory)
+    platform, asked, _ = _asked(workspace, state)
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, asked.environment)
+    due = {
+        "run": directory.name,
+        "runbook": state.runbook,
+        "parameters": state.opened["parameters"],
+        "environment": asked.environment,
+        "plan_digest": state.plan_digest,
+        "requester": state.opened["requester"],
+    }
+    other = [name for name, value in due.items() if request.get(name) != value]
+    if other or rules.approvals:
+        what = f"another {other[0]}" if other else "an environment that needs approval"
+        raise Refused(f"the request is about {what}; CI's identity was not asked for")
+    return _prove(audience_of(digest(request)), rules.ci_issuer)
+
+
+def _anchor(
+    workspace: Workspace, directory: Path, question: Mapping[str, Json], begun: _Begun
+) -> Mapping[str, Json]:
+    """Signs the trailers of the commit that a run begun here makes; all but its parent the engine knows itself."""
+    from gitops_nb.record.runs import read_run
+
+    parent = str(question["parent"])
+    if not begun.start or not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", parent):
+        raise Refused("nothing was begun here that makes a commit on such a parent")
+    said = {
+        TRAILER_RUN: directory.name,
+        TRAILER_PLAN: begun.plan,
+        TRAILER_JOURNAL: read_run(directory).head,
+        TRAILER_LEDGER: begun.ledger,
+        TRAILER_START: begun.start,
+    }
+    signer = open_runner_key(workspace.root)
+    return {"trailers": signed_trailers(said, parent, signer=signer, realm=begun.realm)}
 
 
 def _record_nothing(*_: Any, **__: Any) -> NoReturn:
     raise RecordError("the engine only checks what a notebook recorded")
 
 
-def _sign_anchor(
-    workspace: Workspace, directory: Path, question: Mapping[str, str], started: set[str]
-) -> Mapping[str, Json]:
-    """Signs a commit's trailers, when they are about a start that this engine made for this run."""
-    said = dsse.parse_canonical(question["payload"].encode())
-    kind = question["payload_type"]
-    if said.get(TRAILER_RUN) != directory.name or said.get(TRAILER_START) not in started:
-        raise Refused("these trailers are not about what was begun here")
-    if not kind.endswith(".anchor+json"):
-        raise Refused(f"{kind!r} is not signed for a notebook")
-    signature = open_runner_key(workspace.root).sign(question["payload"].encode(), kind)
-    return {"signature": base64.b64encode(signature).decode()}
-
-
 def _answer(
-    workspace: Workspace, directory: Path, question: Mapping[str, str], started: set[str]
+    workspace: Workspace, directory: Path, question: Mapping[str, Json], begun: _Begun
 ) -> Mapping[str, Json]:
     try:
         match question.get("ask"):
             case "start":
-                return _begin(workspace, directory, started)
+                return _begin(workspace, directory, begun)
             case "anchor":
-                return _sign_anchor(workspace, directory, question, started)
+                return _anchor(workspace, directory, question, begun)
             case "key":
                 return {"public": open_runner_key(workspace.root).public}
             case "identity":
-                return _prove(question["audience"], question["issuer"])
+                return _identify(workspace, directory, question["request"])
             case _:
                 return {"error": "RecordError", "message": "no such question", "hint": ""}
     except errors.GitOpsError as error:

@@ -217,17 +217,23 @@ def _attach(
         again=order.again,
         break_glass=order.break_glass,
     )
+    request = parts.request(platform.fleet, parameters, around)
+    beyond = parts.beyond
     session = Session(
         recorder,
         platform,
         parts=parts,
-        request=parts.request(platform.fleet, parameters, around),
+        request=request,
         gate=gate,
         warrant=Warrant(
             workspace,
             platform,
             gate.consent,
             lambda: recorder.state,
+            environment=request.environment,
+            beyond=(lambda plan: beyond(request, plan))
+            if beyond is not None
+            else (lambda _: "its runbook does not say what it may reach"),
             other_code=other_code(workspace, runbook, state) if state.attempts else (),
         ),
         front=front,

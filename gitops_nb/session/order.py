@@ -22,6 +22,9 @@ class Order:
         is_supervised: An engine stands behind this process: it closes the record.
         notary: Path of the engine's socket, "" where there is none.
         executor: Path of the socket of the process that calls the verbs, "" where there is none.
+        workspace: For that process: which workspace, reports and mode it works in, whoever asks it.
+        reports: See ``workspace``.
+        mode: See ``workspace``.
     """
 
     run: str = ""
@@ -31,6 +34,9 @@ class Order:
     is_supervised: bool = False
     notary: str = ""
     executor: str = ""
+    workspace: str = ""
+    reports: str = ""
+    mode: str = ""
 
 
 def obey(order: Order) -> None:

@@ -57,6 +57,27 @@ def unpin(root: Path) -> None:
     _path(root).unlink(missing_ok=True)
 
 
+def same_place(one: str, other: str) -> bool:
+    """Whether two addresses are of one repository: by https here, by ssh there, with and without ``.git``.
+
+    >>> same_place("https://git.example/acme/x.git", "git@git.example:acme/x")
+    True
+    """
+    return _place(one) == _place(other)
+
+
+def _place(url: str) -> str:
+    text = url.strip().rstrip("/").removesuffix(".git")
+    scheme, found, rest = text.partition("://")
+    if found and scheme in ("https", "ssh"):
+        host, _, path = rest.rpartition("@")[2].partition("/")
+        return f"{host.partition(':')[0].casefold()}/{path.strip('/')}"
+    if not found and "@" in text.partition(":")[0]:
+        host, _, path = text.rpartition("@")[2].partition(":")
+        return f"{host.casefold()}/{path.strip('/')}"
+    return text.removeprefix("file://")
+
+
 def _path(root: Path) -> Path:
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32]
     return FOLDER / f"{name}.json"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gitops_nb.adapters.clock import WallClock
 from gitops_nb.adapters.git_cache import Remote
@@ -54,6 +54,19 @@ class Writers:
     argo: Mapping[str, ArgoWriter]
 
 
+class OpenWriters(Protocol):
+    """Opens what a change may write with, and nothing else."""
+
+    def __call__(self, confirm: Confirm, *, environment: str, files: frozenset[str]) -> Writers:
+        """Opens operator credentials.
+
+        Args:
+            confirm: Asked before each write.
+            environment: Writers of its clusters are opened, and of the ones that their Argo CD runs on.
+            files: ``repository:path`` of the files that a commit may change.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One outside system that a run would write to, and what fleet.yaml expects there.
@@ -91,8 +104,8 @@ class Platform:
     ``secrets`` resolves references; what it reads goes to the redactor before it goes anywhere else.
     ``signing_key`` is the key that `gitops-nb approve` uses by default, ``requester_key`` the one that a request is
     signed with; ``policy_source`` says where policy and keys were read, and their digest;
-    ``reviews`` are GitHub's, for a process that is a workflow run; ``prove`` asks CI for this job's identity, for an
-    audience and from an issuer; ``second_person`` is the sandbox's approver.
+    ``reviews`` are GitHub's, for a process that is a workflow run; ``prove`` asks CI for this job's identity, for a
+    request and from an issuer; ``second_person`` is the sandbox's approver.
     """
 
     mode: Mode
@@ -103,14 +116,14 @@ class Platform:
     git: GitHistory
     processes: Processes
     requester: Requester
-    open_writers: Callable[[Confirm], Writers]
+    open_writers: OpenWriters
     look_again: Callable[[], Ground]
     signing_key: Path | None
     requester_key: Path | None
     policy_source: Mapping[str, str]
     secrets: Secrets
     is_pinned: bool = False
-    prove: Callable[[str, str], Mapping[str, Json]] = prove
+    prove: Callable[[Mapping[str, Json], str], Mapping[str, Json]] = prove
     second_person: str = ""
     incidents: Path | None = None
     reviews: GitHubReviews | None = None
@@ -245,7 +258,8 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         for name, cluster in fleet.clusters.items()
     }
 
-    def writers(confirm: Confirm) -> Writers:
+    def writers(confirm: Confirm, *, environment: str, files: frozenset[str]) -> Writers:
+        own = _clusters_of(fleet, environment)
         opened: dict[str, ClusterWriter] = {
             name: GuardedCluster(
                 readers[name],
@@ -253,6 +267,7 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
                 confirm,
             )
             for name, cluster in fleet.clusters.items()
+            if name in own
         }
 
         def argo_writer(name: str, cluster: Cluster) -> ArgoWriter:
@@ -266,9 +281,13 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
             )
 
         return Writers(
-            git=GuardedGit(git, confirm),
+            git=GuardedGit(git, confirm, files),
             clusters=opened,
-            argo={n: argo_writer(n, c) for n, c in fleet.clusters.items()},
+            argo={
+                n: argo_writer(n, c)
+                for n, c in fleet.clusters.items()
+                if n in fleet.clusters_of(environment)
+            },
         )
 
     clusters: dict[str, ClusterReader] = dict(readers)
@@ -319,16 +338,19 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
         played = policy.model_copy(update={"approvers": approvers})
         return Ground(fleet, played, trust, {"from": "sandbox"}, is_pinned=True)
 
-    def writers(confirm: Confirm) -> Writers:
+    def writers(confirm: Confirm, *, environment: str, files: frozenset[str]) -> Writers:
+        own = _clusters_of(fleet, environment)
         clusters: dict[str, ClusterWriter] = {
             name: GuardedCluster(cluster, cluster, confirm)
             for name, cluster in sandbox.clusters.items()
+            if name in own
         }
         argo: dict[str, ArgoWriter] = {
             name: found.writing_with(clusters[fleet.clusters[name].argocd.cluster or name])
             for name, found in sandbox.argo.items()
+            if name in fleet.clusters_of(environment)
         }
-        return Writers(git=GuardedGit(git, confirm), clusters=clusters, argo=argo)
+        return Writers(git=GuardedGit(git, confirm, files), clusters=clusters, argo=argo)
 
     git = _git(fleet, workspace.sandbox / "git-cache", processes, asks.name)
     return Platform(
@@ -351,6 +373,12 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
         second_person=answers.name,
         incidents=sandbox.incidents,
     )
+
+
+def _clusters_of(fleet: Fleet, environment: str) -> frozenset[str]:
+    """Clusters of an environment, and those that their Argo CD runs on."""
+    own = fleet.clusters_of(environment)
+    return frozenset((*own, *(fleet.clusters[name].argocd.cluster or name for name in own)))
 
 
 def _sandbox_approvers(

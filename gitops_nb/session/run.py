@@ -334,7 +334,11 @@ class Session:
         if name != "apply" or self._parts.writers is None:
             raise UsageError(f"{name} is not apply and gets no writers")
         self._before_apply()
-        opened = self.platform.open_writers(self._warrant.still_mine)
+        opened = self.platform.open_writers(
+            self._warrant.still_mine,
+            environment=self.request.environment,
+            files=frozenset(self._values["plan"].materials),
+        )
         return self._parts.writers(
             AllWriters(
                 view=self.platform.view,
@@ -344,7 +348,7 @@ class Session:
                 effects=self._recorder.effects(
                     name,
                     Authority(self._warrant, self._values["plan"]),
-                    may_have_happened=self._earlier.began,
+                    may_have_happened=self._earlier.began or self._warrant.had_starts,
                 ),
                 requester=self.platform.requester.name,
             ),
@@ -404,7 +408,7 @@ class Session:
             UnavailableError: The register, or what has to show it, does not answer.
         """
         state = self.state
-        if state.request is None or len(state.attempts) < 2:
+        if state.request is None:
             return Earlier()
         starts = self._warrant.chain().starts
         signed = state.plan is not None and digest(state.plan) == state.request["plan_digest"]

@@ -38,12 +38,14 @@ from gitops_nb.record.commits import (
 )
 from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.keys import HELD_HERE, custody
+from gitops_nb.record.keys import HELD_HERE, custody, open_runner_key
 from gitops_nb.record.locks import Owner, this_process
 from gitops_nb.record.register import Chain, Entry, Kind, Register
 from gitops_nb.session.code import code_of
 from gitops_nb.session.consent import Consent
-from gitops_nb.session.notary import runner_signer
+from gitops_nb.session.notary import anchor
+from gitops_nb.session.order import given
+from gitops_nb.session.origins import same_place
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.protected import Ground
 from gitops_nb.session.registers import place_of, register_of
@@ -73,6 +75,8 @@ class Warrant:
         platform: Its handles.
         consent: Checks requests and answers.
         state: The run as its journal says now.
+        environment: Where the change lands, from the parameters and the fleet; what the record says has to be the same.
+        beyond: What a plan would change outside of that, in words.
         other_code: What of the run's code is not what it began with.
     """
 
@@ -82,12 +86,17 @@ class Warrant:
         platform: Platform,
         consent: Consent,
         state: Callable[[], RunState],
+        *,
+        environment: str,
+        beyond: Callable[[Plan], str],
         other_code: tuple[str, ...] = (),
     ) -> None:
         self._workspace = workspace
         self._platform = platform
         self._consent = consent
         self._state = state
+        self._environment = environment
+        self._beyond = beyond
         self._other_code = other_code
         self._start: Entry | None = None
         self._entries = 0
@@ -95,6 +104,7 @@ class Warrant:
         self._waiver: Entry | None = None
         self._forbidden: Refused | None = None
         self.anchor = ""
+        self.had_starts = False
         self._begun_by: Rules | None = None
 
     @property
@@ -147,8 +157,8 @@ class Warrant:
             )
         moment = begun.at if begun is not None and begun.at is not None else now
         approvals, rejections = self._consent.answers(state, rules, now=now, moment=moment)
-        withdrawn = {entry.signer for entry in chain.of(Kind.WITHDRAW)}
-        approvals = tuple(a for a in approvals if a.person not in withdrawn)
+        taken = {entry.signer: entry.at for entry in chain.of(Kind.WITHDRAW) if entry.at}
+        approvals = tuple(a for a in approvals if a.person not in taken or a.at > taken[a.person])
         if rejections:
             names = ", ".join(f"{one.person} ({one.reason})" for one in rejections)
             raise Refused(f"rejected by {names}")
@@ -163,11 +173,13 @@ class Warrant:
             UnavailableError: The register does not answer.
         """
         held = self.standing(plan)
-        register, signer = self._open(held.ground, held.rules), runner_signer(self._workspace)
+        register = self._open(held.ground, held.rules)
+        signer = open_runner_key(self._workspace.root)
         state = self._state()
         holder = this_process(state.run, f"carries out {state.run}")
         nonce = secrets.token_hex(16)
         self._close_dead(register, state, held.rules)
+        self.had_starts = bool(register.chain(state.request_digest).starts)
 
         def write(chain: Chain) -> bytes:
             self._refuse_by_people(chain, held.rules)
@@ -205,15 +217,22 @@ class Warrant:
             Refused: The register has no such start, or another entry behind it.
         """
         ground = self._platform.look_again()
-        register = self._open(ground, self._rules(ground))
+        rules = self._rules(ground)
+        register = self._open(ground, rules)
         found = register.chain(self._state().request_digest).open_start
         if found is None or found.digest != digest:
             raise Refused("another runner went on with this request")
         self._start, self._register, self._entries = found, register, found.number + 1
+        self._begun_by = rules
+        self.had_starts = found.number > 0
 
     def trailers(self, plan: str, parent: str, head: str) -> str:
         """See ``ports.Effects.trailers``."""
         start = self._start.digest if self._start is not None else ""
+        notary = given().notary
+        if notary:
+            # The engine signs what it knows itself; a notebook's process only says which parent it means.
+            return anchor(notary, parent)
         said = {
             TRAILER_RUN: self._state().run,
             TRAILER_PLAN: plan,
@@ -224,7 +243,7 @@ class Warrant:
         return signed_trailers(
             said,
             parent,
-            signer=runner_signer(self._workspace),
+            signer=open_runner_key(self._workspace.root),
             realm=self._platform.trust.realm,
         )
 
@@ -308,7 +327,7 @@ class Warrant:
             Refused: The request's policy is no commit of the protected branch.
         """
         state = self._state()
-        environment = state.environment
+        environment = self._environment
         if environment not in ground.fleet.environments:
             raise Refused(f"the fleet has no environment {environment} any more")
         now = rules_for(ground.fleet, ground.policy, ground.trust, environment)
@@ -335,6 +354,13 @@ class Warrant:
         if request is None:
             raise Refused("nobody asked for this", hint="Run the runbook again.")
         problems = contradictions(state)
+        if {state.environment, request.get("environment"), plan.environment} != {self._environment}:
+            problems.append(
+                f"{self._environment} is asked for, and the record is about another environment"
+            )
+        beyond = self._beyond(plan)
+        if beyond:
+            problems.append(f"the plan is not of what was asked for: {beyond}")
         if request.get("v") != VERSION:
             problems.append("the request is of another version of this package")
         if request.get("plan_digest") != plan.digest:
@@ -357,7 +383,7 @@ class Warrant:
                 hint="Use the workspace and reports that the request was made in, or run the runbook again.",
             )
         asked_origin = (state.request.get("policy") or {}).get("origin", "")
-        if asked_origin != ground.source.get("origin", ""):
+        if not same_place(asked_origin, ground.source.get("origin", "")):
             raise Refused(
                 f"the request's rules are of {asked_origin or 'no origin'}, and this workspace's of {ground.source.get('origin') or 'no origin'}",
                 hint="Run the runbook again.",
@@ -474,7 +500,7 @@ class Warrant:
         proof = gone(_owner(held), rules.ci_api)
         if not proof:
             return
-        signer = runner_signer(self._workspace)
+        signer = open_runner_key(self._workspace.root)
         open_digest = held.digest
 
         def write(chain: Chain) -> bytes:

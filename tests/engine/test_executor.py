@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli.initialising import create_workspace
 from gitops_nb.model import Status
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.runs import read_run
@@ -39,13 +40,14 @@ print("SAID", session._wire.receive())
 """
 
 
-def insert(workspace: Workspace, *cells: str) -> None:
-    """Puts cells of a test behind the one that opens the session."""
+def insert(workspace: Workspace, *cells: str, at_begin: bool = False) -> None:
+    """Puts cells of a test behind the one that opens the session, or before it."""
     path = workspace.root / "notebooks" / "promotion.ipynb"
     notebook = json.loads(path.read_text(encoding="utf-8"))
     at = 1 + next(
         i for i, c in enumerate(notebook["cells"]) if "= open_session(" in "".join(c["source"])
     )
+    at -= at_begin
     for number, source in enumerate(cells):
         cell = {
             "cell_type": "code", "id": f"test-{number}", "metadata": {}, "source": source,
@@ -163,3 +165,27 @@ def test_a_run_whose_executor_is_stopped_goes_on(workspace, step, mode):
 def test_every_stop_of_an_executor(workspace, step, mode):
     """The same in every mode and step."""
     check_stop(workspace, step, mode)
+
+
+ELSEWHERE = """\
+import json, socket
+from gitops_nb.session.order import given
+wire = socket.socket(socket.AF_UNIX); wire.connect(given().executor); lines = wire.makefile("rb")
+wire.sendall(json.dumps({{"call": "open", "runbook": "promotion", "workspace": {other!r}, "reports": {other!r} + "/reports",
+    "mode": "sandbox", "parameters": {{"application": "payments", "source": "staging", "target": "production",
+    "revision": None, "timeout": "15m", "patience": "60s", "stable_for": "10s"}}, "is_interactive": False}}).encode() + b"\\n")
+print("SAID", lines.readline())
+"""
+
+
+def test_an_executor_works_where_its_engine_says(workspace, tmp_path):
+    """A cell that connects first, with a lax workspace of its own and other parameters, opens nothing."""
+    other = Workspace(tmp_path / "lax")
+    create_workspace(other.root)
+    other.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
+    insert(workspace, ELSEWHERE.format(other=str(other.root)), at_begin=True)
+    done = workspace.run("run", "promotion", "-p", "application=checkout")
+    assert done.returncode not in (0, 2), done.stdout + done.stderr
+    said = texts(workspace)
+    assert "a parameter changed" in said
+    assert not list(other.reports.glob("2*"))

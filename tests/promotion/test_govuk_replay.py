@@ -42,6 +42,19 @@ def repository(shared, tmp_path_factory) -> Path:
     return bare
 
 
+class Allowed:
+    """Lets every effect begin; its commits carry no trailers."""
+
+    def confirm(self):
+        """Nothing speaks against it."""
+
+    def trailers(self, *_):
+        return ""
+
+    def made(self, _):
+        return False
+
+
 def rows(shared: Path, repository: Path) -> list[tuple[str, str]]:
     """Application and tag of the first production rows of 2024 whose file exists."""
     listed = subprocess.run(
@@ -117,7 +130,11 @@ def test_a_thousand_real_promotions(shared, repository, tmp_path):
         journal = Journal.open(folder)
         journal.append("opened", run=f"replay-{number}", steps=["apply"])
         writers = PromotionWriters(
-            view, git, {}, JournalEffects(journal, journal.append, step="apply"), "replay"
+            view,
+            git,
+            {},
+            JournalEffects(journal, journal.append, step="apply", authority=Allowed()),
+            "replay",
         )
         allowed = Decision(Answer.ALLOWED, made.digest, "production", ("replay",))
         applied = apply(writers, made, allowed)

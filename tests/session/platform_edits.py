@@ -43,7 +43,7 @@ def change_application(runner, environment, old, new, *, files=None, application
 def settle(runner, environment, application="checkout", *, syncs=True):
     """Root and child are compared with the tip; what does not sync by itself is synced by a person."""
     platform = runner.platform()
-    argo = platform.open_writers(bool).argo[environment]
+    argo = platform.open_writers(bool, environment=environment, files=frozenset()).argo[environment]
     name = f"{application}-{environment}"
     argo.refresh("root")
     platform.view.clock.sleep(30)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -16,8 +18,8 @@ from jwt.utils import base64url_encode
 
 from gitops_nb.adapters import oidc
 from gitops_nb.catalog.policies import Policy
-from gitops_nb.errors import GitOpsError, Refused, UnavailableError, WaitingForApproval
-from gitops_nb.model import Status
+from gitops_nb.errors import GitOpsError, RecordError, Refused, UnavailableError, WaitingForApproval
+from gitops_nb.model import Status, digest
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.record.files import sha256_file
 from gitops_nb.redaction import process_redactor
@@ -26,6 +28,7 @@ from gitops_nb.session.consent import Consent
 from gitops_nb.session.identity import REQUEST_TOKEN as TOKEN_VARIABLE
 from gitops_nb.session.identity import REQUEST_URL
 from gitops_nb.session.requester import ci_identity, proof_hint
+from tests.engine.stops import prepare as without_approval
 from tests.issuer import CLAIMS, REQUEST_TOKEN, SHA, LocalIssuer, local_issuer
 from tests.session.test_approval_table import PLAN, RUN, Table, keys  # noqa: F401  a fixture
 
@@ -497,22 +500,51 @@ def test_an_issuer_that_could_be_tricked_with_is_refused(address):
         Policy.model_validate({"ci_issuer": address})
 
 
-def test_the_notebook_gets_the_claims_through_the_engine(workspace, issuer, tmp_path, monkeypatch):
-    """The engine asks with what its job holds; the notebook's process has neither variable nor token."""
+def test_a_notebook_gets_an_identity_for_its_own_request_alone(runner, issuer, monkeypatch):
+    """The engine makes audience and issuer itself: for another run, plan or environment, or one that needs approval, it asks nobody."""
+    from gitops_nb import promotion
     from gitops_nb.catalog.workspace import find_workspace
 
-    where = find_workspace(workspace.root)
+    policy = runner.workspace.root / "runbooks/policy.yaml"
+    policy.write_text(f"{policy.read_text(encoding='utf-8')}\nci_issuer: {issuer.url}\n")
+    where = find_workspace(runner.workspace.root)
     monkeypatch.setenv(REQUEST_URL, issuer.request_url)
     monkeypatch.setenv(TOKEN_VARIABLE, REQUEST_TOKEN)
-    with notary.notary(where, tmp_path, tmp_path) as address:
-        monkeypatch.setattr(order, "_GIVEN", [order.Order(notary=str(address))])
-        found = notary.prove(AUDIENCE, issuer.url)
-        assert set(found) == {"issuer", "kid", "claims", "clock_ahead_s", "token"}
-        assert issuer.asked == [AUDIENCE]
-        monkeypatch.delenv(REQUEST_URL)
-        with pytest.raises(Refused, match="may not ask for its identity"):
-            notary.prove(AUDIENCE, issuer.url)
-        assert notary.runner_key(where).startswith("ssh-ed25519 ")
+    for target, source, expected in (
+        ("production", "staging", False),
+        ("staging", "development", True),
+    ):
+        if expected:
+            without_approval(runner.workspace)
+        session = runner.open(source=source, target=target)
+        session.step(promotion.observe)
+        session.step(promotion.plan)
+        state, directory = session.state, session.directory
+        session.close()
+        own = {
+            "run": state.run, "runbook": "promotion", "parameters": state.opened["parameters"],
+            "environment": target, "plan_digest": state.plan_digest,
+            "requester": state.opened["requester"], "nonce": "x",
+        }  # fmt: skip
+        with (
+            tempfile.TemporaryDirectory() as short,
+            notary.notary(where, directory, Path(short)) as address,
+            monkeypatch.context() as patched,
+        ):
+            patched.setattr(order, "_GIVEN", [order.Order(notary=str(address))])
+            others = [{**own, name: "other"} for name in own if name != "nonce"]
+            for wrong in others if expected else (*others, own):
+                with pytest.raises(Refused, match="CI's identity was not asked for"):
+                    notary.prove(wrong, issuer.url)
+            with pytest.raises(RecordError):
+                notary._ask_engine(
+                    str(address), {"ask": "identity", "audience": "sts.amazonaws.com", "issuer": issuer.url}
+                )  # fmt: skip
+            assert issuer.asked == []
+            if expected:
+                found = notary.prove(own, "https://evil.example")
+                assert issuer.asked == [f"gitops-nb:{digest(own)}"]
+                assert found["issuer"] == issuer.url
 
 
 def test_a_kernel_gets_neither_the_door_nor_the_runners_key(workspace, tmp_path, monkeypatch):

@@ -128,7 +128,9 @@ class Asked:
             self.catalog.fleet, self.catalog.policy, Trust(), {**found, **source}, is_pinned=True
         )
         platform = SimpleNamespace(mode=Mode.LIVE)
-        self.warrant = Warrant(None, platform, None, lambda: None)
+        self.warrant = Warrant(
+            None, platform, None, lambda: None, environment="production", beyond=lambda _: ""
+        )
         catalog = self.catalog
         self.rules = rules_for(catalog.fleet, catalog.policy, catalog.trust, "production")
 

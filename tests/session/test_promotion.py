@@ -248,7 +248,8 @@ def test_several_keys_go_back_together(runner):
             message="Label",
         )
     for environment in ("staging", "production"):
-        runner.platform().open_writers(bool).argo[environment].refresh(f"checkout-{environment}")
+        opened = runner.platform().open_writers(bool, environment=environment, files=frozenset())
+        opened.argo[environment].refresh(f"checkout-{environment}")
     runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
     runner.workspace.replace(
         "runbooks/policy.yaml",

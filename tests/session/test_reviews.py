@@ -184,8 +184,9 @@ class Reviewed(Table):
         return replace(super().rules, workflows=here.workflows)
 
     @staticmethod
-    def prove(audience, issuer):
+    def prove(request, issuer):
         """An identity that fits, as it comes verified."""
+        audience = f"gitops-nb:{digest(request)}"
         now = int(time.time())
         return {
             "issuer": issuer,

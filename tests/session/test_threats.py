@@ -501,3 +501,129 @@ def test_what_is_said_while_it_runs_stops_the_next_effect(runner, approved, monk
     assert state.status is Status.NEEDS_ATTENTION
     assert [effect.key for effect in state.effects if not effect.failed] == ["commit"]
     assert state.aftermath, "the end says what Git asks for and the way back"
+
+
+# Where effects land
+
+
+def elsewhere(plan: dict, what: str) -> dict:
+    """A plan of staging that would change production."""
+    changed = json.loads(json.dumps(plan))
+    arguments = changed["arguments"]
+    if what == "the path":
+        for edit in arguments["edits"]:
+            edit["path"] = edit["path"].replace("/staging/", "/production/")
+    elif what == "the cluster":
+        for placement in arguments["placements"]:
+            placement["cluster"] = "production"
+    elif what == "the application":
+        for placement in arguments["placements"]:
+            placement["name"] = "checkout-production"
+    else:
+        arguments["branch"] = "other"
+    return changed
+
+
+@pytest.mark.parametrize("what", ["the path", "the cluster", "the application", "the branch"])
+def test_a_plan_reaches_nothing_but_its_environment(runner, what):
+    """A plan for staging, which nobody has to approve there, that names production's files or clusters: nothing begins."""
+    from gitops_nb import promotion
+    from gitops_nb.model import Plan, from_json, to_json
+
+    runner.workspace.replace(
+        "runbooks/fleet.yaml",
+        "staging: {auto_deploy: true, approval_required: true",
+        "staging: {auto_deploy: true, approval_required: false",
+    )
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 1h", "at_least: 0s")
+    before = world(runner)
+    session = runner.open(source="development", target="staging")
+
+    def plan(request, state):
+        return from_json(Plan, elsewhere(to_json(promotion.plan(request, state)), what))
+
+    session.step(promotion.observe)
+    session.step(plan)
+    stopped = None
+    try:
+        import asyncio
+
+        asyncio.run(session.gate(promotion.gates))
+        session.step(promotion.apply)
+    except GitOpsError as stop:
+        stopped = stop
+    finally:
+        session.close()
+    assert isinstance(stopped, Refused)
+    assert "the plan is not of what was asked for" in stopped.message
+    assert world(runner) == before
+    done, stop = runner.promote(source="development", target="staging")
+    assert stop is None, stop
+    assert done.status is Status.SUCCEEDED
+
+
+def test_a_record_of_another_environment_than_its_parameters_begins_nothing(runner, approved):
+    """The journal says development, the parameters production: the rules are production's, and the record is refused."""
+    before = world(runner)
+
+    def say_development(rows) -> None:
+        for row in rows:
+            if row["kind"] == "opened":
+                row["body"]["environment"] = "development"
+
+    rewrite_journal(runner.workspace.reports / approved.run, say_development)
+    _, stop = runner.promote_again(approved.run)
+    assert isinstance(stop, Refused)
+    assert world(runner) == before
+
+
+def test_a_journal_without_its_attempts_is_looked_up_in_the_register(runner, approved, monkeypatch):
+    """Killed after the push, reverted by hand, and the waiting artifact put back without its attempts: nothing is pushed again."""
+    directory = runner.workspace.reports / approved.run
+    copy = runner.workspace.root / "copy"
+    shutil.copytree(directory, copy)
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    take_back(runner)
+    before = world(runner)
+    shutil.rmtree(directory)
+    shutil.copytree(copy, directory)
+    rewrite_journal(
+        directory, lambda rows: rows.__setitem__(slice(None), [r for r in rows if r["kind"] != "attempt"])
+    )  # fmt: skip
+    _, stop = runner.promote_again(approved.run)
+    assert isinstance(stop, ConflictError)
+    assert "was taken back" in stop.message
+    assert world(runner) == before
+
+
+def test_the_artifact_of_the_waiting_state_goes_on_after_its_runner_was_lost(
+    runner, approved, monkeypatch
+):
+    """The runner is lost after the push, and its record with it: the waiting copy finds the commit and brings it to its end."""
+    directory = runner.workspace.reports / approved.run
+    copy = runner.workspace.root / "copy"
+    shutil.copytree(directory, copy)
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    tip = runner.tip()
+    shutil.rmtree(directory)
+    shutil.copytree(copy, directory)
+    done, stop = runner.promote(run=approved.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+    assert runner.tip() == tip
+    assert next(e for e in done.effects if e.key == "commit").adopted
+
+
+def test_who_withdrew_may_approve_again(runner, approved):
+    """An approver takes the approval back and gives it again: the newer word counts."""
+    before = world(runner)
+    key = str(runner.platform().signing_key)
+    done = runner.workspace.run("withdraw", approved.run, "--reason", "wait", "--key", key)
+    assert done.returncode == 0, done.stderr
+    _, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, WaitingForApproval)
+    assert world(runner) == before
+    again = runner.workspace.run("approve", approved.run, "--yes")
+    assert again.returncode == 0, again.stderr
+    done, stop = runner.promote(run=approved.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from gitops_nb.record.ledger import ledger_names, read_entry, slots
 from gitops_nb.record.runs import read_run, run_directories
 from gitops_nb.session import open_session
 from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.order import given
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.stores import reports_store
 from gitops_nb.session.verifying import verify_records
@@ -51,18 +52,18 @@ class Flow:
         runs = run_directories(where.reports)
         if runs and read_run(runs[0]).status is Status.SUCCEEDED:
             return
-        if runs:
-            os.environ["GITOPS_NB_RUN"] = runs[0].name
         try:
-            self.cells()
+            self.cells(runs[0].name if runs else "")
         except WaitingForApproval:
             directory = run_directories(where.reports)[0]
             self.approve(directory)
-            os.environ["GITOPS_NB_RUN"] = directory.name
-            self.cells()
+            self.cells(directory.name)
 
-    def cells(self) -> None:
-        session = open_session(self.runbook, workspace=self.root, **PARAMETERS[self.runbook])
+    def cells(self, run: str) -> None:
+        told = replace(given(), run=run)
+        session = open_session(
+            self.runbook, workspace=self.root, order=told, **PARAMETERS[self.runbook]
+        )
         try:
             if self.runbook == "dora":
                 for verb in (dora.observe, dora.measure, dora.verify):
@@ -93,6 +94,7 @@ class Flow:
             at=datetime.now(UTC),
             expires=parse_time(state.request["expires"]),
             reason="",
+            realm=platform.trust.realm,
         )
 
     def _platform(self) -> Platform:

@@ -97,6 +97,13 @@ def test_the_three_runbooks_have_enough_points():
 EFFECTS = tuple(f"effect {number}" for number in range(7))
 
 
+class Allowed:
+    """Lets every effect begin."""
+
+    def confirm(self):
+        """Nothing speaks against it."""
+
+
 class Toy:
     """Seven effects on a file: the engine's part of a run, without a platform."""
 
@@ -119,7 +126,7 @@ class Toy:
         journal = Journal.open(self.folder)
         if not journal.records:
             journal.append("opened", run="toy", steps=["apply"])
-        recorder = JournalEffects(journal, journal.append, step="apply")
+        recorder = JournalEffects(journal, journal.append, step="apply", authority=Allowed())
         for key in EFFECTS:
             recorder.perform(
                 key,

@@ -24,6 +24,7 @@ from gitops_nb.record.runs import read_run, run_directories, sealed_at
 from gitops_nb.session.endings import Death
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.notary import pending
+from gitops_nb.session.order import Order, obey
 from gitops_nb.session.verifying import verify_records
 from tests.engine.stops import prepare
 from tests.torture.crashes import count, in_fork, killed_at
@@ -56,11 +57,11 @@ class Closing:
 
     def _work(self) -> None:
         """What the kernel does: it leaves the end of the record to the engine."""
-        os.environ["GITOPS_NB_SUPERVISED"] = "1"
+        obey(Order(is_supervised=True))
         if self.end == "kernel died":
             JournalEffects._done = lambda *_, **__: os._exit(9)
         with contextlib.suppress(WaitingForApproval):
-            self._flow.cells()
+            self._flow.cells("")
 
     def reset(self) -> None:
         """The reports as the kernel left them."""
