@@ -23,7 +23,7 @@ from gitops_nb.model import Status, digest
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.record.files import sha256_file
 from gitops_nb.redaction import process_redactor
-from gitops_nb.session import notary, order
+from gitops_nb.session import notary
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.identity import REQUEST_TOKEN as TOKEN_VARIABLE
 from gitops_nb.session.identity import REQUEST_URL
@@ -529,20 +529,21 @@ def test_a_notebook_gets_an_identity_for_its_own_request_alone(runner, issuer, m
         with (
             tempfile.TemporaryDirectory() as short,
             notary.notary(where, directory, Path(short)) as address,
-            monkeypatch.context() as patched,
         ):
-            patched.setattr(order, "_GIVEN", [order.Order(notary=str(address))])
+
+            def ask(request, at=str(address)):
+                return notary._ask_engine(at, {"ask": "identity", "request": request})
+
             others = [{**own, name: "other"} for name in own if name != "nonce"]
             for wrong in others if expected else (*others, own):
                 with pytest.raises(Refused, match="CI's identity was not asked for"):
-                    notary.prove(wrong, issuer.url)
+                    ask(wrong)
+            door = {"ask": "identity", "audience": "sts.amazonaws.com", "issuer": issuer.url}
             with pytest.raises(RecordError):
-                notary._ask_engine(
-                    str(address), {"ask": "identity", "audience": "sts.amazonaws.com", "issuer": issuer.url}
-                )  # fmt: skip
+                notary._ask_engine(str(address), door)
             assert issuer.asked == []
             if expected:
-                found = notary.prove(own, "https://evil.example")
+                found = ask(own)
                 assert issuer.asked == [f"gitops-nb:{digest(own)}"]
                 assert found["issuer"] == issuer.url
 

@@ -537,7 +537,10 @@ def test_a_plan_reaches_nothing_but_its_environment(runner, what):
     )
     runner.workspace.replace("runbooks/policy.yaml", "at_least: 1h", "at_least: 0s")
     before = world(runner)
-    session = runner.open(source="development", target="staging")
+    looking = runner.open(source="development", target="staging")
+    older = looking.step(promotion.observe).target.spells[-2].version
+    looking.close()
+    session = runner.open(source="development", target="staging", revision=older)
 
     def plan(request, state):
         return from_json(Plan, elsewhere(to_json(promotion.plan(request, state)), what))
@@ -557,7 +560,7 @@ def test_a_plan_reaches_nothing_but_its_environment(runner, what):
     assert isinstance(stopped, Refused)
     assert "the plan is not of what was asked for" in stopped.message
     assert world(runner) == before
-    done, stop = runner.promote(source="development", target="staging")
+    done, stop = runner.promote(source="development", target="staging", revision=older)
     assert stop is None, stop
     assert done.status is Status.SUCCEEDED
 
@@ -604,7 +607,14 @@ def test_the_artifact_of_the_waiting_state_goes_on_after_its_runner_was_lost(
     directory = runner.workspace.reports / approved.run
     copy = runner.workspace.root / "copy"
     shutil.copytree(directory, copy)
-    cut_off(runner, monkeypatch, approved.run, where="after")
+    from dataclasses import replace
+
+    real = warrant.this_process
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            warrant, "this_process", lambda *a: replace(real(*a), pid=1 << 22, started="1")
+        )
+        cut_off(runner, monkeypatch, approved.run, where="after")
     tip = runner.tip()
     shutil.rmtree(directory)
     shutil.copytree(copy, directory)
