@@ -125,7 +125,7 @@ class PinnedRepository:
         return self._git(arguments, LOCAL_S, self.folder, stdin=stdin)
 
     def _has(self, commit: str) -> bool:
-        return self.ask(("cat-file", "-e", f"{commit}^{{commit}}")).exit_code == 0
+        return self.ask(("cat-file", "-e", commit)).exit_code == 0
 
     def _make(self, id_length: int) -> None:
         """The name appears when the cache is complete."""

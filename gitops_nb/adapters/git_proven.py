@@ -47,18 +47,18 @@ class ProvenObjects:
         parts = tuple(part for part in folder.split("/") if part not in ("", "."))
         folders = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
         paths = (*folders, *("/".join((*parts, name)) for name in names))
-        objects = self._objects(
-            (commit, f"{commit}^{{tree}}", *(f"{commit}:{path}" for path in paths))
-        )
-        at = objects.get(commit)
-        if at is None or at.kind != "commit":
-            raise ConfigurationError(f"{self.place} has no commit {commit[:12]}")
-        here = objects.get(_header(at, "tree")[0])
+        # Of `commit:` Git reads no more than it has to; of `commit^{tree}` it tells nothing when the tree was changed.
+        objects = self._objects((commit, f"{commit}:", *(f"{commit}:{path}" for path in paths)))
+        at = self._found(objects, commit)
+        here = self._found(objects, _header(at, "tree")[0])
         for part in parts:
-            here = None if here is None else objects.get(_entries(here).get(part, ""))
-        inside = {} if here is None else _entries(here)
-        found = {name: objects.get(inside[name]) for name in names if name in inside}
-        return {name: one.content for name, one in found.items() if one and one.kind == "blob"}
+            named = _entries(here).get(part)
+            if named is None:
+                return {}
+            here = self._found(objects, named)
+        inside = _entries(here)
+        found = {name: self._found(objects, inside[name]) for name in names if name in inside}
+        return {name: one.content for name, one in found.items() if one.kind == "blob"}
 
     def is_ancestor(self, commit: str, tip: str) -> bool:
         """Whether a chain of parents, each proven by its id, leads from the tip to a commit.
@@ -74,7 +74,7 @@ class ProvenObjects:
         objects = self._objects(tuple(between.stdout.split()))
         seen, waiting = {tip}, [tip]
         while waiting:
-            one = objects.get(waiting.pop())
+            one = objects.get(waiting.pop())  # none: it is on no way to the commit
             for parent in () if one is None else _header(one, "parent"):
                 if parent == commit:
                     return True
@@ -101,6 +101,12 @@ class ProvenObjects:
                     hint=self._hint,
                 )
         return found
+
+    def _found(self, objects: Mapping[str, GitObject], sha: str) -> GitObject:
+        """An object that a proven one names: that it is gone says something else than that nobody names it."""
+        if sha not in objects:
+            raise ConfigurationError(f"{self.place} has no object {sha[:12]}", hint=self._hint)
+        return objects[sha]
 
     @property
     def _hint(self) -> str:
