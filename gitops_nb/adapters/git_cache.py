@@ -83,7 +83,7 @@ class GitCache:
         folder = self._cache / f"{repository}.git"
         if not folder.is_dir():
             self._cache.mkdir(parents=True, exist_ok=True)
-            with _exclusive(self._cache / f"{repository}.lock"):
+            with exclusive(self._cache / f"{repository}.lock"):
                 if not folder.is_dir():
                     self._make_cache(folder)
         return folder
@@ -126,9 +126,9 @@ class GitCache:
         remote = self._remote(repository)
         folder = self._folder(repository)
         wanted = ("fetch", "--quiet", "--prune", "--tags", "--force", "--", remote.url, "+refs/heads/*:refs/heads/*")  # fmt: skip
-        with _exclusive(folder / "gitops-nb.lock"):
+        with exclusive(folder / "gitops-nb.lock"):
             done = self._in_cache(repository, wanted, timeout_s=REMOTE_S)
-            if done.exit_code != 0 and is_locked(done) and _remove_stale_locks(folder):
+            if done.exit_code != 0 and is_locked(done) and remove_stale_locks(folder):
                 done = self._in_cache(repository, wanted, timeout_s=REMOTE_S)
         if done.exit_code != 0:
             refuse_sha_256(repository, done.stderr)
@@ -202,7 +202,7 @@ class GitCache:
         )
 
 
-def _remove_stale_locks(folder: Path) -> bool:
+def remove_stale_locks(folder: Path) -> bool:
     """Removes locks that a killed git left in a cache; whether there were any.
 
     Every command on a cache has a deadline far below this age, so nobody holds such a lock any more.
@@ -219,7 +219,8 @@ def _remove_stale_locks(folder: Path) -> bool:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds a file's lock, against other processes of this machine."""
     with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

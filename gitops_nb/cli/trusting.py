@@ -11,7 +11,7 @@ from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import UsageError
 from gitops_nb.report.text import terminal
 from gitops_nb.session.origins import pin, pinned
-from gitops_nb.session.protected import default_branch, origin_url
+from gitops_nb.session.protected import default_branch, origin_url, rules_folder
 
 
 def pin_origin(
@@ -20,6 +20,7 @@ def pin_origin(
     """Pins a workspace's origin and protected branch in this user's home.
 
     Raises:
+        ConfigurationError: Settings of Git send its address elsewhere.
         UsageError: The workspace has no origin, or another one than is named.
         UnavailableError: It does not answer.
     """
@@ -36,12 +37,14 @@ def pin_origin(
             hint="Find out which of the two is right.",
         )
     known = pinned(where.root)
-    chosen = branch or default_branch(where.root, present, processes)
+    inside = rules_folder(where, processes)
+    chosen = branch or default_branch(present, processes)
     if url is None:
         before = f", pinned now: {known.url} {known.branch}" if known else ""
         click.echo(f"origin  {terminal(present)}\nbranch  {terminal(chosen)}{terminal(before)}")
+        click.echo(f"folder  {terminal(inside or '.')}")
         typed = click.prompt("Type the branch's name to trust what it says about who may approve")
         if typed != chosen:
             raise UsageError(f"{typed!r} is not {chosen}; nothing was pinned")
-    path = pin(where.root, present, chosen)
+    path = pin(where.root, present, chosen, inside)
     click.echo(f"{terminal(present)}, branch {terminal(chosen)}, is trusted here: {path}")

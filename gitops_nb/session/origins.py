@@ -10,33 +10,41 @@ import hashlib
 import json
 import os
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gitops_nb.errors import RecordError
 from gitops_nb.record.files import replace_file
 
-FOLDER = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".config" / "gitops-nb" / "origins"
+HOME = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+FOLDER = HOME / ".config" / "gitops-nb" / "origins"
+CACHES = HOME / ".cache" / "gitops-nb" / "origins"
+"""Where the pinned branches are kept: in the workspace's own repository whoever writes there chooses what Git reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """An origin that somebody trusts for a workspace: its address and its protected branch."""
+    """An origin that somebody trusts for a workspace: its address and its protected branch.
+
+    ``inside`` is the folder of the branch that has the rules; None in a pin that does not say it.
+    """
 
     url: str
     branch: str
+    inside: str | None = field(default=None, compare=False)
 
 
 def pinned(root: Path) -> Pin | None:
     """The pin of a workspace; None where nobody set one."""
     try:
         value = json.loads(_path(root).read_bytes())
-        return Pin(str(value["url"]), str(value["branch"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        inside = value.get("inside")
+        return Pin(str(value["url"]), str(value["branch"]), None if inside is None else str(inside))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def pin(root: Path, url: str, branch: str) -> Path:
+def pin(root: Path, url: str, branch: str, inside: str | None = None) -> Path:
     """Writes the pin of a workspace; returns where.
 
     Raises:
@@ -46,6 +54,8 @@ def pin(root: Path, url: str, branch: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         content = {"workspace": str(root.resolve()), "url": url, "branch": branch}
+        if inside is not None:
+            content["inside"] = inside
         replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}") from error

@@ -4,6 +4,9 @@ In live mode ``policy.yaml``, ``trust.yaml`` and ``fleet.yaml`` are read from th
 (``session.origins``), else from the one that its remote ``origin`` calls its default, at one commit. The fleet too: who may
 say yes in production means nothing when the same change says where production is. A workspace that is in no Git repository
 with such a remote has only its files; the record says which of the two it was.
+
+A pinned branch is read from a repository of our own (``adapters.git_pinned``): settings, objects and history of the
+workspace's repository belong to whoever writes there.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitops_nb.adapters.git_pinned import PinnedRepository, as_variables
+from gitops_nb.adapters.git_proven import UNMOVED, ProvenObjects
 from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, load_catalog
@@ -24,7 +29,8 @@ from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.model import digest
-from gitops_nb.ports import Processes
+from gitops_nb.ports import Completed, Processes
+from gitops_nb.session import origins
 from gitops_nb.session.origins import pinned
 
 _REMOTE_S = 60
@@ -35,7 +41,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 class Branch:
     """The protected branch of a workspace's origin, and the commit that it had when it was asked.
 
-    ``url`` is where Git really goes for origin; ``is_pinned`` says that somebody trusts exactly that for this workspace.
+    ``url`` is where Git really goes for origin; ``is_pinned`` says that somebody trusts exactly that for this workspace. Then
+    ``repository`` has it; else the workspace's own repository does.
     """
 
     root: Path
@@ -44,6 +51,7 @@ class Branch:
     commit: str
     url: str
     is_pinned: bool
+    repository: PinnedRepository | None = None
 
 
 EarlierRules = Callable[[str], tuple[Catalog | None, str]]
@@ -77,14 +85,15 @@ def protected(workspace: Workspace, catalog: Catalog, processes: Processes) -> G
     if branch is None:
         source = {"from": "workspace", "digest": _digest(catalog)}
         return Ground(catalog.fleet, catalog.policy, catalog.trust, source)
-    rules = _read(branch, branch.commit, processes)
+    files = _files(branch, branch.commit, processes)
+    rules = _rules(files)
     source = {
         "from": f"origin/{branch.name}",
         "origin": branch.url,
         "commit": branch.commit,
         "digest": _digest(rules),
     }
-    edited = _edited(workspace, branch, processes)
+    edited = _edited(workspace, files)
     if edited:
         # Whoever edits a file and runs at once has to read that the run does not know of it.
         source["not_in_force"] = ", ".join(edited)
@@ -98,14 +107,13 @@ def protected(workspace: Workspace, catalog: Catalog, processes: Processes) -> G
     )
 
 
-def _edited(workspace: Workspace, branch: Branch, processes: Processes) -> list[str]:
-    """Files of the workspace that say something else than the branch does."""
+def _edited(workspace: Workspace, files: Mapping[str, bytes]) -> list[str]:
+    """Files of the workspace that say something else than the branch's do."""
     found: list[str] = []
     for name in CONFIGURATION_FILES:
-        there = _blob(branch, branch.commit, name, processes)
         path = workspace.runbooks / name
-        here = path.read_bytes() if path.is_file() else None
-        if (here or b"").strip() != (there or "").encode().strip():
+        here = path.read_bytes() if path.is_file() else b""
+        if here.strip() != files.get(name, b"").strip():
             found.append(name)
     return found
 
@@ -117,41 +125,91 @@ def protected_branch(workspace: Workspace, processes: Processes) -> Branch | Non
         UnavailableError: There is one, and it does not answer.
         ConfigurationError: It is another one than is pinned for this workspace.
     """
-    top = _git(workspace.root, ("rev-parse", "--show-toplevel"), processes)
-    url = origin_url(workspace.root, processes)
-    trusted = pinned(workspace.root)
-    if top is None or not url:
+    root = workspace.root
+    url = origin_url(root, processes)
+    inside = rules_folder(workspace, processes) if url else None
+    trusted = pinned(root)
+    if inside is None:
         if trusted is not None:
             raise ConfigurationError(
                 f"this workspace has no origin, and {trusted.url} is pinned for it",
                 hint="Set the remote origin, or pin another one with `gitops-nb trust origin`.",
             )
         return None
-    if trusted is not None and trusted.url != url:
+    if trusted is None:
+        name, commit = _fetch(root, url, processes)
+        return Branch(root, inside, name, commit, url, is_pinned=False)
+    if trusted.url != url:
         raise ConfigurationError(
             f"origin is {url}, and {trusted.url} is pinned for this workspace; nothing was done",
             hint="Find out who changed it; if it moved, pin the new one with `gitops-nb trust origin`.",
         )
-    named = trusted.branch if trusted is not None else ""
-    name, commit = _fetch(workspace.root, url, named, processes)
-    inside = workspace.runbooks.resolve().relative_to(Path(top).resolve()).as_posix()
-    return Branch(workspace.root, inside, name, commit, url, trusted is not None)
+    if trusted.inside not in (None, inside):
+        # One branch may hold rules of many places, and examples: which are meant is no choice of the workspace.
+        raise ConfigurationError(
+            f"rules are in {inside}, and {trusted.inside} is pinned for this workspace; nothing was done",
+            hint="Find out who changed it; if it moved, pin it again with `gitops-nb trust origin`.",
+        )
+    repository = _repository(url, processes)
+    name, commit = repository.tip(trusted.branch)
+    repository.ensure(name, commit)
+    return Branch(root, inside, name, commit, url, is_pinned=True, repository=repository)
+
+
+def rules_folder(workspace: Workspace, processes: Processes) -> str | None:
+    """The folder of fleet, policy and keys in the workspace's repository; None where there is no such repository.
+
+    Raises:
+        ConfigurationError: It is outside of the repository.
+    """
+    top = _git(workspace.root, ("rev-parse", "--show-toplevel"), processes)
+    if top is None:
+        return None
+    try:
+        return workspace.runbooks.resolve().relative_to(Path(top).resolve()).as_posix()
+    except ValueError:
+        raise ConfigurationError(
+            f"{workspace.runbooks} is in no folder of the repository {top}",
+            hint="Rules are read from a branch: keep them in the repository.",
+        ) from None
 
 
 def origin_url(root: Path, processes: Processes) -> str:
-    """Where Git really goes for a workspace's remote ``origin``, "" when it has none."""
-    if _git(root, ("remote", "get-url", "origin"), processes) is None:
+    """Where Git really goes for a workspace's remote ``origin``, "" when it has none.
+
+    Raises:
+        ConfigurationError: Git goes to another place for that address than for the remote.
+    """
+    url = _git(root, ("remote", "get-url", "origin"), processes)
+    if not url:
         return ""
-    return _git(root, ("ls-remote", "--get-url", "origin"), processes) or ""
+    # A rule or a remote of the same name may rewrite what another rule wrote.
+    again = _git(root, ("ls-remote", "--get-url", "--", url), processes)
+    if again != url:
+        raise ConfigurationError(
+            f"origin is {url}, and settings of Git make {again} of that; nothing was done",
+            hint="Find out who set `insteadOf`: `git config --show-origin --get-regexp insteadof`.",
+        )
+    return url
 
 
-def default_branch(root: Path, url: str, processes: Processes) -> str:
-    """What a remote calls its default branch.
+def default_branch(url: str, processes: Processes) -> str:
+    """What a remote calls its default branch; no setting of a workspace has a say in it.
 
     Raises:
         UnavailableError: It does not answer, or has none.
     """
-    return _fetch(root, url, "", processes)[0]
+    return _repository(url, processes).tip("")[0]
+
+
+def _repository(url: str, processes: Processes) -> PinnedRepository:
+    return PinnedRepository(
+        url,
+        home=origins.HOME,
+        caches=origins.CACHES,
+        processes=processes,
+        credentials=_github_credentials(),
+    )
 
 
 def rules_at(branch: Branch, commit: str, processes: Processes) -> tuple[Catalog | None, str]:
@@ -162,7 +220,10 @@ def rules_at(branch: Branch, commit: str, processes: Processes) -> tuple[Catalog
     """
     if not _COMMIT.fullmatch(commit):
         return None, ""
-    if commit != branch.commit:
+    if branch.repository is not None:
+        if not _objects(branch, processes).is_ancestor(commit, branch.commit):
+            return None, ""
+    elif commit != branch.commit:
         asked = ("merge-base", "--is-ancestor", commit, branch.commit)
         if _git(branch.root, asked, processes) is None and _is_shallow(branch.root, processes):
             # Whether a commit is one of the branch is told by its history, and nothing else.
@@ -173,7 +234,7 @@ def rules_at(branch: Branch, commit: str, processes: Processes) -> tuple[Catalog
                 return None, f"this clone is shallow, and {error.message}"
         if _git(branch.root, asked, processes) is None:
             return None, ""
-    return _read(branch, commit, processes), ""
+    return _rules(_files(branch, commit, processes)), ""
 
 
 def _digest(catalog: Catalog) -> str:
@@ -190,29 +251,13 @@ def _digest(catalog: Catalog) -> str:
     )
 
 
-def _fetch(root: Path, url: str, named: str, processes: Processes) -> tuple[str, str]:
-    """Name and commit of a branch, by default of the remote's default one, asked now."""
-    if named:
-        reference = f"refs/heads/{named}"
-        rows = [
-            row.split("\t")
-            for row in _remote(root, ("ls-remote", "--", url, reference), processes).splitlines()
-        ]
-        commit = next((row[0] for row in rows if row[1:] == [reference]), "")
-        if not commit:
-            raise UnavailableError(
-                f"origin has no branch {named}, which is pinned for this workspace",
-                hint="Pin another one with `gitops-nb trust origin --branch NAME`.",
-            )
-        branch = named
-    else:
-        listed = _remote(root, ("ls-remote", "--symref", "--", url, "HEAD"), processes).splitlines()
-        if len(listed) < 2 or not listed[0].startswith("ref: refs/heads/"):
-            raise UnavailableError(
-                "origin names no default branch", hint="Set one on the Git host."
-            )
-        branch = listed[0].removeprefix("ref: refs/heads/").split("\t")[0]
-        commit = listed[1].split("\t")[0]
+def _fetch(root: Path, url: str, processes: Processes) -> tuple[str, str]:
+    """Name and commit of a remote's default branch, asked now; the workspace's repository then has the commit."""
+    listed = _remote(root, ("ls-remote", "--symref", "--", url, "HEAD"), processes).splitlines()
+    if len(listed) < 2 or not listed[0].startswith("ref: refs/heads/"):
+        raise UnavailableError("origin names no default branch", hint="Set one on the Git host.")
+    branch = listed[0].removeprefix("ref: refs/heads/").split("\t")[0]
+    commit = listed[1].split("\t")[0]
     if _git(root, ("cat-file", "-e", f"{commit}^{{commit}}"), processes) is None:
         # A depth would cut off the history of a clone that has all of it.
         depth = ("--depth=1",) if _is_shallow(root, processes) else ()
@@ -224,28 +269,36 @@ def _is_shallow(root: Path, processes: Processes) -> bool:
     return _git(root, ("rev-parse", "--is-shallow-repository"), processes) == "true"
 
 
-def _read(branch: Branch, commit: str, processes: Processes) -> Catalog:
-    """The rules of a commit, from Git's objects each time: a copy on disk could be edited like any file."""
-    listed = _git(branch.root, ("ls-tree", "--name-only", f"{commit}:{branch.inside}"), processes)
+def _files(branch: Branch, commit: str, processes: Processes) -> Mapping[str, bytes]:
+    """Fleet, policy and keys of a commit, from Git's objects each time: a copy on disk could be edited like any file."""
+    return _objects(branch, processes).files(commit, branch.inside, CONFIGURATION_FILES)
+
+
+def _rules(files: Mapping[str, bytes]) -> Catalog:
     with tempfile.TemporaryDirectory(prefix="gitops-nb-") as temporary:
         folder = Path(temporary) / "runbooks"  # messages name a file with its folder
         folder.mkdir()
-        for name in (listed or "").splitlines():
-            if name in CONFIGURATION_FILES:
-                content = _blob(branch, commit, name, processes)
-                (folder / name).write_text(content or "", encoding="utf-8")
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
         return load_catalog(folder)
 
 
-def _blob(branch: Branch, commit: str, name: str, processes: Processes) -> str | None:
-    return _git(branch.root, ("cat-file", "blob", f"{commit}:{branch.inside}/{name}"), processes)
+def _objects(branch: Branch, processes: Processes) -> ProvenObjects:
+    """Objects of the repository that has the branch."""
+    if branch.repository is not None:
+        return ProvenObjects(branch.repository.folder, branch.repository.ask)
+
+    def ask(arguments: tuple[str, ...], stdin: bytes) -> Completed:
+        return _run(branch.root, arguments, processes, stdin)
+
+    return ProvenObjects(branch.root, ask)
 
 
 def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str:
     done = processes.run(
         ("git", "-C", str(root), *arguments),
         timeout_s=_REMOTE_S,
-        environment={"GIT_TERMINAL_PROMPT": "0", **_github_credentials()},
+        environment={"GIT_TERMINAL_PROMPT": "0", **as_variables(_github_credentials())},
     )
     if done.exit_code != 0:
         raise UnavailableError(
@@ -255,24 +308,23 @@ def _remote(root: Path, arguments: tuple[str, ...], processes: Processes) -> str
     return done.stdout
 
 
-def _github_credentials() -> Mapping[str, str]:
+def _github_credentials() -> tuple[tuple[str, str], ...]:
     """The workflow's own token for its own server: a checkout that keeps no credentials can still be asked."""
     server, token = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_TOKEN", "")
     if os.environ.get("GITHUB_ACTIONS") != "true" or not server or not token:
-        return {}
+        return ()
     basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    return {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
-        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {basic}",
-    }
+    return ((f"http.{server}/.extraheader", f"AUTHORIZATION: basic {basic}"),)
 
 
 def _git(root: Path, arguments: tuple[str, ...], processes: Processes) -> str | None:
-    done = processes.run(
-        ("git", "-C", str(root), *arguments),
-        timeout_s=20,
-        # `git replace` would let a local ref stand in for a file of the branch.
-        environment={"GIT_NO_REPLACE_OBJECTS": "1"},
-    )
+    done = _run(root, arguments, processes)
     return done.stdout.strip() if done.exit_code == 0 else None
+
+
+def _run(
+    root: Path, arguments: tuple[str, ...], processes: Processes, stdin: bytes = b""
+) -> Completed:
+    return processes.run(
+        ("git", "-C", str(root), *arguments), timeout_s=20, stdin=stdin, environment=UNMOVED
+    )

@@ -26,6 +26,7 @@ from tests.session.test_protected import KEY, cloned, git  # noqa: F401  a fixtu
 def _pins(tmp_path, monkeypatch):
     """Pins of a test are its own."""
     monkeypatch.setattr(origins, "FOLDER", tmp_path / "pins")
+    monkeypatch.setattr(origins, "CACHES", tmp_path / "caches")
 
 
 def ground_of(workspace) -> Ground:
@@ -100,6 +101,7 @@ def test_the_command_pins_what_it_shows(cloned):  # noqa: F811
     done = CliRunner().invoke(group, ["trust", "origin", *where], input="main\n")
     assert done.exit_code == 0, done.output
     assert origins.pinned(cloned.root) == origins.Pin(url, "main")
+    assert origins.pinned(cloned.root).inside == "runbooks"
 
 
 def test_a_shallow_checkout_asks_for_the_history(cloned, tmp_path):  # noqa: F811
