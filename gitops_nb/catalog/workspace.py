@@ -15,6 +15,7 @@ from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Mode
 
 FILE = "gitops-nb.yaml"
+OWN = ".gitops-nb"
 _KEYS = ("kind", "mode", "reports", "locks", "runbooks", "notebooks", "time_zone")
 _TEXTS = ("reports", "locks", "runbooks", "notebooks", "time_zone")
 # A Path keeps one of the two slashes.
@@ -41,7 +42,7 @@ class Workspace:
     @property
     def own(self) -> Path:
         """What belongs to this machine and no record: locks, keys, caches."""
-        return self.root / ".gitops-nb"
+        return self.root / OWN
 
     @property
     def sandbox(self) -> Path:
@@ -83,8 +84,12 @@ def find_workspace(
 
 
 def _nearest(here: Path) -> Path | None:
-    """The nearest folder upwards that is a workspace; nothing that lies in the reports of another one is."""
-    found = [folder for folder in (here, *here.parents) if (folder / FILE).is_file()]
+    """The nearest folder upwards that is a workspace; nothing that lies in the reports or the own folder of another one is."""
+    found = [
+        folder
+        for folder in (here, *here.parents)
+        if (folder / FILE).is_file() and OWN not in folder.resolve().parts
+    ]
     for inner in found:
         outer = (folder for folder in found if folder in inner.parents)
         if not any(_is_below_reports(inner, folder) for folder in outer):
@@ -120,7 +125,7 @@ def _read(root: Path, reports: str | Path | None) -> Workspace:
     given = str(reports or texts["reports"] or "reports")
     bucket = _bucket(given)
     if bucket:
-        where = root / ".gitops-nb" / "spool" / bucket.removeprefix("gs://")
+        where = root / OWN / "spool" / bucket.removeprefix("gs://")
     else:
         where = Path(reports) if reports else root / given
     return Workspace(

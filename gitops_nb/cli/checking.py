@@ -71,7 +71,8 @@ def verify_runs(
         if checked.folder:
             _show(checked.folder, f"reports  {where.reports}", ())
         for ledger in checked.ledgers:
-            _show(ledger.problems, f"ledger {ledger.name}  {ledger.records} records", ledger.notes)
+            counted = f"ledger {ledger.name}  {ledger.records} records"
+            _show(ledger.problems, counted, ledger.notes, ledger.unchecked)
         for run in checked.runs:
             counted = f"{run.run}  {run.records} records, {run.files} files"
             _show(run.problems, counted, run.notes, run.unchecked)

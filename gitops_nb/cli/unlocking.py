@@ -202,7 +202,7 @@ def _close(where: Workspace, name: str, word: Word) -> None:
         )
         journal = Journal.open(directory)
         said = f"closed by {person}, who says that its process is gone: {word.reason}"
-        append_end(journal, death=Death(said, ExitCode.FAILED))
+        append_end(journal, death=Death(said, ExitCode.FAILED), was_witnessed=False)
         close_run(where, directory, journal)
         journal.close()
     finally:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.model import canonical
 from gitops_nb.record import dsse
-from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE, Record
 
@@ -51,15 +52,21 @@ def signed_trailers(said: Mapping[str, str], parent: str, *, signer: Signs, real
 
 
 def signed_by(
-    trailers: Mapping[str, str], parent: str, *, runners: Iterable[RunnerKey], realm: str
+    trailers: Mapping[str, str],
+    parent: str,
+    *,
+    at: datetime,
+    runners: Iterable[RunnerKey],
+    realm: str,
 ) -> RunnerKey | None:
     """The runner that signed a commit's trailers for exactly this parent; None when nobody did that counts.
 
-    Trailers that somebody copies to another commit are signed for another parent.
+    Trailers that somebody copies to another commit are signed for another parent. ``at`` is when the commit was made: the
+    runner's key has to count then.
     """
     keyid, _, text = trailers.get(TRAILER_SIGNATURE, "").partition(" ")
     runner = next((one for one in runners if dsse.fingerprint(one.key) == keyid), None)
-    if runner is None:
+    if runner is None or not runner.counts_at(at):
         return None
     try:
         signature = base64.b64decode(text, validate=True)
@@ -77,7 +84,7 @@ def _signed(said: Mapping[str, str], parent: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class RunCommit:
-    """A commit whose trailers name a run: its plan, and the newest record of its journal then; "" where there is none.
+    """A commit whose trailers name a run: its plan, the newest record of its journal then, and its start; "" where there is none.
 
     ``is_signed`` says that a runner that counts signed them, for this commit's own parent.
     """
@@ -88,6 +95,7 @@ class RunCommit:
     plan: str = ""
     journal: str = ""
     is_signed: bool = True
+    start: str = ""
 
 
 def commit_findings(
@@ -115,3 +123,39 @@ def commit_findings(
             text = f"{commit.where} says that this run made it, and the record has no such commit"
             found.append(Finding(Code.CONTRADICTION, FILE, text))
     return found
+
+
+def claim_findings(
+    state: RunState,
+    commits: Iterable[RunCommit],
+    *,
+    starts: Collection[str] | None,
+    unread: str = "",
+) -> list[Finding | Unasked]:
+    """Whether the commits that a record says its run made are there, and are its own.
+
+    Args:
+        state: Fold of the run's journal.
+        commits: Commits of the configuration branches whose trailers name runs.
+        starts: The run's starts that count in the register; None where it did not answer.
+        unread: Why not every commit of these branches was read, "" when each was.
+    """
+    said: list[Finding | Unasked] = []
+    there = {commit.sha: commit for commit in commits if commit.run == state.run}
+    for effect in state.touched:
+        revision = str(effect.result.get("revision") or "")
+        if effect.key != "commit" or not revision:
+            continue
+        commit = there.get(revision)
+        if commit is None and unread:
+            said.append(Unasked(f"its commit {revision[:8]} was not looked for: {unread}"))
+        elif commit is None:
+            text = f"it says that it made commit {revision[:8]}, and no configuration branch has such a commit of this run"
+            said.append(Finding(Code.CONTRADICTION, FILE, text))
+        elif commit.is_signed and (not commit.plan or not commit.start):
+            text = f"{commit.where} does not say which plan and start it is of"
+            said.append(Finding(Code.CONTRADICTION, FILE, text))
+        elif commit.is_signed and starts is not None and commit.start not in starts:
+            text = f"{commit.where} is of a start that the register does not have for this run"
+            said.append(Finding(Code.CONTRADICTION, FILE, text))
+    return said

@@ -24,7 +24,7 @@ from gitops_nb.record.approvals import (
     request_problem,
 )
 from gitops_nb.record.audit import Audit
-from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE, Record
 from gitops_nb.record.ledger import CLOCK_SKEW, Phase
@@ -56,15 +56,11 @@ class Doubt:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unasked:
-    """What could not be checked, because nobody could be asked."""
+AllowanceAt = Callable[[Mapping[str, Json], str], Sequence[Allowance | Doubt | Unasked | str]]
+"""Who may say yes by the policy that an attempt read (its ``policy``), in an environment; or why that cannot be told.
 
-    text: str
-
-
-AllowanceAt = Callable[[Mapping[str, Json], str], Allowance | Doubt | Unasked | str]
-"""Who may say yes by the policy that an attempt read (its ``policy``), in an environment; or why that cannot be told."""
+It always answers something: what whoever verifies reads for itself, never what the record says about the rules.
+"""
 
 
 def contradictions(state: RunState) -> list[str]:
@@ -166,10 +162,10 @@ def allowances_of(
         )
     if allowance_at is not None:
         read = attempt.get("policy") or {}
-        found.append(allowance_at(read, state.environment))
+        found += allowance_at(read, state.environment)
         asked = (state.request or {}).get("policy") or {}
-        if asked.get("commit") != read.get("commit"):
-            found.append(allowance_at(asked, state.environment))
+        if asked.get("commit") and asked.get("commit") != read.get("commit"):
+            found += allowance_at(asked, state.environment)
     return found
 
 
@@ -203,9 +199,9 @@ def _count(
         if key.startswith(GITHUB):
             reviewers.add(person)  # read from GitHub at the time: see `verify.Recheck`
             early = parse_time(str(approval.get("at"))) < _earliest(state)
-            problem = (
-                "is older than the request" if early else _problem_of_asker(person, state, trust)
-            )
+            problem = "is older than the request" if early else ""
+            if not problem and approval.get("answer") == "approve":
+                problem = _problem_of_asker(person, state, trust)
         else:
             problem = _problem(given, person, state, trust, first)
         if problem:
@@ -235,7 +231,8 @@ def _problem(
             return "was given after the first effect"
         if given.expires <= first:
             return "had expired when the first effect began"
-    return _problem_of_asker(person, state, trust)
+    # Nobody needs another person to take back or reject what they asked for themselves.
+    return _problem_of_asker(person, state, trust) if given.answer == "approve" else ""
 
 
 def _earliest(state: RunState) -> datetime:

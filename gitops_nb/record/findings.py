@@ -42,3 +42,10 @@ class Finding:
     def __str__(self) -> str:
         """``file: text [code]``."""
         return f"{self.file}: {self.text} [{self.code}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """What could not be checked, because nobody could be asked."""
+
+    text: str

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from gitops_nb.errors import RecordError
 from gitops_nb.model import Json, Status
 from gitops_nb.record.journal import Record
+from gitops_nb.record.shapes import shape_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class RunState:
 
     ``opened`` holds the body of the first record: run, runbook, title, owner, risk, rollback, notebook_digest,
     package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace. ``begun`` names
-    the start of the newest attempt that began effects, and the register that it is in.
+    the start of the newest attempt that began effects, and the register that it is in. ``witnessed`` is False for an end that
+    somebody wrote who did not see it.
     """
 
     run: str = ""
@@ -68,6 +71,7 @@ class RunState:
     command: str = ""
     started: str = ""
     ended: str = ""
+    witnessed: bool = True
     redactions: Mapping[str, int] = field(default_factory=dict)
     waited_ms: int = 0
     attempts: tuple[Mapping[str, Json], ...] = ()
@@ -125,10 +129,20 @@ class RunState:
 
 
 def fold(records: Iterable[Record]) -> RunState:
-    """Folds a journal into the state of its run."""
+    """Folds a journal into the state of its run.
+
+    Raises:
+        RecordError: A record is none that this package writes.
+    """
     state = RunState()
     waiting_since = ""
     for record in records:
+        problem = shape_problem(record.kind, record.at, record.body)
+        if problem:
+            raise RecordError(
+                f"line {record.seq + 1} is no record of this package: {problem}",
+                hint="Keep the directory as evidence and run `gitops-nb verify` on it.",
+            )
         state = replace(state, records=record.seq + 1, head=record.hash)
         if record.kind == "attempt" and waiting_since:
             state = replace(
@@ -169,6 +183,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 hint="",
                 command="",
                 ended="",
+                witnessed=True,
                 aftermath={},
                 # What was sealed is about to change.
                 files={},
@@ -238,6 +253,9 @@ def _apply(state: RunState, record: Record) -> RunState:
                 hint=body.get("hint", ""),
                 command=body.get("command", ""),
                 ended=record.at,
+                witnessed=body.get("witnessed", True) is not False,
+                # What a journal says came out of a run counts with the end that was seen.
+                outcome=state.outcome if body.get("witnessed", True) is not False else None,
                 redactions=body.get("redactions") or {},
             )
         case "sealed":

@@ -8,6 +8,7 @@ A request whose start is open belongs to that start's holder and to nobody else;
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gitops_nb.catalog.trust import RunnerKey, Trust
-from gitops_nb.errors import RecordError
+from gitops_nb.errors import RecordError, Refused
 from gitops_nb.model import Json, Status, canonical, format_time, parse_time
 from gitops_nb.ports import Processes, Store
 from gitops_nb.record import dsse
@@ -25,6 +26,7 @@ from gitops_nb.record.unlocks import check_unlock
 
 FOLDER = "register"
 ATTEMPTS = 40
+_NAME = re.compile(r"[0-9]{6}\.json")
 _PAYLOAD = "application/vnd.{realm}.register+json"
 
 
@@ -81,6 +83,8 @@ class Chain:
 
     request: str
     entries: tuple[Entry, ...] = ()
+    strangers: tuple[str, ...] = ()
+    """Objects in its place that are no entries by their names."""
 
     def of(self, *kinds: Kind) -> tuple[Entry, ...]:
         """Entries of these kinds that count."""
@@ -96,6 +100,27 @@ class Chain:
         """The start that nothing has ended."""
         ended = {entry.body.get("start") for entry in self.of(*_ENDS)}
         return next((one for one in reversed(self.starts) if one.digest not in ended), None)
+
+    @property
+    def breaks(self) -> tuple[str, ...]:
+        """Where what runners signed does not follow the entry that stands before it: something was taken out, put in or moved."""
+        found: list[str] = []
+        before = ""
+        for entry in self.entries:
+            is_runners = entry.counts and entry.kind in _BY_RUNNERS
+            if is_runners and entry.body.get("prev") != before:
+                found.append(f"entry {entry.number} does not follow the entry before it")
+            before = entry.digest
+        return tuple(found)
+
+    @property
+    def next_number(self) -> int:
+        """Of the entry that comes next: behind all that count, where nothing stands yet. Junk in between stops nobody."""
+        taken = {entry.number for entry in self.entries}
+        number = max((entry.number + 1 for entry in self.entries if entry.counts), default=0)
+        while number in taken:
+            number += 1
+        return number
 
     @property
     def success(self) -> Entry | None:
@@ -147,11 +172,13 @@ class Register:
         Raises:
             UnavailableError: The place does not answer.
         """
-        keys = self._store.list(_folder(request))
+        listed = self._store.list(_folder(request))
+        keys = [key for key in listed if _is_entry(request, key)]
         new = [key for key in keys if key not in self._read]
         for key, content in zip(new, self._store.read_many(new), strict=True):
             self._read[key] = self._parse(request, key, content or b"")
-        return Chain(request, tuple(self._read[key] for key in keys))
+        strangers = tuple(key for key in listed if not _is_entry(request, key))
+        return Chain(request, tuple(self._read[key] for key in keys), strangers)
 
     def remember(self) -> None:
         """Looks up the whole register once; for whoever checks many requests and writes nothing."""
@@ -161,7 +188,7 @@ class Register:
 
     def count(self, request: str) -> int:
         """How many entries there are now; asks once and reads none."""
-        return len(self._store.list(_folder(request)))
+        return sum(_is_entry(request, key) for key in self._store.list(_folder(request)))
 
     def append(self, request: str, write: Callable[[Chain], bytes]) -> Entry:
         """Adds an entry behind all that are there.
@@ -177,7 +204,7 @@ class Register:
         """
         for _ in range(ATTEMPTS):
             chain = self.chain(request)
-            key = f"{_folder(request)}{len(chain.entries):06}.json"
+            key = f"{_folder(request)}{chain.next_number:06}.json"
             content = write(chain)
             if self._store.create(key, content):
                 entry = self._read[key] = self._parse(request, key, content)
@@ -188,13 +215,18 @@ class Register:
         self, signer: Seal, chain: Chain, kind: Kind, *, at: datetime, body: Mapping[str, Json]
     ) -> bytes:
         """An entry of a runner, signed."""
+        if kind is Kind.START and chain.breaks:
+            raise Refused(
+                f"the register of this request was changed: {chain.breaks[0]}; nothing was begun",
+                hint="Look at it with `gitops-nb verify`; a new run asks anew.",
+            )
         statement = {
             **body,
             "v": 1,
             "kind": kind,
             "request": chain.request,
             "at": format_time(at),
-            "prev": chain.entries[-1].digest if chain.entries else "",
+            "prev": _before(chain),
         }
         return signer.seal(canonical(statement), _PAYLOAD.format(realm=self._trust.realm))
 
@@ -206,7 +238,14 @@ class Register:
             if isinstance(value, dict) and "statement" in value:
                 return self._of_person(request, number, found, value)
             return self._of_runner(request, number, found, content)
-        except (MalformedError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            MalformedError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             return Entry(number, found, None, None, "", {}, f"it is no entry: {error}")
 
     def _of_runner(self, request: str, number: int, found: str, content: bytes) -> Entry:
@@ -217,7 +256,7 @@ class Register:
         problem = ""
         if envelope.payload_type != _PAYLOAD.format(realm=self._trust.realm):
             problem = f"it is a {envelope.payload_type!r}"
-        elif kind not in _BY_RUNNERS or body["request"] != request:
+        elif kind not in _BY_RUNNERS or body["request"] != request or not _is_whole(body):
             problem = "it is about something else"
         elif runner is None:
             problem = f"no runner that counts here has the key {envelope.keyid}"
@@ -246,6 +285,22 @@ class Register:
         problem = "" if given.subject == request else "it is about another request"
         kind = Kind(given.answer)
         return Entry(number, found, kind, given.at, given.person, body, problem)
+
+
+def _is_whole(body: Mapping[str, Json]) -> bool:
+    """Whether the fields that are compared later are texts."""
+    return all(isinstance(body.get(name, ""), str) for name in ("start", "run", "plan", "prev"))
+
+
+def _is_entry(request: str, key: str) -> bool:
+    folder = _folder(request)
+    return key.startswith(folder) and _NAME.fullmatch(key[len(folder) :]) is not None
+
+
+def _before(chain: Chain) -> str:
+    """Digest of the entry that stands before the next one; "" when it is the first."""
+    number = chain.next_number
+    return next((one.digest for one in reversed(chain.entries) if one.number < number), "")
 
 
 def _folder(request: str) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 from gitops_nb.model import parse_time
 from gitops_nb.record.findings import Code, Finding
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE
-from gitops_nb.record.ledger import CLOCK_SKEW
+from gitops_nb.record.ledger import CLOCK_SKEW, Entry, Phase
 from gitops_nb.record.register import Chain, Kind
 
 
 def register_findings(
-    state: RunState, chain: Chain, *, approvers: Collection[str], is_shared: bool
+    state: RunState,
+    chain: Chain,
+    *,
+    approvers: Collection[str],
+    is_shared: bool,
+    ledger: Sequence[Entry] = (),
 ) -> list[Finding | str]:
     """Compares a run with its request's register.
 
@@ -22,6 +27,7 @@ def register_findings(
         chain: What the register has about its request.
         approvers: Who may say no.
         is_shared: Whether a copy of the reports elsewhere would see the same register.
+        ledger: What the ledger has about the run.
     """
     said: list[Finding | str] = []
     where = "the register"
@@ -54,7 +60,10 @@ def register_findings(
             text = f"{late[0].key} was begun after {no.signer} rejected it"
             said.append(Finding(Code.APPROVAL, FILE, text))
     for entry in chain.entries:
-        if entry.problem:
+        if entry.kind is None:
+            text = f"entry {entry.number} does not count: {entry.problem}"
+            said.append(Finding(Code.MALFORMED, where, text))
+        elif entry.problem:
             said.append(f"entry {entry.number} of {where} does not count: {entry.problem}")
         elif entry.kind is Kind.CLOSED:
             said.append("an attempt of it was not witnessed to its end: its runner died")
@@ -65,6 +74,44 @@ def register_findings(
         elif entry.kind in (Kind.REJECT, Kind.WITHDRAW):
             word = "rejected" if entry.kind is Kind.REJECT else "withdrew"
             said.append(f"{entry.signer} {word} it: {entry.body['reason']}")
+    said += [
+        Finding(Code.MALFORMED, where, f"{key!r} is no entry by its name")
+        for key in chain.strangers
+    ]
+    said += [Finding(Code.CHAIN, where, text) for text in chain.breaks]
+    said += _times(state, chain)
+    said += _rewound(state, chain, ledger)
     if state.effects and chain.open_start is not None and state.ended:
         said.append(f"{where} has no end of its last start")
     return said
+
+
+def _times(state: RunState, chain: Chain) -> Iterator[Finding]:
+    """Nothing is said about a request before it was made, and runners write one after the other."""
+    newest = parse_time(state.request["created"]) if state.request is not None else None
+    for entry in chain.of(Kind.START, Kind.END, Kind.CLOSED):
+        if entry.at is None:
+            continue
+        if newest is not None and entry.at < newest - CLOCK_SKEW:
+            text = f"entry {entry.number} is older than what comes before it"
+            yield Finding(Code.CLOCK, "the register", text)
+        newest = entry.at if newest is None else max(newest, entry.at)
+
+
+def _rewound(state: RunState, chain: Chain, ledger: Sequence[Entry]) -> Iterator[Finding]:
+    """An end that its runner saw is in both: a register that has the start alone was put back to what it was then."""
+    began = {entry.attempt for entry in ledger if entry.phase is Phase.START}
+    there = {
+        entry.body.get("attempt")
+        for entry in chain.of(Kind.END, Kind.CLOSED)
+        if entry.body.get("run") == state.run
+    }
+    freed = {entry.body.get("start") for entry in chain.of(Kind.UNLOCK, Kind.CLOSED)}
+    for entry in ledger:
+        was_seen = entry.phase is Phase.END and entry.predicate.get("witnessed", True) is not False
+        if not was_seen or entry.attempt not in began - there:
+            continue
+        held = chain.open_start
+        if held is not None and held.body.get("run") == state.run and held.digest not in freed:
+            text = f"{entry.key} knows the end of attempt {entry.attempt}, and the register has none: it was put back"
+            yield Finding(Code.TRUNCATED, "the register", text)

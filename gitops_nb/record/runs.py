@@ -133,13 +133,16 @@ def scan_run(directory: Path) -> RunState:
     except (RecordError, KeyError, ValueError, TypeError, AttributeError):
         # The last four: a chain that holds around a body that this package did not write.
         state = RunState()
-    if state.opened:
-        return state
+    return state if state.opened else damaged_run(directory.name)
+
+
+def damaged_run(run: str) -> RunState:
+    """What is shown of a run whose journal tells nothing that could be shown."""
     return RunState(
-        run=directory.name,
+        run=run,
         status=Status.NEEDS_ATTENTION,
         reason="its journal is damaged",
-        command=f"gitops-nb verify {directory.name}",
+        command=f"gitops-nb verify {run}",
     )
 
 

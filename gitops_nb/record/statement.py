@@ -87,6 +87,7 @@ def body_of(phase: Phase, state: RunState, *, signer: str, key_held: str) -> Map
     if phase is Phase.END:
         body |= {
             "status": state.status,
+            "witnessed": state.witnessed,
             "exit_code": state.exit_code,
             "reason": state.reason,
             "attempts": len(state.attempts),

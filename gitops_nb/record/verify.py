@@ -18,13 +18,12 @@ from gitops_nb.record.audit import Audit
 from gitops_nb.record.commits import RunCommit, commit_findings
 from gitops_nb.record.consents import (
     AllowanceAt,
-    Unasked,
     consent_findings,
     contradictions,
     review_findings,
 )
 from gitops_nb.record.files import sha256_file
-from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.intruders import run_intruders
 from gitops_nb.record.journal import Record
@@ -86,7 +85,11 @@ def verify_run(
         finding = Finding(Code.MISSING, journal.FILE, error.message)
         return Verification(directory.name, 0, 0, (finding,))
     found = [Finding(Code.JOURNAL, journal.FILE, problem) for problem in problems]
-    state = fold(records)
+    try:
+        state = fold(records)
+    except RecordError as error:
+        found.append(Finding(Code.MALFORMED, journal.FILE, error.message))
+        return Verification(directory.name, len(records), 0, tuple(found))
     if state.run != directory.name:
         text = f"it is the journal of {state.run or 'no run'}"
         found.append(Finding(Code.REPLAYED, journal.FILE, text))

@@ -17,7 +17,8 @@ from gitops_nb import __version__
 from gitops_nb.model import Status
 from gitops_nb.record import journal
 from gitops_nb.record.files import read_regular, replace_file
-from gitops_nb.record.runs import run_directories, scan_run
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.runs import damaged_run, run_directories, scan_run
 from gitops_nb.report.index_page import Entry, entry
 from gitops_nb.report.words import Times
 
@@ -56,7 +57,7 @@ def current_entries(
             continue
         state = scan_run(directory)
         if state.opened or state.status is Status.NEEDS_ATTENTION:
-            entries.append(entry(state, times))
+            entries.append(_entry(state, times))
             news.append(_line(stamp, entries[-1]))
     if not lines or lines > 2 * len(entries) + 50:
         stamps = {run: stamp for run, (stamp, _) in known.items()}
@@ -70,6 +71,14 @@ def current_entries(
     elif news:
         _add(reports / CACHE, news)
     return entries
+
+
+def _entry(state: RunState, times: Times) -> Entry:
+    """The row of a run; one that somebody filled with anything is shown as damaged, and takes no other row along."""
+    try:
+        return entry(state, times)
+    except Exception:  # noqa: BLE001  a template may stumble over any value in it
+        return entry(damaged_run(state.run), times)
 
 
 def merge_entries(reports: Path, zone: str, other: bytes) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from gitops_nb.adapters.process import LocalProcesses
@@ -11,8 +11,9 @@ from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Json
-from gitops_nb.policy import rules_for, trust_then
-from gitops_nb.record.consents import Allowance, Doubt, Unasked
+from gitops_nb.policy import Rules, rules_for, trust_then
+from gitops_nb.record.consents import Allowance, Doubt
+from gitops_nb.record.findings import Unasked
 from gitops_nb.session.protected import Branch, protected_branch, rules_at
 
 
@@ -66,41 +67,62 @@ class LiveRules:
 
     def allowance(
         self, policy: Mapping[str, Json], environment: str
-    ) -> Allowance | Doubt | Unasked | str:
-        """See ``record.verify.AllowanceAt``."""
+    ) -> Sequence[Allowance | Doubt | Unasked | str]:
+        """See ``record.consents.AllowanceAt``."""
         commit = str(policy.get("commit") or "")
-        if not commit:
-            return (
-                "who may approve was read from files of the workspace, from no protected branch"
-                if self._branch is not None
-                else ""
-            )
         if self._branch is None:
-            return Unasked(
-                f"the policy of commit {commit[:8]} was not looked at: this workspace has no origin"
+            return self._of_files(commit, environment)
+        if not commit:
+            text = (
+                f"it names no commit of the policy that it read, and origin/{self._branch.name} has one: "
+                "who may approve was read from files of a workspace"
             )
+            return (Doubt(text),)
         try:
             rules, why = self._at(commit)
         except ConfigurationError as error:
-            return Doubt(f"policy of commit {commit[:8]}: {error.message}")
+            return (Doubt(f"policy of commit {commit[:8]}: {error.message}"),)
         if rules is None and why:
-            return Unasked(f"the policy of commit {commit[:8]} was not looked at: {why}")
+            return (Unasked(f"the policy of commit {commit[:8]} was not looked at: {why}"),)
         if rules is None:
-            return Doubt(
+            text = (
                 f"its policy is of {commit[:8]}, which is no commit of origin/{self._branch.name}"
             )
+            return (Doubt(text),)
         if environment not in rules.fleet.environments:
-            return Doubt(f"origin/{self._branch.name} knew no {environment} at {commit[:8]}")
+            text = f"origin/{self._branch.name} knew no {environment} at {commit[:8]}"
+            return (Doubt(text),)
         found = rules_for(rules.fleet, rules.policy, rules.trust, environment)
-        return Allowance(
-            found.approvals,
-            frozenset(one.person for one in found.approvers),
-            frozenset(one.person for one in found.approvers if one.break_glass),
-            f"the policy of commit {commit[:8]}",
-        )
+        return (allowance_of(found, f"the policy of commit {commit[:8]}"),)
+
+    def _of_files(
+        self, commit: str, environment: str
+    ) -> Sequence[Allowance | Doubt | Unasked | str]:
+        """What the files of this workspace say, where no branch can; they prove nothing where somebody has to approve."""
+        if environment not in self._files.fleet.environments:
+            return (Doubt(f"the files of this workspace know no {environment}"),)
+        rules = rules_for(self._files.fleet, self._files.policy, self._files.trust, environment)
+        said: list[Allowance | Doubt | Unasked | str] = [
+            allowance_of(rules, "the files of this workspace")
+        ]
+        if rules.approvals or commit:
+            what = f"the policy of commit {commit[:8]}" if commit else "who may approve"
+            text = f"{what} was not looked at: this workspace has no origin, and its files prove nothing"
+            said.append(Unasked(text))
+        return said
 
     def _at(self, commit: str) -> tuple[Catalog | None, str]:
         assert self._branch is not None
         if commit not in self._known:
             self._known[commit] = rules_at(self._branch, commit, self._processes)
         return self._known[commit]
+
+
+def allowance_of(rules: Rules, source: str) -> Allowance:
+    """What an environment's rules allow; ``source`` says whose word they are."""
+    return Allowance(
+        rules.approvals,
+        frozenset(one.person for one in rules.approvers),
+        frozenset(one.person for one in rules.approvers if one.break_glass),
+        source,
+    )

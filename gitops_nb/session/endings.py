@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gitops_nb import errors
 from gitops_nb.errors import ExitCode
@@ -81,12 +81,20 @@ def is_cut_short(state: RunState, cause: Cause | None) -> bool:
     return cause is not None and interrupted and state.outcome is None
 
 
-def append_end(journal: Journal, *, cause: Cause | None = None, death: Death | None = None) -> None:
+def append_end(
+    journal: Journal,
+    *,
+    cause: Cause | None = None,
+    death: Death | None = None,
+    was_witnessed: bool = True,
+) -> None:
     """Records the end of a run that could not do it itself: its running step, then why, and what to do.
 
-    Without cause or death the runner itself was killed.
+    Without cause or death the runner itself was killed. ``was_witnessed`` is False where nobody of ours saw how the run
+    stopped: whatever end its journal has came from somebody else, and this one stands behind it.
     """
     state = fold(journal.records)
+    is_claimed = not was_witnessed and (bool(state.ended) or state.status is Status.WAITING)
     step = next((s for s in state.steps if s.status is Status.RUNNING), None)
     stopped = step or next((s for s in state.steps if s.status is Status.CANCELLED), None)
     where = f"during {stopped.name}" if stopped else "between two steps"
@@ -110,9 +118,18 @@ def append_end(journal: Journal, *, cause: Cause | None = None, death: Death | N
         code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
         reason = f"{reason}; whether this happened is not known: {keys}"
         hint = f"Run `{resume}`: it finds out, and does nothing twice."
+    elif is_claimed and state.touched:
+        code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
+        hint = f"Run `{resume}`: it finds out what is there, and does nothing twice."
+    if is_claimed:
+        reason += f"; its journal says that it is {state.status}, and nobody saw that"
     if step is not None:
         journal.append("step", step=step.name, status=status, sentence=sentence)
-    tell_aftermath(journal.append, fold(journal.records), status)
+    said = fold(journal.records)
+    if not was_witnessed:
+        said = replace(said, outcome=None, aftermath={})
+    tell_aftermath(journal.append, said, status)
     journal.append(
-        "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume
-    )
+        "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume,
+        **({} if was_witnessed else {"witnessed": False}),
+    )  # fmt: skip

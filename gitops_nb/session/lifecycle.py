@@ -16,6 +16,7 @@ from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import (
     ConfigurationError,
+    GitOpsError,
     RecordError,
     Refused,
     UsageError,
@@ -38,15 +39,19 @@ from gitops_nb.record.runs import (
     seal,
     sealed_at,
     try_lock,
-    was_here,
 )
 from gitops_nb.session.aftermath import tell_aftermath
+from gitops_nb.session.beginnings import has_started, is_signed, was_begun
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import append_end
-from gitops_nb.session.notary import expect, mark_pending, pending, settle
+from gitops_nb.session.held import forget, hold, is_seen, open_here, saw_end
+from gitops_nb.session.notary import expect, settle
 from gitops_nb.session.notebooks import notebook_digest
 from gitops_nb.session.private import remove_left
 from gitops_nb.session.slices import Surroundings, slice_of
+
+JUNK = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError)
+"""What may come of a directory that somebody else filled, where no type of it says that it is wrong."""
 
 
 def runbook_of(catalog: Catalog, name: str) -> Runbook:
@@ -108,6 +113,7 @@ def create(
         raise RecordError(f"somebody holds the new run {run}", hint="Run the command again.")
     is_sandbox = mode is Mode.SANDBOX
     expect(workspace, run, ledger_name(request.environment, is_sandbox=is_sandbox))
+    hold(workspace, run)
     directory = create_run(
         workspace.reports,
         run,
@@ -177,35 +183,29 @@ def close_run(
     *,
     signer: str = "engine",
     shows_index: bool = True,
-    was_witnessed: bool = True,
 ) -> RunState:
     """Stamps the notebook, writes reports and index, seals the run's files, and signs that into the ledger.
 
     The journal's last status record has to be there already ("ended" or "waiting"). Without ``shows_index`` somebody who
-    waits for many runs writes the index for all of them. ``was_witnessed`` is False for a run whose process died.
+    waits for many runs writes the index for all of them.
     """
     from gitops_nb.report.files import write, write_index
 
     # A run that has an end said this before it; one that waits, or ended by another hand, did not.
     said = fold(journal.records)
     tell_aftermath(journal.append, said, said.status)
+    saw_end(workspace, directory.name, journal.head)
     state = fold(journal.records)
     stamp_notebook(directory / "notebook.ipynb", state)
     now, zone = datetime.now(UTC), workspace.time_zone
     write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
-    mark_pending(workspace, directory.name)
     _remove_half_written(directory)
     seal(directory, journal)
     if shows_index:
         write_index(workspace.reports, now=now, zone=zone)
-    settle(
-        workspace,
-        directory,
-        fold(journal.records),
-        signer=signer,
-        was_witnessed=was_witnessed,
-    )
-    return fold(journal.records)
+    closed = fold(journal.records)
+    settle(workspace, directory, closed, signer=signer)
+    return closed
 
 
 def _remove_half_written(directory: Path) -> None:
@@ -269,41 +269,74 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
 
     Where records are in a bucket the newest runs are brought here first, and what could not be sent is sent.
 
-    A run counts as dead only when its lock can be taken: the operating system frees it with its holder.
+    A run counts as dead only when its lock can be taken: the operating system frees it with its holder. One that neither this
+    machine worked on nor a runner signed the beginning of is left alone, and `verify` names it. No run keeps others from being
+    closed: what cannot be closed or signed now stays as it is, and `verify` says what is missing.
     """
     fetch_runs(workspace)
     recovered: list[str] = []
     newest_seal = 0
+    noted = open_here(workspace)
     for directory in run_directories(workspace.reports):
         sealed = sealed_at(directory)
         newest_seal = max(newest_seal, sealed or 0)
-        if sealed is not None or is_run_held(workspace.reports, directory.name):
+        run = directory.name
+        if (sealed is not None and run not in noted) or is_run_held(workspace.reports, run):
             continue
-        state = scan_run(directory)
-        if not state.opened:
-            continue  # damaged: `verify` names it, and nothing is written on top of it
-        if workspace.bucket and not was_here(workspace.reports, directory.name):
-            continue
-        lock = try_lock(workspace.reports, directory.name, holder("gitops-nb, closing a dead run"))
-        if lock is None:
-            continue
-        try:
-            if sealed_at(directory) is None:  # its own process may have sealed it meanwhile
-                _close_dead(workspace, directory)
-                recovered.append(directory.name)
-        finally:
-            lock.release()
+        with contextlib.suppress(GitOpsError, *JUNK):
+            if _close_left(workspace, directory, noted.get(run)):
+                recovered.append(run)
     _catch_up_index(workspace, newest_seal)
-    for run in pending(workspace):
-        # What cannot be signed now stays noted, and `verify` says that it is missing.
-        with contextlib.suppress(RecordError):
-            settle(
-                workspace,
-                workspace.reports / run,
-                scan_run(workspace.reports / run),
-                signer="engine",
-            )
     return tuple(recovered)
+
+
+def _close_left(workspace: Workspace, directory: Path, noted: str | None) -> bool:
+    """Closes a run that nobody holds, or signs what its closing left to do; returns whether it had to be closed.
+
+    Args:
+        workspace: Of the run.
+        directory: Its run directory.
+        noted: What this machine noted of it (see ``held``), None for nothing.
+    """
+    state = scan_run(directory)
+    if not state.opened:
+        return False  # damaged: `verify` names it, and nothing is written on top of it
+    if noted is None and not was_begun(workspace, state):
+        return False
+    lock = try_lock(workspace.reports, directory.name, holder("gitops-nb, closing a dead run"))
+    if lock is None:
+        return False
+    try:
+        is_torn = sealed_at(directory) is None
+        journal = Journal.open(directory)
+        try:
+            return _close_dead(workspace, directory, journal, noted) or is_torn
+        finally:
+            journal.close()
+            remove_left(directory)
+    finally:
+        lock.release()
+
+
+def _close_dead(workspace: Workspace, directory: Path, journal: Journal, noted: str | None) -> bool:
+    """Closes it, unless its newest record is a seal already that somebody answers for; returns whether it did."""
+    state = fold(journal.records)
+    is_ours = is_seen(noted or "", journal.records)
+    if journal.records[-1].kind == "sealed":  # its own process may have sealed it meanwhile
+        if is_ours:
+            settle(workspace, directory, state, signer="engine")
+            return False
+        if is_signed(workspace, state):
+            forget(workspace, state.run)  # another machine went on with it, and closed it
+            return False
+        if noted is None:
+            return False  # whatever that end is worth: it is none of this machine's, and `verify` names it
+    # A journal can be written by others: an end, or a request in the middle of effects, that this machine did not see, is none.
+    waits = state.status is Status.WAITING and not state.begun and not state.touched
+    if not is_ours and not (waits and not has_started(workspace, state)):
+        append_end(journal, was_witnessed=False)
+    close_run(workspace, directory, journal)
+    return True
 
 
 def _catch_up_index(workspace: Workspace, newest_seal: int) -> None:
@@ -317,15 +350,3 @@ def _catch_up_index(workspace: Workspace, newest_seal: int) -> None:
     if workspace.bucket or newest_seal <= (path.stat().st_mtime_ns if path.is_file() else 0):
         return
     write_index(workspace.reports, now=datetime.now(UTC), zone=workspace.time_zone)
-
-
-def _close_dead(workspace: Workspace, directory: Path) -> None:
-    journal = Journal.open(directory)
-    try:
-        state = fold(journal.records)
-        if not state.ended and state.status is not Status.WAITING:
-            append_end(journal)
-        close_run(workspace, directory, journal, was_witnessed=False)
-    finally:
-        journal.close()
-    remove_left(directory)

@@ -22,7 +22,14 @@ from typing import Any, NoReturn
 from gitops_nb import errors
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConflictError, GitOpsError, RecordError, Refused, UnavailableError
+from gitops_nb.errors import (
+    ConfigurationError,
+    ConflictError,
+    GitOpsError,
+    RecordError,
+    Refused,
+    UnavailableError,
+)
 from gitops_nb.model import Answer, Json, Status, digest, parse_time
 from gitops_nb.record import journal
 from gitops_nb.record.commits import (
@@ -40,6 +47,7 @@ from gitops_nb.record.keys import custody, open_runner_key
 from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name, size
 from gitops_nb.record.statement import body_of, subjects_of
 from gitops_nb.session.copies import send_run
+from gitops_nb.session.held import forget
 from gitops_nb.session.identity import prove_here
 from gitops_nb.session.order import given
 from gitops_nb.session.registers import register_end
@@ -48,7 +56,6 @@ from gitops_nb.session.stores import reports_store
 ANSWER_S = 120.0
 CLOSED_S = 1.0
 ASKED_S = 30.0
-_PENDING = ".pending"
 _PROVEN: list[Mapping[str, Json]] = []
 """Identities of this CI job that this process verified."""
 _SIZES: dict[str, int] = {}
@@ -123,30 +130,7 @@ def _refuse_unallowed(state: RunState) -> None:
         raise Refused(f"{'; '.join(problems)}; nothing was begun")
 
 
-def mark_pending(workspace: Workspace, run: str) -> None:
-    """Notes that a run's end has still to be signed; the next command does it if this one cannot."""
-    folder = workspace.reports / _PENDING
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / run).touch()
-    except OSError as error:
-        raise RecordError(f"cannot write {folder}: {error.strerror}") from error
-
-
-def pending(workspace: Workspace) -> tuple[str, ...]:
-    """Runs whose end has still to be signed."""
-    folder = workspace.reports / _PENDING
-    return tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
-
-
-def settle(
-    workspace: Workspace,
-    directory: Path,
-    state: RunState,
-    *,
-    signer: str,
-    was_witnessed: bool = True,
-) -> None:
+def settle(workspace: Workspace, directory: Path, state: RunState, *, signer: str) -> None:
     """Signs the end of a closed run, or that it waits, and sends its record where that is kept in a bucket.
 
     Register and ledger get it. Of a run whose process died the register says that nobody witnessed it.
@@ -158,15 +142,15 @@ def settle(
         if state.status is Status.WAITING:
             attest(workspace, directory, Phase.REQUESTED, signer=signer)
         elif state.ended:
-            register_end(workspace, state, processes=LocalProcesses(), was_witnessed=was_witnessed)
+            register_end(workspace, state, processes=LocalProcesses())
             attest(workspace, directory, Phase.END, signer=signer)
         send_run(workspace, directory)
-    except (UnavailableError, ConflictError) as error:
+    except (UnavailableError, ConflictError, ConfigurationError) as error:
         raise RecordError(
             f"{state.run} is {state.status}, and its record is complete only on this machine: {error.message}",
             hint="The next gitops-nb command in this workspace sends it.",
         ) from error
-    (workspace.reports / _PENDING / state.run).unlink(missing_ok=True)
+    forget(workspace, state.run)
 
 
 def ask(workspace: Workspace, directory: Path) -> Mapping[str, Json]:

@@ -20,6 +20,7 @@ from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.gate import Gate
+from gitops_nb.session.held import hold
 from gitops_nb.session.lifecycle import create, other_code, refuse_changed, runbook_of
 from gitops_nb.session.order import Order, given
 from gitops_nb.session.platform import Platform, open_platform
@@ -238,6 +239,7 @@ def _attach(
         ),
         front=front,
     )
+    hold(workspace, directory.name)
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"
     recorder.append(
         "attempt",

@@ -15,7 +15,8 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.ledger import Phase, ledger_name
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.session.copies import remove_run
-from gitops_nb.session.notary import open_ledger, pending
+from gitops_nb.session.held import pending
+from gitops_nb.session.notary import open_ledger
 
 PER_RECORD = 200
 

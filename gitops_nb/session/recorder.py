@@ -35,6 +35,7 @@ from gitops_nb.session.aftermath import tell_aftermath
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.endings import STATUS_OF
+from gitops_nb.session.held import hold, saw_end
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import ask, attest, begin
 from gitops_nb.session.order import given
@@ -262,6 +263,7 @@ class Recorder:
             command=command,
             redactions=self._redacted(),
         )
+        saw_end(self.workspace, self.run, self._journal.head)
         self._release_target()
         self.pause()
 
@@ -307,6 +309,7 @@ class Recorder:
             self._is_closed = False
         if not self.state.ended:
             return False
+        hold(self.workspace, self.run)
         number = len(self.state.attempts) + 1
         self.append("attempt", number=number, front="notebook, cell run again", who=self._who)
         return True

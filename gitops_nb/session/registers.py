@@ -16,6 +16,7 @@ from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.git_refs import GitRefs
 from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey, SandboxTrust, Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.model import Json, digest
@@ -25,6 +26,7 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.locks import Owner
 from gitops_nb.record.register import Chain, Kind, Register
+from gitops_nb.session.allowances import LiveRules
 from gitops_nb.session.stores import open_store
 
 BUCKET, GIT, HERE = "bucket", "git", "this machine"
@@ -108,29 +110,33 @@ def _store(
     )
 
 
-def register_end(
-    workspace: Workspace, state: RunState, *, processes: Processes, was_witnessed: bool = True
-) -> None:
+def register_end(workspace: Workspace, state: RunState, *, processes: Processes) -> None:
     """Writes into the register how a start of this runner's ended; does nothing where it began none, or others went on.
 
     Args:
         workspace: Of the run.
-        state: The run, ended and sealed.
+        state: The run, ended and sealed. Of one whose end nobody saw the register says that.
         processes: Runs git.
-        was_witnessed: False for a run whose process died: whoever closes it did not see what it did.
 
     Raises:
-        UnavailableError: The register does not answer.
+        UnavailableError: The register does not answer, or nobody says where it is.
+        ConfigurationError: What says where it is is wrong.
     """
     begun = state.begun
     if not begun:
+        return
+    # Where to ask is never the journal's word: whoever wrote that would choose whom this machine talks to.
+    catalog = load_catalog(workspace.runbooks)
+    fleet = catalog.fleet if state.is_sandbox else LiveRules(workspace, catalog).now.fleet
+    place = place_of(workspace, fleet, is_sandbox=state.is_sandbox)
+    if begun.get("register") != place:
         return
     signer = open_runner_key(workspace.root)
     own = (RunnerKey(name="this-runner", key=signer.public),)
     trust = (SandboxTrust if state.is_sandbox else Trust)(runners=own)
     register = open_register(
         workspace,
-        dict(begun["register"]),
+        place,
         trust=trust,
         processes=processes,
         is_sandbox=state.is_sandbox,
@@ -143,13 +149,13 @@ def register_end(
             "start": started,
             "run": state.run,
             "attempt": len(state.attempts),
-            "status": state.status if was_witnessed else "not witnessed",
+            "status": state.status if state.witnessed else "not witnessed",
             "exit_code": state.exit_code,
             "observed": (state.outcome or {}).get("title", ""),
             "files": digest(dict(state.files)),
             "journal": state.head,
         }
-        kind = Kind.END if was_witnessed else Kind.CLOSED
+        kind = Kind.END if state.witnessed else Kind.CLOSED
         return register.by_runner(signer, chain, kind, at=datetime.now(UTC), body=body)
 
     with contextlib.suppress(_Others):

@@ -15,23 +15,28 @@ from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Json, Mode, Status, parse_time
+from gitops_nb.policy import rules_for
 from gitops_nb.record.audit import Anchor, Audit, audit
-from gitops_nb.record.consents import Unasked
+from gitops_nb.record.commits import claim_findings
+from gitops_nb.record.consents import Allowance, AllowanceAt, Doubt
 from gitops_nb.record.files import replace_file
-from gitops_nb.record.findings import Code, Finding
+from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.intruders import reports_intruders
+from gitops_nb.record.journal import FILE
 from gitops_nb.record.keys import HELD_HERE, open_runner_key
 from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
 from gitops_nb.record.register import Register
 from gitops_nb.record.registered import register_findings
-from gitops_nb.record.runs import is_run_held, run_directories, scan_run
+from gitops_nb.record.runs import is_run_held, run_directories, scan_run, sealed_at
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
-from gitops_nb.session.allowances import LiveRules
+from gitops_nb.session.allowances import LiveRules, allowance_of
 from gitops_nb.session.compared import compared_contents, compared_names
-from gitops_nb.session.notary import check_identity, pending
-from gitops_nb.session.platform import open_platform
+from gitops_nb.session.held import open_here, pending
+from gitops_nb.session.lifecycle import JUNK
+from gitops_nb.session.notary import check_identity
+from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.registers import open_register, place_of
 from gitops_nb.session.stores import bucket_store, reports_store
 from gitops_nb.session.witnesses import Witnesses, read_witnesses
@@ -48,6 +53,7 @@ class LedgerCheck:
     records: int
     problems: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,11 @@ class Checked:
     @property
     def holds(self) -> bool:
         """True when everything was checked, and nothing was found."""
-        return not (self.is_wrong or any(run.unchecked for run in self.runs))
+        return not (
+            self.is_wrong
+            or any(one.unchecked for one in self.runs)
+            or any(one.unchecked for one in self.ledgers)
+        )
 
     @property
     def is_wrong(self) -> bool:
@@ -102,33 +112,17 @@ def verify_records(
     registers = _Registered(workspace, trusts)
     audits, notes = _audits(workspace, trusts, witnesses, read, now)
     runs: list[Verification] = []
+    check = _RunCheck(
+        workspace, trusts, witnesses, registers, audits, open_here(workspace), recheck, now
+    )
     for directory in directories:
-        state = scan_run(directory)
-        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
-        ledger = audits.get(name) or Audit(name, (), ())
-        mark = ledger.checkpoint
-        is_before = mark is not None and bool(state.started) and parse_time(state.started) < mark.at
-        verified = verify_run(
-            directory,
-            ledger=None if is_before else ledger,
-            trust=trusts.of_run(state),
-            processes=LocalProcesses(),
-            now=now,
-            recheck=None if recheck is None else recheck(trusts.live.now.policy.ci_api),
-            allowance_at=None if state.is_sandbox else trusts.live.allowance,
-            commits=witnesses.of(is_sandbox=state.is_sandbox).commits,
-            registered=registers.findings(state),
-            check_identity=trusts.check_identity,
-        )
-        there = _in_bucket(
-            workspace, directory, state, whole=read is audit or len(directories) == 1
-        )
-        if there:
-            verified = replace(verified, problems=(*verified.problems, *there))
-        if is_before:
-            text = "began before the ledger's checkpoint: not compared with the records behind it; --full does"
-            verified = replace(verified, notes=(*verified.notes, text))
-        runs.append(verified)
+        try:
+            checked = check.run(directory, whole=read is audit or len(directories) == 1)
+        except JUNK as error:
+            # Only what somebody else wrote can come here: it is this run's trouble, and stops nobody else's check.
+            text = f"it cannot be checked, it is no record of this package: {type(error).__name__}"
+            checked = Verification(directory.name, 0, 0, (Finding(Code.MALFORMED, FILE, text),))
+        runs.append(checked)
     checks = tuple(
         _ledger_check(
             workspace, one, notes[name], now, unlocked=_check_unlocks(one, trusts.of_ledger(name))
@@ -161,6 +155,79 @@ def _gone(
                 "ledger: it was removed, or the runs are another workspace's"
             )
             yield LedgerCheck(name, 0, (Finding(Code.TRUNCATED, f"ledger/{name}", text),))
+
+
+@dataclass(frozen=True, slots=True)
+class _RunCheck:
+    """Checks one run after the other against what was read once."""
+
+    workspace: Workspace
+    trusts: _Trusts
+    witnesses: _Witnessed
+    registers: _Registered
+    audits: Mapping[str, Audit]
+    noted: Mapping[str, str]
+    recheck: Callable[[str], Recheck] | None
+    now: datetime
+
+    def run(self, directory: Path, *, whole: bool) -> Verification:
+        """See ``record.verify.verify_run``."""
+        state = scan_run(directory)
+        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+        ledger = self.audits.get(name) or Audit(name, (), ())
+        mark = ledger.checkpoint
+        is_before = mark is not None and bool(state.started) and parse_time(state.started) < mark.at
+        trust, seen = self.trusts.of_run(state), self.witnesses.of(is_sandbox=state.is_sandbox)
+        entries = ledger.by_run.get(directory.name, ())
+        registered, starts = self.registers.findings(state, entries)
+        verified = verify_run(
+            directory,
+            ledger=None if is_before else ledger,
+            trust=trust,
+            processes=LocalProcesses(),
+            now=self.now,
+            recheck=None
+            if self.recheck is None
+            else self.recheck(self.trusts.live.now.policy.ci_api),
+            allowance_at=self.trusts.allowance_at(state),
+            commits=seen.commits,
+            registered=[
+                *registered,
+                *self.trusts.untold(state),
+                *_claims(state, trust, seen, starts),
+                *([] if is_before else _unbegun(self.workspace, state, entries, self.noted)),
+            ],
+            check_identity=self.trusts.check_identity,
+        )
+        there = _in_bucket(self.workspace, directory, state, whole=whole)
+        if there:
+            verified = replace(verified, problems=(*verified.problems, *there))
+        if is_before:
+            text = "began before the ledger's checkpoint: not compared with the records behind it; --full does"
+            verified = replace(verified, notes=(*verified.notes, text))
+        return verified
+
+
+def _claims(
+    state: RunState, trust: Trust | None, seen: Witnesses, starts: frozenset[str] | None
+) -> list[Finding | Unasked]:
+    """Commits that the record says its run made have to be there; of a sandbox that is gone ``_Trusts.untold`` tells."""
+    if state.is_sandbox and trust is None:
+        return []
+    return claim_findings(state, seen.commits, starts=starts, unread=seen.unread)
+
+
+def _unbegun(
+    workspace: Workspace, state: RunState, entries: Sequence[Entry], noted: Mapping[str, str]
+) -> list[Finding]:
+    """A run of which neither this machine nor any runner's record knows the beginning: nothing closes it."""
+    is_open = sealed_at(workspace.reports / state.run) is None
+    if workspace.bucket or entries or not is_open or state.run in noted or not state.opened:
+        return []
+    if is_run_held(workspace.reports, state.run):
+        return []
+    text = "nobody began it here, and no runner signed that it began: nothing closes it"
+    return [Finding(Code.UNRECORDED_RUN, FILE, text)]
 
 
 def _in_bucket(
@@ -228,16 +295,22 @@ class _Registered:
         self._trusts = trusts
         self._known: dict[tuple[bool, str], tuple[Register, frozenset[str]]] = {}
 
-    def findings(self, state: RunState) -> list[Finding | str | Unasked]:
-        """See ``record.registered.register_findings``."""
+    def findings(
+        self, state: RunState, ledger: Sequence[Entry]
+    ) -> tuple[list[Finding | str | Unasked], frozenset[str] | None]:
+        """See ``record.registered.register_findings``; and the run's starts that count, None where nobody could be asked."""
         if state.request is None or self._trusts.of_run(state) is None:
-            return []
+            return [], None
         try:
             register, approvers = self._of(state)
             chain = register.chain(state.request_digest)
         except GitOpsError as error:
-            return [Unasked(f"the register of its request: {error.message}")]
-        return [*register_findings(state, chain, approvers=approvers, is_shared=register.is_shared)]
+            return [Unasked(f"the register of its request: {error.message}")], None
+        found = register_findings(
+            state, chain, approvers=approvers, is_shared=register.is_shared, ledger=ledger
+        )
+        starts = frozenset(one.digest for one in chain.starts if one.body.get("run") == state.run)
+        return [*found], starts
 
     def _of(self, state: RunState) -> tuple[Register, frozenset[str]]:
         asked = (state.is_sandbox, state.environment)
@@ -271,7 +344,7 @@ class _Trusts:
         self.catalog = catalog
         self.live = LiveRules(workspace, catalog)
         self._workspace = workspace
-        self._sandbox: Trust | None = None
+        self._platform: Platform | None = None
         self._built_s = _sandbox_built_s(workspace)
 
     def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
@@ -289,9 +362,37 @@ class _Trusts:
             read = [a["policy"] for a in state.attempts if a.get("policy")]
             first: Mapping[str, Json] = read[0] if read else {}
             return self.live.trust_at(str(first.get("commit") or ""))
-        if not state.started or _seconds(state.started) < self._built_s:
+        if not self._is_of_this_sandbox(state):
             return None
         return self._of_sandbox() if state.request is not None else None
+
+    def untold(self, state: RunState) -> list[Unasked]:
+        """Why nobody can tell any more whose signatures counted, where that matters."""
+        matters = state.request is not None or bool(state.effects)
+        if not state.is_sandbox or not matters or self._is_of_this_sandbox(state):
+            return []
+        text = "whose signatures counted, its register and its commits: its sandbox was built anew since, or its time is none"
+        return [Unasked(text)]
+
+    def allowance_at(self, state: RunState) -> AllowanceAt | None:
+        """Who may say yes, by what is read here; None in a sandbox that is not there any more, which ``untold`` tells."""
+        if not state.is_sandbox:
+            return self.live.allowance
+        return self._in_sandbox if self._is_of_this_sandbox(state) else None
+
+    def _in_sandbox(
+        self, _: Mapping[str, Json], environment: str
+    ) -> Sequence[Allowance | Doubt | Unasked | str]:
+        self._of_sandbox()
+        platform = self._platform
+        assert platform is not None
+        if environment not in platform.fleet.environments:
+            return (Doubt(f"the sandbox knows no {environment}"),)
+        rules = rules_for(platform.fleet, platform.policy, platform.trust, environment)
+        return (allowance_of(rules, "the sandbox's policy"),)
+
+    def _is_of_this_sandbox(self, state: RunState) -> bool:
+        return bool(state.started) and _seconds(state.started) >= self._built_s
 
     def of_ledger(self, name: str) -> Callable[[Entry], Trust | None]:
         """The same for a record of a ledger."""
@@ -300,19 +401,22 @@ class _Trusts:
         return lambda entry: None if entry.at.timestamp() < self._built_s else self._of_sandbox()
 
     def _of_sandbox(self) -> Trust:
-        if self._sandbox is None:
-            self._sandbox = open_platform(self._workspace, self.catalog, Mode.SANDBOX).trust
-        return self._sandbox
+        if self._platform is None:
+            self._platform = open_platform(self._workspace, self.catalog, Mode.SANDBOX)
+        return self._platform.trust
 
 
 def _check_unlocks(
     checked: Audit, trust_of: Callable[[Entry], Trust | None]
-) -> list[Finding | str]:
+) -> list[Finding | str | Unasked]:
     """Whether a person signed each unlock, and what they said."""
-    said: list[Finding | str] = []
+    said: list[Finding | str | Unasked] = []
     for entry in checked.entries:
-        trust = trust_of(entry) if entry.phase is Phase.UNLOCKED else None
+        if entry.phase is not Phase.UNLOCKED:
+            continue
+        trust = trust_of(entry)
         if trust is None:
+            said.append(Unasked(f"who signed {entry.key}: its sandbox was built anew since"))
             continue
         word, problem = read_unlock(entry, trust=trust, processes=LocalProcesses())
         if problem:
@@ -328,7 +432,7 @@ def _ledger_check(
     notes: Sequence[str],
     now: datetime,
     *,
-    unlocked: Sequence[Finding | str],
+    unlocked: Sequence[Finding | str | Unasked],
 ) -> LedgerCheck:
     findings = [*checked.findings]
     for run, entries in checked.by_run.items():
@@ -369,7 +473,8 @@ def _ledger_check(
         )
     else:
         said.append(f"newest anchor: {anchor.where}, all {anchor.size} records")
-    return LedgerCheck(checked.name, checked.size, tuple(findings), tuple(said))
+    unasked = tuple(one.text for one in unlocked if isinstance(one, Unasked))
+    return LedgerCheck(checked.name, checked.size, tuple(findings), tuple(said), unasked)
 
 
 def _runners(workspace: Workspace, catalog: Catalog, *, is_sandbox: bool) -> tuple[RunnerKey, ...]:

@@ -259,6 +259,7 @@ class Warrant:
             signed_by(
                 commit.trailers,
                 commit.parents[0],
+                at=commit.committed_at,
                 runners=rules.trust.runners,
                 realm=rules.trust.realm,
             )

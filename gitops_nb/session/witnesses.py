@@ -16,6 +16,7 @@ from gitops_nb.record.commits import (
     TRAILER_LEDGER,
     TRAILER_PLAN,
     TRAILER_RUN,
+    TRAILER_START,
     RunCommit,
     signed_by,
 )
@@ -27,11 +28,12 @@ SEARCHED_COMMITS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Ledger heads and runs in the trailers of commits; ``note`` says why some are missing."""
+    """Ledger heads and runs in the trailers of commits; ``note`` says why some are missing, ``unread`` why some commits may be."""
 
     anchors: tuple[Anchor, ...] = ()
     commits: tuple[RunCommit, ...] = ()
     note: str = ""
+    unread: str = ""
 
     def unknown(self, environment: str, known: Collection[str]) -> str:
         """Commits by runs of an environment that a record does not have, in a sentence; "" when there are none."""
@@ -54,27 +56,38 @@ def read_witnesses(
     realm = SANDBOX_REALM if mode is Mode.SANDBOX else LIVE_REALM
     anchors: list[Anchor] = []
     commits: list[RunCommit] = []
-    note = ""
+    note = unread = ""
     try:
         git = open_git(workspace, catalog, mode)
         for name, repository in catalog.fleet.repositories.items():
             tip = git.tip(name, repository.branch)
-            for commit in git.log(name, tip, limit=SEARCHED_COMMITS):
+            log = git.log(name, tip, limit=SEARCHED_COMMITS)
+            if len(log) >= SEARCHED_COMMITS:
+                unread = f"only the newest {SEARCHED_COMMITS} commits of {name} were read"
+            for commit in log:
                 where = f"commit {commit.sha[:8]} of {name}"
                 is_signed = len(commit.parents) == 1 and bool(
-                    signed_by(commit.trailers, commit.parents[0], runners=runners, realm=realm)
+                    signed_by(
+                        commit.trailers,
+                        commit.parents[0],
+                        at=commit.committed_at,
+                        runners=runners,
+                        realm=realm,
+                    )
                 )
                 if is_signed:
                     anchors += _anchor(commit.trailers, where)
                 run = commit.trailers.get(TRAILER_RUN, "")
                 if RUN_ID.fullmatch(run):
-                    plan, head = (
-                        commit.trailers.get(t, "") for t in (TRAILER_PLAN, TRAILER_JOURNAL)
+                    plan, head, start = (
+                        commit.trailers.get(t, "")
+                        for t in (TRAILER_PLAN, TRAILER_JOURNAL, TRAILER_START)
                     )
-                    commits.append(RunCommit(commit.sha, where, run, plan, head, is_signed))
+                    commits.append(RunCommit(commit.sha, where, run, plan, head, is_signed, start))
     except GitOpsError as error:
         note = f"anchors in Git were not read: {error.message}"
-    return Witnesses(tuple(anchors), tuple(commits), note)
+        unread = error.message
+    return Witnesses(tuple(anchors), tuple(commits), note, unread)
 
 
 def _anchor(trailers: Mapping[str, str], where: str) -> list[Anchor]:

@@ -25,6 +25,7 @@ ALWAYS = {
 FROM_START = {"decision", "approvals", "targets"}
 AT_END = {
     "status",
+    "witnessed",
     "exit_code",
     "reason",
     "attempts",

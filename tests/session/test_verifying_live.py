@@ -54,6 +54,7 @@ class Live:
         self.records = replace(make_records(workspace.root), anchors=())
         self.runner = [{"name": "here", "key": self.records.signer.public}]
         self.commit = self.publish()
+        self.read_policy_at(self.commit)
 
     def publish(self, **changes) -> str:
         rules = {
@@ -61,13 +62,23 @@ class Live:
         }  # fmt: skip
         return publish(self.workspace, **rules)
 
+    def publish_files(self, *, approvals: int) -> None:
+        """Edits the workspace's own policy."""
+        policy = {
+            "kind": "Policy", "approvers": TOMAS,
+            "environments": {"production": {"approvals": approvals}},
+        }  # fmt: skip
+        self.workspace.write("runbooks/policy.yaml", yaml.safe_dump(policy))
+
     def read_policy_at(self, commit: str) -> None:
         """The newest run says that it read its policy there; ledger and all say so too."""
         forger = Forger(self.records)
         forger.forge(lambda one: one.row("attempt").update(policy={"commit": commit}, may=MAY))
 
-    def verify(self) -> Checked:
-        return verify_records(find_workspace(self.workspace.root), self.records.runs)
+    def verify(self, *, whole: bool = False) -> Checked:
+        """Checks the newest run, the one that says where it read its policy; with ``whole`` the others too."""
+        runs = self.records.runs if whole else self.records.runs[-1:]
+        return verify_records(find_workspace(self.workspace.root), runs)
 
     def codes(self) -> set[str]:
         checked = self.verify()
@@ -150,9 +161,11 @@ def test_a_policy_that_was_never_merged_is_found(live):
         assert live.codes() == {"approval", "truncated"}, odd
 
 
-def test_a_policy_of_files_is_told(live):
-    """A run that read no protected branch is named, where there is one."""
-    assert "who may approve was read from files of the workspace" in live.notes()
+def test_a_run_that_names_no_policy_commit_is_found(live):
+    """Effects by rules of files, where a protected branch has rules: what the record says of them is not believed."""
+    first, _, newest = live.verify(whole=True).runs
+    assert ["names no commit of the policy" in str(one) for one in first.problems] == [True]
+    assert newest.problems == ()
 
 
 def test_an_origin_that_does_not_answer_proves_nothing(live):
@@ -166,4 +179,9 @@ def test_without_an_origin_the_report_says_so(live):
     """The files are all there is, and each ledger's notes say that."""
     shutil.rmtree(live.workspace.root / ".git")
     assert live.codes() == set()
+    (run,) = live.verify().runs
+    assert any("has no origin, and its files prove nothing" in text for text in run.unchecked)
+    assert not live.verify().holds
+    live.publish_files(approvals=2)
+    assert live.codes() == {"approval"}
     assert "keys of trust.yaml as in files of this workspace" in live.notes()

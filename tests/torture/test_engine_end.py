@@ -22,8 +22,8 @@ from gitops_nb.model import Status
 from gitops_nb.record.effects import JournalEffects
 from gitops_nb.record.runs import read_run, run_directories, sealed_at
 from gitops_nb.session.endings import Death
+from gitops_nb.session.held import pending
 from gitops_nb.session.lifecycle import recover
-from gitops_nb.session.notary import pending
 from gitops_nb.session.order import Order, obey
 from gitops_nb.session.verifying import verify_records
 from tests.engine.stops import prepare

@@ -1,0 +1,80 @@
+"""What runners signed about a run, for whoever closes it without having seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.trust import RunnerKey
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError, UnavailableError
+from gitops_nb.model import Status, parse_time
+from gitops_nb.record import dsse
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.ledger import Entry, Phase, find_entries, ledger_name
+from gitops_nb.session.allowances import LiveRules
+from gitops_nb.session.stores import reports_store
+
+
+def was_begun(workspace: Workspace, state: RunState) -> bool:
+    """Whether a runner signed that a run asked for something or began effects; a run written from nothing has neither.
+
+    One in a bucket may be at work on another machine: it is never this one's to close.
+
+    Raises:
+        RecordError: Its ledger is damaged.
+    """
+    return not workspace.bucket and any(_signed(workspace, state))
+
+
+def has_started(workspace: Workspace, state: RunState) -> bool:
+    """Whether a runner signed that effects of its newest attempt begin.
+
+    Raises:
+        RecordError: Its ledger is damaged.
+    """
+    attempt = len(state.attempts)
+    return any(
+        entry.phase is Phase.START and entry.attempt == attempt
+        for entry in _signed(workspace, state)
+    )
+
+
+def is_signed(workspace: Workspace, state: RunState) -> bool:
+    """Whether a runner signed how a run came to stop, with its newest record.
+
+    Raises:
+        RecordError: Its ledger is damaged.
+    """
+    due = Phase.REQUESTED if state.status is Status.WAITING else Phase.END
+    return any(
+        entry.phase is due and (entry.predicate.get("journal") or {}).get("head") == state.head
+        for entry in _signed(workspace, state)
+    )
+
+
+def _signed(workspace: Workspace, state: RunState) -> Iterator[Entry]:
+    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+    since = parse_time(state.started)
+    entries = find_entries(reports_store(workspace), name, state.run, since=since)
+    if not entries:
+        return
+    known = {dsse.fingerprint(one.key): one for one in _runners(workspace, state)}
+    for entry in entries:
+        runner = known.get(entry.keyid)
+        if runner is None or not runner.counts_at(entry.at):
+            continue
+        if dsse.is_signed_by(entry.envelope, dsse.raw_ed25519(runner.key)):
+            yield entry
+
+
+def _runners(workspace: Workspace, state: RunState) -> tuple[RunnerKey, ...]:
+    """This runner, and those that count by what the protected branch says; this one alone where that cannot be asked."""
+    own = RunnerKey(name="this-runner", key=open_runner_key(workspace.root).public)
+    try:
+        catalog = load_catalog(workspace.runbooks)
+        trust = catalog.trust if state.is_sandbox else LiveRules(workspace, catalog).now.trust
+    except (ConfigurationError, UnavailableError):
+        return (own,)
+    return (*trust.runners, own)
