@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.catalog.load import Catalog, load_catalog
-from gitops_nb.catalog.trust import RunnerKey, Trust
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import GitOpsError
-from gitops_nb.model import Json, Mode, Status, parse_time
-from gitops_nb.policy import rules_for
+from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.commits import claim_findings
-from gitops_nb.record.consents import Allowance, AllowanceAt, Doubt
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.intruders import reports_intruders
 from gitops_nb.record.journal import FILE
-from gitops_nb.record.keys import HELD_HERE, open_runner_key
+from gitops_nb.record.keys import HELD_HERE
 from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
-from gitops_nb.record.register import Register
-from gitops_nb.record.registered import register_findings
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run, sealed_at
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
-from gitops_nb.session.allowances import LiveRules, allowance_of
 from gitops_nb.session.compared import compared_contents, compared_names
+from gitops_nb.session.counting import SANDBOX, Registered, Trusts, Witnessed, runners_of
 from gitops_nb.session.held import open_here, pending
 from gitops_nb.session.lifecycle import JUNK
-from gitops_nb.session.notary import check_identity
-from gitops_nb.session.platform import Platform, open_platform
-from gitops_nb.session.registers import open_register, place_of
 from gitops_nb.session.stores import bucket_store, reports_store
-from gitops_nb.session.witnesses import Witnesses, read_witnesses
+from gitops_nb.session.witnesses import Witnesses
 
-_SANDBOX = "sandbox."
 _REMEMBERED = "verified.json"
 
 
@@ -106,10 +96,10 @@ def verify_records(
         ConfigurationError: The catalog is wrong: whose signatures count is not known.
         UnavailableError: There are live records, and origin does not say whose signatures count.
     """
-    trusts = _Trusts(workspace, load_catalog(workspace.runbooks))
+    trusts = Trusts(workspace, load_catalog(workspace.runbooks))
     now = datetime.now(UTC)
-    witnesses = _Witnessed(workspace, trusts)
-    registers = _Registered(workspace, trusts)
+    witnesses = Witnessed(workspace, trusts)
+    registers = Registered(workspace, trusts)
     audits, notes = _audits(workspace, trusts, witnesses, read, now)
     runs: list[Verification] = []
     check = _RunCheck(
@@ -136,7 +126,7 @@ def verify_records(
 
 
 def _gone(
-    workspace: Workspace, trusts: _Trusts, witnesses: _Witnessed, there: set[str]
+    workspace: Workspace, trusts: Trusts, witnesses: Witnessed, there: set[str]
 ) -> Iterator[LedgerCheck]:
     """Ledgers that are not there, and of whose runs commits tell: nobody else would miss one that was removed as a whole."""
     is_sandbox = workspace.mode == Mode.SANDBOX
@@ -162,9 +152,9 @@ class _RunCheck:
     """Checks one run after the other against what was read once."""
 
     workspace: Workspace
-    trusts: _Trusts
-    witnesses: _Witnessed
-    registers: _Registered
+    trusts: Trusts
+    witnesses: Witnessed
+    registers: Registered
     audits: Mapping[str, Audit]
     noted: Mapping[str, str]
     recheck: Callable[[str], Recheck] | None
@@ -211,7 +201,7 @@ class _RunCheck:
 def _claims(
     state: RunState, trust: Trust | None, seen: Witnesses, starts: frozenset[str] | None
 ) -> list[Finding | Unasked]:
-    """Commits that the record says its run made have to be there; of a sandbox that is gone ``_Trusts.untold`` tells."""
+    """Commits that the record says its run made have to be there; of a sandbox that is gone ``Trusts.untold`` tells."""
     if state.is_sandbox and trust is None:
         return []
     return claim_findings(state, seen.commits, starts=starts, unread=seen.unread)
@@ -243,7 +233,7 @@ def _in_bucket(
 
 
 def _audits(
-    workspace: Workspace, trusts: _Trusts, witnesses: _Witnessed, read: Read, now: datetime
+    workspace: Workspace, trusts: Trusts, witnesses: Witnessed, read: Read, now: datetime
 ) -> tuple[dict[str, Audit], dict[str, list[str]]]:
     """Every ledger, checked, and what is to be said about it."""
     store = reports_store(workspace)
@@ -253,7 +243,7 @@ def _audits(
     notes: dict[str, list[str]] = {}
     for mode in Mode:
         is_sandbox = mode is Mode.SANDBOX
-        own = [name for name in names if name.startswith(_SANDBOX) is is_sandbox]
+        own = [name for name in names if name.startswith(SANDBOX) is is_sandbox]
         if not own:
             continue
         catalog = trusts.of_mode(is_sandbox=is_sandbox)
@@ -261,149 +251,13 @@ def _audits(
         seen = witnesses.of(is_sandbox=is_sandbox)
         for name in own:
             known = (*seen.anchors, remembered[name]) if name in remembered else seen.anchors
-            runners = _runners(workspace, catalog, is_sandbox=is_sandbox)
+            runners = runners_of(workspace, catalog, is_sandbox=is_sandbox)
             audits[name] = read(store, name, runners=runners, now=now, anchors=known)
             there = {path.name for path in run_directories(workspace.reports)}
             there |= {*audits[name].by_run, *audits[name].tombstones}
-            strangers = seen.unknown(name.removeprefix(_SANDBOX), there)
+            strangers = seen.unknown(name.removeprefix(SANDBOX), there)
             notes[name] = [text for text in (source, seen.note, strangers) if text]
     return audits, notes
-
-
-class _Witnessed:
-    """What commits say, in live mode and in the sandbox; each is asked for once, when it is needed."""
-
-    def __init__(self, workspace: Workspace, trusts: _Trusts) -> None:
-        self._workspace = workspace
-        self._trusts = trusts
-        self._read: dict[bool, Witnesses] = {}
-
-    def of(self, *, is_sandbox: bool) -> Witnesses:
-        if is_sandbox not in self._read:
-            catalog = self._trusts.of_mode(is_sandbox=is_sandbox)
-            mode = Mode.SANDBOX if is_sandbox else Mode.LIVE
-            runners = _runners(self._workspace, catalog, is_sandbox=is_sandbox)
-            self._read[is_sandbox] = read_witnesses(self._workspace, catalog, mode, runners)
-        return self._read[is_sandbox]
-
-
-class _Registered:
-    """What the registers say, of live mode and of the sandbox; each is read once."""
-
-    def __init__(self, workspace: Workspace, trusts: _Trusts) -> None:
-        self._workspace = workspace
-        self._trusts = trusts
-        self._known: dict[tuple[bool, str], tuple[Register, frozenset[str]]] = {}
-
-    def findings(
-        self, state: RunState, ledger: Sequence[Entry]
-    ) -> tuple[list[Finding | str | Unasked], frozenset[str] | None]:
-        """See ``record.registered.register_findings``; and the run's starts that count, None where nobody could be asked."""
-        if state.request is None or self._trusts.of_run(state) is None:
-            return [], None
-        try:
-            register, approvers = self._of(state)
-            chain = register.chain(state.request_digest)
-        except GitOpsError as error:
-            return [Unasked(f"the register of its request: {error.message}")], None
-        found = register_findings(
-            state, chain, approvers=approvers, is_shared=register.is_shared, ledger=ledger
-        )
-        starts = frozenset(one.digest for one in chain.starts if one.body.get("run") == state.run)
-        return [*found], starts
-
-    def _of(self, state: RunState) -> tuple[Register, frozenset[str]]:
-        asked = (state.is_sandbox, state.environment)
-        if asked not in self._known:
-            catalog = self._trusts.of_mode(is_sandbox=state.is_sandbox)
-            policy, trust = catalog.policy, self._trusts.of_run(state) or Trust()
-            if state.is_sandbox:
-                platform = open_platform(self._workspace, catalog, Mode.SANDBOX)
-                policy, trust = platform.policy, platform.trust
-            runners = _runners(self._workspace, catalog, is_sandbox=state.is_sandbox)
-            approvers = frozenset(
-                one.person for one in policy.approvers if state.environment in one.environments
-            )
-            register = open_register(
-                self._workspace,
-                place_of(self._workspace, catalog.fleet, is_sandbox=state.is_sandbox),
-                trust=trust.model_copy(update={"runners": runners}),
-                processes=LocalProcesses(),
-                is_sandbox=state.is_sandbox,
-                approvers=approvers,
-            )
-            register.remember()
-            self._known[asked] = register, approvers
-        return self._known[asked]
-
-
-class _Trusts:
-    """Whose signatures count, in live mode and in the sandbox; the sandbox is opened only when it is asked for."""
-
-    def __init__(self, workspace: Workspace, catalog: Catalog) -> None:
-        self.catalog = catalog
-        self.live = LiveRules(workspace, catalog)
-        self._workspace = workspace
-        self._platform: Platform | None = None
-        self._built_s = _sandbox_built_s(workspace)
-
-    def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
-        """See ``record.approvals.IdentityCheck``."""
-        policy = self.live.now.policy
-        return check_identity(identity, issuer=policy.ci_issuer, ci_api=policy.ci_api)
-
-    def of_mode(self, *, is_sandbox: bool) -> Catalog:
-        """The files of the workspace in the sandbox, else what the protected branch says."""
-        return self.catalog if is_sandbox else self.live.now
-
-    def of_run(self, state: RunState) -> Trust | None:
-        """None where nobody can tell any more: a sandbox that was built anew has other persons."""
-        if not state.is_sandbox:
-            read = [a["policy"] for a in state.attempts if a.get("policy")]
-            first: Mapping[str, Json] = read[0] if read else {}
-            return self.live.trust_at(str(first.get("commit") or ""))
-        if not self._is_of_this_sandbox(state):
-            return None
-        return self._of_sandbox() if state.request is not None else None
-
-    def untold(self, state: RunState) -> list[Unasked]:
-        """Why nobody can tell any more whose signatures counted, where that matters."""
-        matters = state.request is not None or bool(state.effects)
-        if not state.is_sandbox or not matters or self._is_of_this_sandbox(state):
-            return []
-        text = "whose signatures counted, its register and its commits: its sandbox was built anew since, or its time is none"
-        return [Unasked(text)]
-
-    def allowance_at(self, state: RunState) -> AllowanceAt | None:
-        """Who may say yes, by what is read here; None in a sandbox that is not there any more, which ``untold`` tells."""
-        if not state.is_sandbox:
-            return self.live.allowance
-        return self._in_sandbox if self._is_of_this_sandbox(state) else None
-
-    def _in_sandbox(
-        self, _: Mapping[str, Json], environment: str
-    ) -> Sequence[Allowance | Doubt | Unasked | str]:
-        self._of_sandbox()
-        platform = self._platform
-        assert platform is not None
-        if environment not in platform.fleet.environments:
-            return (Doubt(f"the sandbox knows no {environment}"),)
-        rules = rules_for(platform.fleet, platform.policy, platform.trust, environment)
-        return (allowance_of(rules, "the sandbox's policy"),)
-
-    def _is_of_this_sandbox(self, state: RunState) -> bool:
-        return bool(state.started) and _seconds(state.started) >= self._built_s
-
-    def of_ledger(self, name: str) -> Callable[[Entry], Trust | None]:
-        """The same for a record of a ledger."""
-        if not name.startswith(_SANDBOX):
-            return lambda _: self.live.now.trust
-        return lambda entry: None if entry.at.timestamp() < self._built_s else self._of_sandbox()
-
-    def _of_sandbox(self) -> Trust:
-        if self._platform is None:
-            self._platform = open_platform(self._workspace, self.catalog, Mode.SANDBOX)
-        return self._platform.trust
 
 
 def _check_unlocks(
@@ -475,27 +329,6 @@ def _ledger_check(
         said.append(f"newest anchor: {anchor.where}, all {anchor.size} records")
     unasked = tuple(one.text for one in unlocked if isinstance(one, Unasked))
     return LedgerCheck(checked.name, checked.size, tuple(findings), tuple(said), unasked)
-
-
-def _runners(workspace: Workspace, catalog: Catalog, *, is_sandbox: bool) -> tuple[RunnerKey, ...]:
-    """Keys that count; in the sandbox this workspace's own does without an entry."""
-    if not is_sandbox:
-        return catalog.trust.runners
-    own = open_runner_key(workspace.root).public
-    others = [r for r in catalog.trust.runners if r.key.split(" ")[1] != own.split(" ")[1]]
-    return (RunnerKey(name="this-workspace", key=own), *others)
-
-
-def _sandbox_built_s(workspace: Workspace) -> float:
-    """When the sandbox was built, in epoch seconds; infinity when there is none."""
-    try:
-        return (workspace.sandbox / "origin").stat().st_mtime
-    except OSError:
-        return math.inf
-
-
-def _seconds(moment: str) -> float:
-    return parse_time(moment).timestamp()
 
 
 def _remembered(workspace: Workspace) -> dict[str, Anchor]:
