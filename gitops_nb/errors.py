@@ -24,6 +24,7 @@ carries it out of a notebook.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -102,6 +103,14 @@ class ConflictError(GitOpsError):
     """Somebody else changed the same thing first; nothing of ours was written."""
 
     exit_code = ExitCode.REFUSED
+
+
+class TakenBack(ConflictError):
+    """An effect of this run is there, and somebody undid it since; ``found`` is what the effect resulted in."""
+
+    def __init__(self, message: str, *, hint: str = "", found: Mapping[str, object]) -> None:
+        super().__init__(message, hint=hint)
+        self.found = found
 
 
 class NotContinued(GitOpsError):

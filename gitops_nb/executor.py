@@ -43,7 +43,7 @@ class ExecutorProcess:
     def __init__(self) -> None:
         read, self._pipe = os.pipe()
         self.child = subprocess.Popen(
-            (sys.executable, "-P", "-m", "gitops_nb.executor"),
+            (sys.executable, "-P", "-m", "gitops_nb.executor", str(os.getpid())),
             env=_without_keys(),
             stdin=read,
             stdout=subprocess.DEVNULL,
@@ -101,7 +101,7 @@ def order_text(
 
 def main() -> None:
     """Waits for an order on standard input, and never lives longer than who started this."""
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, parent=int(sys.argv[1]))
     skip_headless_imports()
     with uncollected(), contextlib.suppress(ImportError):
         for name in NEEDED:

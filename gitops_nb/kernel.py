@@ -54,7 +54,7 @@ class KernelProcess:
         read, self._pipe = os.pipe()
         self.child = subprocess.Popen(
             # -P: nothing is imported from the folder that the command happens to be called in.
-            (sys.executable, "-P", "-m", "gitops_nb.kernel"),
+            (sys.executable, "-P", "-m", "gitops_nb.kernel", str(os.getpid())),
             env={k: v for k, v in os.environ.items() if k not in NOT_FOR_NOTEBOOKS},
             stdin=read,
             stdout=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ class KernelProcess:
 
 def main() -> None:
     """Obeys an order that comes on standard input, and never lives longer than the engine."""
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, parent=int(sys.argv[1]))
     skip_headless_imports()
     # What cannot be imported is told when it is needed: only then there is a log.
     with uncollected(), contextlib.suppress(ImportError):

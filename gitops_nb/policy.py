@@ -294,6 +294,9 @@ def decide(
 
     if plan.is_empty:
         return answer(Answer.NOTHING, plan.summary)
+    if rules.stopped:
+        text = f"{rules.environment} is stopped by policy.yaml: {rules.stopped}"
+        return answer(Answer.REFUSED, text)
     missing = [name for name in gates if name not in {v.gate for v in verdicts}]
     if missing or not gates:
         return answer(Answer.REFUSED, f"no answer from {', '.join(missing) or 'any gate'}")

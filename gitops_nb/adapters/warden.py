@@ -48,12 +48,18 @@ _KNOWN: dict[tuple[str, str], list[str]] = {}
 _UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def die_with_parent(number: signal.Signals) -> None:
+def die_with_parent(number: signal.Signals, *, parent: int | None = None) -> None:
     """Asks Linux to send this process a signal when its parent dies; elsewhere the parent has to be watched.
 
     The signal comes when the parent's thread ends that started us, and again when the thread ends that took us over.
+
+    Args:
+        number: Which signal.
+        parent: Process id of the parent; where that is gone already no signal would ever come, and this process ends.
     """
     _prctl(_SET_PDEATHSIG, int(number))
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 def _prctl(what: int, value: int | bytes) -> None:

@@ -9,7 +9,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import to_answer
+from gitops_nb.cli.choosing import ENDED_FOR_GOOD, is_reviewed, to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
@@ -59,7 +59,7 @@ def answer(
     directory = find_run(where.reports, name, to_answer(where, kind, key))
     state = read_run(directory)
     if kind == "approve" and _is_to_review(state):
-        review(where, directory, key=key, reason=reason)
+        review(where, directory, key=key, reason=reason, yes=yes)
         return
     if state.status is not Status.WAITING or state.request is None:
         raise Refused(
@@ -74,9 +74,7 @@ def answer(
     _refuse_second(state, platform, directory, person)
     _show_request(state, person)
     if kind == "approve" and not yes:
-        typed = click.prompt(f"Type the environment's name to sign as {person}")
-        if typed != state.environment:
-            raise UsageError(f"{typed!r} is not {state.environment}; nothing was signed")
+        _confirm(state, person)
     request = state.request
     path = sign_answer(
         directory,
@@ -101,6 +99,13 @@ def answer(
         _close_rejected(where, directory, mine)
     else:
         click.echo(f"  gitops-nb resume {state.run}{options(workspace, reports)}")
+
+
+def _confirm(state: RunState, person: str) -> None:
+    """Asks whoever signs for the environment's name; anything else signs nothing."""
+    typed = click.prompt(f"Type the environment's name to sign as {person}")
+    if typed != state.environment:
+        raise UsageError(f"{typed!r} is not {state.environment}; nothing was signed")
 
 
 _DONE = {"approve": "approved", "reject": "rejected", "withdraw": "withdrawn"}
@@ -137,6 +142,11 @@ def withdraw(
     state = read_run(directory)
     if state.request is None:
         raise Refused(f"{state.run} asked nobody", hint="See `gitops-nb list runs`.")
+    if state.status in ENDED_FOR_GOOD:
+        raise Refused(
+            f"{state.run} has ended: {state.status}; nothing is left that could begin, and nothing was signed",
+            hint=f"What it did is in `gitops-nb report {state.run}`, with the way back.",
+        )
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key) if key else _own_key(platform)
     person = find_signer(signing_key, platform.processes, platform.trust)
@@ -190,11 +200,12 @@ def _is_to_review(state: RunState) -> bool:
     return bool(state.ended and state.request is not None and state.request.get("break_glass"))
 
 
-def review(where: Workspace, directory: Path, *, key: Path | None, reason: str) -> None:
+def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, yes: bool) -> None:
     """Signs afterwards that somebody else has looked at what was done with broken glass.
 
     Raises:
-        Refused: It is the requester, or nobody who may approve there.
+        Refused: It is the requester, nobody who may approve there, or it is reviewed already.
+        UsageError: The environment's name was not typed right.
     """
     state = read_run(directory)
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
@@ -207,6 +218,12 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str) 
         raise Refused(f"{requester} broke the glass and cannot review it; nothing was signed")
     if person not in {a.person for a in rules.approvers}:
         raise Refused(f"{person} may not approve in {state.environment}; nothing was signed")
+    if is_reviewed(where, state):
+        raise Refused(f"{state.run} is reviewed already; nothing was signed")
+    _show_request(state, person)
+    click.echo("this was done with broken glass; your signature says that you have looked at it")
+    if not yes:
+        _confirm(state, person)
     now = datetime.now(UTC)
     signed = signed_answer(
         processes=platform.processes,
@@ -256,13 +273,19 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
         at=now,
         expires=parse_time(request["expires"]),
     )
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    if rules.stopped and kind == "approve":
+        raise Refused(
+            f"{rules.environment} is stopped by policy.yaml: {rules.stopped}; nothing was signed",
+            hint="When the line is taken out of the protected branch, the run can be approved.",
+        )
     problem = check_approval(
         trial,
         subject=state.request_digest,
         run=state.run,
         created=parse_time(request["created"]),
         expires=parse_time(request["expires"]),
-        rules=rules_for(platform.fleet, platform.policy, platform.trust, state.environment),
+        rules=rules,
         requesters=askers(request),
         now=now,
     )

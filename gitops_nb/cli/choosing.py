@@ -51,7 +51,7 @@ def to_answer(where: Workspace, kind: str, key: Path | None) -> Fits:
             is_open = parse_time(state.request["expires"]) > datetime.now(UTC)
             return is_open and not signers.answered(state)
         glass = kind == "approve" and state.ended and state.request.get("break_glass")
-        return bool(glass) and not _is_reviewed(where, state)
+        return bool(glass) and not is_reviewed(where, state)
 
     return test
 
@@ -94,7 +94,8 @@ class _Signers:
         return self._known[mode]
 
 
-def _is_reviewed(where: Workspace, state: RunState) -> bool:
+def is_reviewed(where: Workspace, state: RunState) -> bool:
+    """Whether the ledger has a review of what was done with broken glass."""
     store = reports_store(where)
     name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
     with contextlib.suppress(GitOpsError):

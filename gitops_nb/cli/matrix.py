@@ -87,12 +87,13 @@ def run_matrix(
 
     def work(number: int, place: Place) -> str:
         try:
-            with begun_run(where, runbook, checked[number], begins) as directory:
+            with begun_run(
+                where, runbook, checked[number], begins, plan_only=plan_only
+            ) as directory:
                 order = order_of(
                     where,
                     runbook,
                     directory,
-                    plan_only=plan_only,
                     again=again,
                     break_glass=break_glass,
                     shows_index=False,

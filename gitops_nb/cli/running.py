@@ -56,7 +56,9 @@ def run_runbook(
     recover(where)
     with (
         engine.Signals() as signals,
-        begun_run(where, runbook, parsed, beginning(where, catalog, mode)) as directory,
+        begun_run(
+            where, runbook, parsed, beginning(where, catalog, mode), plan_only=plan_only
+        ) as directory,
     ):
         return _execute(
             where,
@@ -65,7 +67,6 @@ def run_runbook(
                 where,
                 runbook,
                 directory,
-                plan_only=plan_only,
                 again=again,
                 break_glass=break_glass,
             ),
@@ -116,7 +117,12 @@ def beginning(where: Workspace, catalog: Catalog, mode: str | None) -> Beginning
 
 @contextmanager
 def begun_run(
-    where: Workspace, runbook: Runbook, parameters: Mapping[str, Any], begins: Beginning
+    where: Workspace,
+    runbook: Runbook,
+    parameters: Mapping[str, Any],
+    begins: Beginning,
+    *,
+    plan_only: bool = False,
 ) -> Iterator[Path]:
     """The directory of a new run, held for as long as the block lasts.
 
@@ -131,6 +137,7 @@ def begun_run(
         parameters,
         mode=begins.mode,
         requester=begins.requester,
+        plan_only=plan_only,
     )
     try:
         yield directory
@@ -143,7 +150,6 @@ def order_of(
     runbook: Runbook,
     directory: Path,
     *,
-    plan_only: bool = False,
     again: bool = False,
     break_glass: str = "",
     shows_index: bool = True,
@@ -160,7 +166,7 @@ def order_of(
         timeouts=runbook.timeouts,
         mode=opened["mode"],
         requester=opened["requester"]["name"],
-        plan_only=plan_only,
+        plan_only=bool(opened.get("plan_only")),
         again=again,
         break_glass=break_glass,
         shows_index=shows_index,

@@ -31,6 +31,11 @@ def _asks(plan: Plan, run: RunState) -> str:
             f"Whether Git asks for {what} {where}, or still for {arguments['version_before']}, is not known: "
             f"the push to {place} got no answer that was recorded."
         )
+    if commit.result.get("taken_back"):
+        return (
+            f"Git does not ask for {what} {where} any more: commit {_short(commit.result)} of {place} was taken back "
+            f"by somebody else."
+        )
     return f"Git asks for {what} {where}: commit {_short(commit.result)} of {place}."
 
 
@@ -42,13 +47,19 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
     commit = run.effect("commit")
     if commit is not None and commit.is_open:
         yield "If the commit is there:"
+    is_undone = commit is not None and bool(commit.result.get("taken_back"))
     placements = plan.arguments["placements"]
     if not placements:
         yield "Nothing that this run knows of: fleet.yaml names no cluster."
     for placement in placements:
         name = f"{placement['name']} on {placement['cluster']}"
         sync = run.effect(f"sync {placement['cluster']}")
-        if placement["automated"]:
+        if is_undone and (placement["automated"] or sync is None):
+            when = (
+                "by itself" if placement["automated"] else "with the next sync, whoever asks for it"
+            )
+            yield f"{name} gets what Git asks for now {when}."
+        elif placement["automated"]:
             yield (
                 f"Argo CD syncs {name} without being asked once its controller compares again, within minutes "
                 f"or as soon as it is back: {plan.environment} may move after this run has ended."
@@ -75,13 +86,15 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
             "This run changed nothing in Git. To have an earlier version, promote it with revision=VERSION.",
             "",
         )
+    commit = run.effect("commit")
+    if commit is not None and commit.result.get("taken_back"):
+        return "Nothing is left to take back in Git: that was done already.", ""
     if before != after and VERSION.fullmatch(before):
         sentence = f"Promote {before} again: a new commit, with its own approval."
         return sentence, (
             f"gitops-nb run promotion -p application={arguments['application']} "
             f"-p source={arguments['source']} -p target={plan.environment} -p revision={before}"
         )
-    commit = run.effect("commit")
     if commit is None or commit.is_open:
         return f"`gitops-nb resume {run.run}` says first whether there is a commit to revert.", ""
     sentence = f"Revert the commit in a clone of {arguments['repository']}, and push it to {arguments['branch']}."

@@ -16,6 +16,7 @@ from gitops_nb.errors import (
     ConfigurationError,
     ConflictError,
     Refused,
+    TakenBack,
     UnavailableError,
     UsageError,
 )
@@ -239,7 +240,7 @@ def _find_commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json] | 
     """The commit that a start of this run's request made, by what it says, what it holds, and what the branch holds now.
 
     Raises:
-        ConflictError: It is there, and somebody took it back: it is not brought anywhere.
+        TakenBack: It is there, and somebody took it back: it is not brought anywhere.
     """
     commit = find_commit(writers.view, plan, writers.effects.made)
     if commit is None:
@@ -247,12 +248,14 @@ def _find_commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json] | 
     repository = plan.arguments["repository"]
     tip = writers.view.git.tip(repository, plan.arguments["branch"])
     wrong = _otherwise(writers.view.git, plan, tip)
+    found = {"revision": commit.sha, "parent": commit.parents[0], "attempts": 0}
     if wrong:
-        raise ConflictError(
+        raise TakenBack(
             f"commit {commit.sha[:8]} of this run was taken back: {wrong} at {tip[:8]}; nothing is synced",
             hint="Run the promotion again if it is to be made anew.",
+            found=found,
         )
-    return {"revision": commit.sha, "parent": commit.parents[0], "attempts": 0}
+    return found
 
 
 def find_commit(view: View, plan: Plan, made: Callable[[Commit], bool]) -> Commit | None:

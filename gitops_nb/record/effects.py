@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from gitops_nb.errors import ConflictError, NeedsAttention, Refused, UnavailableError, UsageError
+from gitops_nb.errors import (
+    ConflictError,
+    NeedsAttention,
+    Refused,
+    TakenBack,
+    UnavailableError,
+    UsageError,
+)
 from gitops_nb.model import Commit, Json, StepKind, to_json
 from gitops_nb.ports import Probe
 from gitops_nb.record.fold import EffectState, fold
@@ -88,9 +95,10 @@ class JournalEffects:
             is_open = known is not None and known.is_open
             try:
                 found = self._probe(sentence, probe)
-            except ConflictError as taken_back:
+            except TakenBack as undone:
                 # It happened, and somebody undid it: nothing is in doubt, and nothing goes on.
-                self._adopt(key, kind, sentence, {"taken_back": taken_back.message}, is_open)
+                seen = {**undone.found, "taken_back": undone.message}
+                self._adopt(key, kind, sentence, seen, is_open)
                 raise
             if found is not None:
                 return self._adopt(key, kind, sentence, found, is_open)
@@ -126,7 +134,7 @@ class JournalEffects:
         key: str,
         kind: StepKind,
         sentence: str,
-        found: Mapping[str, Json],
+        found: Mapping[str, Any],
         is_open: bool,  # noqa: FBT001  whether the intent stands there already
     ) -> Mapping[str, Json]:
         if not is_open:

@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -219,7 +220,7 @@ def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | Non
     except OSError as error:
         raise RecordError(
             f"cannot write {path.parent}: {error.strerror}",
-            hint="Name a writable folder with --reports; nothing was run.",
+            hint="Make the folder writable, or name another with --reports.",
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,8 +229,15 @@ def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | Non
         return None
     file.seek(0)
     file.truncate()
-    json.dump(dict(holder), file)
-    file.flush()
+    try:
+        json.dump(dict(holder), file)
+        file.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            file.close()
+        raise RecordError(
+            f"cannot write {path.parent}: {error.strerror}", hint="Free disk space, then try again."
+        ) from error
     return Lock(file, path)
 
 
@@ -266,7 +274,7 @@ def is_held(reports: Path, name: str) -> bool:
 def is_locked(path: str) -> bool:
     """Whether a living process holds the lock on a file; on one that is not there nobody does."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

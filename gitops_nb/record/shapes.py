@@ -82,6 +82,7 @@ _BODIES: Mapping[str, Mapping[str, Any]] = {
         "rollback": _maybe(_TEXT),
         "parameters": _DICT,
         "requester": _REQUESTER,
+        "plan_only": _BOOL,
     },
     "attempt": {
         "number": _NUMBER,

@@ -86,6 +86,7 @@ def create(
     *,
     mode: Mode,
     requester: Requester,
+    plan_only: bool = False,
 ) -> tuple[Path, Lock]:
     """Makes the run directory with its first journal record, after everything about the request was checked.
 
@@ -108,7 +109,12 @@ def create(
     around = Surroundings(workspace.root, workspace.reports, now, None, workspace.time_zone)
     request = parts.request(catalog.fleet, parameters, around)
     run = new_run_id(runbook.name, request.environment, now)
-    lock = try_lock(workspace.reports, engine_lock(run), holder(requester.name))
+    try:
+        lock = try_lock(workspace.reports, engine_lock(run), holder(requester.name))
+    except RecordError as error:
+        raise RecordError(
+            error.message, hint=f"{error.hint.rstrip('.')}; nothing was run."
+        ) from error
     if lock is None:
         raise RecordError(f"somebody holds the new run {run}", hint="Run the command again.")
     is_sandbox = mode is Mode.SANDBOX
@@ -134,6 +140,8 @@ def create(
             "requester": requester,
             "steps": parts.steps,
             "workspace": workspace.root.name,
+            # A run that was to change nothing changes nothing when it is resumed either.
+            "plan_only": plan_only,
         },
     )
     return directory, lock

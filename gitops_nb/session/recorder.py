@@ -252,6 +252,12 @@ class Recorder:
 
     def end(self, code: ExitCode, *, reason: str, hint: str = "", command: str = "") -> None:
         """Records the end; unless an engine does it later, writes the reports and seals the run."""
+        if self.state.in_doubt and code in (ExitCode.REFUSED, ExitCode.FAILED):
+            # Whatever stopped it now says nothing of what was begun: the run stays one that can be looked at again.
+            keys = ", ".join(effect.key for effect in self.state.in_doubt)
+            code = ExitCode.NEEDS_ATTENTION
+            reason = f"{reason}; whether this happened is not known: {keys}"
+            hint = f"Look at the system itself; `gitops-nb resume {self.run}` asks it again. {hint}".rstrip()
         status = STATUS_OF.get(code, Status.FAILED)
         tell_aftermath(self.append, self.state, status)
         self.append(

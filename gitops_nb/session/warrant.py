@@ -138,7 +138,7 @@ class Warrant:
         if rules.stopped:
             raise Refused(
                 f"{rules.environment} is stopped by policy.yaml: {rules.stopped}",
-                hint="When the line is taken out of the protected branch, resume the run.",
+                hint="When the line is taken out of the protected branch, a run that has begun is resumed; any other is run again.",
             )
         self._refuse_other_place(state, ground)
         self._refuse_other_code(state)
