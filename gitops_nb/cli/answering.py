@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,7 +13,7 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.choosing import ENDED_FOR_GOOD, is_reviewed, to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
-from gitops_nb.model import Answer, Approval, Mode, Status, parse_time, to_json
+from gitops_nb.model import Answer, Approval, Mode, Status, canonical, parse_time, to_json
 from gitops_nb.policy import check_approval, is_same_person, rules_for
 from gitops_nb.record.approvals import (
     askers,
@@ -92,7 +93,7 @@ def answer(
     send_answer(where, path)
     click.echo(f"{_DONE[kind]} by {person}: {path.relative_to(where.reports)}")
     if kind != "approve":
-        _register(where, platform, state, path)
+        _register(where, platform, state, path.read_bytes())
     if kind == "reject":
         signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
@@ -111,7 +112,7 @@ def _confirm(state: RunState, person: str) -> None:
 _DONE = {"approve": "approved", "reject": "rejected", "withdraw": "withdrawn"}
 
 
-def _register(where: Workspace, platform: Platform, state: RunState, path: Path) -> None:
+def _register(where: Workspace, platform: Platform, state: RunState, content: bytes) -> None:
     """Puts a no where deleting its file undoes nothing.
 
     Raises:
@@ -121,7 +122,6 @@ def _register(where: Workspace, platform: Platform, state: RunState, path: Path)
     register = register_of(
         where, platform.fleet, rules, platform.processes, is_sandbox=state.is_sandbox
     )
-    content = path.read_bytes()
     entry = register.append(state.request_digest, lambda _: content)
     where_to = "the register" if register.is_shared else "the register of this machine"
     click.echo(f"  in {where_to}, entry {entry.number}: it counts although the file be removed")
@@ -158,23 +158,28 @@ def withdraw(
     )
     if not (asks or gave):
         raise Refused(f"{person} neither asked for {state.run} nor approved it; nothing was signed")
-    path = sign_answer(
-        directory,
-        processes=platform.processes,
-        key=signing_key,
-        run=state.run,
-        subject=state.request_digest,
-        answer="withdraw",
-        person=person,
-        at=datetime.now(UTC),
-        expires=parse_time(state.request["expires"]),
-        reason=reason,
-        realm=platform.trust.realm,
-    )
+    said: dict[str, Any] = {
+        "processes": platform.processes,
+        "key": signing_key,
+        "run": state.run,
+        "subject": state.request_digest,
+        "answer": "withdraw",
+        "person": person,
+        "at": datetime.now(UTC),
+        "expires": parse_time(state.request["expires"]),
+        "reason": reason,
+        "realm": platform.trust.realm,
+    }
+    if state.status is not Status.WAITING:
+        # Its folder is sealed, and nothing is added to it; what counts is in the register.
+        click.echo(f"withdrawn by {person}")
+        _register(where, platform, state, canonical(signed_answer(**said)))
+        return
+    path = sign_answer(directory, **said)
     send_answer(where, path)
     click.echo(f"withdrawn by {person}: {path.relative_to(where.reports)}")
-    _register(where, platform, state, path)
-    if asks and state.status is Status.WAITING:
+    _register(where, platform, state, path.read_bytes())
+    if asks:
         signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
         _close_rejected(where, directory, mine, f"{person} withdrew it: {reason}")

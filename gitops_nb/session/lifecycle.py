@@ -6,7 +6,7 @@ import contextlib
 import json
 import platform as machine
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from gitops_nb.errors import (
     Refused,
     UsageError,
 )
-from gitops_nb.model import Mode, Status, to_json
+from gitops_nb.model import Mode, Status, format_time, parse_time, to_json
 from gitops_nb.policy import Requester
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
@@ -49,6 +49,9 @@ from gitops_nb.session.notary import expect, settle
 from gitops_nb.session.notebooks import notebook_digest
 from gitops_nb.session.private import remove_left
 from gitops_nb.session.slices import Surroundings, slice_of
+
+CLOCKS_DIFFER = timedelta(minutes=2)
+"""How far the clocks of two machines that keep time may be apart; `verify` allows as much."""
 
 JUNK = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError)
 """What may come of a directory that somebody else filled, where no type of it says that it is wrong."""
@@ -298,6 +301,20 @@ def recover(workspace: Workspace) -> tuple[str, ...]:
     return tuple(recovered)
 
 
+def refuse_earlier(newest: str) -> None:
+    """Refuses to write behind a record of the future: its place in time could never be mended.
+
+    Raises:
+        RecordError: This machine's clock is behind the record by more than clocks differ.
+    """
+    now = datetime.now(UTC)
+    if parse_time(newest) - now > CLOCKS_DIFFER:
+        raise RecordError(
+            f"this machine's clock says {format_time(now)}, and the record's newest line is of {newest}; nothing was written",
+            hint="Set the clock, then try again.",
+        )
+
+
 def _close_left(workspace: Workspace, directory: Path, noted: str | None) -> bool:
     """Closes a run that nobody holds, or signs what its closing left to do; returns whether it had to be closed.
 
@@ -318,6 +335,7 @@ def _close_left(workspace: Workspace, directory: Path, noted: str | None) -> boo
         is_torn = sealed_at(directory) is None
         journal = Journal.open(directory)
         try:
+            refuse_earlier(journal.records[-1].at)
             return _close_dead(workspace, directory, journal, noted) or is_torn
         finally:
             journal.close()

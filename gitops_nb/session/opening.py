@@ -21,7 +21,13 @@ from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.held import hold
-from gitops_nb.session.lifecycle import create, other_code, refuse_changed, runbook_of
+from gitops_nb.session.lifecycle import (
+    create,
+    other_code,
+    refuse_changed,
+    refuse_earlier,
+    runbook_of,
+)
 from gitops_nb.session.order import Order, given
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.provenance import may_of, source_of, tools_of
@@ -153,6 +159,7 @@ def _open_journal(
     """
     journal = Journal.open(directory)
     try:
+        refuse_earlier(journal.records[-1].at)
         state = fold(journal.records)
         refuse_changed(workspace, runbook, parameters, state)
         _refuse_ended(state)

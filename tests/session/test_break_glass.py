@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 
@@ -12,7 +13,7 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.answering import review
-from gitops_nb.errors import Refused, WaitingForApproval
+from gitops_nb.errors import Refused, UsageError, WaitingForApproval
 from gitops_nb.model import Status
 from gitops_nb.record.audit import audit
 from gitops_nb.record.keys import open_runner_key
@@ -95,8 +96,13 @@ def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner):
     where = find_workspace(runner.workspace.root)
     first = runner.platform().requester_key
     with pytest.raises(Refused, match="cannot review it"):
-        review(where, where.reports / state.run, key=first, reason="")
-    review(where, where.reports / state.run, key=None, reason="looked at the diff")
+        review(where, where.reports / state.run, key=first, reason="", yes=True)
+    directory = where.reports / state.run
+    with mock.patch("click.prompt", return_value="staging"), pytest.raises(UsageError):
+        review(where, directory, key=None, reason="blind", yes=False)
+    review(where, directory, key=None, reason="looked at the diff", yes=True)
+    with pytest.raises(Refused, match="is reviewed already"):
+        review(where, directory, key=None, reason="once more", yes=True)
     reviewed = check(runner, state.run, later=timedelta(hours=25))
     assert reviewed.problems == ()
     assert any("reviewed by tomasz.zielinski" in note for note in reviewed.notes)

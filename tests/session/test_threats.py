@@ -256,6 +256,58 @@ def test_a_commit_that_was_taken_back_is_not_synced(runner, approved, monkeypatc
     assert "was taken back" in stop.message
     assert world(runner) == before
     assert state.status is Status.REFUSED
+    said = read_run(runner.workspace.reports / approved.run)
+    told = " ".join(str(text) for text in said.aftermath.values())
+    assert "unknown" not in told
+    assert "does not ask for checkout v2.33.0 in production any more" in told
+    assert "brings v2.33.0" not in told
+    checked = runner.workspace.run("verify", approved.run)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_stop_line_is_said_before_anybody_is_asked(runner):
+    """Nobody signs anything for an environment that is stopped, and decide refuses."""
+    waiting, _ = runner.promote()
+    assert waiting.status is Status.WAITING
+    policy = runner.workspace.root / "runbooks/policy.yaml"
+    text = policy.read_text(encoding="utf-8")
+    policy.write_text(f"{text}\nstop: [{{environments: [production], reason: an incident}}]\n")
+    done = runner.workspace.run("approve", waiting.run, "--yes")
+    assert done.returncode == 3, done.stdout
+    assert "production is stopped by policy.yaml: an incident" in done.stderr
+    runner.answer(waiting.run)
+    state, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, Refused)
+    assert "production is stopped by policy.yaml: an incident" in stop.message
+    assert (state.status, state.effects) == (Status.REFUSED, ())
+
+
+def test_what_has_ended_is_not_withdrawn_and_verify_holds(runner, approved):
+    """After success nothing is left to take back; after an end that can go on, the sealed folder stays as it is."""
+    done, _ = runner.promote(run=approved.run)
+    assert done.status is Status.SUCCEEDED
+    late = runner.workspace.run("withdraw", approved.run, "--reason", "too late")
+    assert late.returncode == 3, late.stdout
+    assert "has ended: succeeded" in late.stderr
+    assert runner.workspace.run("verify", approved.run).returncode == 0
+
+
+def test_a_plan_stays_a_plan_when_it_is_resumed(runner):
+    """`--plan` that could not finish: its resume plans, and changes nothing."""
+    git = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    runner.platform()
+    git.rename(git.with_suffix(".away"))
+    ended = runner.workspace.run(
+        "run", "promotion", "-p", "application=checkout", "-p", "source=development",
+        "-p", "target=staging", "-p", "stable_for=0s", "--plan",
+    )  # fmt: skip
+    assert ended.returncode not in (0, 2), ended.stdout
+    git.with_suffix(".away").rename(git)
+    before = world(runner)
+    done = runner.workspace.run("resume", "last")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "planned only" in done.stdout
+    assert world(runner) == before
 
 
 def test_trailers_that_somebody_copies_are_not_ours(runner, approved, monkeypatch):
