@@ -16,8 +16,9 @@ from pathlib import Path
 from gitops_nb.adapters.folder import check_key
 from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
 from gitops_nb.adapters.git_text import SHA, full_id, quoted, refuse_sha_256
+from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.errors import UnavailableError, UsageError
-from gitops_nb.ports import Processes
+from gitops_nb.ports import Completed, Processes
 
 PREFIX = "refs/gitops-nb/"
 ATTEMPTS = 20
@@ -78,14 +79,13 @@ class GitRefs(GitCache):
             if now == commit:
                 return True
             if now == tip:
-                raise self._unwilling(done.stderr)
+                raise self._unwilling(done)
         raise UnavailableError(f"{reference} moved {ATTEMPTS} times meanwhile", hint="Try again.")
 
-    def _unwilling(self, said: str) -> UnavailableError:
-        last = said.strip().splitlines()[-1:] or ["no reason given"]
+    def _unwilling(self, done: Completed) -> UnavailableError:
         return UnavailableError(
-            f"{self._repository} refuses a push to {PREFIX}*: {last[0]}",
-            hint="Let the runner and those who answer create refs there, or name a bucket with `locks:`.",
+            f"{self._repository} refuses a push to {PREFIX}*: {reason_of(done)}",
+            hint="Mend what it names; where it is these refs, let the runner and those who answer create refs there, or name a bucket with `locks:`.",
         )
 
     def read(self, key: str) -> bytes | None:

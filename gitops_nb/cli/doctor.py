@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, GitOpsError
 from gitops_nb.model import Mode
+from gitops_nb.policy import rules_for
 from gitops_nb.ports import ClusterReader
 from gitops_nb.record.keys import HELD_HERE, custody, open_runner_key
 from gitops_nb.record.signatures import person_of, public_key
@@ -87,14 +88,18 @@ def _examine(where: Workspace, given: str | None) -> Iterator[Examined]:
         True,
         f"{len(catalog.runbooks)} runbooks, {len(catalog.fleet.environments)} environments",
     )
-    yield from _environments(catalog)
-    yield _runner(where, catalog, mode)
     yield from _versions(where, catalog)
     try:
         platform = open_platform(where, catalog, mode)
     except GitOpsError as error:
+        # Without the rules in force the files here are all there is.
+        yield from _environments(catalog)
+        yield _runner(where, catalog, mode)
         yield Examined(f"{mode} platform", False, error.message, error.hint)
         return
+    in_force = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
+    yield from _environments(in_force)
+    yield _runner(where, in_force, mode)
     yield from _platform(platform)
     yield _register(where, platform, mode)
     if mode is Mode.LIVE:
@@ -202,6 +207,9 @@ def _environments(catalog: Catalog) -> Iterator[Examined]:
     for name, environment in catalog.fleet.environments.items():
         starts = "automation or a person starts" if environment.auto_deploy else "a person starts"
         approves = "another approves" if environment.approval_required else "nobody approves"
+        stopped = rules_for(catalog.fleet, catalog.policy, catalog.trust, name).stopped
+        if stopped:
+            starts = f"STOPPED by policy.yaml ({stopped}); {starts}"
         limits = environment.resource_limits
         shown = f"cpu {limits.cpu}, memory {limits.memory}" if limits else "no limits"
         kept = (
@@ -274,7 +282,7 @@ def _key(platform: Platform) -> Examined:
             "signing key",
             False,
             "none",
-            "Set Git's user.signingkey to an SSH key; only approvers need one.",
+            "Set Git's user.signingkey to an SSH key: whoever asks signs the request, and approvers sign their answer.",
             is_required=False,
         )
     try:

@@ -181,7 +181,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
     if is_held(where.reports, directory.name):
         raise Refused(
             f"{directory.name} is open in another process",
-            hint="It goes on by itself when the approval arrives; or close that notebook first.",
+            hint="Wait for that process to end, or close its notebook; one that waits for an approval goes on by itself.",
         )
     who = holder("gitops-nb resume")
     with (

@@ -101,7 +101,7 @@ def execute(
         other = lock_holder(workspace.reports, directory.name)
         raise ConflictError(
             f"{directory.name} is open in process {other.get('pid', '?')} since {other.get('since', '?')}",
-            hint="It goes on by itself when the approval arrives; or close that notebook first.",
+            hint="Wait for that process to end, or close its notebook; one that waits for an approval goes on by itself.",
         )
     if signals.received is not None:
         state = _close(workspace, directory, order, before=attempts, cause=signals.received)

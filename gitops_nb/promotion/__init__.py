@@ -1,7 +1,7 @@
 """Promotion: carry a version from one environment to the next, by one commit, and see it run there."""
 
 from gitops_nb.promotion.aftermath import aftermath
-from gitops_nb.promotion.apply import PromotionWriters, apply, carried, shown
+from gitops_nb.promotion.apply import PromotionWriters, apply, shown
 from gitops_nb.promotion.observe import observe
 from gitops_nb.promotion.plan import gates, plan
 from gitops_nb.promotion.reach import beyond
@@ -18,7 +18,6 @@ __all__ = [
     "aftermath",
     "apply",
     "beyond",
-    "carried",
     "gates",
     "observe",
     "plan",

@@ -313,21 +313,6 @@ def _is_to(operation: Mapping[str, Json], revision: str) -> bool:
     return not revision or revision in revisions_of(operation.get("sync") or {})
 
 
-def carried(git: GitReader, plan: Plan, revision: str) -> str:
-    """What a commit holds otherwise than a plan says, in words; "" when it changes exactly the plan's files as planned."""
-    repository = plan.arguments["repository"]
-    found = git.log(repository, revision, limit=1)
-    if not found or len(found[0].parents) != 1:
-        return f"{revision[:8]} is no commit with one parent"
-    planned = {edit["path"] for edit in plan.arguments["edits"]}
-    changed = {
-        change.path for change in git.changes(repository, revision, since=found[0].parents[0])
-    }
-    if changed - planned:
-        return f"it changes {', '.join(sorted(changed - planned))} too"
-    return _otherwise(git, plan, revision)
-
-
 def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> str:
     """Whether the world shows the first effect of a promotion: the digest of the start that made it, "" when it does not."""
     commit = find_commit(view, plan, made)

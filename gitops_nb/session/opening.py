@@ -189,7 +189,7 @@ def _attach(
         other = lock_holder(workspace.reports, directory.name)
         raise ConflictError(
             f"{directory.name} is open in process {other.get('pid', '?')} since {other.get('since', '?')}",
-            hint="It goes on by itself when the approval arrives; or close that notebook first.",
+            hint="Wait for that process to end, or close its notebook; one that waits for an approval goes on by itself.",
         )
     try:
         journal, state = _open_journal(workspace, runbook, parameters, directory)

@@ -12,7 +12,7 @@ from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Aftermath, Commit, Plan, StepKind
-from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitReader, GitWriter, View
+from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitWriter, View
 from gitops_nb.record.fold import RunState
 
 CHANGE_STEPS = ("observe", "plan", "decide", "apply", "verify")
@@ -50,8 +50,7 @@ class Slice:
     ``applies`` says whether its apply step may be repeated without asking. ``verbs`` are its own, in a run that needs
     approval no others are called. ``shown`` tells from the world (a plan, who made a commit, the run's id) which start of a
     request had a first effect: its digest, "newest" where that does not say, "" for none. ``beyond`` says what a plan would
-    change outside of what was asked for; one that changes something and cannot say so changes nothing. ``carried`` compares a
-    commit that a run says it made with its plan.
+    change outside of what was asked for; one that changes something and cannot say so changes nothing.
     ``aftermath`` says what is true once a first effect happened, from plan and journal alone.
     """
 
@@ -62,7 +61,6 @@ class Slice:
     verbs: tuple[Callable[..., Any], ...] = ()
     shown: Callable[[View, Plan, Callable[[Commit], bool], str], str] | None = None
     beyond: Callable[[Any, Plan], str] | None = None
-    carried: Callable[[GitReader, Plan, str], str] | None = None
     aftermath: Callable[[Plan, RunState], Aftermath] | None = None
 
 
@@ -96,7 +94,6 @@ def slice_of(runbook: str) -> Slice:
                 ),
                 shown=promotion.shown,
                 beyond=promotion.beyond,
-                carried=promotion.carried,
                 aftermath=promotion.aftermath,
             )
         case "bootstrap":

@@ -179,12 +179,15 @@ SINKS = {
     "dora page": _dora_page,
     "step summary": _summary,
 }
-OUT = """() => [...document.querySelectorAll("*")].flatMap(e => [
+# The report in a card's frame is the run page, which has its own sink; such a frame runs nothing and belongs to nobody.
+OUT = """() => { const isInert = e => e.tagName === "IFRAME" && e.hasAttribute("srcdoc") && !e.hasAttribute("src")
+  && e.hasAttribute("sandbox") && !/allow-(scripts|same-origin|forms|top-navigation|popups-to)/.test(e.getAttribute("sandbox"));
+return [...document.querySelectorAll("*")].flatMap(e => [
   ...[...e.attributes].filter(a => /^on/i.test(a.name) || /^data-commandlinker/.test(a.name)).map(a => a.name),
   ...["href", "src", "action", "data", "srcdoc"].filter(n => e.hasAttribute(n)).map(n => e.getAttribute(n))
      .filter(v => !v.startsWith("#") && !["file:", "about:"].includes(new URL(v, location).protocol)),
-  ...(/^(iframe|object|embed|base|link|video|template|noscript)$/i.test(e.tagName) ? [e.tagName] : []),
-])"""
+  ...(/^(iframe|object|embed|base|link|video|template|noscript)$/i.test(e.tagName) && !isInert(e) ? [e.tagName] : []),
+])}"""
 
 KINDS = (
     """() => [...new Set([...document.querySelectorAll("*")].map(e => e.tagName.toLowerCase()))]"""
