@@ -28,6 +28,7 @@ from gitops_nb.notebook import cards, progress
 from gitops_nb.record.fold import RunState
 from gitops_nb.report.index_page import index
 from gitops_nb.report.run_page import render
+from gitops_nb.report.text import Whole
 from tests.dora.dora_factories import NOW_S, History, page
 from tests.payloads import PAYLOADS
 from tests.report.run_factories import Script, opened, planned
@@ -126,16 +127,18 @@ def _index_page(texts, _):
     return index(runs, NOW, ZONE)
 
 
-def _cards(texts, _):
+def _cards(texts, tmp_path):
     state = _script(texts).state()
     approval = Approval("run", "sha256:00", "approve", texts[0], texts[0], AT, AT, texts[0])
     decided = replace(_decision(texts), approvals=(approval,))
+    # What stands in the frame is always a whole run page.
+    whole = Whole(_run_page(texts, tmp_path))
     return "<!doctype html><meta charset=utf-8><title>cards</title>" + "\n".join(
         [
             cards.plan_card(_plan(texts)),
             cards.decision_card(decided),
             cards.outcome_card(_outcome(texts)),
-            cards.run_card(state, cards.Report(link=texts[0], page=texts[0], path=texts[0])),
+            cards.run_card(state, cards.Report(link=texts[0], page=whole, path=texts[0])),
             cards.session_card(state),
             progress.card(state, NOW, ZONE),
             *(cards.value_card(Fact(text, text)) for text in texts),
