@@ -11,6 +11,7 @@ import pytest
 
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.gcs import Bucket
+from gitops_nb.catalog.policies import GITHUB_API
 from gitops_nb.dora import fact_tables, mirror
 from gitops_nb.dora.collectors.applies import collect_applies
 from gitops_nb.dora.collectors.runs import collect_runs
@@ -297,18 +298,20 @@ def test_a_collection_on_a_machine_that_is_gone_is_taken_over_by_a_persons_word(
     url = f"gs://{BUCKET}/dora"
     with (
         pytest.raises(ConflictError, match="laptop"),
-        write_bucket(url, tmp_path / "own", who="ben"),
+        write_bucket(url, tmp_path / "own", who="ben", ci_api=GITHUB_API),
     ):
         pytest.fail("two writers")
     assert not (tmp_path / "own").exists()
 
-    with write_bucket(url, tmp_path / "own", who="ben", take_over="laptop stolen") as store:
+    with write_bucket(
+        url, tmp_path / "own", who="ben", ci_api=GITHUB_API, take_over="laptop stolen"
+    ) as store:
         store.merge("incident", frame(incident(1)))
 
     assert read_bucket(url, tmp_path / "far").read("incident")["incident_id"].tolist() == ["i1"]
     with (
         pytest.raises(Refused, match="lives"),
-        write_bucket(url, tmp_path / "own", who="ann"),
-        write_bucket(url, tmp_path / "own", who="ben", take_over="no"),
+        write_bucket(url, tmp_path / "own", who="ann", ci_api=GITHUB_API),
+        write_bucket(url, tmp_path / "own", who="ben", ci_api=GITHUB_API, take_over="no"),
     ):
         pytest.fail("a living one was taken over")

@@ -176,6 +176,7 @@ def requested(script: Script, of: Plan) -> str:
         "notebook_digest": said["notebook_digest"],
         "package": said["package"],
         "parameters": said["parameters"],
+        "mode": said["mode"],
         "environment": of.environment,
         "plan_digest": of.digest,
         "materials": of.materials,

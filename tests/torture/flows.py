@@ -59,7 +59,7 @@ class Flow:
             self.approve(directory)
             self.cells(directory.name)
 
-    def cells(self, run: str) -> None:
+    def cells(self, run: str = "") -> None:
         told = replace(given(), run=run)
         session = open_session(
             self.runbook, workspace=self.root, order=told, **PARAMETERS[self.runbook]
