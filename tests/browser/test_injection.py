@@ -131,8 +131,8 @@ def _cards(texts, tmp_path):
     state = _script(texts).state()
     approval = Approval("run", "sha256:00", "approve", texts[0], texts[0], AT, AT, texts[0])
     decided = replace(_decision(texts), approvals=(approval,))
-    # What stands in the frame is always a whole run page.
-    whole = Whole(_run_page(texts, tmp_path))
+    # What stands in the frame is always a whole run page; each text alone in one is a case of its own.
+    whole = Whole(_run_page(texts, tmp_path)) if len(texts) > 1 else ""
     return "<!doctype html><meta charset=utf-8><title>cards</title>" + "\n".join(
         [
             cards.plan_card(_plan(texts)),
