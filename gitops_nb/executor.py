@@ -15,14 +15,14 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from gitops_nb.adapters.process import prepare
 from gitops_nb.adapters.warden import die_with_parent
+from gitops_nb.ahead import ProcessAhead
 from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.imports import skip_headless_imports, uncollected
 from gitops_nb.model import Decision, Json, to_json
@@ -34,46 +34,11 @@ from gitops_nb.session.wire import Wire, said_error
 NEEDED = ("gitops_nb.session", "gitops_nb.promotion", "gitops_nb.sandbox")
 
 
-class ExecutorProcess:
-    """An executor started ahead: it imports while its run is being made.
-
-    A context: one that got no order is gone when that ends.
-    """
+class ExecutorProcess(ProcessAhead):
+    """An executor started ahead. The runner's key is in its order, and not in its environment."""
 
     def __init__(self) -> None:
-        read, self._pipe = os.pipe()
-        self.child = subprocess.Popen(
-            (sys.executable, "-P", "-m", "gitops_nb.executor", str(os.getpid())),
-            env=_without_keys(),
-            stdin=read,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(read)
-
-    def order(self, content: str) -> None:
-        """Says what to serve, once."""
-        with (
-            contextlib.suppress(BrokenPipeError),
-            open(self._pipe, "w", encoding="utf-8") as pipe,  # noqa: PTH123  a descriptor
-        ):
-            self._pipe = -1
-            pipe.write(content)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
-        self.child.kill()
-        self.child.wait()
-
-
-def _without_keys() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "GITOPS_NB_RUNNER_KEY"}
+        super().__init__("gitops_nb.executor", without={"GITOPS_NB_RUNNER_KEY"})
 
 
 def order_text(

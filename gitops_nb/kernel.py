@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -20,10 +19,11 @@ from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from gitops_nb.adapters.process import prepare
 from gitops_nb.adapters.warden import die_with_parent
+from gitops_nb.ahead import ProcessAhead
 from gitops_nb.imports import skip_headless_imports, uncollected
 from gitops_nb.session.order import Order
 from gitops_nb.session.order import obey as accept
@@ -44,47 +44,11 @@ NOT_FOR_NOTEBOOKS = frozenset(
 """Variables that hold or open what only the engine may use."""
 
 
-class KernelProcess:
-    """A kernel started ahead: it imports while its run is being made. Implements ``engine.kernels.Waiting``.
-
-    A context: one that got no order is gone when that ends.
-    """
+class KernelProcess(ProcessAhead):
+    """A kernel started ahead. Implements ``engine.kernels.Waiting``."""
 
     def __init__(self) -> None:
-        read, self._pipe = os.pipe()
-        self.child = subprocess.Popen(
-            # -P: nothing is imported from the folder that the command happens to be called in.
-            (sys.executable, "-P", "-m", "gitops_nb.kernel", str(os.getpid())),
-            env={k: v for k, v in os.environ.items() if k not in NOT_FOR_NOTEBOOKS},
-            stdin=read,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(read)
-
-    def order(self, content: str) -> None:
-        """Says what to serve, once."""
-        # One that died already is noticed by its exit code.
-        with (
-            contextlib.suppress(BrokenPipeError),
-            open(self._pipe, "w", encoding="utf-8") as pipe,  # noqa: PTH123  a descriptor
-        ):
-            self._pipe = -1
-            pipe.write(content)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-        self.child.kill()
-        self.child.wait()
-
-    def _close(self) -> None:
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
+        super().__init__("gitops_nb.kernel", without=NOT_FOR_NOTEBOOKS)
 
 
 def main() -> None:

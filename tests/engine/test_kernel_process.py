@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS, KernelProcess
 from gitops_nb.record import keys
@@ -35,3 +39,14 @@ def test_a_kernel_without_an_order_is_gone_with_its_context():
     with KernelProcess() as process:
         assert process.child.poll() is None
     assert process.child.returncode is not None
+
+
+@pytest.mark.parametrize("module", ["gitops_nb.kernel", "gitops_nb.executor"])
+def test_one_whose_engine_died_before_it_could_notice_ends_by_itself(module):
+    """The engine can be killed while the process still loads: no signal comes then, and its pipe may be held by others."""
+    gone = subprocess.Popen((sys.executable, "-c", ""))
+    gone.wait()
+    with subprocess.Popen(
+        (sys.executable, "-P", "-m", module, str(gone.pid)), stdin=subprocess.PIPE
+    ) as child:
+        assert child.wait(timeout=60) == 1

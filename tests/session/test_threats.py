@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -16,16 +18,17 @@ from gitops_nb.errors import (
     ConflictError,
     GitOpsError,
     NeedsAttention,
+    RecordError,
     Refused,
     WaitingForApproval,
 )
-from gitops_nb.model import Mode, Status
+from gitops_nb.model import Mode, Status, format_time
 from gitops_nb.policy import rules_for
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.register import Kind
 from gitops_nb.record.runs import read_run
 from gitops_nb.session import warrant
-from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.lifecycle import recover, refuse_earlier
 from gitops_nb.session.platform import open_platform
 from gitops_nb.session.registers import register_of
 from tests.record.test_tampering import rewrite_journal
@@ -280,6 +283,46 @@ def test_a_stop_line_is_said_before_anybody_is_asked(runner):
     assert isinstance(stop, Refused)
     assert "production is stopped by policy.yaml: an incident" in stop.message
     assert (state.status, state.effects) == (Status.REFUSED, ())
+
+
+def test_what_is_in_doubt_is_never_refused_for_good(runner, approved, monkeypatch):
+    """The world is gone that would say who asked: the run stays one that can be looked at again, and says what is not known."""
+    cut_off(runner, monkeypatch, approved.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    assert read_run(runner.workspace.reports / approved.run).in_doubt
+    shutil.rmtree(runner.workspace.root / ".gitops-nb/sandbox")
+    for _ in range(2):
+        state, stop = runner.promote(run=approved.run)
+        assert isinstance(stop, GitOpsError)
+        assert state.status is Status.NEEDS_ATTENTION
+        assert "whether this happened is not known: commit" in state.reason
+
+
+def test_nothing_is_written_behind_a_record_of_the_future(runner, approved):
+    """A clock set back: neither closing a run nor going on with it adds a line, and the cause is named."""
+    path = runner.workspace.reports / approved.run / "journal.jsonl"
+    newest = read_run(path.parent)
+    with pytest.raises(RecordError, match="this machine's clock says"):
+        refuse_earlier(format_time(datetime.now(UTC) + timedelta(hours=2)))
+    refuse_earlier(format_time(datetime.now(UTC) + timedelta(seconds=60)))
+    before = path.read_bytes()
+    earlier = datetime.now(UTC) - timedelta(hours=2)
+    with clock_at(earlier), pytest.raises(RecordError, match="clock"):
+        runner.promote(run=newest.run)
+    assert path.read_bytes() == before
+
+
+@contextlib.contextmanager
+def clock_at(now: datetime):
+    """What the code that goes on with a run takes for now."""
+
+    class Set(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return now.astimezone(tz)
+
+    with mock.patch("gitops_nb.session.lifecycle.datetime", Set):
+        yield
 
 
 def test_what_has_ended_is_not_withdrawn_and_verify_holds(runner, approved):
