@@ -29,6 +29,7 @@ from gitops_nb.record.register import Kind
 from gitops_nb.record.runs import read_run
 from gitops_nb.session import warrant
 from gitops_nb.session.lifecycle import recover, refuse_earlier
+from gitops_nb.session.order import Order
 from gitops_nb.session.platform import open_platform
 from gitops_nb.session.registers import register_of
 from tests.record.test_tampering import rewrite_journal
@@ -283,6 +284,9 @@ def test_a_stop_line_is_said_before_anybody_is_asked(runner):
     assert isinstance(stop, Refused)
     assert "production is stopped by policy.yaml: an incident" in stop.message
     assert (state.status, state.effects) == (Status.REFUSED, ())
+    runner.order = Order(plan_only=True)
+    _, stop = runner.promote()
+    assert isinstance(stop, Refused), "a plan says it too, and not that approvals are missing"
 
 
 def test_what_is_in_doubt_is_never_refused_for_good(runner, approved, monkeypatch):
