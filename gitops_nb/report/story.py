@@ -322,7 +322,8 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
             return "Next", outcome.next_step, outcome.command
         case Status.SUCCEEDED:
             return "Next", run.hint or "Nothing to do.", run.command
-    if known.decision and known.decision.answer is Answer.REFUSED:
+    is_closed = known.decision is not None and not all(v.passed for v in known.decision.verdicts)
+    if known.decision and known.decision.answer is Answer.REFUSED and is_closed:
         return "Next", "Mend what the gates name, or wait for it, then run it again.", run.command
     return "Next", run.hint or "Read the reason, then ask again.", run.command
 

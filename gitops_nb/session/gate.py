@@ -66,7 +66,7 @@ class Gate:
         with self._recorder.step("decide", StepKind.READ) as took_ms:
             verdicts = ask() if not plan.is_empty else ()
             decision = self._explained(plan, self._decision(plan, rules, verdicts))
-            hint = self._hint(decision)
+            hint = self._hint(decision, rules)
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
                     self._refuse_by_record(plan, rules)
@@ -180,7 +180,11 @@ class Gate:
             break_glass=self._glass(),
         )
 
-    def _hint(self, decision: Decision) -> str:
+    def _hint(self, decision: Decision, rules: Rules) -> str:
+        if rules.stopped and decision.answer is Answer.REFUSED:
+            return (
+                "When the line `stop:` is taken out of the protected branch, run the runbook again."
+            )
         requester = _requester(self._recorder)
         if (
             decision.answer is Answer.REFUSED
@@ -254,5 +258,7 @@ def _when(decision: Decision) -> str:
     """When the closed gates could open, as far as they know."""
     opens = [v.clears_at for v in decision.verdicts if not v.passed and v.clears_at]
     if not opens:
-        return "See the gates in the report."
+        is_closed = not all(verdict.passed for verdict in decision.verdicts)
+        named = "the gates name" if is_closed else "the reason names"
+        return f"Mend what {named}, then run it again."
     return f"It could clear at {max(opens):%Y-%m-%d %H:%M} UTC."

@@ -286,6 +286,10 @@ def test_a_stop_line_is_said_before_anybody_is_asked(runner):
     assert (state.status, state.effects) == (Status.REFUSED, ())
     runner.order = Order(plan_only=True)
     _, stop = runner.promote()
+    assert "taken out of the protected branch" in state.hint
+    page = (runner.workspace.reports / state.run / "report.html").read_text(encoding="utf-8")
+    assert "taken out of the protected branch" in page
+    assert "what the gates name" not in page, "every gate passed"
     assert isinstance(stop, Refused), "a plan says it too, and not that approvals are missing"
 
 
