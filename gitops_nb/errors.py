@@ -99,6 +99,10 @@ class RecordError(GitOpsError):
     exit_code = ExitCode.CANNOT_RECORD
 
 
+class ProcessGone(GitOpsError):
+    """The process that calls the verbs of a run ended in the middle of it."""
+
+
 class ConflictError(GitOpsError):
     """Somebody else changed the same thing first; nothing of ours was written."""
 
@@ -106,7 +110,10 @@ class ConflictError(GitOpsError):
 
 
 class TakenBack(ConflictError):
-    """An effect of this run is there, and somebody undid it since; ``found`` is what the effect resulted in."""
+    """An effect of this run is there, and somebody undid it since; ``found`` is what the effect resulted in.
+
+    Its ``taken_back`` says in words what stands there now.
+    """
 
     def __init__(self, message: str, *, hint: str = "", found: Mapping[str, object]) -> None:
         super().__init__(message, hint=hint)
@@ -132,9 +139,16 @@ class WaitingForApproval(Stop):
 
 
 class Refused(Stop):
-    """Policy, a rejection or a stale plan says no; nothing was changed."""
+    """Policy, a rejection or a stale plan says no; nothing was changed.
+
+    ``is_final`` says that this run can never go on: what is wanted takes a new one.
+    """
 
     exit_code = ExitCode.REFUSED
+
+    def __init__(self, message: str, *, hint: str = "", is_final: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_final = is_final
 
 
 class Failed(Stop):

@@ -225,6 +225,7 @@ class Outcome:
     ``title`` is the finding as a sentence ("checkout v2.31.1 runs in production"), ``sentence`` the next one.
     ``next_step`` says what to do now, ``command`` is the exact command for it (empty when there is none);
     ``undo`` is the command that takes the change back (empty when there is nothing to take back).
+    ``taken_back`` says what somebody else changed of it meanwhile (empty when all of it stands).
     """
 
     result: Result
@@ -235,6 +236,7 @@ class Outcome:
     next_step: str = ""
     command: str = ""
     undo: str = ""
+    taken_back: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ class Rules:
     """Fleet and policy as they apply to one environment.
 
     ``believes_told`` lets a runner count whose key notebooks could read; ``stopped`` says why nothing may begin or go on, "" when
-    it may. ``trust`` has the runners of this environment only.
+    it may. ``trust`` has the runners of this environment only. ``once`` are the rules that these were made stricter from: who was
+    believed by one of them still forbids, and allows nothing.
     """
 
     environment: str
@@ -77,6 +78,12 @@ class Rules:
     ci_api: str = GITHUB_API
     believes_told: bool = False
     stopped: str = ""
+    once: tuple[Rules, ...] = ()
+
+    @property
+    def noes(self) -> frozenset[str]:
+        """Who may say no: whoever may approve now, or might when this was asked for."""
+        return frozenset(a.person for each in (self, *self.once) for a in each.approvers)
 
 
 def rules_for(fleet: Fleet, policy: Policy, trust: Trust, environment: str) -> Rules:
@@ -139,6 +146,7 @@ def stricter(one: Rules, other: Rules) -> Rules:
         trust=common_trust(one.trust, other.trust),
         workflows=tuple(w for w in other.workflows if w in one.workflows),
         believes_told=one.believes_told and other.believes_told,
+        once=(one, other),
     )
 
 
@@ -318,8 +326,7 @@ def decide(
     if break_glass and rules.approvals:
         allowed = {a.person for a in rules.approvers if a.break_glass}
         if requester.proof is not Proof.KEY or requester.name not in allowed:
-            text = f"{requester.name} may not break the glass in {rules.environment}"
-            return answer(Answer.REFUSED, text)
+            return answer(Answer.REFUSED, no_glass(requester, rules))
         text = f"{requester.name} broke the glass: {break_glass}"
         return answer(Answer.ALLOWED, text, needed=0)
     persons = {approval.person for approval in approvals}
@@ -329,6 +336,17 @@ def decide(
     if rules.approvals == 0:
         return answer(Answer.ALLOWED, f"{rules.environment} needs no approval")
     return answer(Answer.ALLOWED, f"approved by {', '.join(sorted(persons))}")
+
+
+def no_glass(requester: Requester, rules: Rules) -> str:
+    """Why somebody may not go on without approval, and where the policy would say that they may."""
+    allowed = any(a.break_glass and a.person == requester.name for a in rules.approvers)
+    why = (
+        f"{requester.evidence} proves no key of theirs"
+        if allowed
+        else "`break_glass: true` of `approvers` in policy.yaml says who may"
+    )
+    return f"{requester.name} may not break the glass in {rules.environment}: {why}"
 
 
 def is_same_person(one: str, other: str, trust: Trust) -> bool:
@@ -371,6 +389,12 @@ def workflow_problem(claims: Mapping[str, Json], rules: Rules) -> str:
         ):
             return ""
     return f"policy.yaml lists no workflow for {rules.environment} that is {said}"
+
+
+def stands_after(approval: Approval, withdrawn: Mapping[str, datetime]) -> bool:
+    """Whether an approval was surely given after its person's last withdrawal; clocks may differ by ``CLOCK_SKEW``."""
+    taken = withdrawn.get(approval.person)
+    return taken is None or approval.at > taken + CLOCK_SKEW
 
 
 def check_approval(

@@ -88,7 +88,7 @@ class GitReader(Protocol):
     def log(
         self, repository: str, revision: str, *, path: str = "", limit: int = 0
     ) -> tuple[Commit, ...]:
-        """Commits reachable from a revision, newest first; only those that touch ``path`` if given."""
+        """Commits reachable from a revision, newest first; only those that touch ``path`` if given, also where a merge undid it."""
 
     def is_untouched(self, repository: str, path: str, one: str, other: str) -> bool:
         """Whether no commit that only one of two revisions contains touches ``path``; not so when one is unknown."""
@@ -488,6 +488,9 @@ class Effects(Protocol):
             Refused: Nothing more may be begun.
             NeedsAttention: Nobody can tell whether it happened.
         """
+
+    def undone(self, key: str, found: Mapping[str, Json]) -> None:
+        """Says that somebody else undid an effect of this run since; ``found`` is what is known of it now."""
 
     def settle(self, key: str, found: Mapping[str, Json]) -> None:
         """Says that what an interrupted effect was for holds now; without such an effect nothing is recorded."""

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gitops_nb.adapters.git_cache import LOCAL_S, PUSH_GRACE_S, REMOTE_S, GitCache, Remote
+from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
 from gitops_nb.adapters.git_credentials import Manner, acting_with
 from gitops_nb.adapters.git_links import LINK, Ask, entries_on_the_way, refuse_links
+from gitops_nb.adapters.git_proven import ProvenObjects, blob_id, is_itself
 from gitops_nb.adapters.git_text import (
     LOG_FORMAT,
     SHA,
@@ -31,7 +32,7 @@ from gitops_nb.adapters.git_text import (
     refuse_sha_256,
 )
 from gitops_nb.adapters.git_words import is_locked, reason_of
-from gitops_nb.errors import ConflictError, UnavailableError, UsageError
+from gitops_nb.errors import ConfigurationError, ConflictError, UnavailableError, UsageError
 from gitops_nb.model import Blob, Commit
 from gitops_nb.ports import FileChange, GitCredentials, Processes
 
@@ -142,6 +143,11 @@ class Git(GitCache):
         asked = "".join(f"{full_id(revision)}:{path}\n" for path in (*paths, *folders))
         done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
         objects = parse_batch(done.output, len(paths) + len(folders))
+        forged = next((one for one in objects if one is not None and not is_itself(one)), None)
+        if forged is not None:
+            raise self._forged(
+                repository, f"{forged.kind} {forged.sha[:12]} is not what its id says"
+            )
         modes = {
             posixpath.join(folder, name): mode
             for folder, tree in zip(folders, objects[len(paths) :], strict=True)
@@ -187,8 +193,10 @@ class Git(GitCache):
         self, repository: str, revision: str, *, path: str = "", limit: int = 0
     ) -> tuple[Commit, ...]:
         """See ``ports.GitReader.log``."""
-        options = (f"--max-count={limit}",) if limit else ()
+        options: tuple[str, ...] = (f"--max-count={limit}",) if limit else ()
+        # Every commit that touched it, also one whose change a merge did not take.
         paths = ("--", path) if path else ()
+        options += ("--full-history",) if path else ()
         wanted = ("--end-of-options", full_id(revision), *paths)
         self._ensure(repository, revision)
         done = self._in_cache(repository, ("log", f"--format={LOG_FORMAT}", *options, *wanted))
@@ -258,10 +266,21 @@ class Git(GitCache):
         return contents
 
     def effective_url(self, repository: str) -> str:
-        """Where git really goes for a repository, after the machine's own ``url.<base>.insteadOf`` settings."""
-        remote = self._remote(repository)
-        done = self._git(("ls-remote", "--get-url", "--", remote.url), timeout_s=LOCAL_S)
-        return done.stdout.strip()
+        """Where git really goes for a repository, after the settings of the machine and of the cache.
+
+        ``url.<base>.insteadOf`` moves it, and ``pushInsteadOf`` what is pushed: that address where it is another one.
+        """
+        url = self._remote(repository).url
+        fetched = self._in_cache(repository, ("ls-remote", "--get-url", "--", url)).stdout.strip()
+        settings = self._in_cache(
+            repository, ("config", "--null", "--get-regexp", r"^url\..*\.pushinsteadof$")
+        ).stdout
+        rows = [row.partition("\n") for row in settings.split("\0") if row]
+        moved = [(prefix, name) for name, _, prefix in rows if url.startswith(prefix)]
+        if not moved:
+            return fetched
+        prefix, name = max(moved, key=lambda found: len(found[0]))
+        return name.removeprefix("url.").rpartition(".")[0] + url.removeprefix(prefix)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -273,6 +292,7 @@ class Git(GitCache):
         reference = f"refs/heads/{checked(branch)}"
         self._ensure(repository, parent)
         sha = self._build(repository, parent, files, message)
+        self._refuse_wider(repository, parent, sha, files)
         push = (
             "push",
             "--porcelain",
@@ -304,6 +324,38 @@ class Git(GitCache):
             hint = f"A lock on the server stayed for {LOCKED_S:g} s: have it removed there if no git process holds it; nothing was changed."
         raise UnavailableError(
             f"{repository} refuses the push to {branch}: {reason_of(done)}", hint=hint
+        )
+
+    def _refuse_wider(
+        self, repository: str, parent: str, sha: str, files: Mapping[str, bytes]
+    ) -> None:
+        """Proves from the objects' own bytes that a commit changes these files and nothing else; before it is pushed.
+
+        Raises:
+            UnavailableError: Somebody changed the cache: an object, or what stands in for one.
+        """
+        folder = self._folder(repository)
+        proven = ProvenObjects(
+            folder, lambda argv, stdin: self._in_cache(repository, argv, stdin=stdin)
+        )
+        entries = entries_on_the_way(self._asking(repository), parent, files)
+        try:
+            changed = proven.changed(parent, sha)
+        except ConfigurationError as error:
+            raise self._forged(repository, error.message) from error
+        for path, (before, after) in changed.items():
+            mode, known = entries.get(path, ("100644", ""))
+            wanted = f"{mode} {blob_id(files[path])}" if path in files else ""
+            if after != wanted or before != (f"{mode} {known}" if known else ""):
+                raise self._forged(
+                    repository, f"a commit on {parent[:12]} would change {path} otherwise"
+                )
+
+    def _forged(self, repository: str, what: str) -> UnavailableError:
+        folder = self._folder(repository)
+        return UnavailableError(
+            f"the cache of {repository} was changed by somebody: {what}; nothing was pushed",
+            hint=f"Find out who did; delete {folder}, and it is fetched again.",
         )
 
     def _build(self, repository: str, parent: str, files: Mapping[str, bytes], message: str) -> str:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitops_nb.adapters.git_proven import UNMOVED
 from gitops_nb.adapters.git_text import full_id, refuse_sha_256
 from gitops_nb.adapters.git_words import is_locked, reason_of
 from gitops_nb.errors import UnavailableError, UsageError
@@ -31,6 +32,7 @@ REMOTE_S = 120.0
 STALE_S = 600.0
 _SAFE = (
     "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
+    "-c", "advice.graftFileDeprecated=false",
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
     "-c", "protocol.ssh.allow=always", "-c", "protocol.file.allow=always",
 )  # fmt: skip
@@ -186,6 +188,7 @@ class GitCache:
                     "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10"
                 ),
                 "LC_ALL": "C.UTF-8",
+                **UNMOVED,
                 **{
                     k: v
                     for k, v in os.environ.items()

@@ -24,6 +24,22 @@ UNMOVED: Mapping[str, str] = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": d
 """Variables without which a repository may let one object stand in for another."""
 
 
+TREE = "40000 "
+"""How the entry of a folder begins."""
+
+
+def is_itself(one: GitObject) -> bool:
+    """Whether an object is what its id says."""
+    hashed = hashlib.new("sha1" if len(one.sha) == 40 else "sha256", usedforsecurity=False)
+    hashed.update(f"{one.kind} {len(one.content)}\0".encode() + one.content)
+    return hashed.hexdigest() == one.sha
+
+
+def blob_id(content: bytes) -> str:
+    """The id (40 hex) that Git gives a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class ProvenObjects:
     """Objects of one repository.
@@ -83,6 +99,39 @@ class ProvenObjects:
                     waiting.append(parent)
         return False
 
+    def changed(self, parent: str, commit: str) -> Mapping[str, tuple[str, str]]:
+        """Which entries a commit has otherwise than its only parent: by path, as ``mode id`` before and after, "" for none.
+
+        Raises:
+            ConfigurationError: An object is not what its id says, or the commit has other parents.
+        """
+        commits = self._objects((parent, commit))
+        if _header(self._found(commits, commit), "parent") != [parent]:
+            raise ConfigurationError(
+                f"{commit[:12]} in {self.place} has other parents", hint=self._hint
+            )
+        trees = [_header(self._found(commits, one), "tree")[0] for one in (parent, commit)]
+        found: dict[str, tuple[str, str]] = {}
+        waiting = [("", *trees)]
+        while waiting:
+            objects = self._objects(tuple({sha for _, *both in waiting for sha in both if sha}))
+            level, waiting = waiting, []
+            for folder, *both in level:
+                old, new = (_rows(self._found(objects, sha)) if sha else {} for sha in both)
+                for name in sorted({*old, *new}):
+                    before, after = old.get(name, ""), new.get(name, "")
+                    if before == after:
+                        continue
+                    path = f"{folder}{name}"
+                    inside = [
+                        row.startswith(TREE) and row.removeprefix(TREE) for row in (before, after)
+                    ]
+                    if any(inside):
+                        waiting.append((f"{path}/", *(sha or "" for sha in inside)))
+                    if any(row and not row.startswith(TREE) for row in (before, after)):
+                        found[path] = (before, after)
+        return found
+
     def _objects(self, names: tuple[str, ...]) -> dict[str, GitObject]:
         """Objects by id, of those names that name one."""
         asked = "".join(f"{name}\n" for name in names).encode(errors="surrogateescape")
@@ -93,9 +142,7 @@ class ProvenObjects:
             )
         found = {one.sha: one for one in parse_batch(done.output, len(names)) if one is not None}
         for one in found.values():
-            hashed = hashlib.new("sha1" if len(one.sha) == 40 else "sha256", usedforsecurity=False)
-            hashed.update(f"{one.kind} {len(one.content)}\0".encode() + one.content)
-            if hashed.hexdigest() != one.sha:
+            if not is_itself(one):
                 raise ConfigurationError(
                     f"{one.kind} {one.sha[:12]} in {self.place} is not what its id says: somebody changed it",
                     hint=self._hint,
@@ -121,6 +168,11 @@ def _header(commit: GitObject, word: str) -> list[str]:
 
 def _entries(tree: GitObject) -> Mapping[str, str]:
     """Ids by name of a tree object."""
+    return {name: row.partition(" ")[2] for name, row in _rows(tree).items()}
+
+
+def _rows(tree: GitObject) -> Mapping[str, str]:
+    """``mode id`` by name of a tree object."""
     return dict(_walk(tree)) if tree.kind == "tree" else {}
 
 
@@ -129,6 +181,7 @@ def _walk(tree: GitObject) -> Iterator[tuple[str, str]]:
     at, width = 0, len(tree.sha) // 2
     while at < len(tree.content):
         end = tree.content.index(b"\0", at)
-        name = tree.content[at:end].partition(b" ")[2]
-        yield name.decode(errors="surrogateescape"), tree.content[end + 1 : end + 1 + width].hex()
+        mode, _, name = tree.content[at:end].partition(b" ")
+        sha = tree.content[end + 1 : end + 1 + width].hex()
+        yield name.decode(errors="surrogateescape"), f"{mode.decode()} {sha}"
         at = end + 1 + width

@@ -14,7 +14,7 @@ from gitops_nb.cli.choosing import ENDED_FOR_GOOD, is_reviewed, to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import Answer, Approval, Mode, Status, canonical, parse_time, to_json
-from gitops_nb.policy import check_approval, is_same_person, rules_for
+from gitops_nb.policy import CLOCK_SKEW, check_approval, is_same_person, rules_for, stands_after
 from gitops_nb.record.approvals import (
     askers,
     read_answers,
@@ -57,7 +57,9 @@ def answer(
     refuse_secret("--reason", reason)
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name, to_answer(where, kind, key))
+    directory = find_run(
+        where.reports, name, to_answer(where, kind, key), wanted="waits for your answer"
+    )
     state = read_run(directory)
     if kind == "approve" and _is_to_review(state):
         review(where, directory, key=key, reason=reason, yes=yes)
@@ -72,7 +74,7 @@ def answer(
     person = find_signer(signing_key, platform.processes, platform.trust)
     _refuse_unbound(state, platform)
     _refuse_unfit(state, platform, person, kind)
-    _refuse_second(state, platform, directory, person)
+    _refuse_second(state, platform, directory, person, kind)
     _show_request(state, person)
     if kind == "approve" and not yes:
         _confirm(state, person)
@@ -301,18 +303,29 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
         )
 
 
-def _refuse_second(state: RunState, platform: Platform, directory: Path, person: str) -> None:
+def _refuse_second(
+    state: RunState, platform: Platform, directory: Path, person: str, kind: str
+) -> None:
     """One person counts once; a second answer would only look like progress."""
     answers = read_answers(directory, processes=platform.processes, trust=platform.trust)
     own = [a.approval for a in answers if a.approval and a.approval.person == person]
-    taken = max((one.at for one in own if one.answer == "withdraw"), default=None)
+    moments = [one.at for one in own if one.answer == "withdraw"]
+    taken = {person: max(moments)} if moments else {}
     for given in own:
-        stands = given.answer != "withdraw" and (taken is None or given.at > taken)
-        if stands and given.subject == state.request_digest:
-            raise Refused(
-                f"{person} has answered {state.run} already: {given.answer}",
-                hint=f"Go on with `gitops-nb resume {state.run}`.",
-            )
+        is_answer = given.answer != "withdraw" and given.subject == state.request_digest
+        if is_answer and stands_after(given, taken):
+            hint = f"Go on with `gitops-nb resume {state.run}`."
+            if given.answer == "approve" and kind == "reject":
+                hint = (
+                    f"Take the approval back with `gitops-nb withdraw {state.run} --reason TEXT`."
+                )
+            raise Refused(f"{person} has answered {state.run} already: {given.answer}", hint=hint)
+    clears = taken[person] + CLOCK_SKEW if person in taken else None
+    if kind == "approve" and clears is not None and datetime.now(UTC) <= clears:
+        raise Refused(
+            f"{person} took an approval of {state.run} back at {taken[person]:%H:%M:%S} UTC; nothing was signed",
+            hint=f"Clocks may differ: from {clears:%H:%M:%S} UTC on it is surely a later one, and can be signed.",
+        )
 
 
 def _show_request(state: RunState, person: str) -> None:

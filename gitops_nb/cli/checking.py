@@ -118,7 +118,7 @@ def show_report(name: str, *, workspace: Path | None, reports: Path | None) -> N
 
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name, to_report(where))
+    directory = find_run(where.reports, name, to_report(where), wanted="has a report")
     path = directory / "report.html"
     if not path.is_file():
         raise UsageError(

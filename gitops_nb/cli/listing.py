@@ -122,7 +122,7 @@ def list_runs(
             "environment": state.environment,
             "mode": str(state.opened.get("mode", "")),
             "subject": str(state.opened.get("subject", "")),
-            "reason": state.reason,
+            "reason": _reason(where.reports, state),
             "command": _next_command(where.reports, state),
         }
         for state in states
@@ -165,13 +165,34 @@ def _moment(text: str, zone: str) -> datetime:
     return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
 
 
+def _reason(reports: Path, state: RunState) -> str:
+    """Why a run stands where it stands, also where its journal could not say it any more."""
+    if _was_killed(reports, state):
+        step = next((one.name for one in state.steps if one.status is Status.RUNNING), "")
+        return f"its process is gone{f', during {step}' if step else ''}; nobody saw how it ended"
+    if state.status is Status.WAITING and state.request is not None:
+        if datetime.now(UTC) >= parse_time(state.request["expires"]):
+            return f"{state.reason}; its request expired at {state.request['expires']}"
+        if has_answers(reports / state.run):
+            return f"{state.reason}; an answer is there, and resume checks it"
+    return state.reason
+
+
+def _was_killed(reports: Path, state: RunState) -> bool:
+    """Whether nothing lives that could still record how an open run ends."""
+    return status_now(reports, state) is not state.status
+
+
 def _next_command(reports: Path, state: RunState) -> str:
     """What to do about an open run; answers are counted here, and checked when the run goes on."""
+    resume = f"gitops-nb resume {state.run}"
+    if _was_killed(reports, state):
+        return resume
     match state.status:
         case Status.WAITING if state.request is not None:
             is_expired = datetime.now(UTC) >= parse_time(state.request["expires"])
             is_answered = has_answers(reports / state.run)
-            return f"gitops-nb resume {state.run}" if is_expired or is_answered else state.command
+            return resume if is_expired or is_answered else state.command
         case Status.NEEDS_ATTENTION:
-            return state.command or f"gitops-nb resume {state.run}"
+            return state.command or resume
     return ""

@@ -26,9 +26,11 @@ from gitops_nb.executor import ExecutorProcess
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Risk, Status
 from gitops_nb.policy import Requester, rules_for
+from gitops_nb.record import journal
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
 from gitops_nb.report.story import rules_sentence
+from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import asks_somebody, choose_mode
 from gitops_nb.session.platform import open_platform
@@ -177,7 +179,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
     """Runs the notebook of an existing run once more, in its directory."""
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name, to_resume(where))
+    directory = find_run(where.reports, name, to_resume(where), wanted="can be resumed")
     if is_held(where.reports, directory.name):
         raise Refused(
             f"{directory.name} is open in another process",
@@ -203,6 +205,9 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
                 hint="Start a new run with `gitops-nb run`.",
             )
         runbook = runbook_of(load_catalog(where.runbooks), state.runbook)
+        if runbook.risk is not Risk.READ:
+            # Before anything is opened in the mode that its record names.
+            refuse_unknown(where, journal.read(directory / journal.FILE)[0])
         refuse_changed(where, runbook, state.opened["parameters"], state)
         return _execute(
             where,

@@ -36,7 +36,7 @@ from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform
-from gitops_nb.session.registers import register_of
+from gitops_nb.session.registers import register_under
 from gitops_nb.session.requester import find_signer
 from gitops_nb.session.targets import shared_locks
 
@@ -135,12 +135,11 @@ def _free_start(where: Workspace, state: RunState, word: Word) -> str:
         return ""
     mode = Mode(state.opened["mode"])
     platform = open_platform(where, load_catalog(where.runbooks), mode)
-    if state.environment not in platform.fleet.environments:
+    ground = platform.look_again()
+    if state.environment not in ground.fleet.environments:
         return ""
-    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
-    register = register_of(
-        where, platform.fleet, rules, platform.processes, is_sandbox=state.is_sandbox
-    )
+    rules = rules_for(ground.fleet, ground.policy, ground.trust, state.environment)
+    register = register_under(where, ground, rules, platform.processes, is_sandbox=state.is_sandbox)
     held = register.chain(state.request_digest).open_start
     if held is None:
         return ""

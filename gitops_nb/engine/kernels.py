@@ -88,6 +88,13 @@ class Kernel:
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
 
+    def executor_exit_code(self) -> int | None:
+        """How the process that calls the verbs ended, where it is known to be gone; as ``exit_code``."""
+        if self._executor is None:
+            return None
+        _await_end(self._executor.pid, KILLED_S)
+        return self._executor.poll()
+
     def interrupt(self) -> None:
         """Sends SIGINT to the kernel alone: a command that it runs hears of it from its adapter, once."""
         if self.exit_code is None:

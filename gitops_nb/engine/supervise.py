@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gitops_nb import errors
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.engine.document import CellStatus, Document
@@ -267,6 +268,10 @@ class _Supervision:
         """What is known about the end of the cells, for a journal that does not say it."""
         if self._error:
             error = self._error
+            if error["ename"] == errors.ProcessGone.__name__:
+                code = self._kernel.executor_exit_code()
+                if code is not None:
+                    return Death.of_process(code, who="the process that calls the verbs")
             return Death.of_exception(error["ename"], error["evalue"], error["traceback"])
         return Death.of_process(exit_code, self._kernel.last_words())
 
@@ -352,8 +357,6 @@ def _continued(
 
 
 def _status_of(exception: str) -> CellStatus:
-    from gitops_nb import errors
-
     kind = getattr(errors, exception, None)
     is_stop = isinstance(kind, type) and issubclass(kind, Stop)
     stopped = is_stop and kind not in (errors.Failed, errors.NeedsAttention)

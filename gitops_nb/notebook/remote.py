@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import RecordError, Refused
+from gitops_nb.errors import ProcessGone, RecordError, Refused
 from gitops_nb.executor import ExecutorProcess, order_text
 from gitops_nb.model import Decision, Json, Mode, from_json, to_json
 from gitops_nb.policy import Rules, rules_for
@@ -162,7 +162,7 @@ class RemoteSession:
         if not self._is_closed:
             self._is_closed = True
             atexit.unregister(self.close)
-            with contextlib.suppress(OSError, RecordError):
+            with contextlib.suppress(OSError, RecordError, ProcessGone):
                 self._ask(call="close")
             self._wire.close()
             self._kept.close()
@@ -211,7 +211,7 @@ class RemoteSession:
                     os.kill(self._wire.peer, signal.SIGINT)
                 continue
             if said is None:
-                raise RecordError(
+                raise ProcessGone(
                     "the process that calls the verbs is gone",
                     hint=f"Run `gitops-nb resume {self._run or 'last'}`: it finds out, and does nothing twice.",
                 )
@@ -237,7 +237,8 @@ def open_remote(
 
     Raises:
         GitOpsError: What ``session.open_session`` raises.
-        RecordError: The other process does not come.
+        ProcessGone: It served somebody else before.
+        RecordError: It does not come.
     """
     kept = contextlib.ExitStack()
     try:
@@ -284,6 +285,12 @@ def _connect(address: Path) -> Wire:
     while True:
         try:
             connection.connect(str(address))
+        except ConnectionRefusedError as error:
+            # It listens before its name is there, so nobody listens any more.
+            raise ProcessGone(
+                "the process that calls the verbs served somebody else, and has ended",
+                hint="Only the cell that opens the session may ask it; run it again.",
+            ) from error
         except OSError as error:
             if time.monotonic() > deadline:
                 raise RecordError(

@@ -1,7 +1,7 @@
 """Promotion: carry a version from one environment to the next, by one commit, and see it run there."""
 
 from gitops_nb.promotion.aftermath import aftermath
-from gitops_nb.promotion.apply import PromotionWriters, apply, shown
+from gitops_nb.promotion.apply import PromotionWriters, apply, first_effect, shown
 from gitops_nb.promotion.observe import observe
 from gitops_nb.promotion.plan import gates, plan
 from gitops_nb.promotion.reach import beyond
@@ -18,6 +18,7 @@ __all__ = [
     "aftermath",
     "apply",
     "beyond",
+    "first_effect",
     "gates",
     "observe",
     "plan",

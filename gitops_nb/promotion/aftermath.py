@@ -20,7 +20,10 @@ def _asks(plan: Plan, run: RunState) -> str:
     arguments = plan.arguments
     what = f"{arguments['application']} {arguments['version_after']}"
     where = f"in {plan.environment}"
+    undone = _undone(run)
     if not arguments["edits"]:
+        if undone:
+            return f"Git may ask for something else {where} now: {undone}."
         return f"Git asks for {what} {where}, as it did before this run."
     commit = run.effect("commit")
     place = f"{arguments['repository']}, {arguments['branch']}"
@@ -31,12 +34,20 @@ def _asks(plan: Plan, run: RunState) -> str:
             f"Whether Git asks for {what} {where}, or still for {arguments['version_before']}, is not known: "
             f"the push to {place} got no answer that was recorded."
         )
-    if commit.result.get("taken_back"):
+    if undone:
         return (
-            f"Git does not ask for {what} {where} any more: commit {_short(commit.result)} of {place} was taken back "
-            f"by somebody else."
+            f"Git does not ask for {what} {where} any more: somebody else changed what commit {_short(commit.result)} "
+            f"of {place} wrote ({undone})."
         )
-    return f"Git asks for {what} {where}: commit {_short(commit.result)} of {place}."
+    unseen = "" if run.outcome else " Nobody looked at the branch after that commit."
+    return f"Git asks for {what} {where}: commit {_short(commit.result)} of {place}.{unseen}"
+
+
+def _undone(run: RunState) -> str:
+    """What somebody else changed of it, as apply or verify saw it; "" where nobody saw such a thing."""
+    commit = run.effect("commit")
+    seen = (commit.result if commit is not None else {}).get("taken_back")
+    return str(seen or (run.outcome or {}).get("taken_back") or "")
 
 
 def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
@@ -47,7 +58,7 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
     commit = run.effect("commit")
     if commit is not None and commit.is_open:
         yield "If the commit is there:"
-    is_undone = commit is not None and bool(commit.result.get("taken_back"))
+    is_undone = bool(_undone(run))
     placements = plan.arguments["placements"]
     if not placements:
         yield "Nothing that this run knows of: fleet.yaml names no cluster."
@@ -71,6 +82,11 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
             )
         elif sync.is_open:
             yield f"Whether the sync of {name} was asked for is not known; if it was, Argo CD carries it out."
+        elif is_undone:
+            yield (
+                f"The sync of {name} was asked for before that was seen, so {version} may run there until the next sync, "
+                f"whoever asks for it, brings what Git asks for now."
+            )
         else:
             yield (
                 f"The sync of {name} was asked for: Argo CD carries it out, also when its controller was away "
@@ -81,20 +97,24 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
 def _back(plan: Plan, run: RunState) -> tuple[str, str]:
     arguments = plan.arguments
     before, after = str(arguments["version_before"]), str(arguments["version_after"])
+    again = (
+        f"gitops-nb run promotion -p application={arguments['application']} "
+        f"-p source={arguments['source']} -p target={plan.environment} -p revision={before}"
+    )
+    if _undone(run):
+        was_synced = any(effect.key.startswith("sync ") for effect in run.touched)
+        if was_synced and before != after and VERSION.fullmatch(before):
+            return f"If Git asks for {before} again, this brings it to the cluster.", again
+        return "Nothing is left to take back in Git: that was done already.", ""
     if not arguments["edits"]:
         return (
             "This run changed nothing in Git. To have an earlier version, promote it with revision=VERSION.",
             "",
         )
     commit = run.effect("commit")
-    if commit is not None and commit.result.get("taken_back"):
-        return "Nothing is left to take back in Git: that was done already.", ""
     if before != after and VERSION.fullmatch(before):
         sentence = f"Promote {before} again: a new commit, with its own approval."
-        return sentence, (
-            f"gitops-nb run promotion -p application={arguments['application']} "
-            f"-p source={arguments['source']} -p target={plan.environment} -p revision={before}"
-        )
+        return sentence, again
     if commit is None or commit.is_open:
         return f"`gitops-nb resume {run.run}` says first whether there is a commit to revert.", ""
     sentence = f"Revert the commit in a clone of {arguments['repository']}, and push it to {arguments['branch']}."

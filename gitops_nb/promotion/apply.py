@@ -11,17 +11,17 @@ from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
 from gitops_nb.argo.sources import Origin, revisions_for, sources_of
 from gitops_nb.argo.status import identifiers
 from gitops_nb.catalog.fleet import Repository
-from gitops_nb.edits import edit_scalar, read_part
+from gitops_nb.edits import edit_scalar
 from gitops_nb.errors import (
     ConfigurationError,
     ConflictError,
     Refused,
     TakenBack,
     UnavailableError,
-    UsageError,
 )
 from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind
-from gitops_nb.ports import ArgoWriter, Effects, GitReader, GitWriter, View
+from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
+from gitops_nb.promotion.asked import otherwise, refuse_changed
 from gitops_nb.promotion.judging import NOWHERE
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.versions import asks_for
@@ -31,7 +31,7 @@ ATTEMPTS = 30
 PARENT_S = 120
 """How long a parent may take to have its child ask for the new version."""
 
-SEARCHED_COMMITS = 200
+SEARCHED_COMMITS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,13 @@ def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
         revision = str(results["commit"]["revision"])
     else:
         revision = writers.view.git.tip(arguments["repository"], arguments["branch"])
-    for placement in arguments["placements"]:
-        origin = _origin(writers, placement, arguments)
-        version = str(arguments["version_after"])
-        results |= _deliver(writers, placement, revision, origin=origin, version=version)
+    try:
+        for placement in arguments["placements"]:
+            origin = _origin(writers, placement, arguments)
+            results |= _deliver(writers, plan, placement, revision, origin=origin)
+    except TakenBack as undone:
+        writers.effects.undone("commit", undone.found)
+        raise
     return Applied(results, started)
 
 
@@ -117,30 +120,32 @@ def _refuse_forbidden(writers: PromotionWriters, plan: Plan) -> None:
 
 def _deliver(
     writers: PromotionWriters,
+    plan: Plan,
     placement: Mapping[str, Any],
     revision: str,
     *,
     origin: Origin,
-    version: str,
 ) -> dict[str, Mapping[str, Json]]:
     """Refresh, and a sync of ours where Argo CD does not sync by itself; of a parent first, where one renders it."""
     cluster, parent = placement["cluster"], placement.get("parent")
     if not parent:
-        return _bring(writers, cluster, placement, revision, origin)
-    results = _bring(writers, cluster, parent, revision, origin, role="parent ")
+        return _bring(writers, plan, cluster, placement, revision, origin=origin)
+    results = _bring(writers, plan, cluster, parent, revision, origin=origin, role="parent ")
+    version = str(plan.arguments["version_after"])
     # Until the parent was applied the child asks for the version before: a sync would bring that.
     if not placement["automated"] and not _asks(writers, placement, version):
         return results | _refreshed(writers, cluster, placement["name"], revision)
-    return results | _bring(writers, cluster, placement, revision, NOWHERE)
+    return results | _bring(writers, plan, cluster, placement, revision, origin=NOWHERE)
 
 
 def _bring(
     writers: PromotionWriters,
+    plan: Plan,
     cluster: str,
     application: Mapping[str, Any],
     revision: str,
-    origin: Origin,
     *,
+    origin: Origin,
     role: str = "",
 ) -> dict[str, Mapping[str, Json]]:
     name = application["name"]
@@ -152,6 +157,9 @@ def _bring(
 
     def sync() -> Mapping[str, Json]:
         present = writers.view.argo[cluster].snapshot(name).application
+        # Right before the sync: a commit that somebody took back since is not brought.
+        ours = {"revision": revision} if plan.arguments["edits"] else None
+        refuse_changed(writers.view, plan, ours)
         argo.sync(name, revision=revisions_for(present, origin, revision), identifier=identifier)
         return {"application": name, "revision": revision, "identifier": identifier}
 
@@ -178,7 +186,7 @@ def _refreshed(
     key = f"refresh {role}{cluster}"
     result = writers.effects.perform(
         key,
-        kind=StepKind.IDEMPOTENT,
+        kind=StepKind.READ,
         sentence=f"ask Argo CD to compare {name} with Git",
         act=refresh,
         probe=lambda: None,
@@ -245,16 +253,8 @@ def _find_commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json] | 
     commit = find_commit(writers.view, plan, writers.effects.made)
     if commit is None:
         return None
-    repository = plan.arguments["repository"]
-    tip = writers.view.git.tip(repository, plan.arguments["branch"])
-    wrong = _otherwise(writers.view.git, plan, tip)
     found = {"revision": commit.sha, "parent": commit.parents[0], "attempts": 0}
-    if wrong:
-        raise TakenBack(
-            f"commit {commit.sha[:8]} of this run was taken back: {wrong} at {tip[:8]}; nothing is synced",
-            hint="Run the promotion again if it is to be made anew.",
-            found=found,
-        )
+    refuse_changed(writers.view, plan, found)
     return found
 
 
@@ -267,25 +267,9 @@ def find_commit(view: View, plan: Plan, made: Callable[[Commit], bool]) -> Commi
     tip = view.git.tip(repository, arguments["branch"])
     path = arguments["edits"][0]["path"]
     for commit in view.git.log(repository, tip, path=path, limit=SEARCHED_COMMITS):
-        if made(commit) and not _otherwise(view.git, plan, commit.sha):
+        if made(commit) and not otherwise(view.git, plan, commit.sha):
             return commit
     return None
-
-
-def _otherwise(git: GitReader, plan: Plan, revision: str) -> str:
-    """What a revision holds otherwise than the plan says, in words; "" when it holds all of it."""
-    repository, edits = plan.arguments["repository"], plan.arguments["edits"]
-    blobs = git.read_many(repository, revision, [edit["path"] for edit in edits])
-    for edit, blob in zip(edits, blobs, strict=True):
-        try:
-            found = (
-                "no file" if blob is None else read_part(blob.content, edit["key"], edit["part"])
-            )
-        except UsageError as error:
-            found = error.message
-        if found != edit["after"]:
-            return f"{edit['path']} has {found}, not {edit['after']}"
-    return ""
 
 
 def _find_sync(
@@ -311,6 +295,11 @@ def _find_sync(
 def _is_to(operation: Mapping[str, Json], revision: str) -> bool:
     """Whether an operation syncs to a revision; to any where it is ""."""
     return not revision or revision in revisions_of(operation.get("sync") or {})
+
+
+def first_effect(plan: Plan) -> str:
+    """Key of the effect that surely did not happen where ``shown`` sees nothing; "" where that proves nothing."""
+    return "commit" if plan.arguments["edits"] else ""
 
 
 def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> str:

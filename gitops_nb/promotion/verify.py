@@ -9,8 +9,10 @@ from typing import Any
 
 from gitops_nb.argo import Expectation, Judgement, State, operation_state
 from gitops_nb.argo.status import identifiers
+from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
+from gitops_nb.promotion.asked import changed_since
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.observe import keys_at
 from gitops_nb.promotion.placements import release_of, shown_keys
@@ -18,6 +20,8 @@ from gitops_nb.promotion.request import Promotion
 
 BLIND = timedelta(seconds=15)
 """A watch shows something every five seconds; where it did not for so long, the API server was away."""
+ASKS_GIT_EVERY = timedelta(seconds=30)
+"""How often a watch asks whether the branch still holds what was promoted; it is asked at the end in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,9 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
             undo=request.command(str(arguments["version_before"])),
         )
     worst = min(seen, key=_rank)
+    changed = _changed(view, plan, is_needed=_rank(worst) == 2)
+    if changed:
+        return _taken_back(request, plan, seen, commit, changed)
     if _rank(worst) == 2:
         return _deployed(request, plan, seen, commit)
     if _rank(worst) == 0:
@@ -89,7 +96,7 @@ def _watch(
     trouble_since: datetime | None = None
     unseen_since: datetime | None = None
     stable_since: datetime | None = None
-    looked_at = begun
+    looked_at = asked_git_at = begun
     judgement = Judgement(State.IN_DOUBT, "not seen yet")
     snapshot: Snapshot | None = None
 
@@ -111,6 +118,10 @@ def _watch(
         trouble_since = (trouble_since or now) if judgement.failing else None
         unseen_since = (unseen_since or now) if judgement.unseen else None
         stable_since = (stable_since or now) if judgement.state is State.DEPLOYED else None
+        if now - asked_git_at >= ASKS_GIT_EVERY:
+            asked_git_at = now
+            if _changed(view, plan):
+                return seen()
         if judgement.state is State.FAILED:
             return seen()
         if stable_since and now - stable_since >= request.stable_for:
@@ -120,6 +131,16 @@ def _watch(
         if trouble_since and now - trouble_since >= request.patience:
             return seen(f"still so after {_took(int(request.patience.total_seconds()))}")
     return seen()
+
+
+def _changed(view: View, plan: Plan, *, is_needed: bool = False) -> str:
+    """What the branch does not ask for any more, in words; where Git does not answer "", unless a green sentence rests on it."""
+    try:
+        return changed_since(view, plan)
+    except UnavailableError:
+        if is_needed:
+            raise
+        return ""
 
 
 def _with_start(expectation: Expectation, snapshot: Snapshot) -> Expectation:
@@ -222,6 +243,23 @@ def _failed(
         else "Mend it in Git, then promote again.",
         command=way_back,
         undo=way_back,
+    )
+
+
+def _taken_back(
+    request: Promotion, plan: Plan, seen: list[_Seen], commit: Any, changed: str
+) -> Outcome:
+    """Somebody changed meanwhile what this run wrote: whatever runs now, Git does not ask for it."""
+    after = str(plan.arguments["version_after"])
+    return Outcome(
+        result=Result.FAILED,
+        title=f"Git does not ask for {request.application} {after} in {request.target} any more",
+        sentence=f"Somebody changed it meanwhile: {changed}. "
+        + " ".join(f"{s.name} on {s.cluster}: {_sentence(s.judgement.sentence)}" for s in seen),
+        facts=(*_commit_facts(commit), *_placement_facts(seen)),
+        tables=_tables(seen),
+        next_step="Ask whoever changed it. A new promotion plans on what is there now, and brings it.",
+        taken_back=changed,
     )
 
 

@@ -97,8 +97,7 @@ class JournalEffects:
                 found = self._probe(sentence, probe)
             except TakenBack as undone:
                 # It happened, and somebody undid it: nothing is in doubt, and nothing goes on.
-                seen = {**undone.found, "taken_back": undone.message}
-                self._adopt(key, kind, sentence, seen, is_open)
+                self._adopt(key, kind, sentence, undone.found, is_open)
                 raise
             if found is not None:
                 return self._adopt(key, kind, sentence, found, is_open)
@@ -122,6 +121,12 @@ class JournalEffects:
             self._append("void", key=key, reason=error.message)
             raise
         return self._done(key, result, adopted=False)
+
+    def undone(self, key: str, found: Mapping[str, Json]) -> None:
+        """See ``ports.Effects.undone``."""
+        known = self._known(key)
+        if known is not None and not known.is_open:
+            self._adopt(key, StepKind(known.kind), known.sentence, {**known.result, **found}, False)
 
     def settle(self, key: str, found: Mapping[str, Json]) -> None:
         """See ``ports.Effects.settle``."""

@@ -58,16 +58,35 @@ def _write_temporary(path: Path, content: bytes) -> Path:
     return temporary
 
 
+def open_regular(path: Path | str, flags: int) -> int:
+    """Opens a file, and nothing else: opening a pipe that nobody writes to would never return.
+
+    Where it is written (``flags`` has more than ``O_RDONLY``) a link is not followed either: whoever may write into a
+    reports folder may not choose what else this user's files become.
+
+    Raises:
+        OSError: It cannot be opened, is no file, or is a link that would be written through.
+    """
+    nofollow = os.O_NOFOLLOW if flags & (os.O_WRONLY | os.O_RDWR) else 0
+    descriptor = os.open(path, flags | nofollow | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return descriptor
+
+
+def has_other_names(descriptor: int) -> bool:
+    """Whether the open file stands elsewhere too, as a hard link: nothing of it may be cut or overwritten in place."""
+    return os.fstat(descriptor).st_nlink > 1
+
+
 def read_regular(path: Path | str) -> bytes:
-    """The content of a file, and of nothing else: opening a pipe that nobody writes to would never return.
+    """The content of a file, and of nothing else.
 
     Raises:
         OSError: It cannot be read, or is no file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb", buffering=0) as file:
         return file.readall()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gitops_nb.errors import RecordError
-from gitops_nb.model import Json, Status
+from gitops_nb.model import Json, Status, StepKind
 from gitops_nb.record.journal import Record
 from gitops_nb.record.shapes import shape_problem
 
@@ -120,8 +120,8 @@ class RunState:
 
     @property
     def in_doubt(self) -> tuple[EffectState, ...]:
-        """Effects that were begun and whose result is not known."""
-        return tuple(effect for effect in self.effects if effect.is_open)
+        """Effects that were begun and whose result is not known; of those that only ask for a look nothing depends."""
+        return tuple(e for e in self.effects if e.is_open and e.kind != StepKind.READ)
 
     def step(self, name: str) -> StepState | None:
         """The step of this name, or None."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gitops_nb.record.findings import Code, Finding
-from gitops_nb.record.runs import APPROVALS, CHECKPOINTS, RUN_ID
+from gitops_nb.record.runs import APPROVALS, CHECKPOINTS, LOCKS, RUN_ID
 
 LEDGER = "ledger"
 _OWN_FOLDERS = (APPROVALS, "evidence")
@@ -42,9 +42,14 @@ def reports_intruders(reports: Path) -> list[Finding]:
     """Runs and ledgers that are links or no folders, and special files among a ledger's records."""
     found: list[Finding] = []
     for entry in _entries(reports):
-        is_ours = RUN_ID.fullmatch(entry.name) or entry.name == LEDGER
+        is_ours = RUN_ID.fullmatch(entry.name) or entry.name in (LEDGER, LOCKS)
         if is_ours and not entry.is_dir(follow_symlinks=False):
             found.append(_wrong(entry, entry.name))
+    found += [
+        _wrong(entry, f"{LOCKS}/{entry.name}")
+        for entry in _entries(reports / LOCKS)
+        if not entry.is_file(follow_symlinks=False)
+    ]
     for ledger in _entries(reports / LEDGER):
         name = f"{LEDGER}/{ledger.name}"
         if not ledger.is_dir(follow_symlinks=False):
@@ -75,7 +80,7 @@ def _kind(mode: int) -> str:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    if folder.is_symlink() and folder.name == LEDGER:
+    if folder.is_symlink() and folder.name in (LEDGER, LOCKS):
         return []
     try:
         with os.scandir(folder) as entries:

@@ -21,7 +21,12 @@ from typing import Any
 
 from gitops_nb.errors import RecordError
 from gitops_nb.model import Json, canonical, format_time, read_exact, to_json, write_exact
-from gitops_nb.record.files import fsync_directory, read_regular
+from gitops_nb.record.files import (
+    fsync_directory,
+    has_other_names,
+    open_regular,
+    read_regular,
+)
 
 ZERO = "0" * 64
 FILE = "journal.jsonl"
@@ -125,7 +130,7 @@ class Journal:
         """
         path = directory / FILE
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             content = read_regular(path)
             records, good, problems = _parse(content)
             if problems and b"\n" in content[good:]:
@@ -133,6 +138,12 @@ class Journal:
                 raise RecordError(
                     f"{path}: {problems[0]}",
                     hint="Keep the directory as evidence and run `gitops-nb verify` on it.",
+                )
+            if good < len(content) and has_other_names(descriptor):
+                os.close(descriptor)
+                raise RecordError(
+                    f"{path} has a torn end, and is the same file as another one",
+                    hint="Keep the directory as evidence; put a copy of the file in its place.",
                 )
             if good < len(content):
                 os.ftruncate(descriptor, good)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from gitops_nb.catalog.trust import RunnerKey, Trust
@@ -28,6 +29,10 @@ FOLDER = "register"
 ATTEMPTS = 40
 _NAME = re.compile(r"[0-9]{6}\.json")
 _PAYLOAD = "application/vnd.{realm}.register+json"
+
+
+Earlier = Callable[[Mapping[str, Json]], "tuple[Believed, ...]"]
+"""Who was believed at the policy commit that the body of a start names; nobody where that is no commit of the branch."""
 
 
 class Kind(StrEnum):
@@ -60,7 +65,8 @@ class Seal(Protocol):
 class Entry:
     """One entry. ``digest`` is the SHA-256 of its bytes (64 hex); ``problem`` says why it does not count, "" when it does.
 
-    ``signer`` is a runner's key or a person; ``body`` what it says beside that.
+    ``signer`` is a runner's key or a person; ``body`` what it says beside that. ``was_believed`` says that its signer's key counted
+    when it was signed and does not now: a key that is taken away undoes nothing of what it began, ended or refused.
     """
 
     number: int
@@ -70,11 +76,17 @@ class Entry:
     signer: str
     body: Mapping[str, Json]
     problem: str = ""
+    was_believed: bool = False
 
     @property
     def counts(self) -> bool:
         """Whether it is well signed and in its place."""
         return not self.problem
+
+    @property
+    def stands(self) -> bool:
+        """Whether it counts or did: enough to forbid, never to allow."""
+        return self.counts or self.was_believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +102,37 @@ class Chain:
         """Entries of these kinds that count."""
         return tuple(entry for entry in self.entries if entry.counts and entry.kind in kinds)
 
+    def standing(self, *kinds: Kind) -> tuple[Entry, ...]:
+        """Entries of these kinds that count, or did when they were signed."""
+        return tuple(entry for entry in self.entries if entry.stands and entry.kind in kinds)
+
     @property
     def starts(self) -> tuple[Entry, ...]:
-        """Every start that counts, oldest first."""
-        return self.of(Kind.START)
+        """Every start, oldest first; also of a runner whose key was taken away since."""
+        return self.standing(Kind.START)
 
     @property
     def open_start(self) -> Entry | None:
-        """The start that nothing has ended."""
-        ended = {entry.body.get("start") for entry in self.of(*_ENDS)}
+        """The start that nothing has ended. What a key that is gone says ends only what the same key began."""
+        signers = {one.digest: one.signer for one in self.starts}
+        ended = {
+            entry.body.get("start")
+            for entry in self.standing(*_ENDS)
+            if entry.counts
+            or (
+                entry.kind is Kind.END and signers.get(str(entry.body.get("start"))) == entry.signer
+            )
+        }
         return next((one for one in reversed(self.starts) if one.digest not in ended), None)
+
+    @property
+    def withdrawn(self) -> Mapping[str, datetime]:
+        """When each person last took something back, whatever order the entries stand in."""
+        found: dict[str, datetime] = {}
+        for entry in self.standing(Kind.WITHDRAW):
+            if entry.at is not None:
+                found[entry.signer] = max(entry.at, found.get(entry.signer, entry.at))
+        return found
 
     @property
     def breaks(self) -> tuple[str, ...]:
@@ -117,7 +150,7 @@ class Chain:
     def next_number(self) -> int:
         """Of the entry that comes next: behind all that count, where nothing stands yet. Junk in between stops nobody."""
         taken = {entry.number for entry in self.entries}
-        number = max((entry.number + 1 for entry in self.entries if entry.counts), default=0)
+        number = max((entry.number + 1 for entry in self.entries if entry.stands), default=0)
         while number in taken:
             number += 1
         return number
@@ -126,14 +159,28 @@ class Chain:
     def success(self) -> Entry | None:
         """The end that says that what was asked for is done."""
         return next(
-            (one for one in self.of(Kind.END) if one.body.get("status") == Status.SUCCEEDED), None
+            (one for one in self.standing(Kind.END) if one.body.get("status") == Status.SUCCEEDED),
+            None,
         )
 
     @property
     def last(self) -> Entry | None:
         """The newest start or end of one, whoever signed it."""
-        found = self.of(Kind.START, *_ENDS)
+        found = self.standing(Kind.START, *_ENDS)
         return found[-1] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """Whose entries count: people and runners by their keys, and who may say that a start's holder is gone."""
+
+    trust: Trust
+    runners: tuple[RunnerKey, ...]
+    approvers: frozenset[str] = frozenset()
+
+    def runner(self, keyid: str) -> RunnerKey | None:
+        """The runner with this key."""
+        return next((one for one in self.runners if dsse.fingerprint(one.key) == keyid), None)
 
 
 class Register:
@@ -141,9 +188,9 @@ class Register:
 
     Args:
         store: Where it is kept.
-        trust: People's keys, and in whose realm they sign.
-        runners: Runners whose word counts; those of the environment.
-        approvers: People who may say that a start's holder is gone.
+        believed: Whose entries count now; ``trust`` also says in whose realm they sign.
+        once: Who was believed when the request was made, or since; what they signed still forbids.
+        earlier: Which runners were believed at a policy commit that a start names; asked for starts that nobody else knows.
         processes: Checks people's signatures.
         is_shared: False where it is kept on this machine only, so that a copy elsewhere knows nothing of it.
     """
@@ -152,16 +199,17 @@ class Register:
         self,
         store: Store,
         *,
-        trust: Trust,
-        runners: tuple[RunnerKey, ...],
-        approvers: frozenset[str] = frozenset(),
+        believed: Believed,
         processes: Processes,
         is_shared: bool = True,
+        once: tuple[Believed, ...] = (),
+        earlier: Earlier | None = None,
     ) -> None:
         self._store = store
-        self._trust = trust
-        self._runners = {dsse.fingerprint(one.key): one for one in runners}
-        self._approvers = approvers
+        self._believed = believed
+        self._once = once
+        self._earlier = earlier
+        self._starters: dict[str, RunnerKey] = {}
         self._processes = processes
         self._read: dict[str, Entry] = {}
         self.is_shared = is_shared
@@ -179,6 +227,11 @@ class Register:
             self._read[key] = self._parse(request, key, content or b"")
         strangers = tuple(key for key in listed if not _is_entry(request, key))
         return Chain(request, tuple(self._read[key] for key in keys), strangers)
+
+    @property
+    def starters(self) -> tuple[RunnerKey, ...]:
+        """Runners whose starts stand in the chains that were read, each as it was believed."""
+        return tuple(self._starters.values())
 
     def remember(self) -> None:
         """Looks up the whole register once; for whoever checks many requests and writes nothing."""
@@ -228,7 +281,7 @@ class Register:
             "at": format_time(at),
             "prev": _before(chain),
         }
-        return signer.seal(canonical(statement), _PAYLOAD.format(realm=self._trust.realm))
+        return signer.seal(canonical(statement), _PAYLOAD.format(realm=self._believed.trust.realm))
 
     def _parse(self, request: str, key: str, content: bytes) -> Entry:
         number = int(key.rpartition("/")[2].removesuffix(".json"))
@@ -236,8 +289,10 @@ class Register:
         try:
             value = dsse.parse_canonical(content)
             if isinstance(value, dict) and "statement" in value:
-                return self._of_person(request, number, found, value)
-            return self._of_runner(request, number, found, content)
+                judge = partial(self._of_person, request, number, found, value)
+            else:
+                judge = partial(self._of_runner, request, number, found, content)
+            return self._by_then(judge, judge(self._believed))
         except (
             MalformedError,
             ValueError,
@@ -248,13 +303,38 @@ class Register:
         ) as error:
             return Entry(number, found, None, None, "", {}, f"it is no entry: {error}")
 
-    def _of_runner(self, request: str, number: int, found: str, content: bytes) -> Entry:
+    def _by_then(self, judge: Callable[[Believed], Entry], entry: Entry) -> Entry:
+        """The entry as it is judged now, and whether it counted by those who were believed once."""
+        if entry.counts:
+            return self._noted(entry, self._believed)
+        others = [*self._once]
+        if entry.kind is Kind.START and self._earlier is not None:
+            others += self._earlier(entry.body)
+        starter = self._starters.get(str(entry.body.get("start")))
+        if entry.kind is Kind.END and starter is not None:
+            others.append(Believed(self._believed.trust, (starter,)))
+        for one in others:
+            then = judge(one)
+            if then.counts:
+                self._noted(then, one)
+                return replace(then, problem=entry.problem, was_believed=True)
+        return entry
+
+    def _noted(self, entry: Entry, believed: Believed) -> Entry:
+        runner = believed.runner(entry.signer) if entry.kind is Kind.START else None
+        if runner is not None:
+            self._starters[entry.digest] = runner
+        return entry
+
+    def _of_runner(
+        self, request: str, number: int, found: str, content: bytes, believed: Believed
+    ) -> Entry:
         envelope = dsse.parse(content)
         body = dsse.parse_canonical(envelope.payload)
         kind, at = Kind(body["kind"]), parse_time(body["at"])
-        runner = self._runners.get(envelope.keyid)
+        runner = believed.runner(envelope.keyid)
         problem = ""
-        if envelope.payload_type != _PAYLOAD.format(realm=self._trust.realm):
+        if envelope.payload_type != _PAYLOAD.format(realm=believed.trust.realm):
             problem = f"it is a {envelope.payload_type!r}"
         elif kind not in _BY_RUNNERS or body["request"] != request or not _is_whole(body):
             problem = "it is about something else"
@@ -266,17 +346,19 @@ class Register:
             problem = f"the key of {runner.name} did not count at {format_time(at)}"
         return Entry(number, found, kind, at, envelope.keyid, body, problem)
 
-    def _of_person(self, request: str, number: int, found: str, value: Mapping[str, Json]) -> Entry:
+    def _of_person(
+        self, request: str, number: int, found: str, value: Mapping[str, Json], believed: Believed
+    ) -> Entry:
         """A rejection or withdrawal of the request, or the word that a start's holder is gone."""
-        said, problem = check_unlock(value, trust=self._trust, processes=self._processes)
+        said, problem = check_unlock(value, trust=believed.trust, processes=self._processes)
         if said:
             body = {"start": said["digest"], "reason": said["reason"], "what": said["what"]}
             at, person = parse_time(said["at"]), str(said["person"])
-            if not problem and person not in self._approvers:
+            if not problem and person not in believed.approvers:
                 problem = f"{person} may not approve there, and so not unlock"
             return Entry(number, found, Kind.UNLOCK, at, person, body, problem)
         answered = check_answer(
-            str(number), value, processes=self._processes, trust=self._trust, now=None
+            str(number), value, processes=self._processes, trust=believed.trust, now=None
         )
         given = answered.approval
         if given is None:

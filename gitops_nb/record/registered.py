@@ -46,19 +46,7 @@ def register_findings(
         if start.body.get("plan") != (state.request or {}).get("plan_digest"):
             text = f"{where} has a start of it with another plan"
             said.append(Finding(Code.CONTRADICTION, FILE, text))
-    noes = [one for one in chain.of(Kind.REJECT) if one.signer in approvers]
-    for no in noes:
-        late = [
-            e
-            for e in state.effects
-            if not e.adopted
-            and not e.failed
-            and no.at is not None
-            and parse_time(e.started) > no.at + CLOCK_SKEW
-        ]
-        if late:
-            text = f"{late[0].key} was begun after {no.signer} rejected it"
-            said.append(Finding(Code.APPROVAL, FILE, text))
+    said += _noes(state, chain, approvers)
     for entry in chain.entries:
         if entry.kind is None:
             text = f"entry {entry.number} does not count: {entry.problem}"
@@ -84,6 +72,34 @@ def register_findings(
     if state.effects and chain.open_start is not None and state.ended:
         said.append(f"{where} has no end of its last start")
     return said
+
+
+def _noes(state: RunState, chain: Chain, approvers: Collection[str]) -> Iterator[Finding]:
+    """Effects that were begun after somebody said no, or took back the request or the approval that they rest on."""
+    requester = str(((state.request or {}).get("requester") or {}).get("name") or "")
+    yes = {str(one.get("person")): one for one in state.approvals if one.get("answer") == "approve"}
+    for no in chain.standing(Kind.REJECT, Kind.WITHDRAW):
+        if no.at is None:
+            continue
+        word = "rejected it"
+        if no.kind is Kind.WITHDRAW:
+            given = yes.get(no.signer)
+            is_later = given is not None and parse_time(given["at"]) > no.at + CLOCK_SKEW
+            if no.signer != requester and (given is None or is_later):
+                continue
+            word = "withdrew it" if no.signer == requester else "took the approval back"
+        elif no.signer not in approvers:
+            continue
+        # The register's order is sure; the times of two machines are not.
+        is_begun = any(one.number > no.number for one in chain.starts)
+        late = [
+            effect
+            for effect in state.touched
+            if not effect.adopted and (is_begun or parse_time(effect.started) > no.at + CLOCK_SKEW)
+        ]
+        if late:
+            text = f"{late[0].key} was begun after {no.signer} {word}"
+            yield Finding(Code.APPROVAL, FILE, text)
 
 
 def _times(state: RunState, chain: Chain) -> Iterator[Finding]:

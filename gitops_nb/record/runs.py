@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -23,7 +24,13 @@ from typing import IO, Any
 from gitops_nb.errors import ConflictError, RecordError, UsageError
 from gitops_nb.model import Json, Status
 from gitops_nb.record import journal
-from gitops_nb.record.files import fsync_directory, sha256_file
+from gitops_nb.record.files import (
+    fsync_directory,
+    has_other_names,
+    open_regular,
+    read_regular,
+    sha256_file,
+)
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 
@@ -71,14 +78,15 @@ def create_run(reports: Path, run: str, opened: Mapping[str, Any]) -> Path:
     return directory
 
 
-def find_run(reports: Path, name: str, fits: Fits | None = None) -> Path:
+def find_run(reports: Path, name: str, fits: Fits | None = None, *, wanted: str = "") -> Path:
     """The directory of a run, by its id, an unambiguous part of its beginning or end, or ``last``.
 
     Args:
         reports: Where the runs are.
         name: Which one.
-        fits: Which runs ``last`` is the last of, by default all. Where none fits it is the newest, of which
-            the command that asks says why it cannot act.
+        fits: Which runs ``last`` is the last of, by default all. Where none fits and the newest is still open, it is
+            that one: the command that asks says why it cannot act on it.
+        wanted: What those runs do or have, for the message where none fits: ``waits for your answer``.
 
     Raises:
         UsageError: No run, or several, fit.
@@ -88,7 +96,7 @@ def find_run(reports: Path, name: str, fits: Fits | None = None) -> Path:
         return reports / name
     runs = run_directories(reports)
     if name == "last":
-        return _last(reports, runs, fits)
+        return _last(reports, runs, fits, wanted)
     fitting = [
         path for path in runs if path.name.startswith(name) or path.name.endswith(f"-{name}")
     ]
@@ -102,10 +110,19 @@ def find_run(reports: Path, name: str, fits: Fits | None = None) -> Path:
     raise UsageError(f"no run {name!r} in {reports}", hint="See `gitops-nb list runs`.")
 
 
-def _last(reports: Path, runs: Sequence[Path], fits: Fits | None) -> Path:
+def _last(reports: Path, runs: Sequence[Path], fits: Fits | None, wanted: str) -> Path:
     if not runs:
         raise UsageError(f"no runs in {reports}", hint="Start one with `gitops-nb run RUNBOOK`.")
-    return next((path for path in runs if fits is None or fits(scan_run(path))), runs[0])
+    found = next((path for path in runs if fits is None or fits(scan_run(path))), None)
+    if found is not None:
+        return found
+    newest = scan_run(runs[0])
+    if wanted and newest.ended:
+        raise UsageError(
+            f"no run in {reports} {wanted}; the newest, {newest.run}, is {newest.status}",
+            hint="See `gitops-nb list runs`, or name the run that you mean.",
+        )
+    return runs[0]
 
 
 def run_directories(reports: Path) -> list[Path]:
@@ -215,19 +232,23 @@ def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | Non
     """
     path = reports / LOCKS / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        _own_folder(path.parent)
+        file = os.fdopen(open_regular(path, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8")
     except OSError as error:
-        raise RecordError(
-            f"cannot write {path.parent}: {error.strerror}",
-            hint="Make the folder writable, or name another with --reports.",
-        ) from error
+        what = path.parent
+        hint = "Make the folder writable, or name another with --reports."
+        if error.errno in (errno.ELOOP, errno.EINVAL):
+            what, hint = path, "Somebody put it there: look at it, then remove it."
+        raise RecordError(f"cannot write {what}: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
         return None
-    file.seek(0)
+    if has_other_names(file.fileno()):
+        return Lock(
+            file, path
+        )  # a copy by hard links, or somebody's trick: the lock holds, and nothing is overwritten
     file.truncate()
     try:
         json.dump(dict(holder), file)
@@ -241,11 +262,18 @@ def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | Non
     return Lock(file, path)
 
 
+def _own_folder(folder: Path) -> None:
+    """Makes the folder of the locks; one that is a link would have files made wherever it points to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link", str(folder))
+
+
 def lock_holder(reports: Path, name: str) -> Mapping[str, Json]:
     """What the holder of a lock wrote about itself; empty when it cannot be read."""
     try:
-        value = json.loads((reports / LOCKS / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = json.loads(read_regular(reports / LOCKS / name))
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -274,9 +302,13 @@ def is_held(reports: Path, name: str) -> bool:
 def is_locked(path: str) -> bool:
     """Whether a living process holds the lock on a file; on one that is not there nobody does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENXIO):
+            return False  # no file of ours: nobody holds it, and whoever wants to is told
+        raise
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

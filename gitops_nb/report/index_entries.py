@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from pathlib import Path
 from gitops_nb import __version__
 from gitops_nb.model import Status
 from gitops_nb.record import journal
-from gitops_nb.record.files import read_regular, replace_file
+from gitops_nb.record.files import open_regular, read_regular, replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import damaged_run, run_directories, scan_run
 from gitops_nb.report.index_page import Entry, entry
@@ -107,7 +108,12 @@ def forget(reports: Path) -> None:
 
 
 def _is_foreign(path: Path) -> bool:
-    return path.is_symlink() or (path.exists() and not path.is_file())
+    """Whether a cache is none of ours: a link, no file, or another file of somebody under this name."""
+    try:
+        found = path.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return not stat.S_ISREG(found.st_mode) or found.st_nlink > 1
 
 
 def _head(zone: str) -> dict[str, object]:
@@ -115,7 +121,8 @@ def _head(zone: str) -> dict[str, object]:
 
 
 def _add(path: Path, lines: Iterable[str]) -> None:
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+    descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 

@@ -89,7 +89,14 @@ def tell(run: RunState) -> Story:
 def after(run: RunState) -> tuple[tuple[str, str], ...]:
     """What is true after the first effect, as labels and sentences; empty where nothing was changed."""
     labels = (("asks", "In Git"), ("by_itself", "By itself"), ("back", "Way back"))
-    return tuple((label, run.aftermath[key]) for key, label in labels if run.aftermath.get(key))
+    told = [(label, run.aftermath[key]) for key, label in labels if run.aftermath.get(key)]
+    glass = (run.request or {}).get("break_glass") or {}
+    if told and glass:
+        due = f"until {glass['review_due']}, with `gitops-nb approve {run.run}`."
+        told.append(
+            ("Review", f"Broken glass: somebody else who may approve there has to look at it {due}")
+        )
+    return tuple(told)
 
 
 def subject(run: RunState) -> str:

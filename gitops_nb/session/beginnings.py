@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConfigurationError, UnavailableError
+from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record import dsse
-from gitops_nb.record.fold import RunState
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.journal import Record
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Entry, Phase, find_entries, ledger_name
 from gitops_nb.session.allowances import LiveRules
+from gitops_nb.session.held import began_with
 from gitops_nb.session.stores import reports_store
 
 
@@ -51,6 +53,41 @@ def is_signed(workspace: Workspace, state: RunState) -> bool:
     return any(
         entry.phase is due and (entry.predicate.get("journal") or {}).get("head") == state.head
         for entry in _signed(workspace, state)
+    )
+
+
+def refuse_unknown(workspace: Workspace, records: Sequence[Record]) -> None:
+    """Refuses to go on with a run that asked nobody yet, and of which nothing but its own record says how it began.
+
+    Going on means to sign what it asks for in the name of whoever goes on. A request that is there is signed already.
+
+    Args:
+        workspace: Of the run.
+        records: Its journal.
+
+    Raises:
+        Refused: Neither this machine nor a runner's signed record knows it, or this machine knows another beginning.
+    """
+    state = fold(records)
+    if state.request is not None:
+        return
+    noted = began_with(workspace, state.run)
+    if noted == records[0].hash:
+        return
+    hashes = {record.hash for record in records}
+    if not noted and any(
+        (entry.predicate.get("journal") or {}).get("head") in hashes
+        for entry in _signed(workspace, state)
+    ):
+        return
+    why = (
+        "its record does not begin as this machine began it"
+        if noted
+        else "neither this machine nor a runner's signature knows how it began"
+    )
+    raise Refused(
+        f"{state.run} asked nobody yet, and {why}: going on would ask for it in your name",
+        hint="Look at it with `gitops-nb verify`; what you want yourself is a new run.",
     )
 
 

@@ -26,6 +26,7 @@ from gitops_nb.policy import (
     Requester,
     Rules,
     check_approval,
+    stands_after,
     unknown_person,
     workflow_problem,
 )
@@ -230,9 +231,7 @@ class Consent:
         reviewed = self._reviewed(state, rules, now=now, moment=moment)
         if reviewed is not None:
             approvals.setdefault(reviewed.person, reviewed)
-        standing = (
-            a for a in approvals.values() if a.person not in withdrawn or a.at > withdrawn[a.person]
-        )
+        standing = (a for a in approvals.values() if stands_after(a, withdrawn))
         return tuple(standing), tuple(rejections)
 
     def _reviewed(

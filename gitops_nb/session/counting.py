@@ -53,7 +53,7 @@ class Registered:
     def __init__(self, workspace: Workspace, trusts: Trusts) -> None:
         self._workspace = workspace
         self._trusts = trusts
-        self._known: dict[tuple[bool, str], tuple[Register, frozenset[str]]] = {}
+        self._known: dict[tuple[bool, str, str], tuple[Register, frozenset[str]]] = {}
 
     def findings(
         self, state: RunState, ledger: Sequence[Entry]
@@ -73,7 +73,8 @@ class Registered:
         return [*found], starts
 
     def _of(self, state: RunState) -> tuple[Register, frozenset[str]]:
-        asked = (state.is_sandbox, state.environment)
+        commit = str(((state.request or {}).get("policy") or {}).get("commit") or "")
+        asked = (state.is_sandbox, state.environment, commit)
         if asked not in self._known:
             catalog = self._trusts.of_mode(is_sandbox=state.is_sandbox)
             policy, trust = catalog.policy, self._trusts.of_run(state) or Trust()
@@ -81,9 +82,12 @@ class Registered:
                 platform = open_platform(self._workspace, catalog, Mode.SANDBOX)
                 policy, trust = platform.policy, platform.trust
             runners = runners_of(self._workspace, catalog, is_sandbox=state.is_sandbox)
+            # Whoever was a runner then made what was made then; a revoked key is one in `trust`, too.
+            known = {one.key.split(" ")[1] for one in runners}
+            runners += tuple(one for one in trust.runners if one.key.split(" ")[1] not in known)
             approvers = frozenset(
                 one.person for one in policy.approvers if state.environment in one.environments
-            )
+            ) | self._trusts.live_approvers(state, commit)
             register = open_register(
                 self._workspace,
                 place_of(self._workspace, catalog.fleet, is_sandbox=state.is_sandbox),
@@ -125,6 +129,13 @@ class Trusts:
         if not self._is_of_this_sandbox(state):
             return None
         return self._of_sandbox() if state.request is not None else None
+
+    def live_approvers(self, state: RunState, commit: str) -> frozenset[str]:
+        """Who might say no at a policy commit; nobody in the sandbox, whose people are always the same."""
+        if state.is_sandbox or not commit:
+            return frozenset()
+        said = self.live.allowance({"commit": commit}, state.environment)
+        return frozenset[str]().union(*(a.approvers for a in said if isinstance(a, Allowance)))
 
     def untold(self, state: RunState) -> list[Unasked]:
         """Why nobody can tell any more whose signatures counted, where that matters."""

@@ -57,8 +57,10 @@ class Death:
         return cls(message, code, hint.strip())
 
     @classmethod
-    def of_process(cls, exit_code: int | None, last_words: str = "") -> Death:
-        """The kernel ended, or all cells ran and none of them finished the run."""
+    def of_process(
+        cls, exit_code: int | None, last_words: str = "", *, who: str = "the kernel"
+    ) -> Death:
+        """A process of the run ended, or all cells ran and none of them finished the run."""
         if exit_code is None:
             return cls(
                 "all cells ended and none of them finished the run",
@@ -70,7 +72,7 @@ class Death:
             if number > 0
             else f"exited with {exit_code}"
         )
-        return cls(f"the kernel {how}" + (f": {last_words}" if last_words else ""))
+        return cls(f"{who} {how}" + (f": {last_words}" if last_words else ""))
 
 
 def is_cut_short(state: RunState, cause: Cause | None) -> bool:

@@ -1,8 +1,9 @@
 """What this machine knows of its own runs: which it began or went on with, and which ends it saw.
 
-``.gitops-nb/runs/RUN`` lies beside the runner's key, where nobody writes who may only write reports. It is empty while the run is
-open, and names the newest record of its journal once this machine saw how it came to stop. It is removed when that is signed.
-A journal alone proves neither: whoever may write there can write an end into it.
+``.gitops-nb/runs/RUN`` lies beside the runner's key, where nobody writes who may only write reports. Its first line is empty while
+the run is open, and names the newest record of its journal once this machine saw how it came to stop; its second line names the
+first record, with mode, parameters and who asks. It is removed when that is signed. A journal alone proves neither: whoever may
+write there can write an end into it, or another beginning.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ from gitops_nb.record.journal import Record
 from gitops_nb.record.runs import RUN_ID
 
 
-def hold(workspace: Workspace, run: str) -> None:
+def hold(workspace: Workspace, run: str, first: str = "") -> None:
     """Notes that this machine works on a run, before anything of it is recorded.
+
+    Args:
+        workspace: Of the run.
+        run: Its id.
+        first: The hash of its first record, where there is one already.
 
     Raises:
         RecordError: It cannot be written.
     """
-    _write(workspace, run, "")
+    _write(workspace, run, "", first)
 
 
 def saw_end(workspace: Workspace, run: str, head: str) -> None:
@@ -45,7 +51,12 @@ def open_here(workspace: Workspace) -> dict[str, str]:
     if not folder.is_dir():
         return {}
     names = sorted(path.name for path in folder.iterdir() if RUN_ID.fullmatch(path.name))
-    return {name: _read(folder / name) for name in names}
+    return {name: _read(folder / name)[0] for name in names}
+
+
+def began_with(workspace: Workspace, run: str) -> str:
+    """The hash of the first record of an open run, as this machine noted it; "" where it noted none."""
+    return _read(_folder(workspace) / run)[1]
 
 
 def pending(workspace: Workspace) -> tuple[str, ...]:
@@ -63,17 +74,20 @@ def _folder(workspace: Workspace) -> Path:
     return workspace.own / "runs"
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> tuple[str, str]:
+    """Newest and first record."""
     try:
-        return path.read_text(encoding="ascii")
+        newest, _, first = path.read_text(encoding="ascii").partition("\n")
     except (OSError, ValueError):
-        return ""
+        return "", ""
+    return newest, first.strip()
 
 
-def _write(workspace: Workspace, run: str, text: str) -> None:
+def _write(workspace: Workspace, run: str, newest: str, first: str = "") -> None:
     folder = _folder(workspace)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / run).write_text(text, encoding="ascii")
+        first = first or _read(folder / run)[1]
+        (folder / run).write_text(f"{newest}\n{first}\n", encoding="ascii")
     except OSError as error:
         raise RecordError(f"cannot write {folder}: {error.strerror}") from error

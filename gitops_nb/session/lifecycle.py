@@ -23,6 +23,7 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Mode, Status, format_time, parse_time, to_json
 from gitops_nb.policy import Requester
+from gitops_nb.record import journal as journals
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
@@ -44,7 +45,7 @@ from gitops_nb.session.aftermath import tell_aftermath
 from gitops_nb.session.beginnings import has_started, is_signed, was_begun
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import append_end
-from gitops_nb.session.held import forget, hold, is_seen, open_here, saw_end
+from gitops_nb.session.held import began_with, forget, hold, is_seen, open_here, saw_end
 from gitops_nb.session.notary import expect, settle
 from gitops_nb.session.notebooks import notebook_digest
 from gitops_nb.session.private import remove_left
@@ -147,6 +148,7 @@ def create(
             "plan_only": plan_only,
         },
     )
+    hold(workspace, run, journals.read(directory / journals.FILE)[0][0].hash)
     return directory, lock
 
 
@@ -336,6 +338,9 @@ def _close_left(workspace: Workspace, directory: Path, noted: str | None) -> boo
         journal = Journal.open(directory)
         try:
             refuse_earlier(journal.records[-1].at)
+            first = began_with(workspace, directory.name)
+            if first and first != journal.records[0].hash:
+                return False  # it does not begin as this machine began it: `verify` names it, and nothing signs it
             return _close_dead(workspace, directory, journal, noted) or is_torn
         finally:
             journal.close()

@@ -19,6 +19,7 @@ from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
+from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.held import hold
 from gitops_nb.session.lifecycle import (
@@ -163,6 +164,8 @@ def _open_journal(
         state = fold(journal.records)
         refuse_changed(workspace, runbook, parameters, state)
         _refuse_ended(state)
+        if slice_of(runbook.name).writers is not None:
+            refuse_unknown(workspace, journal.records)
     except BaseException:
         journal.close()
         raise
@@ -246,7 +249,7 @@ def _attach(
         ),
         front=front,
     )
-    hold(workspace, directory.name)
+    hold(workspace, directory.name, journal.records[0].hash)
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"
     recorder.append(
         "attempt",

@@ -338,15 +338,16 @@ class Recorder:
             code = ExitCode.INTERNAL
             message = described(type(error).__name__, said_by(error))
             hint = f"Read the notebook in the run directory, then `gitops-nb resume {self.run}`."
-        if isinstance(error, Refused) and any(
-            effect.ended and not effect.failed for effect in self.state.effects
-        ):
-            # Something was changed, and nothing more may be: that is for a person, and the run may go on later.
-            code = ExitCode.NEEDS_ATTENTION
+        is_final = isinstance(error, Refused) and error.is_final
+        is_changed = any(effect.ended and not effect.failed for effect in self.state.effects)
+        if isinstance(error, Refused) and is_changed:
+            # Something was changed, and nothing more may be: that is for a person. The run may go on later, or never.
+            code = ExitCode.FAILED if is_final else ExitCode.NEEDS_ATTENTION
         status = STATUS_OF.get(code, Status.FAILED)
         self.append("step", step=name, status=status, sentence=message, took_ms=took_ms)
         if self.state.in_doubt:
             code = ExitCode.NEEDS_ATTENTION
             hint = f"Run `gitops-nb resume {self.run}`: it finds out, and does nothing twice."
-        command = "" if code is ExitCode.REFUSED else f"gitops-nb resume {self.run}"
+        is_over = is_final or code is ExitCode.REFUSED
+        command = "" if is_over else f"gitops-nb resume {self.run}"
         self.end(code, reason=message, hint=hint, command=command)

@@ -19,14 +19,16 @@ from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey, SandboxTrust, Trust
 from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Json, digest
-from gitops_nb.policy import Rules
+from gitops_nb.policy import Rules, rules_for
 from gitops_nb.ports import Processes, Store
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.locks import Owner
-from gitops_nb.record.register import Chain, Kind, Register
+from gitops_nb.record.register import Believed, Chain, Earlier, Kind, Register
 from gitops_nb.session.allowances import LiveRules
+from gitops_nb.session.protected import Ground
 from gitops_nb.session.stores import open_store
 
 BUCKET, GIT, HERE = "bucket", "git", "this machine"
@@ -57,6 +59,8 @@ def open_register(
     processes: Processes,
     is_sandbox: bool,
     approvers: Iterable[str] = (),
+    once: tuple[Believed, ...] = (),
+    earlier: Earlier | None = None,
 ) -> Register:
     """A register by its place; nothing is asked before it is needed.
 
@@ -67,19 +71,27 @@ def open_register(
         processes: Runs git and ssh-keygen.
         is_sandbox: The register of the workspace's sandbox is meant.
         approvers: People who may say that a start's holder is gone.
+        once: Who was believed when the request was made, see ``Register``.
+        earlier: The same at the policy commit that a start names.
     """
     return Register(
         _store(workspace, place, processes, is_sandbox=is_sandbox),
-        trust=trust,
-        runners=trust.runners,
-        approvers=frozenset(approvers),
+        believed=Believed(trust, trust.runners, frozenset(approvers)),
         processes=processes,
         is_shared=is_shared(place),
+        once=once,
+        earlier=earlier,
     )
 
 
 def register_of(
-    workspace: Workspace, fleet: Fleet, rules: Rules, processes: Processes, *, is_sandbox: bool
+    workspace: Workspace,
+    fleet: Fleet,
+    rules: Rules,
+    processes: Processes,
+    *,
+    is_sandbox: bool,
+    earlier: Earlier | None = None,
 ) -> Register:
     """The register of a workspace, read with the rules of an environment."""
     return open_register(
@@ -89,6 +101,38 @@ def register_of(
         processes=processes,
         is_sandbox=is_sandbox,
         approvers=(one.person for one in rules.approvers),
+        once=tuple(believed_by(each) for each in rules.once),
+        earlier=earlier,
+    )
+
+
+def register_under(
+    workspace: Workspace, ground: Ground, rules: Rules, processes: Processes, *, is_sandbox: bool
+) -> Register:
+    """The register with the rules of an environment; starts are also judged by the policy commit that they name."""
+
+    def earlier(body: Mapping[str, Json]) -> tuple[Believed, ...]:
+        policy = body.get("policy")
+        commit = str(policy.get("commit") or "") if isinstance(policy, Mapping) else ""
+        if ground.at is None or not commit or commit == ground.source.get("commit"):
+            return ()
+        try:
+            then, _ = ground.at(commit)
+        except ConfigurationError:
+            return ()
+        if then is None or rules.environment not in then.fleet.environments:
+            return ()
+        return (believed_by(rules_for(then.fleet, then.policy, then.trust, rules.environment)),)
+
+    return register_of(
+        workspace, ground.fleet, rules, processes, is_sandbox=is_sandbox, earlier=earlier
+    )
+
+
+def believed_by(rules: Rules) -> Believed:
+    """Whose entries count by some rules."""
+    return Believed(
+        rules.trust, rules.trust.runners, frozenset(one.person for one in rules.approvers)
     )
 
 

@@ -423,7 +423,17 @@ class Session:
             shown = self._warrant.start_shown(found) if found else None
         if shown is not None:
             self._warrant.waive(shown)
+        else:
+            self._settle_absent(plan)
         return Earlier(began=True, plan=plan, shown=shown)
+
+    def _settle_absent(self, plan: Plan) -> None:
+        """Records that an effect which was begun did not happen, where the world was asked and nobody can still be at it."""
+        key = self._parts.first_effect(plan) if self._parts.first_effect is not None else ""
+        begun = next((one for one in self.state.in_doubt if one.key == key), None)
+        if begun is not None and self._warrant.is_over():
+            reason = "looked for where it would be, and it is not there; whoever began it is gone"
+            self._recorder.append("void", key=key, reason=reason)
 
     def _of_earlier(self, name: str, verb: Callable[..., T], before: StepState | None) -> T | None:
         """What a step returned in an earlier attempt, where that still stands; None where it is called again."""

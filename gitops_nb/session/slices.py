@@ -49,7 +49,8 @@ class Slice:
 
     ``applies`` says whether its apply step may be repeated without asking. ``verbs`` are its own, in a run that needs
     approval no others are called. ``shown`` tells from the world (a plan, who made a commit, the run's id) which start of a
-    request had a first effect: its digest, "newest" where that does not say, "" for none. ``beyond`` says what a plan would
+    request had a first effect: its digest, "newest" where that does not say, "" for none. ``first_effect``
+    names the effect of a plan that surely did not happen where ``shown`` says none. ``beyond`` says what a plan would
     change outside of what was asked for; one that changes something and cannot say so changes nothing.
     ``aftermath`` says what is true once a first effect happened, from plan and journal alone.
     """
@@ -60,6 +61,7 @@ class Slice:
     applies: StepKind = StepKind.EFFECT
     verbs: tuple[Callable[..., Any], ...] = ()
     shown: Callable[[View, Plan, Callable[[Commit], bool], str], str] | None = None
+    first_effect: Callable[[Plan], str] | None = None
     beyond: Callable[[Any, Plan], str] | None = None
     aftermath: Callable[[Plan, RunState], Aftermath] | None = None
 
@@ -93,6 +95,7 @@ def slice_of(runbook: str) -> Slice:
                     promotion.verify,
                 ),
                 shown=promotion.shown,
+                first_effect=promotion.first_effect,
                 beyond=promotion.beyond,
                 aftermath=promotion.aftermath,
             )

@@ -25,7 +25,16 @@ from gitops_nb.model import (
     parse_time,
     to_json,
 )
-from gitops_nb.policy import Proof, Requester, Rules, is_same_person, rules_for, stricter
+from gitops_nb.policy import (
+    Proof,
+    Requester,
+    Rules,
+    is_same_person,
+    no_glass,
+    rules_for,
+    stands_after,
+    stricter,
+)
 from gitops_nb.record.approvals import VERSION
 from gitops_nb.record.commits import (
     TRAILER_JOURNAL,
@@ -48,7 +57,7 @@ from gitops_nb.session.order import given
 from gitops_nb.session.origins import same_place
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.protected import Ground
-from gitops_nb.session.registers import place_of, register_of
+from gitops_nb.session.registers import place_of, register_under
 from gitops_nb.session.targets import has_ended
 
 NEWEST = "newest"
@@ -152,16 +161,17 @@ class Warrant:
         begun = self._waiver
         if begun is not None and begun.at is not None and now >= begun.at + WAIVED_FOR:
             raise Refused(
-                f"it began at {format_time(begun.at)}, and more than {WAIVED_FOR} ago nothing goes on without a new approval",
+                f"it began at {format_time(begun.at)}: after {WAIVED_FOR // timedelta(hours=1)} hours nothing goes on without a new approval",
                 hint="Run the runbook again and ask anew.",
+                is_final=True,
             )
         moment = begun.at if begun is not None and begun.at is not None else now
         approvals, rejections = self._consent.answers(state, rules, now=now, moment=moment)
-        taken = {entry.signer: entry.at for entry in chain.of(Kind.WITHDRAW) if entry.at}
-        approvals = tuple(a for a in approvals if a.person not in taken or a.at > taken[a.person])
+        taken = chain.withdrawn
+        approvals = tuple(a for a in approvals if stands_after(a, taken))
         if rejections:
             names = ", ".join(f"{one.person} ({one.reason})" for one in rejections)
-            raise Refused(f"rejected by {names}")
+            raise Refused(f"rejected by {names}", is_final=True)
         self._refuse_missing(state, rules, approvals, moment)
         return Standing(ground, rules, approvals, chain)
 
@@ -254,16 +264,29 @@ class Warrant:
             return False
         ground = self._platform.look_again()
         rules = self._rules(ground)
-        chain = self._open(ground, rules).chain(self._state().request_digest)
-        return started in {one.digest for one in chain.starts} and bool(
+        register = self._open(ground, rules)
+        if started not in {
+            one.digest for one in register.chain(self._state().request_digest).starts
+        }:
+            return False
+        # What a runner made is made, also when its key was taken away since.
+        return bool(
             signed_by(
                 commit.trailers,
                 commit.parents[0],
                 at=commit.committed_at,
-                runners=rules.trust.runners,
+                runners=register.starters,
                 realm=rules.trust.realm,
             )
         )
+
+    def is_over(self) -> bool:
+        """Whether nobody can still be at what was begun: every start has ended, or its holder is proven gone."""
+        held = self.chain().open_start
+        if held is None:
+            return True
+        ground = self._platform.look_again()
+        return bool(gone(_owner(held), self._rules(ground).ci_api))
 
     def start_shown(self, digest: str) -> Entry | None:
         """The start of this digest, or the newest one for ``NEWEST``; None where it is none that counts."""
@@ -275,7 +298,7 @@ class Warrant:
     def waive(self, start: Entry) -> None:
         """The world shows an effect of this start: its time limits are not asked again, for a day."""
         expires = parse_time(str(self._state().request["expires"]))
-        if start.at is not None and start.at < expires:
+        if start.counts and start.at is not None and start.at < expires:
             self._waiver = start
 
     def forbid(self, refusal: Refused) -> None:
@@ -443,13 +466,15 @@ class Warrant:
     def _refuse_by_people(self, chain: Chain, rules: Rules) -> None:
         """A registered no of somebody who may say it, or the requester's own withdrawal."""
         asked_by = str(self._state().request["requester"]["name"])
-        may = {one.person for one in rules.approvers}
-        for entry in chain.of(Kind.REJECT, Kind.WITHDRAW):
+        may = rules.noes
+        for entry in chain.standing(Kind.REJECT, Kind.WITHDRAW):
             own = is_same_person(entry.signer, asked_by, rules.trust)
             if entry.kind is Kind.REJECT and (own or entry.signer in may):
-                raise Refused(f"{entry.signer} rejected it: {entry.body.get('reason')}")
+                said = f"{entry.signer} rejected it: {entry.body.get('reason')}"
+                raise Refused(said, is_final=True)
             if entry.kind is Kind.WITHDRAW and own:
-                raise Refused(f"{entry.signer} withdrew the request: {entry.body.get('reason')}")
+                said = f"{entry.signer} withdrew the request: {entry.body.get('reason')}"
+                raise Refused(said, is_final=True)
 
     def _refuse_missing(
         self,
@@ -465,17 +490,19 @@ class Warrant:
             raise Refused(
                 f"the request expired at {request['expires']}",
                 hint="Run the runbook again and ask for a new approval.",
+                is_final=True,
             )
         if glass and rules.approvals:
             may = {one.person for one in rules.approvers if one.break_glass}
             if requester.proof is not Proof.KEY or requester.name not in may:
-                raise Refused(f"{requester.name} may not break the glass in {rules.environment}")
+                raise Refused(no_glass(requester, rules))
             return
         persons = {approval.person for approval in approvals if moment < approval.expires}
         if len(persons) < rules.approvals:
             raise Refused(
                 f"{len(persons)} of {rules.approvals} approvals count now; nothing more is begun",
                 hint="Run the runbook again and ask for a new approval.",
+                is_final=True,
             )
 
     def _refuse_begun(self, chain: Chain) -> None:
@@ -484,6 +511,7 @@ class Warrant:
             raise Refused(
                 f"this request was carried out already: {done.body.get('run')}, ended {format_time(done.at) if done.at else '?'}",
                 hint="Start a new run.",
+                is_final=True,
             )
         held = chain.open_start
         if held is not None:
@@ -519,9 +547,9 @@ class Warrant:
         register.append(state.request_digest, write)
 
     def _open(self, ground: Ground, rules: Rules) -> Register:
-        return register_of(
+        return register_under(
             self._workspace,
-            ground.fleet,
+            ground,
             rules,
             self._platform.processes,
             is_sandbox=self._state().is_sandbox,

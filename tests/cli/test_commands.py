@@ -279,6 +279,9 @@ def test_a_killed_runner_is_closed_by_the_next_command(workspace):
     killed = min(workspace.reports.glob("2*"))
     while is_held(workspace.reports, killed.name) and time.monotonic() < deadline:
         time.sleep(0.05)  # the kernel notices within a second that its parent is gone
+    (row,) = json.loads(workspace.run("list", "runs", "--json").stdout)
+    assert "its process is gone" in row["reason"]
+    assert row["command"] == f"gitops-nb resume {killed.name}"
     done = workspace.run("run", "promotion", "-p", "application=checkout", "--plan")
     assert done.returncode == 0, done.stderr
     last = [json.loads(line) for line in (killed / "journal.jsonl").read_text().splitlines()]

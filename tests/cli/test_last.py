@@ -16,14 +16,21 @@ def test_last_is_the_newest_run_that_a_command_can_act_on(workspace):
     assert newest != waiting
     approved = workspace.run("approve", "last", "--yes")
     assert approved.returncode == 0, approved.stderr
+    listed = workspace.run("list", "runs").stdout
+    assert "an answer is there, and resume checks it" in listed
+    assert f"gitops-nb resume {waiting}" in listed
     assert f"approved by tomasz.zielinski: {waiting}/" in approved.stdout
-    # Nothing waits for this person any more: the command says so of the newest run, and signs nothing.
+    # Nothing waits for this person any more: the command says so, and signs nothing.
     again = workspace.run("approve", "last", "--yes")
-    assert again.returncode == 3
+    assert again.returncode == 64
+    assert "no run" in again.stderr
+    assert "waits for your answer" in again.stderr
     assert newest in again.stderr
     assert len(list((workspace.reports / waiting / "approvals").iterdir())) == 1
     resumed = workspace.run("resume", "last")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert read_run(workspace.reports / waiting).status == "succeeded"
     assert newest in workspace.run("report", "last").stdout
-    assert workspace.run("resume", "last").returncode == 3
+    over = workspace.run("resume", "last")
+    assert over.returncode == 64
+    assert "can be resumed" in over.stderr

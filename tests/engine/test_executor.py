@@ -103,7 +103,12 @@ CASES = [
     for step in ("apply", "effect", "verify")
     for mode in ("SIGINT", "SIGTERM", "kernel SIGKILL", "runner SIGKILL", "exception", "os._exit")
 ]
-SAMPLE = [("effect", "SIGTERM"), ("effect", "kernel SIGKILL"), ("apply", "runner SIGKILL")]
+SAMPLE = [
+    ("verify", "kernel SIGKILL"),
+    ("effect", "SIGTERM"),
+    ("effect", "kernel SIGKILL"),
+    ("apply", "runner SIGKILL"),
+]
 ENDS = {"SIGINT": 130, "SIGTERM": 143}
 
 
@@ -140,6 +145,11 @@ def check_stop(workspace: Workspace, step: str, mode: str) -> None:
         assert (code, state.status) == (4, Status.NEEDS_ATTENTION)
     elif mode in ENDS:
         assert code == ENDS[mode]
+    elif mode == "kernel SIGKILL":
+        assert (code, state.status) == (70, Status.FAILED)
+        assert (
+            f"the process that calls the verbs was killed by SIGKILL during {step}" in state.reason
+        )
     assert verify_run(directory).problems == ()
     done = workspace.run("resume", "last")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -41,6 +41,11 @@ def replace_by_pipe(path) -> None:
     os.mkfifo(path)
 
 
+def lock_of(workspace):
+    """The lock of its run's engine."""
+    return workspace.reports / ".locks" / f"{the_run(workspace).name}.engine"
+
+
 def ledger_of(workspace):
     """The folder of production's ledger."""
     return workspace.reports / "ledger" / "sandbox.production"
@@ -58,6 +63,9 @@ DAMAGES = {
     "a pipe in a file's place": (lambda w: replace_by_pipe(the_run(w) / "report.html"), "a pipe where only files are"),
     "a pipe in the journal's place": (lambda w: replace_by_pipe(the_run(w) / "journal.jsonl"), "it is no file"),
     "a pipe among approvals": (lambda w: ((the_run(w) / "approvals").mkdir(exist_ok=True), os.mkfifo(the_run(w) / "approvals" / "a.json")), "a pipe"),
+    "a lock is a pipe": (lambda w: replace_by_pipe(lock_of(w)), "a pipe"),
+    "a lock is a link": (lambda w: (lock_of(w).unlink(), lock_of(w).symlink_to(w.root / "victim")), "link"),
+    "the locks' folder is a link": (lambda w: move_away(w.reports / ".locks"), "link"),
     "a file with a run's name": (lambda w: (w.reports / "20200101T000000Z-promotion-production-0000").write_text("x"), "a file in a record's place"),
     "the ledgers are gone": (lambda w: shutil.rmtree(w.reports / "ledger"), "truncated"),
     "ledgers and runs are gone": (lambda w: (shutil.rmtree(w.reports), shutil.rmtree(w.root / ".gitops-nb" / "sandbox" / "none", ignore_errors=True), (w.root / ".gitops-nb" / "verified.json").unlink()), "there is no such ledger"),
@@ -116,3 +124,50 @@ def test_an_index_cache_is_rebuilt(recorded, name):
     assert run_ids(recorded.reports)[0] in page
     assert cache.is_file()
     assert not cache.is_symlink()
+
+
+LINKS = {
+    "a symbolic link": lambda path, victim: path.symlink_to(victim),
+    "a hard link": lambda path, victim: path.hardlink_to(victim),
+}
+PLACES = {
+    "a run's lock": lambda run: run.parent / ".locks" / run.name,
+    "an engine's lock": lambda run: run.parent / ".locks" / f"{run.name}.engine",
+    "the index cache": lambda run: run.parent / ".index.jsonl",
+    "a journal": lambda run: run / "journal.jsonl",
+    "a report": lambda run: run / "report.html",
+    "the saved notebook": lambda run: run / "notebook.ipynb",
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_written_through_a_link(workspace, link, place):
+    """Whoever may write into reports/ chooses no other file of this user to be overwritten, cut or added to."""
+    waiting = workspace.run("run", "promotion", "-p", "application=checkout")
+    assert waiting.returncode == 2, waiting.stderr
+    victim = workspace.root / "victim"
+    victim.write_text('{"signed": "a withdrawal"}')
+    path = PLACES[place](the_run(workspace))
+    path.unlink(missing_ok=True)
+    LINKS[link](path, victim)
+    for arguments in (
+        ("approve", "last", "--yes"),
+        ("resume", "last"),
+        ("list", "runs"),
+        ("verify",),
+    ):
+        workspace.run(*arguments, timeout=LIMIT_S)
+        assert victim.read_text() == '{"signed": "a withdrawal"}', arguments
+
+
+def test_a_copy_by_hard_links_goes_on(workspace):
+    """A backup that shares its files with the reports folder is no obstacle, and stays as it was."""
+    waiting = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    assert waiting.returncode == 2, waiting.stderr
+    backup = workspace.root / "backup"
+    shutil.copytree(workspace.reports, backup, copy_function=os.link)
+    assert workspace.run("approve", "last", "--yes").returncode == 0
+    done = workspace.run("resume", "last")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert workspace.run("verify").returncode == 0

@@ -18,6 +18,7 @@ from gitops_nb.model import Status
 from gitops_nb.record.audit import audit
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.verify import verify_run
+from gitops_nb.report.story import after
 from gitops_nb.session import warrant
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.order import Order
@@ -60,7 +61,9 @@ def test_the_sandbox_obeys_the_policy_on_breaking_the_glass(runner):
     runner.order = Order(break_glass="the site is down")
     state, stop = runner.promote()
     assert isinstance(stop, Refused)
-    assert "may not break the glass in production" in stop.message
+    assert (
+        "may not break the glass in production: `break_glass: true` of `approvers`" in stop.message
+    )
     assert (state.effects, runner.tip()) == ((), before)
 
 
@@ -87,6 +90,9 @@ def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner):
     assert state.status is Status.SUCCEEDED
     assert state.request["break_glass"]["reason"] == "the site is down"
     assert state.request_signature
+    due = dict(after(state))["Review"]
+    assert state.request["break_glass"]["review_due"] in due
+    assert f"gitops-nb approve {state.run}" in due
     (early,) = [
         note for note in check(runner, state.run, later=timedelta(0)).notes if "glass" in note
     ]

@@ -1,0 +1,79 @@
+"""What the branch says now of what a promotion wrote or rests on; asked again before each sync and while the run watches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gitops_nb.edits import read_part
+from gitops_nb.errors import ConflictError, TakenBack, UsageError
+from gitops_nb.model import Plan
+from gitops_nb.ports import GitReader, View
+
+
+def otherwise(git: GitReader, plan: Plan, revision: str) -> str:
+    """What a revision holds otherwise than the plan says, in words; "" when it holds all of it."""
+    repository, edits = plan.arguments["repository"], plan.arguments["edits"]
+    blobs = git.read_many(repository, revision, [edit["path"] for edit in edits])
+    for edit, blob in zip(edits, blobs, strict=True):
+        try:
+            found = (
+                "no file" if blob is None else read_part(blob.content, edit["key"], edit["part"])
+            )
+        except UsageError as error:
+            found = error.message
+        if found != edit["after"]:
+            return f"{edit['path']} has {found}, not {edit['after']}"
+    return ""
+
+
+def changed_since(view: View, plan: Plan) -> str:
+    """What the branch holds now otherwise than this promotion left it, in words with the commit; "" when it holds all of it.
+
+    A plan without an edit left the files as they were when it was made.
+
+    Raises:
+        UnavailableError: The repository does not answer.
+    """
+    arguments = plan.arguments
+    repository = str(arguments["repository"])
+    tip = view.git.tip(repository, arguments["branch"])
+    if arguments["edits"]:
+        wrong = otherwise(view.git, plan, tip)
+    else:
+        paths = [name.removeprefix(f"{repository}:") for name in plan.materials]
+        blobs = view.git.read_many(repository, tip, paths)
+        then = plan.materials.values()
+        moved = [
+            path
+            for path, blob, known in zip(paths, blobs, then, strict=True)
+            if blob is None or blob.blob_id != known
+        ]
+        wrong = f"{moved[0]} is another file than the plan was made of" if moved else ""
+    return f"{wrong} at {tip[:8]}" if wrong else ""
+
+
+def refuse_changed(view: View, plan: Plan, commit: Mapping[str, object] | None) -> None:
+    """Refuses to bring what the branch does not ask for any more.
+
+    Args:
+        view: Reads the branch.
+        plan: What was planned.
+        commit: What this run's own commit resulted in; None for a plan without an edit.
+
+    Raises:
+        TakenBack: Somebody changed what this run's commit wrote.
+        ConflictError: A plan without an edit does not fit the branch any more.
+        UnavailableError: The repository does not answer.
+    """
+    wrong = changed_since(view, plan)
+    if not wrong:
+        return
+    if commit is None:
+        raise ConflictError(
+            f"{wrong}; nothing is synced", hint="Run the promotion again: it plans on the new file."
+        )
+    raise TakenBack(
+        f"commit {str(commit['revision'])[:8]} of this run was taken back: {wrong}; nothing is synced",
+        hint="Run the promotion again if it is to be made anew.",
+        found={**commit, "taken_back": wrong},
+    )

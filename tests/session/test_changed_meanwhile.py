@@ -1,0 +1,254 @@
+"""Somebody changes in Git what a promotion wrote, while it is being delivered or watched: nothing is brought, nothing is green."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+from datetime import timedelta
+
+import pytest
+
+from gitops_nb.adapters.argocd import ArgoCD
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.errors import ConflictError, Failed, Refused, UnavailableError
+from gitops_nb.model import Status
+from gitops_nb.record.runs import read_run
+from gitops_nb.session import warrant
+from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.warrant import Warrant
+from tests.session.test_interruptions import cut_off
+from tests.session.test_threats import PATH, take_back
+
+promotion_verify = importlib.import_module("gitops_nb.promotion.verify")
+
+
+@pytest.fixture
+def free(runner):
+    """Promotions to production that nobody has to approve."""
+    runner.workspace.replace(
+        "runbooks/fleet.yaml", "approval_required: true", "approval_required: false"
+    )
+    return runner
+
+
+def then(monkeypatch, runner, name: str, *, behind: bool = True) -> list[str]:
+    """Reverts our commit once, right behind (or before) a call to Argo CD; returns the calls of ``sync`` that went through."""
+    real, synced, done = getattr(ArgoCD, name), [], []
+    sync = ArgoCD.sync
+
+    def called(self, *arguments, **named):
+        if not done and not behind:
+            done.append(take_back(runner))
+        real(self, *arguments, **named)
+        if not done:
+            done.append(take_back(runner))
+
+    monkeypatch.setattr(ArgoCD, name, called)
+    if name != "sync":
+        monkeypatch.setattr(ArgoCD, "sync", lambda *a, **n: (synced.append(a[1]), sync(*a, **n)))
+    return synced
+
+
+def held_by(runner) -> str:
+    """What the branch's file says."""
+    platform = runner.platform()
+    return platform.git.read("platform-config", runner.tip(), PATH).content.decode()
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_what_was_reverted_before_the_sync_is_not_synced(free, monkeypatch, behind):
+    """The same attempt that pushed looks again right before it syncs."""
+    synced = then(monkeypatch, free, "refresh", behind=behind)
+    state, stop = free.promote()
+    assert isinstance(stop, ConflictError)
+    assert synced == []
+    assert state.status is Status.REFUSED
+    assert "was taken back: " in state.reason
+    after = state.plan["arguments"]["version_after"]
+    assert after not in held_by(free)
+    assert f"does not ask for checkout {after} in production any more" in state.aftermath["asks"]
+    assert "gets what Git asks for now with the next sync" in state.aftermath["by_itself"]
+    assert state.aftermath["command"] == ""
+    checked = free.workspace.run("verify", state.run)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_what_was_reverted_behind_the_sync_is_not_green(free, monkeypatch):
+    """The version runs, healthy and stable: Git does not ask for it any more, and the run says that instead."""
+    then(monkeypatch, free, "sync")
+    state, stop = free.promote()
+    assert isinstance(stop, Failed)
+    assert state.status is Status.FAILED
+    arguments = state.plan["arguments"]
+    before, after = arguments["version_before"], arguments["version_after"]
+    assert f"Git does not ask for checkout {after} in production any more" in state.reason
+    assert f"has {before}, not {after}" in state.outcome["sentence"]
+    assert "does not ask" in state.aftermath["asks"]
+    assert f"{after} may run there until the next sync" in state.aftermath["by_itself"]
+    # The way back that is told brings what Git asks for.
+    pairs = [part.partition("=") for part in state.aftermath["command"].split(" -p ")[1:]]
+    done, stop = free.promote(**{name: value for name, _, value in pairs})
+    assert stop is None
+    assert done.outcome["title"] == f"checkout {before} runs in production"
+
+
+def test_a_revert_ends_the_watch(free, monkeypatch):
+    """A watch that would go on for its whole time ends when the branch does not hold the version any more."""
+    monkeypatch.setattr(promotion_verify, "ASKS_GIT_EVERY", promotion_verify.timedelta(0))
+    then(monkeypatch, free, "sync")
+    state, stop = free.promote(stable_for="10m", timeout="15m")
+    assert isinstance(stop, Failed)
+    assert "Git does not ask for" in state.outcome["title"]
+
+
+def test_a_crash_does_not_say_that_git_asks_for_it(free, monkeypatch):
+    """The version crashes and was reverted meanwhile: Argo CD does not keep trying because of Git."""
+    free.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    free.workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
+    )
+    crashing(free)
+    then(monkeypatch, free, "sync")
+    state, _ = free.promote(patience="1s")
+    assert "Git does not ask for checkout v2.34.0-crash in production any more" in state.reason
+    assert "keeps trying" not in str(state.outcome)
+
+
+def test_a_sync_alone_brings_what_was_planned(free, monkeypatch):
+    """Git asked for it before, and the file changed since the plan: the sync that nobody planned is refused."""
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            ArgoCD, "refresh", lambda *_: (_ for _ in ()).throw(UnavailableError("away"))
+        )
+        free.promote()
+    synced = then(monkeypatch, free, "refresh")
+    state, stop = free.promote()
+    assert state.plan["arguments"]["edits"] == []
+    assert isinstance(stop, ConflictError)
+    assert "is another file than the plan was made of" in stop.message
+    assert synced == []
+
+
+def edit_by_hand(runner, before: str, after: str) -> None:
+    """Somebody pushes another version to production's file."""
+    platform, tip = runner.platform(), runner.tip()
+    content = platform.git.read("platform-config", tip, PATH).content
+    assert before.encode() in content
+    platform.git.commit(
+        "platform-config", branch="main", parent=tip, message="By hand",
+        files={PATH: content.replace(before.encode(), after.encode())},
+    )  # fmt: skip
+
+
+def commits_of(runner, run: str) -> list[str]:
+    """Commits of the branch, in any line of its history, that say that a run made them."""
+    log = runner.platform().git.log("platform-config", runner.tip(), limit=50)
+    return [one.sha for one in log if one.trailers.get("Gitops-Nb-Run") == run]
+
+
+def test_a_push_that_never_came_is_settled_though_the_plan_went_stale(runner, monkeypatch):
+    """Killed before the push, the file edited by hand, resumed: refused for good, nothing in doubt, and the record holds."""
+    run = approved_run(runner)
+    cut_off(runner, monkeypatch, run, where="before")
+    recover(find_workspace(runner.workspace.root))
+    assert [one.key for one in read_run(runner.workspace.reports / run).in_doubt] == ["commit"]
+    edit_by_hand(runner, "v2.32.2", "v2.32.9")
+    state, stop = runner.promote(run=run)
+    assert isinstance(stop, Refused)
+    assert (state.status, state.in_doubt, commits_of(runner, run)) == (Status.REFUSED, (), [])
+    assert "it is not there" in state.effects[0].failed
+    checked = runner.workspace.run("verify", run)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    # And the next one goes through.
+    done, stop = runner.promote(run=approved_run(runner))
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_push_that_may_still_come_is_not_settled(runner, monkeypatch):
+    """The same while nothing proves that whoever began it is gone: it stays in doubt."""
+    run = approved_run(runner)
+    cut_off(runner, monkeypatch, run, where="before")
+    recover(find_workspace(runner.workspace.root))
+    edit_by_hand(runner, "v2.32.2", "v2.32.9")
+    monkeypatch.setattr(Warrant, "is_over", lambda _: False)
+    state, _ = runner.promote(run=run)
+    assert (state.status, len(state.in_doubt)) == (Status.NEEDS_ATTENTION, 1)
+
+
+def git(runner, *arguments: str) -> str:
+    folder = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    return subprocess.run(
+        ("git", "-C", str(folder), "-c", "user.name=e", "-c", "user.email=e@x.org", *arguments),
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+
+
+def test_a_merge_that_does_not_take_our_commit_is_a_revert(runner, monkeypatch):
+    """Killed after the push; a merge keeps the other side's file: the commit is found in its line, and not made again."""
+    run = approved_run(runner)
+    cut_off(runner, monkeypatch, run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    ours = runner.tip()
+    side = git(runner, "commit-tree", f"{ours}~1^{{tree}}", "-p", f"{ours}~1", "-m", "side")
+    merge = git(runner, "commit-tree", f"{ours}~1^{{tree}}", "-p", side, "-p", ours, "-m", "merge")
+    git(runner, "update-ref", "refs/heads/main", merge)
+    state, stop = runner.promote(run=run)
+    assert isinstance(stop, ConflictError)
+    assert "was taken back" in stop.message
+    assert commits_of(runner, run) == [ours]
+    assert state.status is Status.REFUSED
+    checked = runner.workspace.run("verify", run)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_refresh_leaves_nothing_in_doubt(runner, monkeypatch):
+    """Interrupted while Argo CD was asked to look, taken back meanwhile: resume ends for good, and asks for no other resume."""
+    run = approved_run(runner)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArgoCD, "refresh", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runner.promote(run=run)
+    take_back(runner)
+    state, _ = runner.promote(run=run)
+    assert (state.status, state.in_doubt) == (Status.REFUSED, ())
+
+
+def test_what_can_never_go_on_ends_for_good(runner, monkeypatch):
+    """Killed after the push and found more than a day later: failed with the way back, not asked to resume for ever."""
+    run = approved_run(runner)
+    cut_off(runner, monkeypatch, run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    monkeypatch.setattr(warrant, "WAIVED_FOR", timedelta(hours=-1))
+    state, stop = runner.promote(run=run)
+    assert isinstance(stop, Refused)
+    assert state.status is Status.FAILED
+    assert "resume" not in f"{state.hint} {state.command}"
+    assert state.aftermath["command"].startswith("gitops-nb run promotion")
+    checked = runner.workspace.run("verify", run)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def approved_run(runner) -> str:
+    """A promotion that waits with a good approval."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    return waiting.run
+
+
+def crashing(runner) -> None:
+    """Staging asks for a version that crashes."""
+    platform = runner.platform()
+    tip, path = runner.tip(), PATH.replace("production", "staging")
+    content = platform.git.read("platform-config", tip, path).content
+    at = content.index(b"checkout:v") + len(b"checkout:")
+    end = min(i for i in (content.find(b"\n", at), content.find(b'"', at)) if i > 0)
+    changed = content[:at] + b"v2.34.0-crash" + content[end:]
+    platform.git.commit(
+        "platform-config", branch="main", parent=tip, files={path: changed}, message="A new version"
+    )
