@@ -10,6 +10,7 @@ from typing import Any
 from gitops_nb.catalog.durations import parse_duration
 from gitops_nb.catalog.fleet import ArgoCDInstall, Fleet, Repository
 from gitops_nb.errors import ConfigurationError
+from gitops_nb.model import digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,23 @@ class Bootstrap:
     def subject(self) -> str:
         """What the run is about."""
         return self.cluster
+
+    @property
+    def wanted(self) -> str:
+        """Digest of all that fleet.yaml wants on the cluster: manifest, settings, accounts, repository, root application."""
+        return digest(
+            {
+                "cluster": self.cluster,
+                "environment": self.environment,
+                "namespace": self.namespace,
+                "install": self.install.model_dump(mode="json"),
+                "repository": {
+                    "name": self.repository_name,
+                    **self.repository.model_dump(mode="json"),
+                },
+                "path": self.path,
+            }
+        )
 
     @property
     def manifest(self) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from gitops_nb.bootstrap.context import Context, Finding, Step, open_context, open_trial
 from gitops_nb.bootstrap.request import Bootstrap
-from gitops_nb.bootstrap.steps import STEPS, refuse_forbidden
+from gitops_nb.bootstrap.steps import REFRESH, STEPS, refuse_forbidden
 from gitops_nb.errors import ConfigurationError, Failed, Refused, UnavailableError
 from gitops_nb.model import (
     Action,
@@ -111,6 +111,7 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
             "repository": request.repository_name,
             "branch": request.repository.branch,
             "path": request.path,
+            "wanted": request.wanted,
             "open": [step.key for step in state.steps if not step.finding.holds],
         },
     )
@@ -153,20 +154,36 @@ def apply(writers: BootstrapWriters, plan: Plan, decision: Decision, request: Bo
     refuse_forbidden(context, writers.cluster)
     results: dict[str, Mapping[str, Json]] = {}
     for number, step in enumerate(STEPS, start=1):
-        found = _bring_about(writers, context, step, number)
+        found = _bring_about(writers, context, plan, step, number)
         if found is not None:
             results[step.key] = found
     return Applied(results, started)
 
 
 def _bring_about(
-    writers: BootstrapWriters, context: Context, step: Step, number: int
+    writers: BootstrapWriters, context: Context, plan: Plan, step: Step, number: int
 ) -> Mapping[str, Json] | None:
-    """What was found after the step's effect; None where nothing had to be done, or only to be waited for."""
+    """What was found after the step's effect; None where nothing had to be done, or only to be waited for.
+
+    Raises:
+        Refused: It would change an object that was as wanted when the plan was made and shown.
+    """
     finding = _check(context, step)
     act = step.act
     acted = not finding.holds and act is not None and bool(finding.changes)
     if acted and act is not None:
+        planned = {change.address for change in plan.changes}
+        strange = [
+            change.address
+            for change in finding.changes
+            if change.address not in planned and change.after != REFRESH
+        ]
+        if strange:
+            raise Refused(
+                f"{strange[0]} was as wanted when this was planned, and is not now: nobody was shown that change",
+                hint="Run the bootstrap again: it plans on what is there.",
+                is_final=True,
+            )
         writers.effects.perform(
             step.key,
             kind=StepKind.IDEMPOTENT,

@@ -392,7 +392,7 @@ class Warrant:
         if request.get("mode") != self._platform.mode:
             problems.append(f"the request is for the {request.get('mode')} platform")
         if problems:
-            raise Refused("; ".join(problems), hint="Run the runbook again.")
+            raise Refused("; ".join(problems), hint="Run the runbook again.", is_final=True)
 
     def _place(self, ground: Ground) -> Mapping[str, Json]:
         sandbox = self._state().is_sandbox

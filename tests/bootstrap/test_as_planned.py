@@ -1,0 +1,95 @@
+"""A bootstrap brings about what was planned and shown, and nothing that fleet.yaml or the cluster asks for since."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+
+from gitops_nb import bootstrap
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.errors import GitOpsError, Refused
+from gitops_nb.model import ObjectRef, Status
+from gitops_nb.session import open_session
+from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.order import Order
+from gitops_nb.session.recorder import Recorder
+from tests.bootstrap.conftest import CLUSTER
+from tests.cells import go_through
+from tests.session.test_interruptions import Killed
+
+RBAC = ObjectRef("v1", "ConfigMap", "argocd-rbac-cm", "argocd")
+verbs = importlib.import_module("gitops_nb.bootstrap.verbs")
+
+
+def killed_behind(bootstrapper, monkeypatch, key: str) -> str:
+    """A bootstrap whose process dies behind one of its steps; returns the run."""
+    real = verbs._bring_about
+
+    def bring(writers, context, plan, step, number):
+        found = real(writers, context, plan, step, number)
+        if step.key == key:
+            raise Killed
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "_bring_about", bring)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with contextlib.suppress(Killed):
+            bootstrapper.run()
+    (run,) = recover(find_workspace(bootstrapper.workspace.root))
+    return run
+
+
+def resume(bootstrapper, run: str):
+    try:
+        session = open_session(
+            "bootstrap",
+            workspace=bootstrapper.workspace.root,
+            cluster=CLUSTER,
+            order=Order(run=run),
+        )
+        return go_through(session, bootstrap)
+    except GitOpsError as stop:
+        return None, stop
+
+
+def test_what_fleet_yaml_says_since_is_not_brought(bootstrapper, monkeypatch):
+    """Killed behind the installation, then somebody makes everybody an administrator in fleet.yaml: that is not applied."""
+    run = killed_behind(bootstrapper, monkeypatch, "available")
+    bootstrapper.workspace.replace(
+        "runbooks/fleet.yaml", "policy.default: role:readonly", "policy.default: role:admin"
+    )
+    state, stop = resume(bootstrapper, run)
+    assert isinstance(stop, Refused)
+    assert "fleet.yaml wants something else on newcomer now" in stop.message
+    assert state.status is Status.FAILED
+    live = bootstrapper.cluster.get(RBAC)
+    assert live is None or (live.get("data") or {}).get("policy.default") != "role:admin"
+    bootstrapper.workspace.replace(
+        "runbooks/fleet.yaml", "policy.default: role:admin", "policy.default: role:readonly"
+    )
+    state, stop = resume(bootstrapper, run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+def test_an_object_that_was_no_part_of_the_plan_is_not_changed(bootstrapper, monkeypatch):
+    """Somebody else's change after the plan was made was shown to nobody: refused, and planned by the next run."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    as_us = bootstrapper.cluster.as_manager("gitops-nb")
+    as_us.merge_patch(RBAC, {"data": {"policy.default": "role:admin"}})
+    server = ObjectRef("v1", "Service", "argocd-repo-server", "argocd")
+    real = verbs.refuse_forbidden
+
+    def meanwhile(*arguments):
+        as_us.merge_patch(server, {"spec": {"ports": [{"name": "x", "port": 1}]}})
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "refuse_forbidden", meanwhile)
+        state, stop = bootstrapper.run()
+    assert isinstance(stop, Refused)
+    assert "nobody was shown that change" in stop.message
+    assert state.status is Status.REFUSED
+    state, stop = bootstrapper.run()
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
