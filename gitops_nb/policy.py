@@ -23,8 +23,8 @@ from gitops_nb.catalog.policies import (
     Policy,
     Workflow,
 )
-from gitops_nb.catalog.trust import PersonKey, RunnerKey, Trust
-from gitops_nb.model import Answer, Approval, Decision, Json, Plan, Verdict
+from gitops_nb.catalog.trust import EVER, PersonKey, RunnerKey, Trust
+from gitops_nb.model import Answer, Approval, Decision, Json, Plan, Verdict, parse_time
 
 CLOCK_SKEW = timedelta(seconds=120)
 """How far two honest clocks may differ before an approval counts as future-dated."""
@@ -181,11 +181,14 @@ def trust_then(then: Trust, now: Trust) -> Trust:
     known = {key.key.split(" ")[1]: key for person in now.persons for key in person.keys}
     runners = {runner.key.split(" ")[1]: runner for runner in now.runners}
 
+    gone_for_good = now.revoked_keys
+
     def judged(key: K, listed: Mapping[str, K]) -> K:
         present = listed.get(key.key.split(" ")[1])
         gone = [
             one.revoked_since for one in (key, present) if one is not None and one.revoked_since
         ]
+        gone += [EVER] if gone_for_good.holds(key.key) else []
         return key.model_copy(update={"revoked_since": min(gone, default=None)})
 
     return then.model_copy(
@@ -391,6 +394,12 @@ def workflow_problem(claims: Mapping[str, Json], rules: Rules) -> str:
     return f"policy.yaml lists no workflow for {rules.environment} that is {said}"
 
 
+def expires_of(request: Mapping[str, Json], rules: Rules) -> datetime:
+    """When a request is void: when it says so, and at the latest when the policy lets none last longer."""
+    by_policy = parse_time(str(request["created"])) + rules.lifetime
+    return min(parse_time(str(request["expires"])), by_policy)
+
+
 def stands_after(approval: Approval, withdrawn: Mapping[str, datetime]) -> bool:
     """Whether an approval was surely given after its person's last withdrawal; clocks may differ by ``CLOCK_SKEW``."""
     taken = withdrawn.get(approval.person)
@@ -433,8 +442,8 @@ def check_approval(
         problem = "it is older than the request"
     elif approval.expires > expires:
         problem = "it claims to last longer than the request"
-    elif (moment or now) >= approval.expires:
-        problem = f"it expired at {approval.expires.isoformat()}"
+    elif (moment or now) >= (ends := min(approval.expires, created + rules.lifetime)):
+        problem = f"it expired at {ends.isoformat()}"
     elif own := [one for one in requesters if is_same_person(approval.person, one, rules.trust)]:
         problem = f"{own[0]} asked for this change and cannot answer it"
     elif approval.person not in {a.person for a in rules.approvers}:

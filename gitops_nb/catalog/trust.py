@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
-from typing import Annotated, ClassVar, Literal, Self
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from gitops_nb.catalog.fields import Name, Strict, worded
+from gitops_nb.catalog.krl import RevokedKeys, read_krl
 
 LIVE_REALM, SANDBOX_REALM = "gitops-nb", "gitops-nb-sandbox"
 PersonName = Annotated[
@@ -101,6 +102,15 @@ class PersonKey(_Valid):
         return self.confirm or self.key.startswith("sk-")
 
 
+V = TypeVar("V", bound=_Valid)
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _judged(key: V, listed: RevokedKeys) -> V:
+    text = str(getattr(key, "key"))  # noqa: B009  both kinds of key have one
+    return key.model_copy(update={"revoked_since": EVER}) if listed.holds(text) else key
+
+
 class TrustedPerson(Strict):
     """A person, under every name that systems know them by."""
 
@@ -160,9 +170,27 @@ class Trust(Strict):
             content = base64.b64decode(text, validate=True)
         except ValueError as error:
             raise ValueError("not base64") from error
-        if content and not content.startswith(b"SSHKRL\n\0"):
-            raise ValueError("not a key revocation list of OpenSSH")
+        read_krl(content)
         return text
+
+    @model_validator(mode="after")
+    def _without_revoked(self) -> Self:
+        """Keys of the list never count, nor ever did: those of people and those of runners."""
+        if not self.revoked:
+            return self
+        listed = self.revoked_keys
+        persons = tuple(
+            one.model_copy(update={"keys": tuple(_judged(key, listed) for key in one.keys)})
+            for one in self.persons
+        )
+        object.__setattr__(self, "persons", persons)
+        object.__setattr__(self, "runners", tuple(_judged(one, listed) for one in self.runners))
+        return self
+
+    @property
+    def revoked_keys(self) -> RevokedKeys:
+        """What the list names."""
+        return read_krl(base64.b64decode(self.revoked))
 
     def person(self, name: str) -> TrustedPerson | None:
         """The person of this name or alias."""

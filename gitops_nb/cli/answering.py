@@ -13,8 +13,25 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.choosing import ENDED_FOR_GOOD, is_reviewed, to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
-from gitops_nb.model import Answer, Approval, Mode, Status, canonical, parse_time, to_json
-from gitops_nb.policy import CLOCK_SKEW, check_approval, is_same_person, rules_for, stands_after
+from gitops_nb.model import (
+    Answer,
+    Approval,
+    Mode,
+    Status,
+    canonical,
+    format_time,
+    parse_time,
+    to_json,
+)
+from gitops_nb.policy import (
+    CLOCK_SKEW,
+    Rules,
+    check_approval,
+    expires_of,
+    is_same_person,
+    rules_for,
+    stands_after,
+)
 from gitops_nb.record.approvals import (
     askers,
     read_answers,
@@ -75,7 +92,8 @@ def answer(
     _refuse_unbound(state, platform)
     _refuse_unfit(state, platform, person, kind)
     _refuse_second(state, platform, directory, person, kind)
-    _show_request(state, person)
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    _show_request(state, person, rules)
     if kind == "approve" and not yes:
         _confirm(state, person)
     request = state.request
@@ -225,9 +243,14 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, 
         raise Refused(f"{requester} broke the glass and cannot review it; nothing was signed")
     if person not in {a.person for a in rules.approvers}:
         raise Refused(f"{person} may not approve in {state.environment}; nothing was signed")
+    if state.plan_digest != state.request["plan_digest"]:
+        raise Refused(
+            f"the record of {state.run} shows another plan than was asked for; nothing was signed",
+            hint="Look at it with `gitops-nb verify`.",
+        )
     if is_reviewed(where, state):
         raise Refused(f"{state.run} is reviewed already; nothing was signed")
-    _show_request(state, person)
+    _show_request(state, person, rules)
     click.echo("this was done with broken glass; your signature says that you have looked at it")
     if not yes:
         _confirm(state, person)
@@ -257,11 +280,20 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, 
 
 def _refuse_unbound(state: RunState, platform: Platform) -> None:
     """Refuses to have something signed that is not what is shown, or that nobody proves to have asked for."""
-    problem = "; ".join(contradictions(state)) or request_problem(
-        state,
-        trust=platform.trust,
-        processes=platform.processes,
-        check_identity=platform.check_identity,
+    unlimited = ""
+    if platform.policy_source.get("commit") and not (state.request.get("policy") or {}).get(
+        "commit"
+    ):
+        unlimited = "the request does not name the commit of the rules that it was made with"
+    problem = (
+        "; ".join(contradictions(state))
+        or unlimited
+        or request_problem(
+            state,
+            trust=platform.trust,
+            processes=platform.processes,
+            check_identity=platform.check_identity,
+        )
     )
     if problem:
         raise Refused(f"{problem}; nothing was signed", hint="The runbook is run again.")
@@ -328,7 +360,7 @@ def _refuse_second(
         )
 
 
-def _show_request(state: RunState, person: str) -> None:
+def _show_request(state: RunState, person: str, rules: Rules) -> None:
     request = state.request
     if state.is_sandbox:
         click.echo("SANDBOX  nothing real is touched")
@@ -337,7 +369,7 @@ def _show_request(state: RunState, person: str) -> None:
         f"asked for by {terminal(str(request['requester']['name']))} ({terminal(str(request['requester']['evidence']))})"
     )
     click.echo(f"environment  {state.environment}")
-    click.echo(f"expires      {request['expires']}")
+    click.echo(f"expires      {format_time(expires_of(request, rules))}")
     click.echo(f"digest       {state.request_digest}")
     click.echo(f"signing as   {person}")
     show_plan(state)

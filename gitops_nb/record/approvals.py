@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,16 @@ def request_problem(
             )
             return "" if signed else f"no valid key of {person} signed the request"
     return "nothing proves who asked"
+
+
+REVIEW_WITHIN = timedelta(hours=24)
+"""How soon somebody else has to review what was done with broken glass."""
+
+
+def review_due(request: Mapping[str, Json]) -> datetime:
+    """Until when broken glass has to be reviewed: when the request says, and no later than a day after it was made."""
+    latest = parse_time(str(request["created"])) + REVIEW_WITHIN
+    return min(parse_time(str(request["break_glass"]["review_due"])), latest)
 
 
 def askers(request: Mapping[str, Json]) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.errors import UnavailableError
-from gitops_nb.model import Approval, Json, Status, digest, parse_time
+from gitops_nb.model import Approval, Json, Status, digest, format_time, parse_time
 from gitops_nb.ports import Processes
 from gitops_nb.record.approvals import (
     GITHUB,
@@ -22,6 +22,7 @@ from gitops_nb.record.approvals import (
     check_answer,
     read_answers,
     request_problem,
+    review_due,
 )
 from gitops_nb.record.audit import Audit
 from gitops_nb.record.findings import Code, Finding, Unasked
@@ -40,13 +41,14 @@ _SAME = (
 class Allowance:
     """How many have to say yes in an environment, and who may; ``glass`` are those who may go on without.
 
-    ``source`` says in words whose word this is.
+    ``lifetime`` is how long a request lasts there, where that is known. ``source`` says in words whose word this is.
     """
 
     needed: int
     approvers: frozenset[str]
     glass: frozenset[str]
     source: str
+    lifetime: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ def allowances_of(
         read = attempt.get("policy") or {}
         found += allowance_at(read, state.environment)
         asked = (state.request or {}).get("policy") or {}
-        if asked.get("commit") and asked.get("commit") != read.get("commit"):
+        if state.request is not None and asked.get("commit") != read.get("commit"):
+            # Also where it names none: the attempt's does not stand in for what was signed.
             found += allowance_at(asked, state.environment)
     return found
 
@@ -260,7 +263,15 @@ def _check_enough(
     texts: list[str] = []
     needed = int(decision.get("approvals_needed") or 0)
     glass = bool((state.request or {}).get("break_glass"))
+    first = _first_effect(records)
+    created = parse_time(state.request["created"]) if state.request is not None else None
     for one in allowances:
+        if one.lifetime and one.needed and first and created:
+            ends = created + one.lifetime
+            if first > ends + CLOCK_SKEW:
+                texts.append(
+                    f"by {one.source} the request ended at {format_time(ends)}, before the first effect"
+                )
         if glass:
             requester = state.request["requester"]
             if requester.get("proof") != "key" or requester.get("name") not in one.glass:
@@ -294,7 +305,7 @@ def review_findings(
     if not glass or not state.effects:
         return []
     requester = str(state.request["requester"]["name"])
-    due = parse_time(glass["review_due"])
+    due = review_due(state.request)
     for entry in ledger.by_run.get(state.run, ()):
         if entry.phase is not Phase.REVIEWED:
             continue
@@ -313,7 +324,9 @@ def review_findings(
         if unfit is not None:
             text = f"{given.person} reviewed it, and may not approve by {unfit.source}"
             return [Finding(Code.APPROVAL, entry.key, text)]
-        late = f", after {glass['review_due']} when it was due" if given.at > due else ""
+        late = f", after {format_time(due)} when it was due" if given.at > due else ""
         return [f"glass broken by {requester}, reviewed by {given.person}{late}"]
-    text = f"glass broken by {requester} ({glass['reason']}), to be reviewed until {glass['review_due']}"
+    text = (
+        f"glass broken by {requester} ({glass['reason']}), to be reviewed until {format_time(due)}"
+    )
     return [Finding(Code.REVIEW_DUE, state.run, text)] if now > due else [text]

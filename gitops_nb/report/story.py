@@ -9,7 +9,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from gitops_nb.model import Answer, Approval, Decision, Outcome, Plan, Result, Status, from_json
+from gitops_nb.model import (
+    Answer,
+    Approval,
+    Decision,
+    Outcome,
+    Plan,
+    Result,
+    Status,
+    format_time,
+    from_json,
+)
+from gitops_nb.record.approvals import review_due
 from gitops_nb.record.fold import EffectState, RunState
 from gitops_nb.report.text import Whole
 from gitops_nb.report.words import count, listed
@@ -92,7 +103,7 @@ def after(run: RunState) -> tuple[tuple[str, str], ...]:
     told = [(label, run.aftermath[key]) for key, label in labels if run.aftermath.get(key)]
     glass = (run.request or {}).get("break_glass") or {}
     if told and glass:
-        due = f"until {glass['review_due']}, with `gitops-nb approve {run.run}`."
+        due = f"until {format_time(review_due(run.request))}, with `gitops-nb approve {run.run}`."
         told.append(
             ("Review", f"Broken glass: somebody else who may approve there has to look at it {due}")
         )

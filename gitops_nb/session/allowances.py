@@ -125,4 +125,5 @@ def allowance_of(rules: Rules, source: str) -> Allowance:
         frozenset(one.person for one in rules.approvers),
         frozenset(one.person for one in rules.approvers if one.break_glass),
         source,
+        rules.lifetime,
     )

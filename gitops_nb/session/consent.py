@@ -17,6 +17,7 @@ from gitops_nb.model import (
     Plan,
     Status,
     canonical,
+    format_time,
     from_json,
     parse_time,
     to_json,
@@ -26,6 +27,7 @@ from gitops_nb.policy import (
     Requester,
     Rules,
     check_approval,
+    expires_of,
     stands_after,
     unknown_person,
     workflow_problem,
@@ -33,6 +35,7 @@ from gitops_nb.policy import (
 from gitops_nb.record.approvals import (
     GITHUB,
     REQUEST_PURPOSE,
+    REVIEW_WITHIN,
     Answered,
     askers,
     new_request,
@@ -50,8 +53,6 @@ from gitops_nb.session.platform import Platform
 from gitops_nb.session.registers import place_of
 from gitops_nb.session.requester import ci_run
 
-REVIEW_WITHIN = timedelta(hours=24)
-"""How soon somebody else has to review what was done with broken glass."""
 SEARCHED = timedelta(hours=24)
 """Runs that began earlier cannot be waiting any more: a request lasts four hours at most."""
 
@@ -306,7 +307,7 @@ class Consent:
             found.append((answered, problem))
         return found
 
-    def refuse_stale(self, state: RunState, plan: Plan, *, now: datetime) -> None:
+    def refuse_stale(self, state: RunState, plan: Plan, rules: Rules, *, now: datetime) -> None:
         """Refuses when an open request no longer fits the plan or the time.
 
         Raises:
@@ -323,8 +324,8 @@ class Consent:
             problem = (
                 f"the plan is stale{what}; it is now “{plan.summary}”, and that was not asked for"
             )
-        elif now >= parse_time(request["expires"]):
-            problem = f"the request expired at {request['expires']}"
+        elif now >= expires_of(request, rules):
+            problem = f"the request expired at {format_time(expires_of(request, rules))}"
         if problem:
             raise Refused(problem, hint="Run the runbook again and ask for a new approval.")
 

@@ -224,7 +224,7 @@ class Gate:
         recorder = self._recorder
         refuse_unlisted_runner(recorder.workspace, rules)
         self._consent.refuse_unproven(recorder.state, rules)
-        self._consent.refuse_stale(recorder.state, plan, now=datetime.now(UTC))
+        self._consent.refuse_stale(recorder.state, plan, rules, now=datetime.now(UTC))
         self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)
         refuse_same_key(recorder.workspace.reports, recorder.state, plan)
 

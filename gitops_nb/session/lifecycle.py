@@ -162,7 +162,7 @@ def refuse_changed(
     Raises:
         Refused: One of them changed since the run began.
     """
-    changed = other_code(workspace, runbook, state) if state.attempts else ()
+    changed = other_code(workspace, runbook, state)
     if runbook.name != state.runbook:
         changed = (*changed, "the runbook")
     if to_json(parameters) != state.opened["parameters"]:

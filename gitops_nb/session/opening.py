@@ -245,7 +245,7 @@ def _attach(
             beyond=(lambda plan: beyond(request, plan))
             if beyond is not None
             else (lambda _: "its runbook does not say what it may reach"),
-            other_code=other_code(workspace, runbook, state) if state.attempts else (),
+            other_code=other_code(workspace, runbook, state),
         ),
         front=front,
     )

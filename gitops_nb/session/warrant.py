@@ -22,13 +22,13 @@ from gitops_nb.model import (
     Verdict,
     format_time,
     from_json,
-    parse_time,
     to_json,
 )
 from gitops_nb.policy import (
     Proof,
     Requester,
     Rules,
+    expires_of,
     is_same_person,
     no_glass,
     rules_for,
@@ -297,7 +297,8 @@ class Warrant:
 
     def waive(self, start: Entry) -> None:
         """The world shows an effect of this start: its time limits are not asked again, for a day."""
-        expires = parse_time(str(self._state().request["expires"]))
+        rules = self._rules(self._platform.look_again())
+        expires = expires_of(self._state().request, rules)
         if start.counts and start.at is not None and start.at < expires:
             self._waiver = start
 
@@ -356,8 +357,17 @@ class Warrant:
             raise Refused(f"the fleet has no environment {environment} any more")
         now = rules_for(ground.fleet, ground.policy, ground.trust, environment)
         commit = str(((state.request or {}).get("policy") or {}).get("commit") or "")
-        if ground.at is None or not commit or commit == ground.source.get("commit"):
+        if ground.at is None or commit == ground.source.get("commit"):
             return now
+        if not commit:
+            if state.request is None:
+                return now
+            # What limits a request is not left to who asks.
+            raise Refused(
+                "the request does not name the commit of the rules that it was made with",
+                hint="Run the runbook again.",
+                is_final=True,
+            )
         try:
             before, why = ground.at(commit)
         except ConfigurationError as error:
@@ -430,7 +440,17 @@ class Warrant:
             return
         found_now = self._platform.check_targets(ground.fleet, state.environment)
         now = {target.system: target for target in found_now}
-        for system, asked in (state.request.get("targets") or {}).items():
+        named = state.request.get("targets") or {}
+        bound = {f"cluster {name}" for name in ground.fleet.clusters_of(state.environment)}
+        bound |= {name for name in now if name.startswith("repository ")}
+        unnamed = sorted(bound & now.keys() - named.keys())
+        if unnamed:
+            raise Refused(
+                f"the request does not say which {unnamed[0]} it is for",
+                hint="Run the runbook again.",
+                is_final=True,
+            )
+        for system, asked in named.items():
             found = now.get(system)
             if found is None or found.address != asked.get("address"):
                 raise Refused(
@@ -486,9 +506,10 @@ class Warrant:
         request = state.request
         requester = from_json(Requester, dict(request["requester"]))
         glass = request.get("break_glass") or {}
-        if rules.approvals and moment >= parse_time(request["expires"]):
+        expires = expires_of(request, rules)
+        if rules.approvals and moment >= expires:
             raise Refused(
-                f"the request expired at {request['expires']}",
+                f"the request expired at {format_time(expires)}",
                 hint="Run the runbook again and ask for a new approval.",
                 is_final=True,
             )

@@ -177,7 +177,7 @@ class Table:
                 approvals=approvals, rejections=rejections, break_glass=self.break_glass,
             )  # fmt: skip
             if decision.answer in (Answer.ALLOWED, Answer.WAITING):
-                self.consent.refuse_stale(state, self.plan, now=self.now)
+                self.consent.refuse_stale(state, self.plan, self.rules, now=self.now)
             if decision.answer is Answer.ALLOWED:
                 self.consent.refuse_expired(decision, now=self.now)
         except Refused:
@@ -470,14 +470,6 @@ def an_empty_revocation_list(table):
 def the_requesters_key_in_the_revocation_list(table):
     table.answer()
     revoke(table, "priya")
-
-
-@row("refused")
-def a_torn_revocation_list(table):
-    """OpenSSH cannot read it: then no signature counts, not every one."""
-    table.answer()
-    revoke(table, "lena")
-    table.revoked = base64.b64encode(base64.b64decode(table.revoked)[:30]).decode()
 
 
 # When
