@@ -166,8 +166,7 @@ def allowances_of(
         read = attempt.get("policy") or {}
         found += allowance_at(read, state.environment)
         asked = (state.request or {}).get("policy") or {}
-        if state.request is not None and asked.get("commit") != read.get("commit"):
-            # Also where it names none: the attempt's does not stand in for what was signed.
+        if asked.get("commit") and asked.get("commit") != read.get("commit"):
             found += allowance_at(asked, state.environment)
     return found
 
