@@ -6,7 +6,8 @@
     │   └── NoSuchKey           64  a key that such a file does not have
     ├── ConfigurationError      78  fleet, policy, runbook or workspace file is wrong
     ├── UnavailableError        69  an outside system does not answer, or refuses to
-    │   └── TimedOut            69  an external command did not end in its time
+    │   ├── TimedOut            69  an external command did not end in its time
+    │   └── Unanswered          69  a system got what was asked of it, and its answer was lost
     ├── RecordError             74  the run's record cannot be written or read
     ├── ConflictError            3  the world moved: a lost race, a stale plan, a twin run
     ├── NotContinued           any  a run did not go on; the code is that of what stopped the command
@@ -91,6 +92,10 @@ class UnavailableError(GitOpsError):
 
 class TimedOut(UnavailableError):
     """An external command did not end within the time its adapter gives it; it was stopped."""
+
+
+class Unanswered(UnavailableError):
+    """A system got what was asked of it and its answer was lost: it may have done it, or may still do it."""
 
 
 class RecordError(GitOpsError):

@@ -90,6 +90,9 @@ class GitReader(Protocol):
     ) -> tuple[Commit, ...]:
         """Commits reachable from a revision, newest first; only those that touch ``path`` if given, also where a merge undid it."""
 
+    def witness(self, repository: str, name: str) -> Commit | None:
+        """The commit that was pushed under a name, see ``GitWriter.commit``; whoever may push may have put another there."""
+
     def is_untouched(self, repository: str, path: str, one: str, other: str) -> bool:
         """Whether no commit that only one of two revisions contains touches ``path``; not so when one is unknown."""
 
@@ -161,11 +164,16 @@ class GitWriter(Protocol):
         parent: str,
         files: Mapping[str, bytes],
         message: str,
+        witness: str = "",
     ) -> str:
         """Pushes one commit with exactly this parent, changing exactly these files; returns its id.
 
+        Under the name ``witness`` (a run's id) the repository keeps it, together with the branch or not at all, where it lets
+        us: ``GitReader.witness`` finds it also when the branch is reset.
+
         Raises:
             ConflictError: The branch no longer points to ``parent``; nothing was pushed.
+            Unanswered: The connection broke behind the request; the remote may have done it, or may still do it.
             UnavailableError: The remote refuses (protection, hook, credentials) or does not answer.
         """
 

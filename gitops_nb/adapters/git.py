@@ -31,12 +31,20 @@ from gitops_nb.adapters.git_text import (
     quoted,
     refuse_sha_256,
 )
-from gitops_nb.adapters.git_words import is_locked, reason_of
-from gitops_nb.errors import ConfigurationError, ConflictError, UnavailableError, UsageError
+from gitops_nb.adapters.git_words import is_cut_off, is_locked, reason_of
+from gitops_nb.errors import (
+    ConfigurationError,
+    ConflictError,
+    Unanswered,
+    UnavailableError,
+    UsageError,
+)
 from gitops_nb.model import Blob, Commit
 from gitops_nb.ports import FileChange, GitCredentials, Processes
 
 _OURSELVES = Manner((), {})
+WITNESSES = "refs/gitops-nb/pushed/"
+"""Where a repository keeps which commit a run pushed."""
 LOCKED_S = 20.0
 """How long a push is repeated while a lock on the server is in its way."""
 
@@ -202,6 +210,25 @@ class Git(GitCache):
         done = self._in_cache(repository, ("log", f"--format={LOG_FORMAT}", *options, *wanted))
         return tuple(parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
 
+    def witness(self, repository: str, name: str) -> Commit | None:
+        """See ``ports.GitReader.witness``."""
+        reference = f"{WITNESSES}{checked(name)}"
+        url = self._remote(repository).url
+        listed = self._in_cache(repository, ("ls-remote", "--", url, reference), timeout_s=REMOTE_S)
+        if listed.exit_code != 0:
+            raise self._unreachable(repository, listed)
+        rows = (line.split("\t", 1) for line in listed.stdout.splitlines())
+        sha = next((row[0] for row in rows if row[1:] == [reference]), "")
+        if not SHA.fullmatch(sha):
+            return None
+        known = self._in_cache(repository, ("cat-file", "-e", f"{sha}^{{commit}}"))
+        if known.exit_code != 0:
+            wanted = ("fetch", "--quiet", "--no-tags", "--", url, reference)
+            self._in_cache(repository, wanted, timeout_s=REMOTE_S)
+        done = self._in_cache(repository, ("log", f"--format={LOG_FORMAT}", "--max-count=1", sha))
+        texts = [text for text in done.stdout.split("\x01") if text.strip()]
+        return parse_commit(texts[0]) if done.exit_code == 0 and texts else None
+
     def is_untouched(self, repository: str, path: str, one: str, other: str) -> bool:
         """See ``ports.GitReader.is_untouched``. What a commit's id stands for never changes, so an answer is kept."""
         span = f"{full_id(one)}...{full_id(other)}"
@@ -285,7 +312,14 @@ class Git(GitCache):
     # -- writing ---------------------------------------------------------------------------------
 
     def commit(
-        self, repository: str, *, branch: str, parent: str, files: Mapping[str, bytes], message: str
+        self,
+        repository: str,
+        *,
+        branch: str,
+        parent: str,
+        files: Mapping[str, bytes],
+        message: str,
+        witness: str = "",
     ) -> str:
         """See ``ports.GitWriter.commit``."""
         remote = self._remote(repository)
@@ -293,17 +327,20 @@ class Git(GitCache):
         self._ensure(repository, parent)
         sha = self._build(repository, parent, files, message)
         self._refuse_wider(repository, parent, sha, files)
-        push = (
-            "push",
-            "--porcelain",
-            f"--force-with-lease={reference}:{full_id(parent)}",
-            "--",
-            remote.url,
-            f"{sha}:{reference}",
-        )
+        kept = f"{WITNESSES}{checked(witness)}" if witness else ""
         until = time.monotonic() + LOCKED_S
         pause_s = 0.2
         while True:
+            push = (
+                "push",
+                "--porcelain",
+                *(("--atomic",) if kept else ()),
+                f"--force-with-lease={reference}:{full_id(parent)}",
+                "--",
+                remote.url,
+                f"{sha}:{reference}",
+                *((f"+{sha}:{kept}",) if kept else ()),
+            )
             done = self._in_cache(repository, push, timeout_s=REMOTE_S, grace_s=PUSH_GRACE_S)
             if done.exit_code == 0:
                 self._held.add((repository, sha))
@@ -314,6 +351,14 @@ class Git(GitCache):
                 return sha
             if tip != parent:
                 raise ConflictError(f"{repository}: {branch} moved from {parent[:8]} to {tip[:8]}")
+            if is_cut_off(done):
+                raise Unanswered(
+                    f"{repository} did not answer the push to {branch}: {reason_of(done)}",
+                    hint="Ask again in a minute whether the commit is there.",
+                )
+            if not is_locked(done) and kept:
+                kept = ""  # a server may let nobody make such refs, or know no atomic push: the branch is what counts
+                continue
             if not is_locked(done) or time.monotonic() + pause_s > until:
                 break
             # Somebody else's push holds it for a moment; the branch has not moved, so the same push is safe to repeat.

@@ -26,6 +26,21 @@ _LOCK = re.compile(
 )
 
 
+_CUT_OFF = re.compile(
+    r"unexpected disconnect|hung up unexpectedly|early EOF|connection (?:was )?reset|RPC failed|broken pipe"
+    r"|timed out while|operation timed out",
+    re.IGNORECASE,
+)
+
+
+_NOT_SENT = re.compile(
+    r"\[rejected\]|\[remote |permission denied|could not resolve|unable to access|connection refused|authentication"
+    r"|not appear to be a git repository|not found|does not support",
+    re.IGNORECASE,
+)
+"""With these the server has said no, or was never asked."""
+
+
 def reason_of(done: Completed) -> str:
     r"""Why git failed: its own reason, then the remote's own words.
 
@@ -48,6 +63,12 @@ def reason_of(done: Completed) -> str:
 def is_locked(done: Completed) -> bool:
     """Whether a lock was in the way: of a push that goes on, or one that a killed process left."""
     return _LOCK.search(f"{done.stdout}\n{done.stderr}") is not None
+
+
+def is_cut_off(done: Completed) -> bool:
+    """Whether a push was sent and its answer is missing: the server may have done it, or may still do it."""
+    said = f"{done.stdout}\n{done.stderr}"
+    return _CUT_OFF.search(said) is not None and _NOT_SENT.search(said) is None
 
 
 def _rejections(porcelain: str) -> Iterator[str]:

@@ -222,7 +222,12 @@ def _commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json]:
             files[path] = edit_scalar(files[path], edit["key"], edit["part"], edit["after"])
         try:
             sha = writers.git.commit(
-                repository, branch=branch, parent=tip, files=files, message=message
+                repository,
+                branch=branch,
+                parent=tip,
+                files=files,
+                message=message,
+                witness=writers.effects.run,
             )
         except ConflictError:
             writers.view.clock.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311  jitter, no secret
@@ -250,26 +255,42 @@ def _find_commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json] | 
     Raises:
         TakenBack: It is there, and somebody took it back: it is not brought anywhere.
     """
-    commit = find_commit(writers.view, plan, writers.effects.made)
+    commit, is_held = find_commit(writers.view, plan, writers.effects.made, writers.effects.run)
     if commit is None:
         return None
+    if not is_held:
+        branch = plan.arguments["branch"]
+        gone = f"{branch} does not hold it any more: its history was rewritten"
+        raise TakenBack(
+            f"commit {commit.sha[:8]} of this run was taken back: {gone}; nothing is synced",
+            hint="Run the promotion again if it is to be made anew.",
+            found={"revision": commit.sha, "parent": commit.parents[0], "taken_back": gone},
+        )
     found = {"revision": commit.sha, "parent": commit.parents[0], "attempts": 0}
     refuse_changed(writers.view, plan, found)
     return found
 
 
-def find_commit(view: View, plan: Plan, made: Callable[[Commit], bool]) -> Commit | None:
-    """The newest commit on the branch that holds what the plan says, and that ``made`` knows as made for it."""
+def find_commit(
+    view: View, plan: Plan, made: Callable[[Commit], bool], run: str
+) -> tuple[Commit | None, bool]:
+    """The newest commit that holds what the plan says and that ``made`` knows as made for it, and whether the branch has it.
+
+    A branch that was reset holds it no longer; the repository still witnesses that it was pushed.
+    """
     arguments = plan.arguments
     if not arguments["edits"]:
-        return None
+        return None, False
     repository = arguments["repository"]
     tip = view.git.tip(repository, arguments["branch"])
     path = arguments["edits"][0]["path"]
     for commit in view.git.log(repository, tip, path=path, limit=SEARCHED_COMMITS):
         if made(commit) and not otherwise(view.git, plan, commit.sha):
-            return commit
-    return None
+            return commit, True
+    pushed = view.git.witness(repository, run)
+    if pushed is not None and made(pushed) and not otherwise(view.git, plan, pushed.sha):
+        return pushed, False
+    return None, False
 
 
 def _find_sync(
@@ -304,7 +325,7 @@ def first_effect(plan: Plan) -> str:
 
 def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> str:
     """Whether the world shows the first effect of a promotion: the digest of the start that made it, "" when it does not."""
-    commit = find_commit(view, plan, made)
+    commit, _ = find_commit(view, plan, made, run)
     if commit is not None:
         return commit.trailers[TRAILER_START]
     if plan.arguments["edits"]:

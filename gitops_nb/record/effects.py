@@ -7,6 +7,7 @@ effect that may have happened is looked for in the world, and an idempotent one 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from gitops_nb.errors import (
@@ -14,6 +15,8 @@ from gitops_nb.errors import (
     NeedsAttention,
     Refused,
     TakenBack,
+    TimedOut,
+    Unanswered,
     UnavailableError,
     UsageError,
 )
@@ -23,6 +26,8 @@ from gitops_nb.record.fold import EffectState, fold
 from gitops_nb.record.journal import Journal, Record
 
 Append = Callable[..., Record]
+GONE = "nothing shows it any more"
+"""What is said of an effect that a record says was done, and that is not found in the world."""
 
 
 class Authority(Protocol):
@@ -47,6 +52,8 @@ class JournalEffects:
         step: Name of the step that the effects belong to.
         authority: Asked before each effect.
         may_have_happened: An attempt of this run began before, whether the journal tells of its effects or not.
+        done_before: Effects that runners signed to have done, each with its commit or "": a copy of the journal from before
+            does not undo them.
     """
 
     def __init__(
@@ -57,12 +64,14 @@ class JournalEffects:
         step: str,
         authority: Authority,
         may_have_happened: bool = False,
+        done_before: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._journal = journal
         self._append = append
         self._step = step
         self._authority = authority
         self._may_have_happened = may_have_happened
+        self._done_before = done_before
 
     @property
     def run(self) -> str:
@@ -101,7 +110,11 @@ class JournalEffects:
                 raise
             if found is not None:
                 return self._adopt(key, kind, sentence, found, is_open)
-            if is_done:
+            if is_done or key in self._done_before:
+                # Whatever is there now, it is not what this run brought.
+                result = known.result if known is not None else {}
+                gone = {"revision": self._done_before.get(key, ""), **result, "taken_back": GONE}
+                self._adopt(key, kind, sentence, gone, is_open)
                 raise NeedsAttention(
                     f"the record says that this was done, and nothing in the world shows it: {sentence}",
                     hint="Look at the system itself; a new run plans on what is there.",
@@ -110,17 +123,30 @@ class JournalEffects:
         self._intend(key, kind, sentence)
         try:
             result = act()
-        except (ConflictError, UsageError, Refused) as error:
-            self._append("void", key=key, reason=error.message)
-            raise
-        except UnavailableError as error:
-            # The answer is missing, not the effect: ask before saying that nothing happened.
-            found = self._probe(sentence, probe) if kind is StepKind.EFFECT else None
+        except (ConflictError, UnavailableError) as error:
+            # The answer is missing, not the effect; and what came first may be an earlier attempt of our own, answered late.
+            found = self._looked_for(key, sentence, probe) if kind is StepKind.EFFECT else None
             if found is not None:
                 return self._done(key, found, adopted=True)
+            if kind is StepKind.EFFECT and isinstance(error, (TimedOut, Unanswered)):
+                raise NeedsAttention(
+                    f"{sentence} got no answer: it did not happen yet, and may still ({error.message})",
+                    hint=f"Wait a minute, then run `gitops-nb resume {self.run}`: it asks, and does nothing twice.",
+                ) from error
+            self._append("void", key=key, reason=error.message)
+            raise
+        except (UsageError, Refused) as error:
             self._append("void", key=key, reason=error.message)
             raise
         return self._done(key, result, adopted=False)
+
+    def _looked_for(self, key: str, sentence: str, probe: Probe) -> Mapping[str, Json] | None:
+        """What the probe finds of an effect whose intent is open; one that was taken back is recorded, and raised."""
+        try:
+            return self._probe(sentence, probe)
+        except TakenBack as undone:
+            self._done(key, undone.found, adopted=True)
+            raise
 
     def undone(self, key: str, found: Mapping[str, Json]) -> None:
         """See ``ports.Effects.undone``."""

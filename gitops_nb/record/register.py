@@ -164,6 +164,16 @@ class Chain:
         )
 
     @property
+    def done(self) -> Mapping[str, str]:
+        """Effects that runners signed to have done, each with the commit that it made or ""."""
+        found: dict[str, str] = {}
+        for entry in self.standing(Kind.END):
+            effects = entry.body.get("effects")
+            if isinstance(effects, Mapping):
+                found |= {str(key): str(value) for key, value in effects.items()}
+        return found
+
+    @property
     def last(self) -> Entry | None:
         """The newest start or end of one, whoever signed it."""
         found = self.standing(Kind.START, *_ENDS)

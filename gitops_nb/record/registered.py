@@ -42,6 +42,10 @@ def register_findings(
     if state.begun and state.begun.get("start") not in {one.digest for one in chain.starts}:
         text = f"its start {str(state.begun.get('start'))[:12]} is not in {where}"
         said.append(Finding(Code.CONTRADICTION, FILE, text))
+    attempts = [one.body.get("attempt") for one in starts if one.counts]
+    for twice in {one for one in attempts if attempts.count(one) > 1}:
+        text = f"{where} has two starts of its attempt {twice}: the record was put back to an earlier time in between"
+        said.append(Finding(Code.CONTRADICTION, FILE, text))
     for start in starts:
         if start.body.get("plan") != (state.request or {}).get("plan_digest"):
             text = f"{where} has a start of it with another plan"

@@ -33,7 +33,14 @@ class GuardedGit:
         self._files = files
 
     def commit(
-        self, repository: str, *, branch: str, parent: str, files: Mapping[str, bytes], message: str
+        self,
+        repository: str,
+        *,
+        branch: str,
+        parent: str,
+        files: Mapping[str, bytes],
+        message: str,
+        witness: str = "",
     ) -> str:
         """See ``ports.GitWriter.commit``."""
         strange = [path for path in files if f"{repository}:{path}" not in self._files]
@@ -41,7 +48,12 @@ class GuardedGit:
             raise Refused(f"{strange[0]} of {repository} is no file of the plan; it is not changed")
         self._confirm()
         return self._git.commit(
-            repository, branch=branch, parent=parent, files=files, message=message
+            repository,
+            branch=branch,
+            parent=parent,
+            files=files,
+            message=message,
+            witness=witness,
         )
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from gitops_nb.errors import (
     GitOpsError,
     RecordError,
     Refused,
+    TakenBack,
     UnavailableError,
     described,
     said_by,
@@ -130,7 +131,12 @@ class Recorder:
             ) from error
 
     def effects(
-        self, step: str, authority: Authority, *, may_have_happened: bool
+        self,
+        step: str,
+        authority: Authority,
+        *,
+        may_have_happened: bool,
+        done_before: Mapping[str, str],
     ) -> JournalEffects:
         """The recorder of a step's effects."""
         return JournalEffects(
@@ -139,6 +145,7 @@ class Recorder:
             step=step,
             authority=authority,
             may_have_happened=may_have_happened,
+            done_before=done_before,
         )
 
     @contextmanager
@@ -340,7 +347,8 @@ class Recorder:
             hint = f"Read the notebook in the run directory, then `gitops-nb resume {self.run}`."
         is_final = isinstance(error, Refused) and error.is_final
         is_changed = any(effect.ended and not effect.failed for effect in self.state.effects)
-        if isinstance(error, Refused) and is_changed:
+        is_refused = code is ExitCode.REFUSED and not isinstance(error, TakenBack)
+        if is_refused and is_changed:
             # Something was changed, and nothing more may be: that is for a person. The run may go on later, or never.
             code = ExitCode.FAILED if is_final else ExitCode.NEEDS_ATTENTION
         status = STATUS_OF.get(code, Status.FAILED)

@@ -196,6 +196,7 @@ def register_end(workspace: Workspace, state: RunState, *, processes: Processes)
             "status": state.status if state.witnessed else "not witnessed",
             "exit_code": state.exit_code,
             "observed": (state.outcome or {}).get("title", ""),
+            "effects": {e.key: str(e.result.get("revision", "")) for e in state.touched if e.ended},
             "files": digest(dict(state.files)),
             "journal": state.head,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -57,11 +57,13 @@ class Earlier:
     """What earlier attempts of a run began, by the register and the world, never by the journal alone.
 
     ``began`` says that there is a start; ``plan`` is the one that was signed; ``shown`` the start whose first effect is there.
+    ``done`` are the effects that runners signed to have done, each with its commit or "".
     """
 
     began: bool = False
     plan: Plan | None = None
     shown: Entry | None = None
+    done: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def begun(self) -> str:
@@ -349,6 +351,7 @@ class Session:
                     name,
                     Authority(self._warrant, self._values["plan"]),
                     may_have_happened=self._earlier.began or self._warrant.had_starts,
+                    done_before=self._earlier.done,
                 ),
                 requester=self.platform.requester.name,
             ),
@@ -381,7 +384,7 @@ class Session:
         self._gate.refuse_unlisted_runner(self.rules)
         try:
             self._recorder.sign_start(self._warrant, self._values["plan"], decision)
-        except Refused as refusal:
+        except (Refused, NeedsAttention) as refusal:
             if self._earlier.shown is None:
                 raise
             # What was begun is looked at to its end, whatever forbids to begin more.
@@ -410,10 +413,11 @@ class Session:
         state = self.state
         if state.request is None:
             return Earlier()
-        starts = self._warrant.chain().starts
+        chain = self._warrant.chain()
+        starts, done = chain.starts, chain.done
         signed = state.plan is not None and digest(state.plan) == state.request["plan_digest"]
         if not starts or not signed:
-            return Earlier(began=bool(starts))
+            return Earlier(began=bool(starts), done=done)
         plan = from_json(Plan, state.plan)
         shown = None
         if self._parts.shown is not None:
@@ -425,7 +429,7 @@ class Session:
             self._warrant.waive(shown)
         else:
             self._settle_absent(plan)
-        return Earlier(began=True, plan=plan, shown=shown)
+        return Earlier(began=True, plan=plan, shown=shown, done=done)
 
     def _settle_absent(self, plan: Plan) -> None:
         """Records that an effect which was begun did not happen, where the world was asked and nobody can still be at it."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConfigurationError, Refused
+from gitops_nb.errors import ConfigurationError, NeedsAttention, Refused, Stop
 from gitops_nb.model import (
     Approval,
     Commit,
@@ -111,7 +111,7 @@ class Warrant:
         self._entries = 0
         self._register: Register | None = None
         self._waiver: Entry | None = None
-        self._forbidden: Refused | None = None
+        self._forbidden: Stop | None = None
         self.anchor = ""
         self.had_starts = False
         self._begun_by: Rules | None = None
@@ -179,7 +179,8 @@ class Warrant:
         """Writes into the register that effects begin; nobody else may begin the same request from then on.
 
         Raises:
-            Refused: It may not begin, was begun by another runner, or is done.
+            Refused: It may not begin, or is done.
+            NeedsAttention: Another runner began it, and nothing says that it ended.
             UnavailableError: The register does not answer.
         """
         held = self.standing(plan)
@@ -302,7 +303,7 @@ class Warrant:
         if start.counts and start.at is not None and start.at < expires:
             self._waiver = start
 
-    def forbid(self, refusal: Refused) -> None:
+    def forbid(self, refusal: Stop) -> None:
         """Effects are only looked at from now on, and none begins."""
         self._forbidden = refusal
 
@@ -537,7 +538,7 @@ class Warrant:
         held = chain.open_start
         if held is not None:
             owner = _owner(held)
-            raise Refused(
+            raise NeedsAttention(
                 f"{owner} began this request, and nothing says that it ended",
                 hint=f"Wait for it; when it is gone for certain, run `gitops-nb unlock {held.body.get('run')} --reason TEXT`.",
             )

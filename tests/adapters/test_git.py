@@ -11,7 +11,7 @@ import pytest
 
 from gitops_nb.adapters.git import Git
 from gitops_nb.adapters.git_cache import Remote
-from gitops_nb.adapters.git_words import reason_of
+from gitops_nb.adapters.git_words import is_cut_off, reason_of
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import ConflictError, UnavailableError, UsageError
 from gitops_nb.ports import Completed
@@ -316,3 +316,48 @@ def test_a_missing_repository_is_unavailable(tmp_path):
     adapter = opened(tmp_path / "nope.git", tmp_path / "cache")
     with pytest.raises(UnavailableError, match="cannot reach repository r"):
         adapter.tip("r", "main")
+
+
+def test_a_pushed_commit_is_witnessed_also_when_the_branch_is_set_back(adapter, bare):
+    """The branch moves together with a ref of the run's name; another name knows nothing."""
+    tip = adapter.tip("r", "main")
+    sha = adapter.commit(
+        "r", branch="main", parent=tip, files={"c": b"1"}, message="m\n\nGitops-Nb-Run: r9", witness="r9"
+    )  # fmt: skip
+    git("update-ref", "refs/heads/main", tip, cwd=bare)
+    found = adapter.witness("r", "r9")
+    assert (found.sha, found.parents, found.trailers["Gitops-Nb-Run"]) == (sha, (tip,), "r9")
+    assert adapter.witness("r", "r8") is None
+
+
+def test_a_server_that_wants_no_witness_gets_the_branch(adapter, bare):
+    """Where a hook lets nobody make other refs the push goes through without; one that is refused moves neither."""
+    put_hook(
+        bare, "while read -r old new ref; do case $ref in refs/gitops-nb/*) exit 1;; esac; done"
+    )
+    tip = adapter.tip("r", "main")
+    sha = adapter.commit(
+        "r", branch="main", parent=tip, files={"c": b"1"}, message="m", witness="r9"
+    )
+    assert git("rev-parse", "main", cwd=bare) == sha
+    assert adapter.witness("r", "r9") is None
+    put_hook(bare, "exit 1")
+    with pytest.raises(UnavailableError):
+        adapter.commit("r", branch="main", parent=sha, files={"c": b"2"}, message="m", witness="r9")
+    assert git("rev-parse", "main", cwd=bare) == sha
+
+
+def test_an_answer_that_is_lost_is_told_apart():
+    """The connection broke behind the push, or the server was never asked, or said no."""
+    for text, lost in (
+        ("send-pack: unexpected disconnect while reading sideband packet", True),
+        ("error: RPC failed; curl 56 Recv failure: Connection reset by peer", True),
+        ("ssh: Could not resolve hostname x\nfatal: the remote end hung up unexpectedly", False),
+        (
+            "git@x: Permission denied (publickey).\nfatal: the remote end hung up unexpectedly",
+            False,
+        ),
+        ("!\tA:refs/heads/main\t[remote rejected] (hook declined)\nfatal: early EOF", False),
+        ("error: failed to push some refs", False),
+    ):
+        assert is_cut_off(Completed((), 1, b"", text)) is lost, text

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 from datetime import timedelta
 
 import pytest
 
 from gitops_nb.adapters.argocd import ArgoCD
+from gitops_nb.adapters.git import Git
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import ConflictError, Failed, Refused, UnavailableError
+from gitops_nb.errors import (
+    ConflictError,
+    Failed,
+    NeedsAttention,
+    Refused,
+    TimedOut,
+    UnavailableError,
+)
 from gitops_nb.model import Status
 from gitops_nb.record.runs import read_run
 from gitops_nb.session import warrant
@@ -201,6 +210,127 @@ def test_a_merge_that_does_not_take_our_commit_is_a_revert(runner, monkeypatch):
     assert state.status is Status.REFUSED
     checked = runner.workspace.run("verify", run)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("to", ["the commit before", "a copy of it on another parent"])
+def test_a_branch_that_was_reset_takes_our_commit_back(runner, monkeypatch, to):
+    """Killed after the push, then the branch is set back by force: the repository witnesses the push, nothing is pushed again."""
+    run = approved_run(runner)
+    cut_off(runner, monkeypatch, run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    ours = runner.tip()
+    target = git(runner, "rev-parse", f"{ours}~1")
+    if to != "the commit before":
+        side = git(runner, "commit-tree", f"{ours}~1^{{tree}}", "-p", target, "-m", "side")
+        target = git(
+            runner, "commit-tree", f"{ours}^{{tree}}", "-p", side, "-m", "Promote, by hand"
+        )
+    git(runner, "update-ref", "refs/heads/main", target)
+    state, stop = runner.promote(run=run)
+    assert isinstance(stop, ConflictError)
+    assert "its history was rewritten" in stop.message
+    assert runner.tip() == target
+    assert state.status is Status.REFUSED
+    assert "does not ask" in state.aftermath["asks"]
+
+
+def test_what_ended_is_not_done_again_from_an_older_copy(runner, monkeypatch):
+    """Carried out and in doubt, the branch set back by force, the reports put back: the register knows what was done."""
+    run = approved_run(runner)
+    directory = runner.workspace.reports / run
+    copy = runner.workspace.root / "copy"
+    shutil.copytree(directory, copy)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            ArgoCD, "refresh", lambda *_: (_ for _ in ()).throw(UnavailableError("away"))
+        )
+        runner.promote(run=run)
+    git(runner, "update-ref", "refs/heads/main", f"{runner.tip()}~1")
+    git(runner, "update-ref", "-d", f"refs/gitops-nb/pushed/{run}")
+    before = runner.tip()
+    shutil.rmtree(directory)
+    shutil.copytree(copy, directory)
+    state, stop = runner.promote(run=run)
+    assert isinstance(stop, NeedsAttention)
+    assert "nothing in the world shows it" in stop.message
+    assert runner.tip() == before
+    assert "does not ask" in state.aftermath["asks"]
+    checked = runner.workspace.run("verify", run)
+    assert checked.returncode == 1
+    assert "two starts of its attempt" in checked.stdout
+
+
+def test_somebody_elses_operation_is_waited_out(free, monkeypatch):
+    """After our commit another sync runs: the run needs attention and goes on later; it has not ended for good."""
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            ArgoCD,
+            "sync",
+            lambda *_, **__: (_ for _ in ()).throw(ConflictError("an operation of olga runs")),
+        )
+        state, _ = free.promote()
+    assert state.status is Status.NEEDS_ATTENTION
+    done, stop = free.promote(run=state.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_push_without_an_answer_stays_in_doubt(free, monkeypatch):
+    """The push ends at its time limit and lands later: it was never said not to have happened, and is found."""
+    real = Git.commit
+
+    def late(self, *arguments, **named):
+        waiting.append(lambda: real(self, *arguments, **named))
+        raise TimedOut("git push did not end within 120 s")
+
+    waiting: list = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Git, "commit", late)
+        state, stop = free.promote()
+    assert isinstance(stop, NeedsAttention)
+    assert [one.key for one in state.in_doubt] == ["commit"]
+    assert "is not known" in state.aftermath["asks"]
+    pushed = waiting[0]()
+    done, stop = free.promote(run=state.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+    assert commits_of(free, state.run) == [pushed]
+
+
+def test_a_first_push_that_lands_during_the_second_is_ours(runner, monkeypatch):
+    """Resumed while the server still works on the first push: the second loses the race against it, and finds it."""
+    run = approved_run(runner)
+    cut_off(runner, monkeypatch, run, where="before")
+    recover(find_workspace(runner.workspace.root))
+    real = Git.commit
+
+    def slow(self, *arguments, **named):
+        monkeypatch.setattr(Git, "commit", real)
+        real(self, *arguments, **named)
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(Git, "commit", slow)
+    done, stop = runner.promote(run=run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+    assert len(commits_of(runner, run)) == 1
+
+
+def test_a_start_of_somebody_who_may_live_is_waited_for(runner, monkeypatch):
+    """Another machine began the request and nothing says that it ended: the run is not over, and goes on when that one is gone."""
+    run = approved_run(runner)
+    copy = runner.workspace.root / "copy"
+    shutil.copytree(runner.workspace.reports / run, copy)
+    cut_off(runner, monkeypatch, run, where="before")
+    shutil.rmtree(runner.workspace.reports / run)
+    shutil.copytree(copy, runner.workspace.reports / run)
+    with monkeypatch.context() as patched:
+        patched.setattr(warrant, "gone", lambda *_: "")
+        state, stop = runner.promote(run=run)
+    assert isinstance(stop, NeedsAttention)
+    assert "gitops-nb unlock" in stop.hint
+    assert state.status is Status.NEEDS_ATTENTION
+    with monkeypatch.context() as patched:
+        patched.setattr(warrant, "gone", lambda *_: "its process is gone")
+        done, stop = runner.promote(run=run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
 
 
 def test_a_refresh_leaves_nothing_in_doubt(runner, monkeypatch):

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.model import Status, parse_time, to_json
 from gitops_nb.record.approvals import read_answers, sign_answer
@@ -19,7 +21,8 @@ from gitops_nb.record.findings import Finding
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import FILE
 from gitops_nb.record.journal import read as read_journal
-from gitops_nb.record.register import Chain, Entry, Kind
+from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.register import Believed, Chain, Entry, Kind, Register
 from gitops_nb.record.registered import register_findings
 from gitops_nb.session.verifying import verify_records
 from tests.record.record_factories import make_records
@@ -158,3 +161,54 @@ def test_nothing_below_the_own_folder_is_a_workspace(runner, monkeypatch):
     shutil.copy(runner.workspace.root / "gitops-nb.yaml", folder)
     monkeypatch.chdir(folder)
     assert find_workspace().root == runner.workspace.root
+
+
+def test_a_key_that_is_taken_away_undoes_nothing(tmp_path):
+    """A runner's start and end, a rejection: each forbids as long as it counted when it was signed; junk never does."""
+    first, second = (open_runner_key(tmp_path / name) for name in ("one", "two"))
+    keys = {
+        one: RunnerKey(name=one, key=key.public)
+        for one, key in (("first", first), ("second", second))
+    }
+    request = f"sha256:{'a' * 64}"
+    now = datetime.now(UTC)
+
+    def register(*believed: str, once: tuple[str, ...] = (), earlier=None) -> Register:
+        def of(names):
+            runners = tuple(keys[name] for name in names)
+            return Believed(Trust(runners=runners), runners)
+
+        return Register(
+            Folder(tmp_path / "store"), believed=of(believed), processes=LocalProcesses(),
+            once=(of(once),) if once else (), earlier=earlier,
+        )  # fmt: skip
+
+    def write(signer, kind: Kind, **body) -> None:
+        one = register("first", "second")
+        one.append(
+            request,
+            lambda chain: one.by_runner(signer, chain, kind, at=now, body={"run": "r", **body}),
+        )
+
+    write(first, Kind.START, attempt=1)
+    (start,) = register("first").chain(request).starts
+    gone = register("second").chain(request)
+    assert (gone.starts, gone.open_start) == ((), None), "nobody ever believed it: junk"
+    held = register("second", once=("first", "second")).chain(request)
+    assert held.open_start.digest == start.digest
+    assert not held.open_start.counts
+    trust = Trust(runners=(keys["first"],))
+    by_policy = register("second", earlier=lambda _: (Believed(trust, trust.runners),)).chain(
+        request
+    )
+    assert by_policy.open_start.digest == start.digest
+    # An end by the key that is gone ends its own start, and says that the request is used.
+    write(first, Kind.END, start=start.digest, status="succeeded", effects={"commit": "c1"})
+    after = register("second", once=("first",)).chain(request)
+    assert (after.open_start, after.done) == (None, {"commit": "c1"})
+    assert after.success is not None
+    # It does not end what another runner began.
+    write(second, Kind.START, attempt=2)
+    other = register("second").chain(request).open_start
+    write(first, Kind.END, start=other.digest, status="succeeded")
+    assert register("second", once=("first",)).chain(request).open_start.digest == other.digest
