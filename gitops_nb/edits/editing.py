@@ -6,6 +6,7 @@ or digest is replaced, so that escapes in its name stay too.
 
 from __future__ import annotations
 
+import re
 from itertools import zip_longest
 
 from gitops_nb.edits.graph import shape
@@ -15,13 +16,15 @@ from gitops_nb.edits.nodes import LONG, Node, Source
 from gitops_nb.edits.objects import value_of
 from gitops_nb.edits.places import Place, find, other_places
 from gitops_nb.edits.reader import read
-from gitops_nb.edits.reading import scalar_at
+from gitops_nb.edits.reading import Scalar, scalar_at
 from gitops_nb.edits.scalars import is_null, is_text
 from gitops_nb.edits.tokens import token_of
 from gitops_nb.edits.versions import VERSION
 from gitops_nb.errors import UsageError
 
 _STR = f"{LONG}str"
+_COUNT = re.compile(r"0|[1-9][0-9]{0,17}")
+"""A whole number as Kubernetes writes it back."""
 
 
 def edit_scalar(content: bytes, key: str, part: str, new: str) -> bytes:
@@ -57,15 +60,23 @@ def edit_scalar(content: bytes, key: str, part: str, new: str) -> bytes:
         image = parse_image(scalar.value)
         value = image.with_version(new)
         start, end = token.span(image.start, len(scalar.value))
-    if not token.quote and (source.is_json or not _stays_bare(value, node)):
+    is_number = part == "value" and _is_count(scalar) and _COUNT.fullmatch(new) is not None
+    if not token.quote and not is_number and (source.is_json or not _stays_bare(value, node)):
         written = f'"{source.text[token.start : start]}{new}"'
         start, end = token.start, token.end
     if token.is_empty:
         written = f" {written}"
     edited = f"{source.text[:start]}{written}{source.text[end:]}"
     after = (source.mark + edited).encode()
-    _prove(source, place, after, key, value)
+    _prove(source, place, after, key, int(value) if is_number else value)
     return after
+
+
+def _is_count(scalar: Scalar) -> bool:
+    """Whether a whole number stands there, the same one to every reader: another one in its place stays one."""
+    return (
+        type(scalar.seen) is int and not scalar.style and _COUNT.fullmatch(scalar.value) is not None
+    )
 
 
 def _stays_bare(value: str, node: Node) -> bool:
@@ -92,13 +103,13 @@ def _refuse_shared(place: Place, key: str) -> None:
         )
 
 
-def _prove(source: Source, place: Place, after: bytes, key: str, value: str) -> None:
+def _prove(source: Source, place: Place, after: bytes, key: str, seen: str | int) -> None:
     """Reads the edited file and compares the whole graph: kinds, tags, anchors, aliases, styles, texts, in their order.
 
     Every leaf is in it once, and the paths to it are those of the aliases and merge keys in it: where two graphs differ in
     one text that one path alone reaches, no other path reads anything else than before.
     """
-    again = read(after)
+    again, value = read(after), str(seen)
     changed = [
         (old, new)
         for old, new in zip_longest(shape(source), shape(again), fillvalue=None)
@@ -109,7 +120,7 @@ def _prove(source: Source, place: Place, after: bytes, key: str, value: str) -> 
         len(changed) <= 1
         and found.path == place.path
         and found.node.value == value
-        and scalar_at(found, key).seen == value
+        and scalar_at(found, key).seen == seen
         and all(
             old is not None
             and new is not None

@@ -31,6 +31,7 @@ from gitops_nb.sandbox.comparison import (
 )
 from gitops_nb.sandbox.rendering import Sources, resolve
 from gitops_nb.sandbox.repositories import ComparisonError, Repositories
+from gitops_nb.sandbox.workloads import refuse_untyped
 from gitops_nb.sandbox.world import CLUSTER_SCOPED, Controller, World, key_for
 
 REFRESH = "argocd.argoproj.io/refresh"
@@ -262,6 +263,8 @@ class ApplicationController:
                         }
                         world.put(cluster, namespace)
                 parts = asked.get("resources")
+                for item in wave:
+                    refuse_untyped(item)
                 for item in wave:
                     if parts is None or part_of(item) in parts:
                         work["results"].append(apply(world, cluster, item))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 
+from gitops_nb.errors import ConflictError
 from gitops_nb.model import Json, digest
 from gitops_nb.sandbox.world import Controller, World, key_for
 
@@ -87,6 +88,29 @@ def pod(world: World, cluster: str, key: str) -> None:
     )
     item["status"] = {"phase": phase, "conditions": [ready], "containerStatuses": statuses}
     world.put(cluster, item)
+
+
+_COUNTS = ("replicas", "minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit")
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+
+
+def refuse_untyped(item: Json) -> None:
+    """Refuses a workload as the API server does whose counts are no whole numbers.
+
+    Raises:
+        ConflictError: One is none; the message is the API server's.
+    """
+    kind, spec = item.get("kind"), item.get("spec")
+    if kind not in _WORKLOADS or not isinstance(spec, dict):
+        return
+    for name in _COUNTS:
+        value = spec.get(name)
+        if value is not None and type(value) is not int:
+            found = "string" if isinstance(value, str) else type(value).__name__
+            raise ConflictError(
+                f'{kind} in version "v1" cannot be handled as a {kind}: json: cannot unmarshal {found} into Go '
+                f"struct field {kind}Spec.spec.{name} of type int32"
+            )
 
 
 def rollout(world: World, cluster: str, key: str) -> None:

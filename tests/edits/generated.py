@@ -155,6 +155,13 @@ def replaced(value: object, path: tuple[str | int, ...], new: object) -> object:
     return [replaced(v, tuple(rest), new) if at == step else v for at, v in enumerate(value)]
 
 
+def fits(value: object, before: object, path: tuple[str | int, ...], new: str) -> bool:
+    """Whether a value is the one before with another leaf: the text, or where a number stood the number of the same digits."""
+    is_number = type(at(before, path)) is int and new.isdecimal()
+    wanted = (new, int(new)) if is_number else (new,)
+    return any(same(value, replaced(before, path, each)) for each in wanted)
+
+
 def at(value: object, path: tuple[str | int, ...]) -> object:
     """The leaf at a path."""
     for step in path:

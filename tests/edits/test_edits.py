@@ -163,3 +163,22 @@ def test_an_entry_found_by_the_value_that_changes_is_another_one():
     assert reader.read(b"items:\n  - name: b\n") == "b"
     with pytest.raises(UsageError, match="no key"):
         reader.read(b"items:\n  - name: c\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "after"),
+    [
+        ("replicas: 3\n", "5", "replicas: 5\n"),
+        ("replicas: 3 # three\n", "0", "replicas: 0 # three\n"),
+        ('{"replicas": 3}\n', "5", '{"replicas": 5}\n'),
+        ("replicas: '3'\n", "5", "replicas: '5'\n"),
+        ("replicas: v3\n", "5", 'replicas: "5"\n'),
+        ("replicas: 3\n", "05", 'replicas: "05"\n'),
+        ("replicas: 3\n", "1.5", 'replicas: "1.5"\n'),
+        ("replicas: 0x3\n", "5", 'replicas: "5"\n'),
+        ("replicas: !!str 3\n", "5", "replicas: !!str 5\n"),
+    ],
+)
+def test_a_whole_number_in_place_of_one_stays_a_number(before, new, after):
+    """A count that an API takes as a number is none in quotes; anything that a reader could take otherwise stands in quotes."""
+    assert edit_scalar(before.encode(), "replicas", "value", new) == after.encode()

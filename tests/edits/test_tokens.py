@@ -24,7 +24,7 @@ from gitops_nb.errors import UsageError
         ("image: 'it''s/c:v1'\n", "image", "tag", "v2", "image: 'it''s/c:v2'\n"),
         ('{"image":"r\\/c:v1"}', "image", "tag", "v2", '{"image":"r\\/c:v2"}'),
         ('{"i":"\\ud83d\\ude00/\\u0063:v1", "n": 1}\n', "i", "tag", "v2", '{"i":"\\ud83d\\ude00/\\u0063:v2", "n": 1}\n'),
-        ('{\n\t"tag":\t21,\n\t"b": [1, 2]\n}\n', "tag", "value", "22", '{\n\t"tag":\t"22",\n\t"b": [1, 2]\n}\n'),
+        ('{\n\t"tag":\t21,\n\t"b": [1, 2]\n}\n', "tag", "value", "22", '{\n\t"tag":\t22,\n\t"b": [1, 2]\n}\n'),
         ('{"tag": null}', "tag", "value", "v1", '{"tag": "v1"}'),
         ("image: r/c@sha256:0a1b2c\n", "image", "tag", "sha256:ffee00", "image: r/c@sha256:ffee00\n"),
         ("image: r:5000/c:v1@sha256:0a1b\n", "image", "tag", "v2@sha256:ffee", "image: r:5000/c:v2@sha256:ffee\n"),

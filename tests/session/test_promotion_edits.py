@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from gitops_nb.errors import ConfigurationError, Refused, UsageError, WaitingForApproval
+from gitops_nb.errors import (
+    ConfigurationError,
+    Failed,
+    NeedsAttention,
+    Refused,
+    UsageError,
+    WaitingForApproval,
+)
+from gitops_nb.model import Status
 from tests.adapters.test_git import git
+from tests.session.platform_edits import settle, without_approval
 
 STAGING = "apps/checkout/staging/deployment.yaml"
 PRODUCTION = "apps/checkout/production/deployment.yaml"
@@ -102,3 +111,62 @@ def test_a_linked_file_is_named(runner, tmp_path):
     _, stop = runner.promote()
     assert isinstance(stop, UsageError)
     assert f"{PRODUCTION} is a symbolic link to {STAGING}; name {STAGING}" in stop.message
+
+
+def with_replicas(runner) -> None:
+    """A second promotable key: how many there are."""
+    without_approval(runner)
+    runner.workspace.replace(
+        "runbooks/fleet.yaml",
+        'promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag}]',
+        'promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag},'
+        " {file: deployment.yaml, key: spec.replicas}]",
+    )
+    runner.workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
+    )
+
+
+def replicas(text: bytes) -> bytes:
+    """The line that says how many."""
+    return next(line for line in text.splitlines() if b"replicas:" in line).strip()
+
+
+def test_a_number_is_promoted_as_a_number(runner):
+    """Staging's count goes to production as the number that it is, and production runs so many."""
+    with_replicas(runner)
+    change(runner, STAGING, lambda text: text.replace(replicas(text), b"replicas: 5"))
+    settle(runner, "staging")
+    state, stop = runner.promote()
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    text = runner.platform().git.read("platform-config", runner.tip(), PRODUCTION).content
+    assert replicas(text) == b"replicas: 5"
+
+
+def test_what_the_api_refuses_fails_with_its_words(runner):
+    """Somebody quotes the count: the sync fails as it does on a real API server, and the next run goes on."""
+    with_replicas(runner)
+    good = change(runner, PRODUCTION, lambda text: text.replace(replicas(text), b'replicas: "2"'))
+    change(runner, STAGING, lambda text: text.replace(replicas(text), b'replicas: "2"'))
+    state, stop = runner.promote(patience="1s", timeout="1m")
+    assert isinstance(stop, (Failed, NeedsAttention)), stop
+    assert "DeploymentSpec.spec.replicas of type int32" in str(state.outcome)
+    for path in (PRODUCTION, STAGING):
+        change(runner, path, lambda _: good)
+    settle(runner, "production")
+    state, stop = runner.promote()
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+def test_other_files_stay_as_they_are(runner):
+    """A promotion's own diff is all that its commit changes."""
+    without_approval(runner)
+    before = runner.tip()
+    state, stop = runner.promote()
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    commit = next(one for one in state.effects if one.key == "commit").result["revision"]
+    folder = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    names = git("diff", "--name-only", before, commit, cwd=folder)
+    assert names.splitlines() == [PRODUCTION]
