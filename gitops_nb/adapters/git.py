@@ -177,6 +177,20 @@ class Git(GitCache):
     def _asking(self, repository: str) -> Ask:
         return lambda argv: self._in_cache(repository, argv)
 
+    def blobs(self, repository: str, revision: str, folder: str) -> Mapping[str, str]:
+        """See ``ports.GitReader.blobs``."""
+        self._ensure(repository, revision)
+        inside = ("--", f"{folder.rstrip('/')}/") if folder else ()
+        asked = ("ls-tree", "-r", "-z", "--end-of-options", full_id(revision), *inside)
+        rows = (
+            row.partition(b"\t") for row in self._in_cache(repository, asked).output.split(b"\0")
+        )
+        return {
+            name.decode(errors="replace"): about.decode().replace(" blob ", " ")
+            for about, _, name in rows
+            if name
+        }
+
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """See ``ports.GitReader.list_files``."""
         self._ensure(repository, revision)

@@ -21,7 +21,7 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
-from gitops_nb.promotion.asked import otherwise, refuse_changed
+from gitops_nb.promotion.asked import otherwise, refuse_changed, refuse_other_folders
 from gitops_nb.promotion.judging import NOWHERE
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.versions import asks_for
@@ -207,6 +207,7 @@ def _commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json]:
     repository, branch = arguments["repository"], arguments["branch"]
     for attempt in range(1, ATTEMPTS + 1):
         tip = writers.view.git.tip(repository, branch)
+        refuse_other_folders(writers.view.git, plan, tip)
         message = _message(writers, plan, tip)
         files: dict[str, bytes] = {}
         for edit in arguments["edits"]:

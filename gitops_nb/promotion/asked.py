@@ -8,6 +8,7 @@ from gitops_nb.edits import read_part
 from gitops_nb.errors import ConflictError, TakenBack, UsageError
 from gitops_nb.model import Plan
 from gitops_nb.ports import GitReader, View
+from gitops_nb.promotion.pending import bound_folders
 
 
 def otherwise(git: GitReader, plan: Plan, revision: str) -> str:
@@ -52,6 +53,22 @@ def changed_since(view: View, plan: Plan) -> str:
     return f"{wrong} at {tip[:8]}" if wrong else ""
 
 
+def refuse_other_folders(git: GitReader, plan: Plan, tip: str) -> None:
+    """Refuses to build on a tip whose files, those that a sync would bring along, are not those that were shown.
+
+    Raises:
+        ConflictError: Somebody pushed to a folder of the Application since the plan was made.
+    """
+    shown: Mapping[str, str] = plan.arguments.get("folders") or {}
+    now = bound_folders(git, str(plan.arguments["repository"]), tip, shown)
+    changed = [folder for folder, known in shown.items() if now[folder] != known]
+    if changed:
+        raise ConflictError(
+            f"files of {changed[0]} changed since the plan was made; nothing was committed, and nothing is synced",
+            hint="Run the promotion again: it shows what the sync would bring.",
+        )
+
+
 def refuse_changed(view: View, plan: Plan, commit: Mapping[str, object] | None) -> None:
     """Refuses to bring what the branch does not ask for any more.
 
@@ -67,6 +84,10 @@ def refuse_changed(view: View, plan: Plan, commit: Mapping[str, object] | None) 
     """
     wrong = changed_since(view, plan)
     if not wrong:
+        if commit is None:
+            arguments = plan.arguments
+            tip = view.git.tip(arguments["repository"], arguments["branch"])
+            refuse_other_folders(view.git, plan, tip)
         return
     if commit is None:
         raise ConflictError(

@@ -10,6 +10,7 @@ from gitops_nb.catalog.fleet import Promotable
 from gitops_nb.edits import PartReader, read_part
 from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.ports import GitReader, View
+from gitops_nb.promotion.pending import bound_folders, find_pending
 from gitops_nb.promotion.placements import find_placements
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.shared import file_of, refuse_shared
@@ -39,6 +40,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
         return Side(environment, folder, own, spells[own[0].path], placements)
 
     source, target = side(request.source), side(request.target)
+    asked = [one for one in target.placements if not one.automated]
     return PromotionState(
         observed_at=view.clock.now(),
         repository=name,
@@ -47,6 +49,10 @@ def observe(view: View, request: Promotion) -> PromotionState:
         source=source,
         target=target,
         recalled=_recalled(view.git, request, name, source, target),
+        pending=find_pending(view.git, name, tip, asked),
+        folders=bound_folders(
+            view.git, name, tip, [folder for one in asked for folder in one.folders]
+        ),
     )
 
 

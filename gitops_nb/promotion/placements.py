@@ -11,7 +11,9 @@ from gitops_nb.argo import (
     current_images,
     current_revisions,
     healthy_since,
+    history_of,
     is_automated,
+    revisions_of,
 )
 from gitops_nb.argo.sources import sources_of
 from gitops_nb.errors import ConfigurationError, Refused
@@ -183,6 +185,7 @@ def _placement(
     )
     judgement = judge_release(view, release, snapshot)
     application = snapshot.application
+    folders, in_force = _read_by(view, request, reader, folder)
     return Placement(
         cluster=cluster,
         name=snapshot.name,
@@ -197,7 +200,28 @@ def _placement(
         parent=parent,
         parent_automated=bool(parent) and is_automated(reader.application),
         carriers=judgement.carriers,
+        folders=folders,
+        in_force=in_force,
     )
+
+
+def _read_by(
+    view: View, request: Promotion, reader: Snapshot, folder: str
+) -> tuple[tuple[str, ...], str]:
+    """Which folders of the configuration repository an Application reads, and at which commit they were synced last."""
+    name = request.fleet.applications[request.application].repository
+    sources = sources_of((reader.application or {}).get("spec") or {})
+    origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
+    paths = [posixpath.normpath(s["path"]) for s in sources if s.get("path") and origin.has(s)]
+    folders = tuple(dict.fromkeys(path for path in (folder, *paths) if path not in ("", ".")))
+    history = history_of(reader.application or {})
+    if not history:
+        return folders, ""
+    revisions, synced = revisions_of(history[-1]), sources_of(history[-1])
+    if len(revisions) == 1:
+        return folders, revisions[0]
+    ours = [r for r, source in zip(revisions, synced, strict=False) if origin.has(source)]
+    return folders, ours[0] if ours else ""
 
 
 def _carrier(

@@ -11,7 +11,7 @@ from gitops_nb.model import Action, Json, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.promotion.state import Placement, PromotedKey, PromotionState, Side
+from gitops_nb.promotion.state import Pending, Placement, PromotedKey, PromotionState, Side
 
 
 def plan(request: Promotion, state: PromotionState) -> Plan:
@@ -41,11 +41,13 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             ResourceChange(
                 address=f"Application {p.name} on {p.cluster}",
                 action=Action.UPDATE,
-                before=p.sentence,
+                before=", ".join(p.images) or "nothing that was seen",
                 after=f"sync to {state.branch}",
             )
             for p in lagging
         )
+    if changes and any(not p.automated for p in target.placements):
+        changes += _pending(state)
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
     elif not changes:
@@ -84,8 +86,40 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             "version_before": target.version,
             "version_after": version,
             "placements": [_placed(p) for p in target.placements],
+            "folders": dict(state.folders),
         },
     )
+
+
+def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
+    """What the sync brings along: pushed earlier by others, and shown to whoever approves it."""
+    return tuple(
+        ResourceChange(
+            address=f"{state.repository}:{one.path}",
+            action=Action.UPDATE,
+            before="" if one.before is not None else "not there",
+            after="pushed earlier, and comes into force with this sync"
+            if one.after is not None
+            else "taken out of Git earlier; the sync leaves its objects",
+            diff=diff((one.before or "").encode(), (one.after or "").encode()),
+        )
+        for one in state.pending
+        if not _is_version_alone(state, one)
+    )
+
+
+def _is_version_alone(state: PromotionState, pending: Pending) -> bool:
+    """Whether a file differs in nothing but what is promoted, which the plan says anyway."""
+    keys = [key for key in state.target.keys if key.path == pending.path]
+    if not keys or pending.before is None:
+        return False
+    content = pending.before.encode()
+    try:
+        for key in keys:
+            content = edit_scalar(content, key.key, key.part, key.value)
+    except UsageError:
+        return False
+    return content == (pending.after or "").encode()
 
 
 def _placed(placement: Placement) -> Json:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -40,7 +41,8 @@ class Placement:
     """The Argo CD Application of one environment on one cluster.
 
     ``deployed`` is the judgement: the files of the tip are in force and healthy, and the version is seen in what runs;
-    ``sentence`` says it in words. ``parent`` is the Application that renders this one from the files, "" when it reads them
+    ``sentence`` says it in words. ``folders`` are those that the Application reads, ``in_force`` is the commit of them that was
+    synced last, "" where that is not known. ``parent`` is the Application that renders this one from the files, "" when it reads them
     itself.
     """
 
@@ -57,6 +59,20 @@ class Placement:
     parent: str = ""
     parent_automated: bool = False
     carriers: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    in_force: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A file that a sync brings beside what is promoted: it was pushed earlier, and is not in force yet.
+
+    ``before`` is its text in the commit that was synced last, ``after`` at the tip; None where it is not there.
+    """
+
+    path: str
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,9 @@ class PromotionState:
 
     ``recalled`` are all promotable keys as they stood when the target last had the version that was asked for, when
     that is not what the source has: one version says only the first key.
+
+    ``pending`` is what a sync that is asked for brings beside the promotion. ``folders`` binds what was looked at for it: a
+    digest of all files by folder, of those Applications that do not sync by themselves.
     """
 
     observed_at: datetime
@@ -99,6 +118,8 @@ class PromotionState:
     source: Side
     target: Side
     recalled: tuple[PromotedKey, ...] = ()
+    pending: tuple[Pending, ...] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

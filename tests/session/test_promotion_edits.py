@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+
 from gitops_nb.errors import (
     ConfigurationError,
+    ConflictError,
     Failed,
     NeedsAttention,
     Refused,
@@ -14,6 +17,7 @@ from gitops_nb.model import Status
 from tests.adapters.test_git import git
 from tests.session.platform_edits import settle, without_approval
 
+promotion_apply = importlib.import_module("gitops_nb.promotion.apply")
 STAGING = "apps/checkout/staging/deployment.yaml"
 PRODUCTION = "apps/checkout/production/deployment.yaml"
 
@@ -170,3 +174,81 @@ def test_other_files_stay_as_they_are(runner):
     folder = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
     names = git("diff", "--name-only", before, commit, cwd=folder)
     assert names.splitlines() == [PRODUCTION]
+
+
+def push_beside(runner) -> None:
+    """Somebody pushes another object and another port to production's folder; nobody syncs it."""
+    git, tip = runner.platform().git, runner.tip()
+    folder = "apps/checkout/production"
+    service = git.read("platform-config", tip, f"{folder}/service.yaml").content
+    files = {
+        f"{folder}/service.yaml": service.replace(b"targetPort: ", b"targetPort: 6"),
+        f"{folder}/extra.yaml": b"apiVersion: v1\nkind: Service\nmetadata: {name: backdoor}\nspec: {ports: [{port: 1}]}\n",
+    }
+    assert files[f"{folder}/service.yaml"] != service
+    git.commit("platform-config", branch="main", parent=tip, files=files, message="Beside")
+
+
+def test_what_a_sync_brings_along_is_shown_before_anybody_signs(runner):
+    """Pushed earlier and not in force: the plan has each file with its diff, and approve prints it."""
+    push_beside(runner)
+    state, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    changes = {change["address"].rpartition("/")[2]: change for change in state.plan["changes"]}
+    assert {"deployment.yaml", "service.yaml", "extra.yaml"} == changes.keys()
+    assert "comes into force with this sync" in changes["extra.yaml"]["after"]
+    done = runner.workspace.run("approve", state.run, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "backdoor" in done.stdout
+    assert "targetPort: 6" in done.stdout
+    state, stop = runner.promote(run=state.run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+def test_what_is_pushed_beside_after_the_approval_is_not_synced(runner, monkeypatch):
+    """Between request and resume, and between the gate and the commit: refused, and nothing is committed."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    push_beside(runner)
+    before = runner.tip()
+    _, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, Refused)
+    assert "stale" in stop.message
+    assert runner.tip() == before
+    again, _ = runner.promote()
+    runner.answer(again.run)
+    real = promotion_apply._refuse_forbidden
+
+    def meanwhile(*arguments):
+        real(*arguments)
+        change(runner, "apps/checkout/production/extra.yaml", lambda text: text + b"# more\n")
+
+    monkeypatch.setattr(promotion_apply, "_refuse_forbidden", meanwhile)
+    state, stop = runner.promote(run=again.run)
+    assert isinstance(stop, ConflictError)
+    assert "files of apps/checkout/production changed since the plan was made" in stop.message
+    assert (state.status, [e.failed != "" for e in state.effects]) == (Status.REFUSED, [True])
+
+
+def test_what_is_pushed_elsewhere_is_no_obstacle(runner):
+    """Another application's file, another environment's: an approved promotion goes through."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    change(runner, "apps/payments/production/deployment.yaml", lambda text: text + b"# more\n")
+    change(runner, "apps/checkout/development/deployment.yaml", lambda text: text + b"# more\n")
+    state, stop = runner.promote(run=waiting.run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+def test_an_approved_sync_outlives_what_argo_cd_says_meanwhile(runner):
+    """Git asks for it, the cluster lags: the plan is the same after Argo CD compared again, and after an unrelated commit."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    change(runner, PRODUCTION, lambda text: text.replace(b"v2.32.2", b"v2.33.0"))
+    waiting, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    assert waiting.plan["arguments"]["edits"] == []
+    runner.answer(waiting.run)
+    change(runner, "apps/payments/production/deployment.yaml", lambda text: text + b"# more\n")
+    settle(runner, "production", syncs=False)
+    state, stop = runner.promote(run=waiting.run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
