@@ -93,6 +93,13 @@ class GitReader(Protocol):
     ) -> tuple[Commit, ...]:
         """Commits reachable from a revision, newest first; only those that touch ``path`` if given, also where a merge undid it."""
 
+    def changed(self, repository: str, revision: str) -> Mapping[str, tuple[str, str]]:
+        """What a commit has otherwise than its only parent, proven from the objects' bytes: ``mode id`` before and after, by path.
+
+        Raises:
+            UnavailableError: An object is missing, or is not what its id says.
+        """
+
     def witness(self, repository: str, name: str) -> Commit | None:
         """The commit that was pushed under a name, see ``GitWriter.commit``; whoever may push may have put another there."""
 

@@ -224,6 +224,22 @@ class Git(GitCache):
         done = self._in_cache(repository, ("log", f"--format={LOG_FORMAT}", *options, *wanted))
         return tuple(parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
 
+    def changed(self, repository: str, revision: str) -> Mapping[str, tuple[str, str]]:
+        """See ``ports.GitReader.changed``."""
+        self._ensure(repository, revision)
+        parents = self.log(repository, revision, limit=1)[0].parents
+        return self._proven(repository, parents[0] if parents else "", revision)
+
+    def _proven(self, repository: str, parent: str, sha: str) -> Mapping[str, tuple[str, str]]:
+        proven = ProvenObjects(
+            self._folder(repository),
+            lambda argv, stdin: self._in_cache(repository, argv, stdin=stdin),
+        )
+        try:
+            return proven.changed(parent, sha)
+        except ConfigurationError as error:
+            raise self._forged(repository, error.message) from error
+
     def witness(self, repository: str, name: str) -> Commit | None:
         """See ``ports.GitReader.witness``."""
         reference = f"{WITNESSES}{checked(name)}"
@@ -393,15 +409,8 @@ class Git(GitCache):
         Raises:
             UnavailableError: Somebody changed the cache: an object, or what stands in for one.
         """
-        folder = self._folder(repository)
-        proven = ProvenObjects(
-            folder, lambda argv, stdin: self._in_cache(repository, argv, stdin=stdin)
-        )
         entries = entries_on_the_way(self._asking(repository), parent, files)
-        try:
-            changed = proven.changed(parent, sha)
-        except ConfigurationError as error:
-            raise self._forged(repository, error.message) from error
+        changed = self._proven(repository, parent, sha)
         for path, (before, after) in changed.items():
             mode, known = entries.get(path, ("100644", ""))
             wanted = f"{mode} {blob_id(files[path])}" if path in files else ""

@@ -12,7 +12,8 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.model import Mode, Status, parse_time
+from gitops_nb.errors import UnavailableError
+from gitops_nb.model import Mode, Plan, Status, from_json, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.commits import claim_findings
 from gitops_nb.record.files import replace_file
@@ -204,7 +205,18 @@ def _claims(
     """Commits that the record says its run made have to be there; of a sandbox that is gone ``Trusts.untold`` tells."""
     if state.is_sandbox and trust is None:
         return []
-    return claim_findings(state, seen.commits, starts=starts, unread=seen.unread)
+    found = claim_findings(state, seen.commits, starts=starts, unread=seen.unread)
+    for commit in seen.commits:
+        if commit.run != state.run or not commit.is_signed or commit.plan != state.plan_digest:
+            continue
+        try:
+            wrong = seen.otherwise(commit.sha, from_json(Plan, state.plan))
+        except UnavailableError as error:
+            found.append(Unasked(f"what {commit.where} changes: {error.message}"))
+            continue
+        if wrong:
+            found.append(Finding(Code.CONTRADICTION, FILE, f"{commit.where}: {wrong}"))
+    return found
 
 
 def _unbegun(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.trust import LIVE_REALM, SANDBOX_REALM, RunnerKey
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import GitOpsError
-from gitops_nb.model import Mode
+from gitops_nb.edits import edit_scalar
+from gitops_nb.errors import GitOpsError, UsageError
+from gitops_nb.model import Mode, Plan
+from gitops_nb.ports import GitReader
 from gitops_nb.record.audit import Anchor
 from gitops_nb.record.commits import (
     TRAILER_JOURNAL,
@@ -28,12 +30,46 @@ SEARCHED_COMMITS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Ledger heads and runs in the trailers of commits; ``note`` says why some are missing, ``unread`` why some commits may be."""
+    """Ledger heads and runs in the trailers of commits; ``note`` says why some are missing, ``unread`` why some commits may be.
+
+    ``places`` says which repository each of ``commits`` is of, and ``git`` reads them.
+    """
 
     anchors: tuple[Anchor, ...] = ()
     commits: tuple[RunCommit, ...] = ()
     note: str = ""
     unread: str = ""
+    git: GitReader | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def otherwise(self, sha: str, plan: Plan) -> str:
+        """What a commit changes otherwise than its plan says, in words; "" where it carries out exactly that.
+
+        Raises:
+            UnavailableError: The repository does not answer.
+        """
+        repository = self.places.get(sha)
+        if self.git is None or repository is None:
+            return ""
+        edits = plan.arguments.get("edits") or ()
+        paths = list(dict.fromkeys(str(edit["path"]) for edit in edits))
+        changed = self.git.changed(repository, sha)
+        strange = sorted(changed.keys() - set(paths))
+        if strange:
+            return f"it changes {strange[0]}, which its plan does not name"
+        (parent,) = self.git.log(repository, sha, limit=1)[0].parents
+        before = self.git.read_many(repository, parent, paths)
+        after = self.git.read_many(repository, sha, paths)
+        for path, old, new in zip(paths, before, after, strict=True):
+            content = old.content if old is not None else b""
+            try:
+                for edit in (one for one in edits if one["path"] == path):
+                    content = edit_scalar(content, edit["key"], edit["part"], edit["after"])
+            except UsageError as error:
+                return f"{path} is not what its plan makes of it: {error.message}"
+            if new is None or new.content != content:
+                return f"{path} is not what its plan makes of it"
+        return ""
 
     def unknown(self, environment: str, known: Collection[str]) -> str:
         """Commits by runs of an environment that a record does not have, in a sentence; "" when there are none."""
@@ -57,6 +93,8 @@ def read_witnesses(
     anchors: list[Anchor] = []
     commits: list[RunCommit] = []
     note = unread = ""
+    git: GitReader | None = None
+    places: dict[str, str] = {}
     try:
         git = open_git(workspace, catalog, mode)
         for name, repository in catalog.fleet.repositories.items():
@@ -83,11 +121,12 @@ def read_witnesses(
                         commit.trailers.get(t, "")
                         for t in (TRAILER_PLAN, TRAILER_JOURNAL, TRAILER_START)
                     )
+                    places[commit.sha] = name
                     commits.append(RunCommit(commit.sha, where, run, plan, head, is_signed, start))
     except GitOpsError as error:
         note = f"anchors in Git were not read: {error.message}"
         unread = error.message
-    return Witnesses(tuple(anchors), tuple(commits), note, unread)
+    return Witnesses(tuple(anchors), tuple(commits), note, unread, git, places)
 
 
 def _anchor(trailers: Mapping[str, str], where: str) -> list[Anchor]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gitops_nb.adapters.folder import Folder
+from gitops_nb.adapters.git import Git
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
@@ -26,7 +27,7 @@ from gitops_nb.record.register import Believed, Chain, Entry, Kind, Register
 from gitops_nb.record.registered import register_findings
 from gitops_nb.session.verifying import verify_records
 from tests.record.record_factories import make_records
-from tests.session.test_threats import chain_of
+from tests.session.test_threats import PATH, chain_of
 
 
 @pytest.fixture
@@ -212,3 +213,32 @@ def test_a_key_that_is_taken_away_undoes_nothing(tmp_path):
     other = register("second").chain(request).open_start
     write(first, Kind.END, start=other.digest, status="succeeded")
     assert register("second", once=("first",)).chain(request).open_start.digest == other.digest
+
+
+@pytest.mark.parametrize("what", ["another file", "another value"])
+def test_a_commit_wider_than_its_plan_is_found(runner, monkeypatch, what):
+    """A notebook where nobody approves has the runner's commit change more: its trailers are signed, and verify finds it."""
+    runner.workspace.replace(
+        "runbooks/fleet.yaml", "approval_required: true", "approval_required: false"
+    )
+    real = Git._build
+
+    def wider(self, repository, parent, files, message):
+        more = (
+            {PATH: files[PATH] + b"# and this\n"}
+            if what == "another value"
+            else {"x.yaml": b"a: 1\n"}
+        )
+        return real(self, repository, parent, {**files, **more}, message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Git, "_build", wider)
+        patched.setattr(Git, "_refuse_wider", lambda *_: None)
+        state, stop = runner.promote()
+    assert stop is None
+    (run,) = verified(runner, state.run).runs
+    said = " ".join(str(one) for one in run.problems)
+    expected = (
+        "is not what its plan makes of it" if what == "another value" else "it changes x.yaml"
+    )
+    assert expected in said
