@@ -14,12 +14,10 @@ from gitops_nb.record.approvals import read_answers
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.ledger import Phase, ledger_name, read_entry, slots
 from gitops_nb.record.runs import Fits, is_run_held
+from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer
 from gitops_nb.session.stores import reports_store
-
-ENDED_FOR_GOOD = (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED)
-"""A run that ended so is over; any other can go on."""
 
 HAS_REPORT = "report.html"
 

@@ -17,7 +17,7 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check, merge
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import ENDED_FOR_GOOD, to_resume
+from gitops_nb.cli.choosing import to_resume
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
@@ -31,6 +31,7 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
 from gitops_nb.report.story import rules_sentence
 from gitops_nb.session.beginnings import refuse_unknown
+from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import asks_somebody, choose_mode
 from gitops_nb.session.platform import open_platform

@@ -25,6 +25,10 @@ STATUS_OF = {
 """Status of a run that ends with an exit code; every other code is a failure."""
 
 
+ENDED_FOR_GOOD = (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED)
+"""A run that ended so is over; any other can go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Why the engine stopped a run: a signal or a timeout."""

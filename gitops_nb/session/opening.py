@@ -13,13 +13,14 @@ from gitops_nb.catalog.parameters import check
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ConfigurationError, ConflictError, Refused
-from gitops_nb.model import Decision, Mode, Risk, Status
+from gitops_nb.model import Decision, Mode, Risk
 from gitops_nb.policy import rules_for
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.beginnings import refuse_unknown
+from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.held import hold
 from gitops_nb.session.lifecycle import (
@@ -173,7 +174,7 @@ def _open_journal(
 
 
 def _refuse_ended(state: RunState) -> None:
-    if state.ended and state.status in (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED):
+    if state.ended and state.status in ENDED_FOR_GOOD:
         raise Refused(f"{state.run} has ended: {state.status}", hint="Start a new run.")
 
 

@@ -30,12 +30,12 @@ from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.ledger import Phase
-from gitops_nb.record.runs import Lock, holder, lock_holder, try_lock
+from gitops_nb.record.runs import Lock, holder, lock_holder, read_run, try_lock
 from gitops_nb.redaction import process_redactor
 from gitops_nb.session.aftermath import tell_aftermath
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
-from gitops_nb.session.endings import STATUS_OF
+from gitops_nb.session.endings import ENDED_FOR_GOOD, STATUS_OF
 from gitops_nb.session.held import hold, saw_end
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import ask, attest, begin
@@ -304,11 +304,18 @@ class Recorder:
             self._lock.release()
 
     def reopen(self) -> bool:
-        """A cell that is run again after the run had ended begins a new attempt; returns whether one began.
+        """A cell that is run again after the run had stopped begins a new attempt; returns whether one began.
 
         Raises:
+            Refused: It has ended for good: what it was asked for is done, or will not be, and its record stays as it is.
             ConflictError: Another process works on the run.
         """
+        state = read_run(self.directory) if self._is_closed else self.state
+        if state.ended and state.status in ENDED_FOR_GOOD:
+            raise Refused(
+                f"{self.run} has ended: {state.status}; a cell that is run again changes nothing of it",
+                hint="Its report says what was done. Run the notebook from its first cell for a new run.",
+            )
         if self._is_closed:
             lock = try_lock(self.workspace.reports, self.run, holder(self._who))
             if lock is None:

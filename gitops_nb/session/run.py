@@ -237,6 +237,7 @@ class Session:
             Failed: The change did not arrive.
             NeedsAttention: Whether it arrived is in doubt.
         """
+        self._reopen()
         outcome = self._values.get("outcome")
         if not isinstance(outcome, Outcome):
             raise UsageError(

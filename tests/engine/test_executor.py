@@ -180,7 +180,15 @@ def test_every_stop_of_an_executor(workspace, step, mode):
 ELSEWHERE = """\
 import json, socket
 from gitops_nb.session.order import given
-wire = socket.socket(socket.AF_UNIX); wire.connect(given().executor); lines = wire.makefile("rb")
+import time
+wire = socket.socket(socket.AF_UNIX)
+for _ in range(2000):
+    try:
+        wire.connect(given().executor)
+        break
+    except FileNotFoundError:
+        time.sleep(0.01)  # it is not there yet
+lines = wire.makefile("rb")
 wire.sendall(json.dumps({{"call": "open", "runbook": "promotion", "workspace": {other!r}, "reports": {other!r} + "/reports",
     "mode": "sandbox", "parameters": {{"application": "payments", "source": "staging", "target": "production",
     "revision": None, "timeout": "15m", "patience": "60s", "stable_for": "10s"}}, "is_interactive": False}}).encode() + b"\\n")

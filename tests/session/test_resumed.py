@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from gitops_nb import promotion
 from gitops_nb.errors import Refused
+from gitops_nb.model import Status
 from gitops_nb.record.runs import is_held
 from gitops_nb.session import lifecycle
 
@@ -76,3 +78,25 @@ def test_what_is_no_code_may_change(runner, approved):
     done, stop = runner.promote(run=approved)
     assert stop is None
     assert done.outcome["result"] == "deployed"
+
+
+def test_a_cell_run_again_leaves_what_is_done_as_it_is(runner):
+    """After a success every cell says that the run has ended; journal and status stay, and nothing is begun."""
+    runner.workspace.replace(
+        "runbooks/fleet.yaml", "approval_required: true", "approval_required: false"
+    )
+    session = runner.open()
+    state, stop = runner.go_through(session)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    journal = runner.workspace.reports / state.run / "journal.jsonl"
+    before, tip = journal.read_bytes(), runner.tip()
+    for again in (
+        lambda: session.step(promotion.observe),
+        lambda: session.step(promotion.plan),
+        lambda: session.step(promotion.apply),
+        session.finish,
+    ):
+        with pytest.raises(Refused, match="has ended: succeeded"):
+            again()
+    assert (journal.read_bytes(), runner.tip()) == (before, tip)
+    assert runner.workspace.run("verify", state.run).returncode == 0
