@@ -107,6 +107,10 @@ def run_matrix(
                     executor=place.executor if asks[number] else None,
                     executed=place.leave,
                 )
+        except engine.Unrecorded as error:
+            known = error.state
+            return _line(number, run=known.run, status=known.status, exit_code=error.exit_code,
+                         reason=f"{known.reason}; {error.message}", command=known.command)  # fmt: skip
         except GitOpsError as error:
             return _line(number, status=str(STATUS_OF.get(error.exit_code, Status.FAILED)),
                          exit_code=error.exit_code, reason=error.message)  # fmt: skip

@@ -25,10 +25,12 @@ from gitops_nb.imports import skip_headless_imports
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.journal import FILE, Journal
+from gitops_nb.record.journal import FILE, Journal, Unwritten
+from gitops_nb.record.journal import read as read_records
 from gitops_nb.record.keys import held_key
 from gitops_nb.record.runs import holder, is_held, lock_holder, read_run, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
+from gitops_nb.session.held import saw_cause
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import notary
 from gitops_nb.session.order import Order as Told
@@ -93,7 +95,8 @@ def execute(
 
     Raises:
         ConflictError: The run is open in another process.
-        RecordError: The record cannot be written; the next command closes it.
+        Unrecorded: The record cannot be written or sent; the next command does what is left.
+        RecordError: Nothing of the run can be read either.
         NotContinued: A run that was there before did not go on, and its record is as it was.
     """
     skip_headless_imports()
@@ -208,6 +211,17 @@ _AHEAD: tuple[Callable[[], object], ...] = (
     partial(importlib.import_module, "cryptography.hazmat.primitives.serialization"),
 )
 """What the end of a run needs; the engine is idle while its kernel begins."""
+
+
+class Unrecorded(RecordError):
+    """A run came to its stop, and its record could not be completed; ``state`` is what is known of it.
+
+    The next command completes it.
+    """
+
+    def __init__(self, error: RecordError, state: RunState) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.state = state
 
 
 class _Begun:
@@ -382,20 +396,64 @@ def _close(
             )
         time.sleep(0.05)
     try:
-        journal = Journal.open(directory)
-        try:
-            state = fold(journal.records)
-            if before and len(state.attempts) == before:
-                return state  # nothing of it was touched: it is closed as it was
-            if document is not None:
-                document.end_running()
-            if is_cut_short(state, cause) and state.status is not Status.WAITING:
-                append_end(journal, cause=cause, death=death)
-            if document is not None:
-                document.save(fold(journal.records))
-            shows_index = order.shows_index or cause is not None
-            return close_run(workspace, directory, journal, shows_index=shows_index)
-        finally:
-            journal.close()
+        return _close_journal(
+            workspace, directory, order, before=before, cause=cause, death=death, document=document
+        )
+    except RecordError as error:
+        raise _unrecorded(
+            workspace, directory, error, before=before, cause=cause, death=death
+        ) from error
     finally:
         lock.release()
+
+
+def _close_journal(
+    workspace: Workspace,
+    directory: Path,
+    order: Order,
+    *,
+    before: int,
+    cause: Cause | None,
+    death: Death | None,
+    document: Document | None,
+) -> RunState:
+    journal = Journal.open(directory)
+    try:
+        state = fold(journal.records)
+        if before and len(state.attempts) == before:
+            return state  # nothing of it was touched: it is closed as it was
+        if document is not None:
+            document.end_running()
+        if is_cut_short(state, cause) and state.status is not Status.WAITING:
+            append_end(journal, cause=cause, death=death)
+        if document is not None:
+            document.save(fold(journal.records))
+        shows_index = order.shows_index or cause is not None
+        return close_run(workspace, directory, journal, shows_index=shows_index)
+    finally:
+        journal.close()
+
+
+def _unrecorded(
+    workspace: Workspace,
+    directory: Path,
+    error: RecordError,
+    *,
+    before: int,
+    cause: Cause | None,
+    death: Death | None,
+) -> RecordError:
+    """What is known of a run whose record cannot be completed: its journal, and the end that would stand behind it."""
+    try:
+        known = Unwritten(read_records(directory / FILE)[0])
+        state = fold(known.records)
+    except RecordError:
+        return error
+    if before and len(state.attempts) == before:
+        return error
+    if is_cut_short(state, cause) and state.status is not Status.WAITING:
+        why = death or Death(error.message, error.exit_code, error.hint)
+        append_end(known, cause=cause, death=why)
+        with contextlib.suppress(RecordError):
+            saw_cause(workspace, directory.name, cause.sentence if cause else why.sentence)
+    return Unrecorded(error, fold(known.records))

@@ -32,6 +32,7 @@ from gitops_nb.session.wire import Wire, raised
 
 T = TypeVar("T")
 STARTED_S = 60.0
+VERBS_GONE = "the process that calls the verbs is gone"
 
 
 class RemoteSession:
@@ -212,7 +213,7 @@ class RemoteSession:
                 continue
             if said is None:
                 raise ProcessGone(
-                    "the process that calls the verbs is gone",
+                    VERBS_GONE,
                     hint=f"Run `gitops-nb resume {self._run or 'last'}`: it finds out, and does nothing twice.",
                 )
             if "record" in said:
@@ -299,4 +300,4 @@ def _connect(address: Path) -> Wire:
                 ) from error
             time.sleep(0.005)
         else:
-            return Wire(connection)
+            return Wire(connection, gone=VERBS_GONE)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from gitops_nb import errors
 from gitops_nb.errors import ExitCode
 from gitops_nb.model import Status
-from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.journal import Journal
+from gitops_nb.record.fold import RunState, StepState, fold
+from gitops_nb.record.journal import Journal, Unwritten
 from gitops_nb.session.aftermath import tell_aftermath
+from gitops_nb.session.wire import NOTEBOOK_GONE
 
 STATUS_OF = {
     ExitCode.SUCCEEDED: Status.SUCCEEDED,
@@ -76,15 +77,18 @@ class Death:
 
 
 def is_cut_short(state: RunState, cause: Cause | None) -> bool:
-    """Whether a run has no end yet, or only the one that its notebook saw when the engine interrupted it."""
-    if not state.ended:
+    """Whether a run has no end yet, or only the one that its notebook saw when the engine interrupted it.
+
+    An executor whose notebook is gone records that; why it is gone the engine knows.
+    """
+    if not state.ended or state.reason.startswith(NOTEBOOK_GONE):
         return True
     interrupted = state.status in (Status.CANCELLED, Status.NEEDS_ATTENTION)
     return cause is not None and interrupted and state.outcome is None
 
 
 def append_end(
-    journal: Journal,
+    journal: Journal | Unwritten,
     *,
     cause: Cause | None = None,
     death: Death | None = None,
@@ -98,7 +102,7 @@ def append_end(
     state = fold(journal.records)
     is_claimed = not was_witnessed and (bool(state.ended) or state.status is Status.WAITING)
     step = next((s for s in state.steps if s.status is Status.RUNNING), None)
-    stopped = step or next((s for s in state.steps if s.status is Status.CANCELLED), None)
+    stopped = step or next((s for s in state.steps if _is_stopped(s)), None)
     where = f"during {stopped.name}" if stopped else "between two steps"
     resume = f"gitops-nb resume {state.run}"
     hint = f"Continue with `{resume}`."
@@ -135,3 +139,8 @@ def append_end(
         "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume,
         **({} if was_witnessed else {"witnessed": False}),
     )  # fmt: skip
+
+
+def _is_stopped(step: StepState) -> bool:
+    """Whether a step was ended from outside, and its own process recorded that."""
+    return step.status is Status.CANCELLED or step.sentence.startswith(NOTEBOOK_GONE)

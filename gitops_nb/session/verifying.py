@@ -27,7 +27,7 @@ from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
 from gitops_nb.session.compared import compared_contents, compared_names
 from gitops_nb.session.counting import SANDBOX, Registered, Trusts, Witnessed, runners_of
-from gitops_nb.session.held import open_here, pending
+from gitops_nb.session.held import is_unsigned, open_here, pending
 from gitops_nb.session.lifecycle import JUNK
 from gitops_nb.session.stores import bucket_store, reports_store
 from gitops_nb.session.witnesses import Witnesses
@@ -188,6 +188,7 @@ class _RunCheck:
                 *([] if is_before else _unbegun(self.workspace, state, entries, self.noted)),
             ],
             check_identity=self.trusts.check_identity,
+            waits_to_be_signed=is_unsigned(directory, self.noted.get(directory.name, "")),
         )
         there = _in_bucket(self.workspace, directory, state, whole=whole)
         if there:
