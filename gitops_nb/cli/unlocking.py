@@ -30,6 +30,7 @@ from gitops_nb.record.runs import (
 )
 from gitops_nb.record.unlocks import SUBJECT, signed_unlock
 from gitops_nb.report.text import terminal
+from gitops_nb.session.beginnings import has_open_start
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import Death, append_end
 from gitops_nb.session.lifecycle import close_run
@@ -201,7 +202,12 @@ def _close(where: Workspace, name: str, word: Word) -> None:
         )
         journal = Journal.open(directory)
         said = f"closed by {person}, who says that its process is gone: {word.reason}"
-        append_end(journal, death=Death(said, ExitCode.FAILED), was_witnessed=False)
+        append_end(
+            journal,
+            death=Death(said, ExitCode.FAILED),
+            was_witnessed=False,
+            has_begun=bool(begun) or has_open_start(where, state),
+        )
         close_run(where, directory, journal)
         journal.close()
     finally:

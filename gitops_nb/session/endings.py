@@ -93,11 +93,14 @@ def append_end(
     cause: Cause | None = None,
     death: Death | None = None,
     was_witnessed: bool = True,
+    has_begun: bool = False,
 ) -> None:
     """Records the end of a run that could not do it itself: its running step, then why, and what to do.
 
     Without cause or death the runner itself was killed. ``was_witnessed`` is False where nobody of ours saw how the run
     stopped: whatever end its journal has came from somebody else, and this one stands behind it.
+    ``has_begun`` says that a runner signed that effects begin, and none that they ended: a journal that has none was cut, or its
+    process died right then.
     """
     state = fold(journal.records)
     is_claimed = not was_witnessed and (bool(state.ended) or state.status is Status.WAITING)
@@ -127,6 +130,11 @@ def append_end(
     elif is_claimed and state.touched:
         code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
         hint = f"Run `{resume}`: it finds out what is there, and does nothing twice."
+    is_unknown = has_begun and not state.touched
+    if is_unknown:
+        code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
+        reason = f"{reason}; its effects had begun, and what it did is not known"
+        hint = f"Run `{resume}`: it finds out what is there, and does nothing twice."
     if is_claimed:
         reason += f"; its journal says that it is {state.status}, and nobody saw that"
     if step is not None:
@@ -134,10 +142,11 @@ def append_end(
     said = fold(journal.records)
     if not was_witnessed:
         said = replace(said, outcome=None, aftermath={})
-    tell_aftermath(journal.append, said, status)
+    tell_aftermath(journal.append, replace(said, unknown=is_unknown), status)
     journal.append(
         "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume,
         **({} if was_witnessed else {"witnessed": False}),
+        **({"unknown": True} if is_unknown else {}),
     )  # fmt: skip
 
 

@@ -42,10 +42,10 @@ from gitops_nb.record.runs import (
     try_lock,
 )
 from gitops_nb.session.aftermath import tell_aftermath
-from gitops_nb.session.beginnings import has_started, is_signed, was_begun
+from gitops_nb.session.beginnings import has_open_start, has_started, is_signed, was_begun
 from gitops_nb.session.copies import fetch_runs
-from gitops_nb.session.endings import append_end
-from gitops_nb.session.held import began_with, forget, hold, is_seen, open_here, saw_end
+from gitops_nb.session.endings import Death, append_end
+from gitops_nb.session.held import began_with, cause_of, forget, hold, is_seen, open_here, saw_end
 from gitops_nb.session.notary import expect, settle
 from gitops_nb.session.notebooks import notebook_digest
 from gitops_nb.session.private import remove_left
@@ -365,7 +365,13 @@ def _close_dead(workspace: Workspace, directory: Path, journal: Journal, noted: 
     # A journal can be written by others: an end, or a request in the middle of effects, that this machine did not see, is none.
     waits = state.status is Status.WAITING and not state.begun and not state.touched
     if not is_ours and not (waits and not has_started(workspace, state)):
-        append_end(journal, was_witnessed=False)
+        cause = cause_of(workspace, state.run)
+        append_end(
+            journal,
+            death=Death(cause) if cause else None,
+            was_witnessed=False,
+            has_begun=has_open_start(workspace, state),
+        )
     close_run(workspace, directory, journal)
     return True
 

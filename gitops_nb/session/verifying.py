@@ -185,6 +185,7 @@ class _RunCheck:
                 *registered,
                 *self.trusts.untold(state),
                 *_claims(state, trust, seen, starts),
+                *_unseen(state, entries),
                 *([] if is_before else _unbegun(self.workspace, state, entries, self.noted)),
             ],
             check_identity=self.trusts.check_identity,
@@ -206,6 +207,15 @@ def _claims(
     if state.is_sandbox and trust is None:
         return []
     return claim_findings(state, seen.commits, starts=starts, unread=seen.unread)
+
+
+def _unseen(state: RunState, entries: Sequence[Entry]) -> list[Unasked]:
+    """What a run did whose effects began and whose end nobody saw: its journal may have been cut before that was signed."""
+    started = {entry.attempt for entry in entries if entry.phase is Phase.START}
+    if not state.ended or state.witnessed or max(started, default=-1) < len(state.attempts):
+        return []
+    text = f"what it did: its effects began, and nobody saw how they ended; `gitops-nb resume {state.run}` finds out"
+    return [Unasked(text)]
 
 
 def _unbegun(
