@@ -88,8 +88,8 @@ def _rebuild_index(where: Workspace) -> None:
 
     if where.bucket or not where.reports.is_dir() or not (where.reports / INDEX).exists():
         return
-    forget(where.reports)
-    write_index(where.reports, now=datetime.now(UTC), zone=where.time_zone)
+    forget(where.index_cache)
+    write_index(where.reports, now=datetime.now(UTC), zone=where.time_zone, cache=where.index_cache)
 
 
 def _recheck(ci_api: str) -> Recheck:

@@ -215,7 +215,7 @@ def close_run(
     _remove_half_written(directory)
     seal(directory, journal)
     if shows_index:
-        write_index(workspace.reports, now=now, zone=zone)
+        write_index(workspace.reports, now=now, zone=zone, cache=workspace.index_cache)
     closed = fold(journal.records)
     settle(workspace, directory, closed, signer=signer)
     return closed
@@ -386,4 +386,9 @@ def _catch_up_index(workspace: Workspace, newest_seal: int) -> None:
     path = workspace.reports / INDEX
     if workspace.bucket or newest_seal <= (path.stat().st_mtime_ns if path.is_file() else 0):
         return
-    write_index(workspace.reports, now=datetime.now(UTC), zone=workspace.time_zone)
+    write_index(
+        workspace.reports,
+        now=datetime.now(UTC),
+        zone=workspace.time_zone,
+        cache=workspace.index_cache,
+    )

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.record.runs import run_ids
 
 LIMIT_S = 60
@@ -84,13 +85,11 @@ def test_what_does_not_belong_is_found(recorded, name):
 
 
 def test_no_command_waits_for_a_pipe(recorded):
-    """Listing and running go on beside a run whose journal, and an index cache, are pipes."""
+    """Listing and running go on beside a run whose journal is a pipe."""
     replace_by_pipe(the_run(recorded) / "journal.jsonl")
-    replace_by_pipe(recorded.reports / ".index.jsonl")
     assert recorded.run("list", "runs", timeout=LIMIT_S).returncode == 0
     done = recorded.run("run", "promotion", "-p", "application=checkout", timeout=LIMIT_S)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (recorded.reports / ".index.jsonl").is_file()
 
 
 def edit_cache(path) -> None:
@@ -116,7 +115,7 @@ CACHES = {
 @pytest.mark.parametrize("name", CACHES)
 def test_an_index_cache_is_rebuilt(recorded, name):
     """After `verify` the index says what the journals say."""
-    cache = recorded.reports / ".index.jsonl"
+    cache = find_workspace(recorded.root).index_cache
     CACHES[name](cache)
     assert recorded.run("verify", timeout=LIMIT_S).returncode == 0
     page = (recorded.reports / "index.html").read_text(encoding="utf-8")
@@ -126,6 +125,21 @@ def test_an_index_cache_is_rebuilt(recorded, name):
     assert not cache.is_symlink()
 
 
+def test_a_row_beside_the_reports_is_not_believed(recorded):
+    """Who may only write reports writes no row of the index: where the cache was once, a file says nothing."""
+    cache = find_workspace(recorded.root).index_cache
+    assert recorded.reports not in cache.parents
+    edit_cache(cache)
+    forged = cache.read_bytes()
+    cache.unlink()
+    (recorded.reports / ".index.jsonl").write_bytes(forged)
+    done = recorded.run("run", "promotion", "-p", "application=checkout", timeout=LIMIT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (recorded.reports / "index.html").read_text(encoding="utf-8")
+    assert "forged" not in page
+    assert page.count("<tr data-g=") == 2
+
+
 LINKS = {
     "a symbolic link": lambda path, victim: path.symlink_to(victim),
     "a hard link": lambda path, victim: path.hardlink_to(victim),
@@ -133,7 +147,6 @@ LINKS = {
 PLACES = {
     "a run's lock": lambda run: run.parent / ".locks" / run.name,
     "an engine's lock": lambda run: run.parent / ".locks" / f"{run.name}.engine",
-    "the index cache": lambda run: run.parent / ".index.jsonl",
     "a journal": lambda run: run / "journal.jsonl",
     "a report": lambda run: run / "report.html",
     "the saved notebook": lambda run: run / "notebook.ipynb",
