@@ -30,7 +30,7 @@ from gitops_nb.record.journal import read as read_records
 from gitops_nb.record.keys import held_key
 from gitops_nb.record.runs import holder, is_held, lock_holder, read_run, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
-from gitops_nb.session.held import saw_cause
+from gitops_nb.session.held import saw_cause, saw_end
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import notary
 from gitops_nb.session.order import Order as Told
@@ -426,6 +426,7 @@ def _close_journal(
             document.end_running()
         if is_cut_short(state, cause) and state.status is not Status.WAITING:
             append_end(journal, cause=cause, death=death)
+            saw_end(workspace, directory.name, journal.head)
         if document is not None:
             document.save(fold(journal.records))
         shows_index = order.shows_index or cause is not None

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gitops_nb.record.journal import FILE, read
 from gitops_nb.record.runs import read_run, run_directories
 
-GONE = """\
+ONCE_MAIN_MOVED = """\
 #!/bin/sh
 while read -r old new ref; do
-  if [ "$ref" = refs/heads/main ]; then mv "$PWD" "$PWD.away"; fi
+  if [ "$ref" = refs/heads/main ]; then {does}; fi
 done
 """
 REFUSES = """\
@@ -20,23 +21,37 @@ REFUSES = """\
 case "$1" in refs/gitops-nb/*) [ "$(git rev-parse main)" = {tip} ] || exit 1 ;; esac
 """
 
+FULL = """\
+import errno, os
+fsync = os.fsync
+def full(descriptor):
+    path = os.readlink(f"/proc/self/fd/{{descriptor}}")
+    if "/reports/" in path and {where!r} in path and os.path.exists({flag!r}):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    fsync(descriptor)
+os.fsync = full
+"""
+"""A disk for the reports that is full once the flag is there: ``where`` says for which files."""
 
-def approved(workspace) -> Path:
+
+def approved(workspace, stable_for: str = "0s") -> Path:
     """A promotion that waits with an approval; its register is in the repository that it changes."""
-    waiting = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    waiting = workspace.run(
+        "run", "promotion", "-p", "application=checkout", "-p", f"stable_for={stable_for}"
+    )
     assert waiting.returncode == 2, waiting.stdout + waiting.stderr
     assert workspace.run("approve", "last", "--yes").returncode == 0
     (directory,) = run_directories(workspace.reports)
     return directory
 
 
-def hook(workspace, name: str, text: str) -> Path:
+def hook(workspace, name: str, text: str, does: str = 'mv "$PWD" "$PWD.away"') -> Path:
     """A hook of the repository that takes the commit; returns the repository."""
     repository = workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
     (repository / "hooks").mkdir(exist_ok=True)
     path = repository / "hooks" / name
     tip = (repository / "refs/heads/main").read_text().strip()
-    path.write_text(text.format(tip=tip))
+    path.write_text(text.format(tip=tip, does=does))
     path.chmod(0o755)
     return repository
 
@@ -46,7 +61,9 @@ def test_an_end_whose_record_cannot_be_sent_is_told(workspace, how):
     """Status, commit, way back and command are on the terminal; `list` and `verify` say what is left, and the next command does it."""
     directory = approved(workspace)
     is_gone = how == "the repository is gone"
-    repository = hook(workspace, *(("post-receive", GONE) if is_gone else ("update", REFUSES)))
+    repository = hook(
+        workspace, *(("post-receive", ONCE_MAIN_MOVED) if is_gone else ("update", REFUSES))
+    )
     done = workspace.run("resume", "last")
     assert done.returncode == 74, done.stdout + done.stderr
     state = read_run(directory)
@@ -91,3 +108,41 @@ def test_the_one_document_of_such_an_end_is_whole(workspace):
     told = json.loads(done.stdout)
     assert (told["status"], told["aftermath"]["command"] != "") == ("succeeded", True)
     assert "complete only on this machine" in told["error"]
+
+
+@pytest.mark.parametrize("where", ["", "notebook.ipynb", "report.html"])
+def test_a_disk_that_is_full_after_the_push_hides_nothing(workspace, tmp_path, where):
+    """The end on the terminal has the true cause, the commit and the way back; so has the record, once there is space again."""
+    # Long enough that the engine saves its notebook meanwhile.
+    directory = approved(workspace, stable_for="6s" if where == "notebook.ipynb" else "0s")
+    flag = tmp_path / "full"
+    hook(workspace, "post-receive", ONCE_MAIN_MOVED, f"touch {flag}")
+    (tmp_path / "site").mkdir()
+    customize = FULL.format(where=where, flag=str(flag))
+    (tmp_path / "site" / "sitecustomize.py").write_text(customize)
+    done = workspace.run("resume", "last", PYTHONPATH=str(tmp_path / "site"))
+    assert done.returncode == 74, done.stdout + done.stderr
+    assert "No space left on device" in done.stderr
+    assert "BrokenPipe" not in done.stdout + done.stderr
+    after = (
+        "  In Git     ",
+        "  By itself  ",
+        "  Way back   ",
+        " -p target=production -p revision=",
+    )
+    for text in after:
+        assert text in done.stdout
+    if where == "report.html":
+        assert "\nsucceeded  checkout " in done.stdout
+    else:
+        word = "needs attention" if not where else "failed"
+        assert f"\n{word}  cannot write {directory}" in done.stdout
+        assert f"gitops-nb resume {directory.name}" in done.stdout
+    flag.unlink()
+    again = workspace.run("report" if where == "report.html" else "resume", "last")
+    assert again.returncode == 0, again.stdout + again.stderr
+    checked = workspace.run("verify")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    ends = [r.body["reason"] for r in read(directory / FILE)[0] if r.kind == "ended"]
+    assert "killed" not in " ".join(ends), ends
+    assert ("No space left on device" in " ".join(ends)) is (where != "report.html")

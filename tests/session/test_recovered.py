@@ -111,7 +111,7 @@ def test_an_end_that_its_process_wrote_is_signed_by_the_next_command(
     approved,
     monkeypatch,
 ):
-    """Killed between the seal and the signature: the note of this machine names the record, and the end is signed as seen."""
+    """Killed between the seal and the signature: it is not checked by then, and then signed as seen, by this machine's note."""
     from gitops_nb.session import lifecycle
 
     class Killed(BaseException):
@@ -125,6 +125,10 @@ def test_an_end_that_its_process_wrote_is_signed_by_the_next_command(
         with pytest.raises(Killed):
             runner.promote(run=approved)
     assert pending(where(runner)) == (approved,)
+    checked, _ = verified(runner, approved)
+    assert not checked.is_wrong, checked
+    assert not checked.holds
+    assert "was interrupted or got no answer before it was signed" in checked.runs[0].unchecked[0]
     assert recover(where(runner)) == ()
     state = read_run(runner.workspace.reports / approved)
     assert (state.status, state.witnessed) == (Status.SUCCEEDED, True)
