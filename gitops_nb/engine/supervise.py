@@ -16,7 +16,7 @@ from gitops_nb import errors
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.engine.document import CellStatus, Document
-from gitops_nb.engine.kernels import Kernel, Waiting, give_order
+from gitops_nb.engine.kernels import EXECUTOR, Kernel, Waiting, give_order
 from gitops_nb.engine.limits import Limits
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ConflictError, ExitCode, NotContinued, RecordError, Stop
@@ -125,7 +125,7 @@ def execute(
         if executor is not None:
             executor.order(
                 order_text(
-                    address=private / "executor",
+                    address=private / EXECUTOR,
                     log=private / "executor.log",
                     environment={**os.environ, **_place(workspace, order)},
                     told=asdict(
@@ -140,7 +140,7 @@ def execute(
                     key=held_key(),
                 )
             )
-            told = replace(told, executor=str(private / "executor"))
+            told = replace(told, executor=str(private / EXECUTOR))
         kernel = give_order(
             waiting,
             private,
@@ -280,6 +280,9 @@ class _Supervision:
 
     def death(self, exit_code: int | None) -> Death:
         """What is known about the end of the cells, for a journal that does not say it."""
+        if self._kernel.lacks_executor():
+            code = self._kernel.executor_exit_code()
+            return Death.of_process(code, who="the process that calls the verbs")
         if self._error:
             error = self._error
             if error["ename"] == errors.ProcessGone.__name__:
@@ -316,7 +319,7 @@ class _Supervision:
         """Looks at signals and the clock; after an interrupt ends the waiting when that does not help in time.
 
         Raises:
-            _Stopped: The kernel was interrupted, and had its time.
+            _Stopped: The kernel was interrupted, and had its time; or what it waits for can never come.
             RecordError: The notebook cannot be saved.
         """
         if self.cause is None and self._signals.received is not None:
@@ -328,6 +331,8 @@ class _Supervision:
         if now < self._looks_at_s:
             return
         self._looks_at_s = now + WATCHED_EVERY_S
+        if self._kernel.lacks_executor():
+            raise _Stopped
         if self.cause is None:
             self._save_if_due()
             over = self._limits.over()
