@@ -21,7 +21,7 @@ from gitops_nb import __version__
 from gitops_nb.errors import RecordError
 from gitops_nb.model import Status
 from gitops_nb.record import journal
-from gitops_nb.record.files import open_regular, read_regular, replace_file
+from gitops_nb.record.files import open_regular, read_regular, replace_file, settled
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import RUN_ID, damaged_run, run_directories, scan_run
 from gitops_nb.report.index_page import GROUPS, Entry, entry
@@ -169,7 +169,7 @@ def _head(zone: str) -> dict[str, object]:
 def _replace(path: Path, zone: str, lines: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "\n".join([json.dumps(_head(zone)), *lines]) + "\n"
-    replace_file(path, text.encode("utf-8", "backslashreplace"))
+    replace_file(settled(path), text.encode("utf-8", "backslashreplace"))
 
 
 def _add(path: Path, lines: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import RecordError
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.journal import FILE, Record, read
 from gitops_nb.record.runs import RUN_ID
 
@@ -116,4 +116,4 @@ def _write(workspace: Workspace, run: str, newest: str, first: str = "", why: st
         raise RecordError(f"cannot write {folder}: {error.strerror}") from error
     first = first or _read(folder / run)[1]
     # Whole or not at all: a note that a full disk cut says that nobody saw the end.
-    replace_file(folder / run, f"{newest}\n{first}\n{why}\n".encode())
+    replace_file(settled(folder / run), f"{newest}\n{first}\n{why}\n".encode())

@@ -224,6 +224,8 @@ def close_run(
 def _remove_half_written(directory: Path) -> None:
     """What a killed attempt left; a name in ``approvals`` may be somebody's answer that is just being written."""
     for folder in (directory, directory / "evidence"):
+        if folder.is_symlink():
+            continue  # what lies where it leads is nobody's half of ours
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
 

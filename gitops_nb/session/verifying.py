@@ -12,10 +12,11 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import RecordError
 from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.commits import claim_findings
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.intruders import reports_intruders
@@ -119,7 +120,12 @@ def verify_records(
         )
         for name, one in audits.items()
     )
-    _remember(workspace, [audits[check.name] for check in checks if not check.problems])
+    held = [audits[check.name] for check in checks if not check.problems]
+    try:
+        _remember(workspace, held)
+    except (RecordError, OSError) as error:
+        text = f"not remembered here for the next check: {error}"
+        checks = tuple(replace(check, notes=(*check.notes, text)) for check in checks)
     gone = _gone(workspace, trusts, witnesses, {*audits})
     folder = reports_intruders(workspace.reports)
     return Checked((*checks, *gone), tuple(runs), tuple(folder))
@@ -370,4 +376,4 @@ def _remember(workspace: Workspace, audits: Sequence[Audit]) -> None:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             here[one.name] = {"size": one.size, "head": last.hash, "at": now}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, (json.dumps(known, indent=1) + "\n").encode())
+    replace_file(settled(path), (json.dumps(known, indent=1) + "\n").encode())

@@ -184,3 +184,63 @@ def test_a_copy_by_hard_links_goes_on(workspace):
     done = workspace.run("resume", "last")
     assert done.returncode == 0, done.stdout + done.stderr
     assert workspace.run("verify").returncode == 0
+
+
+def stand_in(path, how: str) -> None:
+    """Puts something else in the place of a folder."""
+    if path.is_dir():
+        shutil.move(path, path.parent.parent / f"was-{path.name}")
+    victim = path.parent.parent / "victim"
+    victim.mkdir()
+    (victim / "plan.json").write_text("precious")
+    match how:
+        case "a link":
+            path.symlink_to(victim)
+        case "a link that goes round":
+            path.symlink_to(path.name)
+        case "a link to nothing":
+            path.symlink_to(victim / "nothing")
+        case "a pipe":
+            os.mkfifo(path)
+
+
+FOLDERS = {
+    "locks": lambda run: run.parent / ".locks",
+    "evidence": lambda run: run / "evidence",
+    "approvals": lambda run: run / "approvals",
+    "ledger": lambda run: run.parent / "ledger" / "sandbox.production",
+    "all ledgers": lambda run: run.parent / "ledger",
+}
+HOW = ["a link", "a link that goes round", "a link to nothing", "a pipe"]
+
+
+@pytest.mark.parametrize(
+    ("place", "how"),
+    [(place, how) for place in FOLDERS for how in HOW if place != "evidence" or how == "a link"],
+)
+def test_nothing_is_written_into_a_folder_that_is_none_of_ours(workspace, place, how):
+    """A link, or a pipe, for a folder of the record: a named error, nothing is written where it leads, and `verify` finds it."""
+    waiting = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    assert waiting.returncode == 2, waiting.stderr
+    if place != "approvals":
+        assert workspace.run("approve", "last", "--yes").returncode == 0
+    run = the_run(workspace)
+    path = FOLDERS[place](run)
+    stand_in(path, how)
+    victim = path.parent.parent / "victim"
+    for arguments in (
+        ("approve", "last", "--yes"),
+        ("resume", "last"),
+        ("verify",),
+        ("list", "runs"),
+    ):
+        done = workspace.run(*arguments, timeout=LIMIT_S)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode != 70, (arguments, done.stdout, done.stderr)
+        assert [file.name for file in victim.iterdir()] == ["plan.json"], arguments
+        assert (victim / "plan.json").read_text() == "precious"
+        if arguments == ("resume", "last"):
+            assert done.returncode != 0, done.stdout
+        if arguments == ("verify",):
+            assert done.returncode == 1, done.stdout + done.stderr
+            assert path.name in done.stdout
