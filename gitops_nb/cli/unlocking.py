@@ -37,6 +37,7 @@ from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.private import remove_left
 from gitops_nb.session.registers import register_under
 from gitops_nb.session.requester import find_signer
 from gitops_nb.session.targets import shared_locks
@@ -183,6 +184,7 @@ def _close(where: Workspace, name: str, word: Word) -> None:
     if state.status is not Status.RUNNING:
         if not begun:
             raise Refused(f"{directory.name} is not open: it is {state.status}")
+        remove_left(directory)
         click.echo(f"{directory.name} is free by the word of {begun}")
         click.echo(f"  gitops-nb resume {directory.name}")
         return
@@ -210,6 +212,7 @@ def _close(where: Workspace, name: str, word: Word) -> None:
         )
         close_run(where, directory, journal)
         journal.close()
+        remove_left(directory)
     finally:
         lock.release()
     click.echo(f"{directory.name} is closed by the word of {person}")
