@@ -23,13 +23,13 @@ from typing import Any
 from gitops_nb.adapters.process import prepare
 from gitops_nb.adapters.warden import die_with_parent
 from gitops_nb.ahead import ProcessAhead
-from gitops_nb.errors import GitOpsError, UsageError
+from gitops_nb.errors import GitOpsError, ProcessGone, UsageError
 from gitops_nb.imports import skip_headless_imports, uncollected
 from gitops_nb.model import Decision, Json, to_json
 from gitops_nb.record.journal import Record
 from gitops_nb.record.keys import give_key
 from gitops_nb.session.order import Order, given, obey
-from gitops_nb.session.wire import Wire, said_error
+from gitops_nb.session.wire import NOTEBOOK_GONE, Wire, said_error
 
 NEEDED = ("gitops_nb.session", "gitops_nb.promotion", "gitops_nb.sandbox")
 
@@ -99,8 +99,9 @@ def serve_order(pipe: int) -> None:
         listening.listen(1)
         building.rename(address)
         connection, _ = listening.accept()
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        _Served(Wire(connection)).serve()
+    wire = Wire(connection, gone=NOTEBOOK_GONE, hint="Resume the run.")
+    with contextlib.suppress(ProcessGone):
+        _Served(wire).serve()
 
 
 class _Told(io.TextIOBase):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gitops_nb.errors import RecordError, UsageError
-from gitops_nb.record.files import create_file, read_regular, replace_file
+from gitops_nb.record.files import create_file, own_folder, read_regular, replace_file
 
 _KEY = re.compile(r"[A-Za-z0-9_@+=,-][A-Za-z0-9._@+=, -]*(/[A-Za-z0-9._@+=, -]+)*")
 
@@ -22,12 +22,12 @@ class Folder:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = root.resolve()
 
     def create(self, key: str, content: bytes) -> bool:
         """See ``ports.Store.create``: a hard link takes the name only when it is free."""
         path = self._path(key)
-        _make(path.parent)
+        own_folder(path.parent)
         try:
             create_file(path, content)
         except RecordError as error:
@@ -83,7 +83,7 @@ class Folder:
     def replace(self, key: str, content: bytes) -> None:
         """See ``ports.Store.replace``."""
         path = self._path(key)
-        _make(path.parent)
+        own_folder(path.parent)
         replace_file(path, content)
 
     def remove(self, key: str) -> None:
@@ -118,13 +118,6 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            return []  # a link that goes round; verify names it
         raise RecordError(f"cannot read {folder}: {error.strerror}") from error
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(
-            f"cannot write {folder}: {error.strerror}", hint="Free disk space or fix permissions."
-        ) from error

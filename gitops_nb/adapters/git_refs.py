@@ -79,8 +79,20 @@ class GitRefs(GitCache):
             if now == commit:
                 return True
             if now == tip:
-                raise self._unwilling(done)
+                raise self._blocked(reference) or self._unwilling(done)
         raise UnavailableError(f"{reference} moved {ATTEMPTS} times meanwhile", hint="Try again.")
+
+    def _blocked(self, reference: str) -> UnavailableError | None:
+        """A ref below or above another one keeps it from being made; whoever may push refs here can push that first."""
+        parts = reference.split("/")
+        above = ["/".join(parts[:end]) for end in range(3, len(parts))]
+        for name in self._tips(f"{reference}/*", *above):
+            if name.startswith(f"{reference}/") or reference.startswith(f"{name}/"):
+                return UnavailableError(
+                    f"{self._repository} has a ref {name}, and no {reference} can be beside it",
+                    hint="Find out who pushed it, and have somebody who may delete refs there remove it.",
+                )
+        return None
 
     def _unwilling(self, done: Completed) -> UnavailableError:
         return UnavailableError(

@@ -5,6 +5,7 @@ Standard library and PyYAML only: ``gitops-nb list`` opens a workspace in a few 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Workspace:
     def own(self) -> Path:
         """What belongs to this machine and no record: locks, keys, caches."""
         return self.root / OWN
+
+    @property
+    def index_cache(self) -> Path:
+        """What is known of the rows of the index: nowhere below the reports, whose writers would write what it says."""
+        name = hashlib.sha256(str(self.reports).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return self.own / "index" / f"{name}.jsonl"
 
     @property
     def sandbox(self) -> Path:

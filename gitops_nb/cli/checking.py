@@ -14,7 +14,7 @@ import click
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.choosing import to_report
 from gitops_nb.cli.show import show_end
-from gitops_nb.errors import ExitCode, UsageError
+from gitops_nb.errors import ExitCode, RecordError, UsageError
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.runs import find_run, read_run, run_directories
 from gitops_nb.record.verify import Recheck
@@ -60,7 +60,10 @@ def verify_runs(
         recheck=_recheck if online else None,
     )
     if name is None:
-        _rebuild_index(where)
+        try:
+            _rebuild_index(where)
+        except (RecordError, OSError) as error:
+            click.echo(f"the index is not rebuilt: {terminal(str(error))}", err=True)
     if not directories and not checked.ledgers and not checked.folder:
         raise UsageError(
             f"no runs in {where.reports}", hint="Start one with `gitops-nb run RUNBOOK`."
@@ -88,8 +91,8 @@ def _rebuild_index(where: Workspace) -> None:
 
     if where.bucket or not where.reports.is_dir() or not (where.reports / INDEX).exists():
         return
-    forget(where.reports)
-    write_index(where.reports, now=datetime.now(UTC), zone=where.time_zone)
+    forget(where.index_cache)
+    write_index(where.reports, now=datetime.now(UTC), zone=where.time_zone, cache=where.index_cache)
 
 
 def _recheck(ci_api: str) -> Recheck:

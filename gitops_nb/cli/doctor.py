@@ -22,19 +22,21 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, GitOpsError
 from gitops_nb.model import Mode
 from gitops_nb.policy import rules_for
-from gitops_nb.ports import ClusterReader
+from gitops_nb.ports import ClusterReader, GitReader
 from gitops_nb.record.keys import HELD_HERE, custody, open_runner_key
 from gitops_nb.record.signatures import person_of, public_key
 from gitops_nb.report.text import terminal
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
-from gitops_nb.session.platform import Platform, open_platform
-from gitops_nb.session.registers import is_shared, place_of
+from gitops_nb.session.platform import Platform, open_git, open_platform
+from gitops_nb.session.registers import is_shared, open_register, place_of
 from gitops_nb.session.variables import READ
 
 LIVE_TOOLS = ("kubectl", "helm", "tofu", "terragrunt")
 """Tools of a workstation; gitops_nb itself starts only git and ssh-keygen."""
 MAX_SKEW_S = 60.0
+_NO_REQUEST = f"sha256:{'0' * 64}"
+"""What the register has nothing about; it has to answer all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,18 @@ def _examine(where: Workspace, given: str | None) -> Iterator[Examined]:
         yield from _environments(catalog)
         yield _runner(where, catalog, mode)
         yield Examined(f"{mode} platform", False, error.message, error.hint)
+        if mode is Mode.LIVE:
+            # A kubeconfig that is missing says nothing of Git, the register and the tools.
+            yield from _repositories(catalog, open_git(where, catalog, mode))
+            yield _register(where, catalog, mode)
+            yield from _tools()
+        yield from _variables()
         return
     in_force = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
     yield from _environments(in_force)
     yield _runner(where, in_force, mode)
     yield from _platform(platform)
-    yield _register(where, platform, mode)
+    yield _register(where, in_force, mode)
     if mode is Mode.LIVE:
         yield _origin(platform)
         yield from _tools()
@@ -122,10 +130,18 @@ def _origin(platform: Platform) -> Examined:
     )
 
 
-def _register(where: Workspace, platform: Platform, mode: Mode) -> Examined:
-    """Where it is kept that a request was begun."""
-    place = place_of(where, platform.fleet, is_sandbox=mode is Mode.SANDBOX)
+def _register(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
+    """Where it is kept that a request was begun, and whether it answers."""
+    is_sandbox = mode is Mode.SANDBOX
+    place = place_of(where, catalog.fleet, is_sandbox=is_sandbox)
     name = place["name"] or place["at"] or where.own
+    register = open_register(
+        where, place, trust=catalog.trust, processes=LocalProcesses(), is_sandbox=is_sandbox
+    )
+    try:
+        register.chain(_NO_REQUEST)
+    except GitOpsError as error:
+        return Examined("register", False, error.message, error.hint)
     return Examined(
         "register",
         is_shared(place),
@@ -253,9 +269,7 @@ def _platform(platform: Platform) -> Iterator[Examined]:
                 reader.server,
                 f"fleet.yaml says {cluster.server}; switch the context or mend it.",
             )
-    for name, repository in platform.fleet.repositories.items():
-        ask = partial(_describe_repository, platform, name, repository.branch)
-        yield _ask(f"repository {name}", ask, "Check url and credentials.")
+    yield from _repositories(platform, platform.git)
     yield _key(platform)
     yield _clock(platform)
 
@@ -264,8 +278,14 @@ def _describe_cluster(reader: ClusterReader) -> str:
     return f"Kubernetes {reader.version()} at {reader.server}"
 
 
-def _describe_repository(platform: Platform, name: str, branch: str) -> str:
-    return f"{branch} at {platform.git.tip(name, branch)[:8]}"
+def _repositories(known: Platform | Catalog, git: GitReader) -> Iterator[Examined]:
+    for name, repository in known.fleet.repositories.items():
+        ask = partial(_describe_repository, git, name, repository.branch)
+        yield _ask(f"repository {name}", ask, "Check url and credentials.")
+
+
+def _describe_repository(git: GitReader, name: str, branch: str) -> str:
+    return f"{branch} at {git.tip(name, branch)[:8]}"
 
 
 def _ask(what: str, question: Callable[[], str], fix: str) -> Examined:

@@ -14,7 +14,7 @@ from gitops_nb.cli.running import beginning, begun_run, executor_of, order_of
 from gitops_nb.errors import Stop, UsageError
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Status
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import hide_given_key
 from gitops_nb.record.runs import read_run
@@ -75,7 +75,7 @@ def run_for_papermill(notebook: Any, *, input_path: str, output_path: str | None
     if state.status is not Status.SUCCEEDED:
         if output_path:
             content = json.dumps(executed, indent=1, ensure_ascii=False)
-            replace_file(Path(output_path), (content + "\n").encode())
+            replace_file(settled(Path(output_path)), (content + "\n").encode())
         raise _Ended(f"{state.run}: {state.status}; {state.reason}", hint=state.hint)
     return executed
 

@@ -13,7 +13,7 @@ from gitops_nb import __version__
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.workspace import FILE, find_workspace
 from gitops_nb.errors import RecordError, UsageError
-from gitops_nb.record.files import create_file
+from gitops_nb.record.files import create_file, settled
 
 _PACKAGE = Path(gitops_nb.__file__).parent
 _OWN = Path(__file__).with_name("workspace")
@@ -121,7 +121,7 @@ def create_workspace(directory: Path, reports: str | None = None) -> None:
         for name, content in files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            create_file(path, content)
+            create_file(settled(path), content)
     except OSError as error:
         raise RecordError(f"cannot write {directory}: {error.strerror}") from error
     click.echo(f"{len(files)} files in {directory}")

@@ -11,7 +11,7 @@ import click
 
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.durations import parse_duration
-from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
@@ -127,6 +127,7 @@ def list_runs(
         }
         for state in states
     ]
+    _tell_unsigned(where, states, rows)
     order = {Status.WAITING: 0, Status.NEEDS_ATTENTION: 1, Status.RUNNING: 2}
     rows.sort(key=lambda row: order.get(Status(row["status"]), 3))
     rows = rows[:limit]
@@ -142,6 +143,22 @@ def list_runs(
         click.echo(f"{row['status']:<16} {row['run']}  {mark}{terminal(row['reason'])}")
         if row["command"]:
             click.echo(f"{'':<16} {row['command']}")
+
+
+def _tell_unsigned(where: Workspace, states: list[RunState], rows: list[dict[str, Any]]) -> None:
+    """Says of runs whose end this machine has still to sign and send how that goes on."""
+    notes = where.own / "runs"
+    if not notes.is_dir() or not any(notes.iterdir()):
+        return  # what reads them takes longer to load than all of this command
+    from gitops_nb.session.held import is_unsigned, open_here
+
+    noted = open_here(where)
+    for state, row in zip(states, rows, strict=True):
+        if is_unsigned(where.reports / state.run, noted.get(state.run, "")):
+            row["reason"] += (
+                "; its record is complete only on this machine, until a command can send it"
+            )
+            row["command"] = state.command or f"gitops-nb report {state.run}"
 
 
 def _may_fit(path: Path, environment: str | None, begin: datetime | None) -> bool:

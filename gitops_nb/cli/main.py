@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from gitops_nb.cli.commands import group
-from gitops_nb.errors import ExitCode, GitOpsError
+from gitops_nb.errors import ExitCode, GitOpsError, RecordError
+
+_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,14 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(ExitCode.SUCCEEDED)
-    except Exception as error:  # the end of main: nothing leaves without an exit code
-        text = f"internal error: {type(error).__name__}: {error}"
-        _trace(error)
-        _say(text)
+    except OSError as error:  # of a file or folder: not ours to write, or no space; anything else is internal, below
+        if error.filename is None or error.errno not in _OF_THE_MACHINE:
+            _end_internal(error, wants_json=wants_json)
+        what = RecordError(
+            f"{error.filename}: {error.strerror}",
+            hint="Free disk space, or run it as the user whom the workspace belongs to, where it can be written.",
+        )
+        _complain(what)
         if wants_json:
-            _tell_json(text, "", ExitCode.INTERNAL)
-        sys.exit(ExitCode.INTERNAL)
+            _tell_json(what.message, what.hint, what.exit_code)
+        sys.exit(what.exit_code)
+    except Exception as error:  # the end of main: nothing leaves without an exit code
+        _end_internal(error, wants_json=wants_json)
     sys.exit(code or ExitCode.SUCCEEDED)
+
+
+def _end_internal(error: Exception, *, wants_json: bool) -> NoReturn:
+    text = f"internal error: {type(error).__name__}: {error}"
+    _trace(error)
+    _say(text)
+    if wants_json:
+        _tell_json(text, "", ExitCode.INTERNAL)
+    sys.exit(ExitCode.INTERNAL)
 
 
 def _complain(error: GitOpsError) -> None:

@@ -16,7 +16,7 @@ from gitops_nb import engine
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
-from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.progress import MARKS
 from gitops_nb.cli.running import beginning, begun_run, exit_code, order_of
 from gitops_nb.engine.forks import Place, preload, run_each
@@ -107,6 +107,10 @@ def run_matrix(
                     executor=place.executor if asks[number] else None,
                     executed=place.leave,
                 )
+        except engine.Unrecorded as error:
+            known = error.state
+            return _line(number, run=known.run, status=known.status, exit_code=error.exit_code,
+                         reason=f"{known.reason}; {error.message}", command=known.command)  # fmt: skip
         except GitOpsError as error:
             return _line(number, status=str(STATUS_OF.get(error.exit_code, Status.FAILED)),
                          exit_code=error.exit_code, reason=error.message)  # fmt: skip
@@ -123,10 +127,10 @@ def run_matrix(
             if not as_json:
                 _show(lines[number], len(checked))
             if time.monotonic() - shown_s >= SHOWN_EVERY_S:
-                _write_index(where.reports, where.time_zone)
+                _write_index(where)
                 shown_s = time.monotonic()
         stopped = signals.received
-    _write_index(where.reports, where.time_zone)
+    _write_index(where)
     for number in range(len(checked)):
         if number not in lines:
             code = stopped.code if stopped else ExitCode.INTERNAL
@@ -205,9 +209,11 @@ def _table(lines: list[dict[str, Any]]) -> None:
         click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
-def _write_index(reports: Path, zone: str) -> None:
+def _write_index(where: Workspace) -> None:
     """For all runs that have ended: a page of many rows for each of many runs would be much of their work."""
     from gitops_nb.report.files import write_index
 
-    if reports.is_dir():
-        write_index(reports, now=datetime.now(UTC), zone=zone)
+    if where.reports.is_dir():
+        write_index(
+            where.reports, now=datetime.now(UTC), zone=where.time_zone, cache=where.index_cache
+        )

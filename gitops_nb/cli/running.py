@@ -231,20 +231,32 @@ def _execute(
     as_json: bool,
     extra: str,
 ) -> int:
+    unrecorded: engine.Unrecorded | None = None
     with Progress(directory, quiet=as_json) as progress:
         progress.heading(read_run(directory))
         with executor_of(where, read_run(directory)) as executor:
-            state = engine.execute(
-                where, directory, order, signals=signals, waiting=process, executor=executor
-            )
-    tell_github(state, exit_code(state))
+            try:
+                state = engine.execute(
+                    where, directory, order, signals=signals, waiting=process, executor=executor
+                )
+            except engine.Unrecorded as error:
+                unrecorded, state = error, error.state
+    code = unrecorded.exit_code if unrecorded else exit_code(state)
+    tell_github(state, code)
     try:
-        _print_end(state, directory, as_json=as_json, plan_only=order.plan_only, extra=extra)
+        _print_end(
+            state,
+            directory,
+            as_json=as_json,
+            plan_only=order.plan_only,
+            extra=extra,
+            unrecorded=unrecorded,
+        )
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone; the exit code still comes from the journal.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return exit_code(state)
+    return code
 
 
 @contextmanager
@@ -269,17 +281,29 @@ def needs_approval(where: Workspace, state: RunState) -> bool:
 
 
 def _print_end(
-    state: RunState, directory: Path, *, as_json: bool, plan_only: bool, extra: str
+    state: RunState,
+    directory: Path,
+    *,
+    as_json: bool,
+    plan_only: bool,
+    extra: str,
+    unrecorded: engine.Unrecorded | None,
 ) -> None:
+    """The whole end of a run; and behind it what its record lacks, where it could not be completed."""
     if as_json:
         from gitops_nb.report.document import summary
         from gitops_nb.report.text import json_text
 
-        click.echo(json_text(summary(state)))
-    else:
-        from gitops_nb.cli.show import show_end
+        told = summary(state)
+        if unrecorded is not None:
+            told |= {"error": unrecorded.message, "hint": unrecorded.hint}
+        click.echo(json_text(told))
+        return
+    from gitops_nb.cli.show import show_end, show_problem
 
-        show_end(state, directory, plan_only=plan_only, extra=extra)
+    show_end(state, directory, plan_only=plan_only, extra=extra)
+    if unrecorded is not None:
+        show_problem(unrecorded)
 
 
 def exit_code(state: RunState) -> int:

@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState
+from gitops_nb.redaction import process_redactor
 from gitops_nb.report.story import after
 from gitops_nb.report.text import terminal
 
@@ -63,7 +65,15 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = 
         click.echo(f"  {label:<10} {in_place(terminal(sentence), extra)}")
     if command := state.aftermath.get("command"):
         click.echo(f"  {'':<10} {in_place(terminal(command), extra)}")
-    click.echo(f"report  {directory / 'report.html'}")
+    if "report.html" in state.files:
+        click.echo(f"report  {directory / 'report.html'}")
+
+
+def show_problem(error: GitOpsError) -> None:
+    """What went wrong beside a run that is told already, on stderr."""
+    for indent, text in (("", error.message), ("  ", error.hint)):
+        if text:
+            click.echo(f"{indent}{terminal(process_redactor().text(text))}", err=True)
 
 
 def show_plan(state: RunState) -> None:

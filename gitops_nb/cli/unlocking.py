@@ -30,12 +30,14 @@ from gitops_nb.record.runs import (
 )
 from gitops_nb.record.unlocks import SUBJECT, signed_unlock
 from gitops_nb.report.text import terminal
+from gitops_nb.session.beginnings import has_open_start
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import Death, append_end
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.private import remove_left
 from gitops_nb.session.registers import register_under
 from gitops_nb.session.requester import find_signer
 from gitops_nb.session.targets import shared_locks
@@ -182,6 +184,7 @@ def _close(where: Workspace, name: str, word: Word) -> None:
     if state.status is not Status.RUNNING:
         if not begun:
             raise Refused(f"{directory.name} is not open: it is {state.status}")
+        remove_left(directory)
         click.echo(f"{directory.name} is free by the word of {begun}")
         click.echo(f"  gitops-nb resume {directory.name}")
         return
@@ -201,9 +204,15 @@ def _close(where: Workspace, name: str, word: Word) -> None:
         )
         journal = Journal.open(directory)
         said = f"closed by {person}, who says that its process is gone: {word.reason}"
-        append_end(journal, death=Death(said, ExitCode.FAILED), was_witnessed=False)
+        append_end(
+            journal,
+            death=Death(said, ExitCode.FAILED),
+            was_witnessed=False,
+            has_begun=bool(begun) or has_open_start(where, state),
+        )
         close_run(where, directory, journal)
         journal.close()
+        remove_left(directory)
     finally:
         lock.release()
     click.echo(f"{directory.name} is closed by the word of {person}")

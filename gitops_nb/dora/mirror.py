@@ -18,7 +18,7 @@ from gitops_nb.dora.facts import sha256
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import ConflictError, RecordError
 from gitops_nb.ports import Store
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.locks import Owner, SharedLocks
 
 INDEX = "index.json"
@@ -46,7 +46,7 @@ def pull(bucket: Store, folder: Path) -> FactStore:
             )
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
+        replace_file(settled(path), content)
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         list(pool.map(fetch, wanted))

@@ -18,6 +18,7 @@ from gitops_nb.dora.results import SyncStatus
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.ports import View
+from gitops_nb.record.files import own_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _write(
     ends: stored.Ends,
 ) -> DoraState:
     folder = request.workdir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     files = {
         (FOLDER / f"{name}.parquet").as_posix(): facts.write_table(
             table, folder / f"{name}.parquet", order=LAID_OUT.get(name, "")

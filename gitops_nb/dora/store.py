@@ -30,7 +30,7 @@ from gitops_nb.dora import fact_tables
 from gitops_nb.dora.schemas import KEYS, TABLES, check
 from gitops_nb.errors import RecordError
 from gitops_nb.model import Json
-from gitops_nb.record.files import fsync_directory, replace_file
+from gitops_nb.record.files import fsync_directory, replace_file, settled
 
 _NO_SERVICE = "__HIVE_DEFAULT_PARTITION__"
 _FILE = "facts.parquet"
@@ -124,7 +124,7 @@ class FactStore:
         if path.is_file() and path.read_bytes() == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
+        replace_file(settled(path), content)
 
     def ends(self) -> dict[str, int]:
         """When each source was last read, in UTC epoch seconds."""

@@ -15,7 +15,7 @@ from gitops_nb.dora.joining import deployments_of
 from gitops_nb.dora.schemas import TABLES
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import replace_file, settled
 
 COLUMNS: Mapping[str, str] = {
     "service": "name of the service",
@@ -157,7 +157,7 @@ def export(store: FactStore, folder: Path, *, form: str) -> dict[str, int]:
         for name, columns in TABLES.items()
     }
     content = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-    replace_file(folder / "columns.json", content.encode())
+    replace_file(settled(folder / "columns.json"), content.encode())
     return {name: len(frame) for name, frame in found.items()}
 
 

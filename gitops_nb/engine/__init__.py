@@ -5,6 +5,6 @@ the record. The exit code comes from the journal.
 """
 
 from gitops_nb.engine.signals import Signals
-from gitops_nb.engine.supervise import Order, execute
+from gitops_nb.engine.supervise import Order, Unrecorded, execute
 
-__all__ = ["Order", "Signals", "execute"]
+__all__ = ["Order", "Signals", "Unrecorded", "execute"]

@@ -26,6 +26,8 @@ CLOSED_S = 2.0
 """How long an executor may take to let go of a run that nobody asks about any more."""
 KILLED_S = 5.0
 """How long the end of a killed process is waited for."""
+EXECUTOR = "executor"
+"""The executor's socket in the private folder; its name appears when it listens."""
 _CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
 
 
@@ -94,6 +96,12 @@ class Kernel:
             return None
         _await_end(self._executor.pid, KILLED_S)
         return self._executor.poll()
+
+    def lacks_executor(self) -> bool:
+        """Whether the process that calls the verbs ended before its socket was there: nobody would ever answer the notebook."""
+        if self._executor is None or self._executor.poll() is None:
+            return False
+        return not self.connection.with_name(EXECUTOR).exists()
 
     def interrupt(self) -> None:
         """Sends SIGINT to the kernel alone: a command that it runs hears of it from its adapter, once."""

@@ -16,7 +16,7 @@ from gitops_nb import errors
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.engine.document import CellStatus, Document
-from gitops_nb.engine.kernels import Kernel, Waiting, give_order
+from gitops_nb.engine.kernels import EXECUTOR, Kernel, Waiting, give_order
 from gitops_nb.engine.limits import Limits
 from gitops_nb.engine.signals import Signals
 from gitops_nb.errors import ConflictError, ExitCode, NotContinued, RecordError, Stop
@@ -25,10 +25,12 @@ from gitops_nb.imports import skip_headless_imports
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
 from gitops_nb.model import Status
 from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.journal import FILE, Journal
+from gitops_nb.record.journal import FILE, Journal, Unwritten
+from gitops_nb.record.journal import read as read_records
 from gitops_nb.record.keys import held_key
 from gitops_nb.record.runs import holder, is_held, lock_holder, read_run, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
+from gitops_nb.session.held import saw_cause, saw_end
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import notary
 from gitops_nb.session.order import Order as Told
@@ -93,7 +95,8 @@ def execute(
 
     Raises:
         ConflictError: The run is open in another process.
-        RecordError: The record cannot be written; the next command closes it.
+        Unrecorded: The record cannot be written or sent; the next command does what is left.
+        RecordError: Nothing of the run can be read either.
         NotContinued: A run that was there before did not go on, and its record is as it was.
     """
     skip_headless_imports()
@@ -122,7 +125,7 @@ def execute(
         if executor is not None:
             executor.order(
                 order_text(
-                    address=private / "executor",
+                    address=private / EXECUTOR,
                     log=private / "executor.log",
                     environment={**os.environ, **_place(workspace, order)},
                     told=asdict(
@@ -137,7 +140,7 @@ def execute(
                     key=held_key(),
                 )
             )
-            told = replace(told, executor=str(private / "executor"))
+            told = replace(told, executor=str(private / EXECUTOR))
         kernel = give_order(
             waiting,
             private,
@@ -210,6 +213,17 @@ _AHEAD: tuple[Callable[[], object], ...] = (
 """What the end of a run needs; the engine is idle while its kernel begins."""
 
 
+class Unrecorded(RecordError):
+    """A run came to its stop, and its record could not be completed; ``state`` is what is known of it.
+
+    The next command completes it.
+    """
+
+    def __init__(self, error: RecordError, state: RunState) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.state = state
+
+
 class _Begun:
     """Whether the kernel has recorded an attempt of its own in a journal that was there before."""
 
@@ -266,6 +280,9 @@ class _Supervision:
 
     def death(self, exit_code: int | None) -> Death:
         """What is known about the end of the cells, for a journal that does not say it."""
+        if self._kernel.lacks_executor():
+            code = self._kernel.executor_exit_code()
+            return Death.of_process(code, who="the process that calls the verbs")
         if self._error:
             error = self._error
             if error["ename"] == errors.ProcessGone.__name__:
@@ -302,7 +319,7 @@ class _Supervision:
         """Looks at signals and the clock; after an interrupt ends the waiting when that does not help in time.
 
         Raises:
-            _Stopped: The kernel was interrupted, and had its time.
+            _Stopped: The kernel was interrupted, and had its time; or what it waits for can never come.
             RecordError: The notebook cannot be saved.
         """
         if self.cause is None and self._signals.received is not None:
@@ -314,6 +331,8 @@ class _Supervision:
         if now < self._looks_at_s:
             return
         self._looks_at_s = now + WATCHED_EVERY_S
+        if self._kernel.lacks_executor():
+            raise _Stopped
         if self.cause is None:
             self._save_if_due()
             over = self._limits.over()
@@ -382,20 +401,65 @@ def _close(
             )
         time.sleep(0.05)
     try:
-        journal = Journal.open(directory)
-        try:
-            state = fold(journal.records)
-            if before and len(state.attempts) == before:
-                return state  # nothing of it was touched: it is closed as it was
-            if document is not None:
-                document.end_running()
-            if is_cut_short(state, cause) and state.status is not Status.WAITING:
-                append_end(journal, cause=cause, death=death)
-            if document is not None:
-                document.save(fold(journal.records))
-            shows_index = order.shows_index or cause is not None
-            return close_run(workspace, directory, journal, shows_index=shows_index)
-        finally:
-            journal.close()
+        return _close_journal(
+            workspace, directory, order, before=before, cause=cause, death=death, document=document
+        )
+    except RecordError as error:
+        raise _unrecorded(
+            workspace, directory, error, before=before, cause=cause, death=death
+        ) from error
     finally:
         lock.release()
+
+
+def _close_journal(
+    workspace: Workspace,
+    directory: Path,
+    order: Order,
+    *,
+    before: int,
+    cause: Cause | None,
+    death: Death | None,
+    document: Document | None,
+) -> RunState:
+    journal = Journal.open(directory)
+    try:
+        state = fold(journal.records)
+        if before and len(state.attempts) == before:
+            return state  # nothing of it was touched: it is closed as it was
+        if document is not None:
+            document.end_running()
+        if is_cut_short(state, cause) and state.status is not Status.WAITING:
+            append_end(journal, cause=cause, death=death)
+            saw_end(workspace, directory.name, journal.head)
+        if document is not None:
+            document.save(fold(journal.records))
+        shows_index = order.shows_index or cause is not None
+        return close_run(workspace, directory, journal, shows_index=shows_index)
+    finally:
+        journal.close()
+
+
+def _unrecorded(
+    workspace: Workspace,
+    directory: Path,
+    error: RecordError,
+    *,
+    before: int,
+    cause: Cause | None,
+    death: Death | None,
+) -> RecordError:
+    """What is known of a run whose record cannot be completed: its journal, and the end that would stand behind it."""
+    try:
+        known = Unwritten(read_records(directory / FILE)[0])
+        state = fold(known.records)
+    except RecordError:
+        return error
+    if before and len(state.attempts) == before:
+        return error
+    if is_cut_short(state, cause) and state.status is not Status.WAITING:
+        why = death or Death(error.message, error.exit_code, error.hint)
+        append_end(known, cause=cause, death=why)
+        with contextlib.suppress(RecordError):
+            saw_cause(workspace, directory.name, cause.sentence if cause else why.sentence)
+    return Unrecorded(error, fold(known.records))

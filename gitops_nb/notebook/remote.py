@@ -32,6 +32,7 @@ from gitops_nb.session.wire import Wire, raised
 
 T = TypeVar("T")
 STARTED_S = 60.0
+VERBS_GONE = "the process that calls the verbs is gone"
 
 
 class RemoteSession:
@@ -212,7 +213,7 @@ class RemoteSession:
                 continue
             if said is None:
                 raise ProcessGone(
-                    "the process that calls the verbs is gone",
+                    VERBS_GONE,
                     hint=f"Run `gitops-nb resume {self._run or 'last'}`: it finds out, and does nothing twice.",
                 )
             if "record" in said:
@@ -242,10 +243,12 @@ def open_remote(
     """
     kept = contextlib.ExitStack()
     try:
-        address = given().executor or str(_own_executor(workspace, mode, kept))
-        session = RemoteSession(
-            _connect(Path(address)), workspace, mode=mode, front=front, kept=kept
-        )
+        if given().executor:
+            wire = _connect(Path(given().executor))
+        else:
+            address, process = _own_executor(workspace, mode, kept)
+            wire = _connect(address, process.child.poll)
+        session = RemoteSession(wire, workspace, mode=mode, front=front, kept=kept)
         session.open(runbook, parameters)
     except BaseException:
         kept.close()
@@ -253,7 +256,9 @@ def open_remote(
     return session
 
 
-def _own_executor(workspace: Workspace, mode: Mode, kept: contextlib.ExitStack) -> Path:
+def _own_executor(
+    workspace: Workspace, mode: Mode, kept: contextlib.ExitStack
+) -> tuple[Path, ExecutorProcess]:
     """Starts an executor for this process; it gets the runner's key, and this process forgets it."""
     private = kept.enter_context(private_folder(workspace.root))
     process = kept.enter_context(ExecutorProcess())
@@ -276,27 +281,42 @@ def _own_executor(workspace: Workspace, mode: Mode, kept: contextlib.ExitStack) 
             key=taken_key(),
         )
     )
-    return address
+    return address, process
 
 
-def _connect(address: Path) -> Wire:
+def _connect(address: Path, ended: Callable[[], int | None] = lambda: None) -> Wire:
+    """Waits for the socket; ``ended`` tells the exit code of who should make it, None while it lives or nobody here can tell."""
     deadline = time.monotonic() + STARTED_S
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    while True:
-        try:
-            connection.connect(str(address))
-        except ConnectionRefusedError as error:
-            # It listens before its name is there, so nobody listens any more.
-            raise ProcessGone(
-                "the process that calls the verbs served somebody else, and has ended",
-                hint="Only the cell that opens the session may ask it; run it again.",
-            ) from error
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise RecordError(
-                    f"the process that calls the verbs does not answer: {error.strerror}",
-                    hint="Run it again; nothing was begun.",
+    with contextlib.ExitStack() as kept:
+        connection = kept.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        while True:
+            try:
+                connection.connect(str(address))
+            except ConnectionRefusedError as error:
+                # It listens before its name is there, so nobody listens any more.
+                raise ProcessGone(
+                    "the process that calls the verbs served somebody else, and has ended",
+                    hint="Only the cell that opens the session may ask it; run it again.",
                 ) from error
-            time.sleep(0.005)
-        else:
-            return Wire(connection)
+            except OSError as error:
+                _refuse_dead(ended())
+                if time.monotonic() > deadline:
+                    raise RecordError(
+                        f"the process that calls the verbs does not answer: {error.strerror}",
+                        hint="Run it again; nothing was begun.",
+                    ) from error
+                time.sleep(0.005)
+            else:
+                kept.pop_all()
+                return Wire(connection, gone=VERBS_GONE)
+
+
+def _refuse_dead(code: int | None) -> None:
+    """Raises when the process that should listen has ended."""
+    if code is None:
+        return
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+    raise ProcessGone(
+        f"the process that calls the verbs {how} before it answered",
+        hint="Run the cell again; nothing was begun.",
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from gitops_nb.edits import VERSION
 from gitops_nb.model import Aftermath, Plan, Status
-from gitops_nb.record.fold import RunState
+from gitops_nb.record.fold import EffectState, RunState
 
 
 def aftermath(plan: Plan, run: RunState) -> Aftermath:
@@ -114,11 +114,22 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
     commit = run.effect("commit")
     if before != after and VERSION.fullmatch(before):
         sentence = f"Promote {before} again: a new commit, with its own approval."
-        return sentence, again
+        return f"{sentence} {_by_hand(plan, commit)}".strip(), again
     if commit is None or commit.is_open:
         return f"`gitops-nb resume {run.run}` says first whether there is a commit to revert.", ""
     sentence = f"Revert the commit in a clone of {arguments['repository']}, and push it to {arguments['branch']}."
     return sentence, f"git revert --no-edit {commit.result['revision']}"
+
+
+def _by_hand(plan: Plan, commit: EffectState | None) -> str:
+    """How to go back where the command is refused: which rules will be in force then no journal can know."""
+    if commit is None or commit.is_open:
+        return ""
+    arguments = plan.arguments
+    return (
+        f"While {plan.environment} is stopped or frozen that is refused: revert {_short(commit.result)} in a clone of "
+        f"{arguments['repository']} then, and push it to {arguments['branch']}."
+    )
 
 
 def _short(result: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from gitops_nb.catalog.trust import LIVE_REALM, Trust
 from gitops_nb.model import Approval, Json, canonical, digest, format_time, parse_time, to_json
 from gitops_nb.ports import Processes
 from gitops_nb.record.dsse import refuse_twice
-from gitops_nb.record.files import create_file, read_regular
+from gitops_nb.record.files import create_file, own_folder, read_regular
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.runs import APPROVALS as FOLDER
@@ -125,7 +125,7 @@ def sign_answer(directory: Path, **answer: Any) -> Path:
     """
     content = canonical(signed_answer(**answer))
     folder = directory / FOLDER
-    folder.mkdir(exist_ok=True)
+    own_folder(folder)
     path = folder / f"{answer['answer']}-{answer['person']}-{secrets.token_hex(4)}.json"
     create_file(path, content)
     return path

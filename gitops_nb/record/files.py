@@ -43,7 +43,53 @@ def replace_file(path: Path, content: bytes) -> None:
     fsync_directory(path.parent)
 
 
+def settled(path: Path) -> Path:
+    """A file in a folder that a person named, whose links are followed; in a record's folders none is."""
+    return path.parent.resolve() / path.name
+
+
+def own_folder(folder: Path) -> None:
+    """Makes a folder of a record; one that a link leads to would have files of ours made wherever it points.
+
+    Raises:
+        RecordError: It cannot be made, is none, or is reached by a link.
+    """
+    # Before anything is made: a link further up would have it made elsewhere.
+    there = next(part for part in (folder, *folder.parents) if os.path.lexists(part))
+    if there != folder:
+        refuse_links(there)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        is_strange = error.errno in (errno.EEXIST, errno.ELOOP, errno.ENOTDIR)
+        raise RecordError(
+            f"cannot write {folder}: {'it is no folder' if is_strange else error.strerror}",
+            hint="Somebody put it there: look at it, then remove it."
+            if is_strange
+            else "Make the folder writable, or name another with --reports.",
+        ) from error
+    refuse_links(folder)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuses a folder that is reached by a link; the reports folder itself may be one, and is opened as where that leads.
+
+    Raises:
+        RecordError: It is.
+    """
+    try:
+        leads_to = folder.resolve()
+    except (OSError, RuntimeError):  # the latter for links that go round
+        leads_to = None
+    if leads_to != folder.absolute():
+        raise RecordError(
+            f"cannot write {folder}: a link stands where a folder of ours is",
+            hint="Somebody put it there: look at it, then remove it.",
+        )
+
+
 def _write_temporary(path: Path, content: bytes) -> Path:
+    refuse_links(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

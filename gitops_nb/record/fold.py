@@ -59,7 +59,7 @@ class RunState:
     ``opened`` holds the body of the first record: run, runbook, title, owner, risk, rollback, notebook_digest,
     package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace. ``begun`` names
     the start of the newest attempt that began effects, and the register that it is in. ``witnessed`` is False for an end that
-    somebody wrote who did not see it.
+    somebody wrote who did not see it; ``unknown`` is True where effects had begun by then, of which the journal has none.
     """
 
     run: str = ""
@@ -72,6 +72,7 @@ class RunState:
     started: str = ""
     ended: str = ""
     witnessed: bool = True
+    unknown: bool = False
     redactions: Mapping[str, int] = field(default_factory=dict)
     waited_ms: int = 0
     attempts: tuple[Mapping[str, Json], ...] = ()
@@ -184,6 +185,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 command="",
                 ended="",
                 witnessed=True,
+                unknown=False,
                 aftermath={},
                 # What was sealed is about to change.
                 files={},
@@ -254,6 +256,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 command=body.get("command", ""),
                 ended=record.at,
                 witnessed=body.get("witnessed", True) is not False,
+                unknown=body.get("unknown", False),
                 # What a journal says came out of a run counts with the end that was seen.
                 outcome=state.outcome if body.get("witnessed", True) is not False else None,
                 redactions=body.get("redactions") or {},

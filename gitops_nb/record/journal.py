@@ -112,6 +112,25 @@ def _with_hash(content: bytes, value: Mapping[str, Json], hash_: str) -> bytes:
     return content.removesuffix(behind) + b',"hash":' + canonical(hash_) + behind
 
 
+class Unwritten:
+    """A journal that goes on in memory only, where its file cannot be written any more: what it comes to is known all the same."""
+
+    def __init__(self, records: tuple[Record, ...]) -> None:
+        self._records = list(records)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Those of the file, and what would stand behind them."""
+        return tuple(self._records)
+
+    def append(self, kind: str, /, **body: Any) -> Record:
+        """Appends one record, which nothing keeps; it has no hash."""
+        at = format_time(datetime.now(UTC))
+        record = Record(len(self._records), at, kind, to_json(body), "", "")
+        self._records.append(record)
+        return record
+
+
 class Journal:
     """An open journal. One process writes; its threads may share it."""
 

@@ -116,18 +116,33 @@ def open_runner_key(root: Path) -> RunnerSigner:
         # A secret's last line end is easily lost on the way.
         return _parse(given.strip() + b"\n", VARIABLE)
     path = runner_key_path(root)
-    if not path.exists():
+    if not _is_there(path):
         if os.environ.get(VARIABLE):
             raise ConfigurationError(f"{VARIABLE} names {path}, and nothing is there")
         _make(path)
     return _read(path)
 
 
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    is_others = isinstance(error, PermissionError)
+    hint = (
+        f"Run as the user whose key it is, or name your own in {VARIABLE}." if is_others else _MAKE
+    )
+    return ConfigurationError(f"cannot read {path}: {error.strerror}", hint=hint)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def _read(path: Path) -> RunnerSigner:
     try:
         mode, content = path.stat().st_mode & 0o077, path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}", hint=_MAKE) from error
+        raise _unreadable(path, error) from error
     signer = _parse(content, str(path))
     if mode:
         raise ConfigurationError(f"others can read {path}", hint=f"Run `chmod 600 {path}`.")

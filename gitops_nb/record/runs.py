@@ -28,6 +28,7 @@ from gitops_nb.record.files import (
     fsync_directory,
     has_other_names,
     open_regular,
+    own_folder,
     read_regular,
     sha256_file,
 )
@@ -44,6 +45,8 @@ _SEALED = re.compile(
 )
 """How a journal ends whose newest record is a seal: canonical JSON has its keys in this order."""
 _SEAL_BYTES = 256
+_NOT_OURS = (errno.EINVAL, errno.ENXIO, errno.ELOOP, errno.ENOTDIR)
+"""What opening a lock ends with where a pipe, a socket or a link stands for it, or for its folder."""
 CHECKPOINTS = ".ipynb_checkpoints"
 """What JupyterLab writes beside a file that somebody opens there; no part of the record."""
 
@@ -232,12 +235,12 @@ def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | Non
     """
     path = reports / LOCKS / name
     try:
-        _own_folder(path.parent)
+        own_folder(path.parent)
         file = os.fdopen(open_regular(path, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8")
     except OSError as error:
         what = path.parent
         hint = "Make the folder writable, or name another with --reports."
-        if error.errno in (errno.ELOOP, errno.EINVAL):
+        if error.errno in _NOT_OURS:
             what, hint = path, "Somebody put it there: look at it, then remove it."
         raise RecordError(f"cannot write {what}: {error.strerror}", hint=hint) from error
     try:
@@ -260,13 +263,6 @@ def try_lock(reports: Path, name: str, holder: Mapping[str, Json]) -> Lock | Non
             f"cannot write {path.parent}: {error.strerror}", hint="Free disk space, then try again."
         ) from error
     return Lock(file, path)
-
-
-def _own_folder(folder: Path) -> None:
-    """Makes the folder of the locks; one that is a link would have files made wherever it points to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.is_symlink():
-        raise OSError(errno.ELOOP, "it is a link", str(folder))
 
 
 def lock_holder(reports: Path, name: str) -> Mapping[str, Json]:
@@ -306,7 +302,7 @@ def is_locked(path: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENXIO):
+        if error.errno in _NOT_OURS:
             return False  # no file of ours: nobody holds it, and whoever wants to is told
         raise
     try:

@@ -130,6 +130,7 @@ _BODIES: Mapping[str, Mapping[str, Any]] = {
         "!exit_code": _NUMBER,
         "redactions": _maybe(_map(_NUMBER)),
         "witnessed": _BOOL,
+        "unknown": _BOOL,
     },
     "sealed": {"!files": _map(_TEXT)},
 }

@@ -34,6 +34,12 @@ Recheck = Callable[[Mapping[str, Json]], tuple[str, str]]
 """Asks again about the review behind an approval: what contradicts its evidence, and what changed since."""
 
 
+UNSIGNED = (
+    "how it came to stop: this machine saw that, and was interrupted or got no answer before it was signed and sent; the "
+    "next command that can does that"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """What was checked and what is wrong; ``problems`` and ``unchecked`` are empty when the record holds.
@@ -61,6 +67,7 @@ def verify_run(
     commits: Sequence[RunCommit] = (),
     registered: Sequence[Finding | str | Unasked] = (),
     check_identity: IdentityCheck | None = None,
+    waits_to_be_signed: bool = False,
 ) -> Verification:
     """Checks one run directory.
 
@@ -78,6 +85,7 @@ def verify_run(
         commits: Commits whose trailers name runs.
         registered: What the register says otherwise, see ``registered.register_findings``.
         check_identity: Asks who signed CI's identity; None asks nobody, and says so.
+        waits_to_be_signed: This machine saw how the run came to stop, and has still to sign that.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -108,12 +116,14 @@ def verify_run(
     found += _check_time(records)
     found += _check_statements(state)
     found += commit_findings(state, records, commits)
+    said: list[Finding | str | Unasked] = list(registered)
     if ledger is not None:
-        found += _check_ledger(directory, state, records, ledger, sealed=sealed)
+        said += _check_ledger(
+            directory, state, records, ledger, sealed=sealed, waits=waits_to_be_signed
+        )
     reviews = _check_reviews(state, recheck)
     found += [text for text in reviews if isinstance(text, Finding)]
     notes += [text for text in reviews if isinstance(text, str)]
-    said: list[Finding | str | Unasked] = list(registered)
     said += consent_findings(
         directory,
         state,
@@ -205,10 +215,16 @@ def _check_statements(state: RunState) -> list[Finding]:
 
 
 def _check_ledger(
-    directory: Path, state: RunState, records: Sequence[Record], ledger: Audit, *, sealed: bool
-) -> list[Finding]:
+    directory: Path,
+    state: RunState,
+    records: Sequence[Record],
+    ledger: Audit,
+    *,
+    sealed: bool,
+    waits: bool,
+) -> list[Finding | Unasked]:
     """What the ledger said about this run has to be what its journal and files say now."""
-    found: list[Finding] = []
+    found: list[Finding | Unasked] = []
     phases = (Phase.REQUESTED, Phase.START, Phase.END)
     entries = [entry for entry in ledger.by_run.get(state.run, ()) if entry.phase in phases]
     for entry in entries:
@@ -229,7 +245,9 @@ def _check_ledger(
         return found
     due = Phase.REQUESTED if state.status is Status.WAITING else Phase.END
     signed = by_phase.get(due)
-    if signed is None:
+    if signed is None and waits:
+        found.append(Unasked(UNSIGNED))
+    elif signed is None:
         text = f"ledger {ledger.name} has no {due} of it"
         found.append(Finding(Code.UNRECORDED_RUN, journal.FILE, text))
     elif due is Phase.END:

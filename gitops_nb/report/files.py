@@ -43,16 +43,22 @@ def write(
 
 
 def write_index(
-    reports: Path, *, now: datetime, zone: str, elsewhere: AbstractSet[str] = frozenset()
+    reports: Path,
+    *,
+    now: datetime,
+    zone: str,
+    cache: Path | None = None,
+    elsewhere: AbstractSet[str] = frozenset(),
 ) -> Path:
     """Brings the index of a reports folder up to date and returns its path.
 
-    Only runs whose journal changed since the last time are read; what is known of the others is kept beside the page.
+    Only runs whose journal changed since the last time are read; ``cache`` keeps what is known of the others, and where there is
+    none all are. It goes into the page as it is: it lies where nobody writes who may only write reports.
     ``elsewhere`` names runs that other machines ended.
 
     Raises:
         RecordError: It cannot be written; the older one is untouched.
     """
-    entries = current_entries(reports, Times(now, zone), elsewhere=elsewhere)
+    entries = current_entries(reports, Times(now, zone), cache=cache, elsewhere=elsewhere)
     replace_file(reports / INDEX, index_of(entries, now, zone).encode())
     return reports / INDEX

@@ -1,35 +1,44 @@
 """What the index keeps of each run, so that one more run costs one more line and not a look at all of them.
 
-``.index.jsonl`` in the reports folder is a cache: one JSON line per run and change, the last one counts. It holds nothing
-that the journals do not say, belongs to no run's record, and may be deleted at any time.
+The cache is one JSON line per run and change, the last one counts. It holds nothing that the journals do not say, and may be
+deleted at any time. It is this machine's, and lies beside the runner's key: what it says goes into the page as it is, so nobody
+may write it who may only write reports. What other machines hand on through a bucket is looked at first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import stat
+import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import quote
 
 from gitops_nb import __version__
+from gitops_nb.errors import RecordError
 from gitops_nb.model import Status
 from gitops_nb.record import journal
-from gitops_nb.record.files import open_regular, read_regular, replace_file
+from gitops_nb.record.files import open_regular, read_regular, replace_file, settled
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import damaged_run, run_directories, scan_run
-from gitops_nb.report.index_page import Entry, entry
+from gitops_nb.record.runs import RUN_ID, damaged_run, run_directories, scan_run
+from gitops_nb.report.index_page import GROUPS, Entry, entry
 from gitops_nb.report.words import Times
 
-CACHE = ".index.jsonl"
+LEFT = ".index.jsonl"
+"""Where earlier versions kept the cache; nobody believes it."""
 
 _Known = dict[str, tuple[list[int], Entry]]
 
 
 def current_entries(
-    reports: Path, times: Times, *, elsewhere: AbstractSet[str] = frozenset()
+    reports: Path,
+    times: Times,
+    *,
+    cache: Path | None,
+    elsewhere: AbstractSet[str] = frozenset(),
 ) -> list[Entry]:
     """The entries of all runs that were begun or are damaged; the cache is brought up to date.
 
@@ -38,15 +47,15 @@ def current_entries(
     Args:
         reports: The folder of the run directories.
         times: For whom the rows are written.
+        cache: What is known of runs whose journal did not change; None reads all journals.
         elsewhere: Runs that other machines ended. Where they have no directory here, or an older one, the index
             shows what the cache knows.
     """
-    known, lines = _read(reports / CACHE, _head(times.zone))
+    with contextlib.suppress(OSError):
+        (reports / LEFT).unlink()
+    known, lines = _read(cache, _head(times.zone)) if cache is not None else ({}, 0)
     here = run_directories(reports)
     absent = elsewhere - {directory.name for directory in here}
-    if _is_foreign(reports / CACHE):
-        # What is no file of ours in its place is taken away, and all journals are read.
-        (reports / CACHE).unlink()
     entries: list[Entry] = [known[run][1] for run in sorted(absent) if run in known]
     news: list[str] = []
     for directory in here:
@@ -60,17 +69,16 @@ def current_entries(
         if state.opened or state.status is Status.NEEDS_ATTENTION:
             entries.append(_entry(state, times))
             news.append(_line(stamp, entries[-1]))
-    if not lines or lines > 2 * len(entries) + 50:
-        stamps = {run: stamp for run, (stamp, _) in known.items()}
-        all_lines = [
-            json.dumps(_head(times.zone)),
-            *(_line(_stamp(reports / e.run) or stamps[e.run], e) for e in entries),
-        ]
-        replace_file(
-            reports / CACHE, ("\n".join(all_lines) + "\n").encode("utf-8", "backslashreplace")
-        )
-    elif news:
-        _add(reports / CACHE, news)
+    if cache is None:
+        return entries
+    # It only saves time: where it cannot be kept, the next index takes longer.
+    with contextlib.suppress(RecordError, OSError):
+        if not lines or lines > 2 * len(entries) + 50:
+            stamps = {run: stamp for run, (stamp, _) in known.items()}
+            kept_lines = [_line(_stamp(reports / e.run) or stamps[e.run], e) for e in entries]
+            _replace(cache, times.zone, kept_lines)
+        elif news:
+            _add(cache, news)
     return entries
 
 
@@ -82,42 +90,86 @@ def _entry(state: RunState, times: Times) -> Entry:
         return entry(damaged_run(state.run), times)
 
 
-def merge_entries(reports: Path, zone: str, other: bytes) -> frozenset[str]:
+def merge_entries(cache: Path, zone: str, other: bytes) -> frozenset[str]:
     """Takes over what another machine's cache knows better: runs that are not here, or went on there.
+
+    Whoever may write into the bucket may write it: a row that no template of ours makes is left out, and read anew.
 
     Returns:
         Runs whose entry here is that of an ended run.
     """
-    path = reports / CACHE
-    mine, _ = _read(path, _head(zone))
+    mine, _ = _read(cache, _head(zone))
     theirs, _ = _parse(other.decode("utf-8", "replace"), _head(zone))
     news = {
         run: found
         for run, found in theirs.items()
-        if run not in mine or found[0][1] > mine[run][0][1]
+        if _is_row(*found) and (run not in mine or found[0][1] > mine[run][0][1])
     }
     if not mine:
-        replace_file(path, f"{json.dumps(_head(zone))}\n".encode())
-    _add(path, [_line(stamp, value) for stamp, value in news.values()])
+        _replace(cache, zone, [])
+    _add(cache, [_line(stamp, value) for stamp, value in news.values()])
     return frozenset(run for run, (_, value) in (mine | news).items() if value.group != "open")
 
 
-def forget(reports: Path) -> None:
+def forget(cache: Path) -> None:
     """Has the next index read every journal anew, whatever the cache says of them."""
-    (reports / CACHE).unlink(missing_ok=True)
+    cache.unlink(missing_ok=True)
 
 
-def _is_foreign(path: Path) -> bool:
-    """Whether a cache is none of ours: a link, no file, or another file of somebody under this name."""
-    try:
-        found = path.stat(follow_symlinks=False)
-    except OSError:
+_TAGS = {
+    "td": {"class", "data-l"}, "th": {"scope"}, "a": {"href"}, "svg": {"class", "aria-hidden"}, "use": {"href"},
+    "span": {"class", "data-s", "data-e"}, "small": {"class"}, "code": {"class"}, "time": {"datetime"},
+}  # fmt: skip
+"""What the cells of a row are made of, see ``index_row.html.j2``."""
+
+
+_TAG = re.compile(r'<(/?)([a-z]+)((?: [a-z-]+="[^"<>]*")*)(/?)>')
+_ATTRIBUTE = re.compile(r' ([a-z-]+)="([^"]*)"')
+
+
+def _has_only_cells(html: str, run: str) -> bool:
+    """Whether a text has nothing but cells of one run's row, closed in the order in which they were opened."""
+    unclosed: list[str] = []
+    for closes, tag, attributes, is_empty in _TAG.findall(html):
+        if closes:
+            if attributes or is_empty or not unclosed or unclosed.pop() != tag:
+                return False
+            continue
+        if bool(is_empty) is not (tag == "use"):
+            return False  # to a browser no other element ends here
+        found = dict(_ATTRIBUTE.findall(attributes))
+        link = found.get("href", "#")
+        is_known = link == f"./{quote(run)}/report.html" if tag == "a" else link.startswith("#")
+        if not is_known or not found.keys() <= _TAGS.get(tag, set()) or tag not in _TAGS:
+            return False
+        if not is_empty:
+            unclosed.append(tag)
+    return not unclosed and "<" not in _TAG.sub("", html)
+
+
+def _is_row(stamp: object, value: Entry) -> bool:
+    """Whether an entry that somebody else wrote can be one of ours."""
+    is_stamp = isinstance(stamp, list) and len(stamp) == 2 and all(type(n) is int for n in stamp)
+    texts = {name: text for name, text in asdict(value).items() if name != "sandbox"}
+    if not is_stamp or not all(isinstance(text, str) for text in texts.values()):
         return False
-    return not stat.S_ISREG(found.st_mode) or found.st_nlink > 1
+    return (
+        RUN_ID.fullmatch(value.run) is not None
+        and value.status in set(Status)
+        and value.group in GROUPS
+        and "<td>" in value.html
+        and _has_only_cells(value.html, value.run)
+    )
 
 
 def _head(zone: str) -> dict[str, object]:
     return {"package": __version__, "zone": zone, "format": 1}
+
+
+def _replace(path: Path, zone: str, lines: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([json.dumps(_head(zone)), *lines]) + "\n"
+    replace_file(settled(path), text.encode("utf-8", "backslashreplace"))
 
 
 def _add(path: Path, lines: Iterable[str]) -> None:

@@ -25,6 +25,8 @@ _OPEN = (Status.NEEDS_ATTENTION, Status.WAITING, Status.RUNNING, Status.PENDING)
 _NOT_DONE = (Status.FAILED, Status.REFUSED, Status.CANCELLED)
 
 
+GROUPS = ("open", "not-done", "done")
+"""What the first filter selects by."""
 SHOWN = 300
 """How many rows of ended runs the page holds as rows; the script finds the others in the page's data."""
 

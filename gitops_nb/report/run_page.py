@@ -125,6 +125,8 @@ def _clears(run: RunState, known: story.Parts, times: Times) -> Fact | None:
 def _what(run: RunState, known: story.Parts) -> Fact:
     label = "What changed" if story.touched(run) else "What would change"
     plan = known.plan
+    if run.unknown and not story.touched(run):
+        return Fact("What changed", "Not known", "its effects had begun")
     if plan is None or plan.is_empty:
         return Fact(
             "What changed", "Nothing", "the run has no change planned" if plan is None else ""
@@ -205,7 +207,7 @@ def _sections(run: RunState, known: story.Parts, answers: list[Gate]) -> list[tu
         "evidence": bool(known.outcome and (known.outcome.facts or known.outcome.tables))
         or (run.status is Status.FAILED and bool(run.reason)),
         "doubt": bool(run.effects),
-        "undo": bool(story.touched(run)),
+        "undo": bool(story.touched(run)) or run.unknown,
         "approve": bool(run.request),
         "steps": bool(run.steps),
     }

@@ -296,7 +296,7 @@ def _refusal(run: RunState, known: Parts) -> tuple[str, str]:
 
 def _changed(run: RunState) -> str:
     if not touched(run):
-        return "Nothing was changed."
+        return "What it changed is not known." if run.unknown else "Nothing was changed."
     names = listed([effect.key for effect in done(run)])
     text = f"{count(len(done(run)), 'effect')} done before: {names}." if names else ""
     if run.in_doubt:
@@ -347,6 +347,8 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
 
 
 def _undo(run: RunState, known: Parts) -> tuple[str, str]:
+    if not touched(run) and run.unknown:
+        return run.aftermath.get("back", "What this run changed is not known."), ""
     if not touched(run):
         return "This run changed nothing, so there is nothing to take back.", ""
     told = run.aftermath.get("command", "")

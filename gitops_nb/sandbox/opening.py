@@ -22,7 +22,7 @@ from gitops_nb.bootstrap.manifests import (
     wanted_root,
 )
 from gitops_nb.catalog.fleet import ArgoCDInstall, Fleet, Manifest
-from gitops_nb.errors import ConfigurationError, UnavailableError
+from gitops_nb.errors import ConfigurationError, RecordError, UnavailableError
 from gitops_nb.model import Json, digest
 from gitops_nb.sandbox import workloads
 from gitops_nb.sandbox.cluster import SandboxClock, SandboxCluster
@@ -88,26 +88,24 @@ def open_sandbox(
 
     Raises:
         ConfigurationError: The sandbox there was built from another fleet, or elsewhere.
+        RecordError: It is another user's, or on a file system that is not written to.
         UnavailableError: git or ssh-keygen is missing or failed.
     """
     directory = directory.resolve()
-    directory.parent.mkdir(parents=True, exist_ok=True)
     folders = {name: directory / "git" / f"{name}.git" for name in fleet.repositories}
     local = _localized(fleet, folders)
     described = local.model_dump(mode="json", include=_BUILT_FROM, exclude_defaults=True)
     # The past stays as it was when somebody changes who starts or approves: the names count.
     described["environments"] = list(local.environments)
     origin = digest([described, str(directory)])
-    descriptor = os.open(
-        directory.parent / f".{directory.name}.lock", os.O_RDWR | os.O_CREAT, 0o600
-    )
+    descriptor = _open_lock(directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not (directory / FILE).exists():
             _build(directory, local, folders, origin=origin, now_s=int(wall()))
     finally:
         os.close(descriptor)
-    if (directory / "origin").read_text() != origin:
+    if _origin(directory) != origin:
         raise ConfigurationError(
             f"the sandbox in {directory} was built from another fleet, or was moved",
             hint="Remove that directory, and it is built again.",
@@ -134,6 +132,31 @@ def open_sandbox(
         repositories=folders,
         incidents=directory / "incidents.csv",
         persons=tuple(_person(directory, name) for name in PEOPLE),
+    )
+
+
+def _open_lock(directory: Path) -> int:
+    path = directory.parent / f".{directory.name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _not_ours(path, "write", error) from error
+
+
+def _origin(directory: Path) -> str:
+    """What the sandbox was built from."""
+    path = directory / "origin"
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise _not_ours(path, "read", error) from error
+
+
+def _not_ours(path: Path, what: str, error: OSError) -> RecordError:
+    return RecordError(
+        f"cannot {what} {path}: {error.strerror}",
+        hint="A sandbox is for the user who built it, on a disk that can be written: copy the workspace and open that.",
     )
 
 

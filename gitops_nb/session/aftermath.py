@@ -13,13 +13,20 @@ from gitops_nb.session.slices import slice_of
 
 
 def tell_aftermath(append: Callable[..., Any], state: RunState, status: Status) -> None:
-    """Records what a run that ends with this status leaves behind; nothing where it touched nothing, or it is said already."""
-    if state.touched and not state.aftermath:
+    """Records what a run that ends with this status leaves behind; nothing where it touched nothing, or it is said."""
+    if (state.touched or state.unknown) and not state.aftermath:
         append("aftermath", **to_json(aftermath_of(replace(state, status=status))))
 
 
 def aftermath_of(state: RunState) -> Aftermath:
     """What the slice says about the plan in the journal; where it cannot, what the runbook says about going back."""
+    if state.unknown:
+        return Aftermath(
+            "What this run did is not known: it began, nobody saw how it ended, and its journal has no effect.",
+            "Whatever the outside systems do about it.",
+            f"`gitops-nb resume {state.run}` says first what there is to take back.",
+            "",
+        )
     undo = str((state.outcome or {}).get("undo", ""))
     done = ", ".join(effect.key for effect in state.touched)
     unknown = Aftermath(

@@ -43,6 +43,21 @@ def has_started(workspace: Workspace, state: RunState) -> bool:
     )
 
 
+def has_open_start(workspace: Workspace, state: RunState) -> bool:
+    """Whether a runner signed that effects of some attempt begin, and none how that attempt ended.
+
+    Raises:
+        RecordError: Its ledger is damaged.
+    """
+    begun, ended = set[int](), set[int]()
+    for entry in _signed(workspace, state):
+        if entry.phase is Phase.START:
+            begun.add(entry.attempt)
+        elif entry.phase is Phase.END:
+            ended.add(entry.attempt)
+    return bool(begun - ended)
+
+
 def is_signed(workspace: Workspace, state: RunState) -> bool:
     """Whether a runner signed how a run came to stop, with its newest record.
 

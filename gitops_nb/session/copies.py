@@ -121,15 +121,15 @@ def _send_index(workspace: Workspace, store: Store) -> None:
     """
     # pandas-free, but Jinja2 is not: a command that closes nothing does without.
     from gitops_nb.report.files import INDEX, write_index
-    from gitops_nb.report.index_entries import CACHE, merge_entries
+    from gitops_nb.report.index_entries import merge_entries
 
-    reports, zone = workspace.reports, workspace.time_zone
-    settled = merge_entries(reports, zone, store.read(_INDEX_ENTRIES) or b"")
+    reports, zone, cache = workspace.reports, workspace.time_zone, workspace.index_cache
+    settled = merge_entries(cache, zone, store.read(_INDEX_ENTRIES) or b"")
     there = frozenset(name for name in store.folders("") if RUN_ID.fullmatch(name))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(lambda run: _fetch(workspace, store, run), there - settled))
-    write_index(reports, now=datetime.now(UTC), zone=zone, elsewhere=there & settled)
-    store.replace(_INDEX_ENTRIES, (reports / CACHE).read_bytes())
+    write_index(reports, now=datetime.now(UTC), zone=zone, cache=cache, elsewhere=there & settled)
+    store.replace(_INDEX_ENTRIES, cache.read_bytes())
     store.replace(INDEX, (reports / INDEX).read_bytes())
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from gitops_nb import errors
 from gitops_nb.errors import ExitCode
 from gitops_nb.model import Status
-from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.journal import Journal
+from gitops_nb.record.fold import RunState, StepState, fold
+from gitops_nb.record.journal import Journal, Unwritten
 from gitops_nb.session.aftermath import tell_aftermath
+from gitops_nb.session.wire import NOTEBOOK_GONE
 
 STATUS_OF = {
     ExitCode.SUCCEEDED: Status.SUCCEEDED,
@@ -80,29 +81,35 @@ class Death:
 
 
 def is_cut_short(state: RunState, cause: Cause | None) -> bool:
-    """Whether a run has no end yet, or only the one that its notebook saw when the engine interrupted it."""
-    if not state.ended:
+    """Whether a run has no end yet, or only the one that its notebook saw when the engine interrupted it.
+
+    An executor whose notebook is gone records that; why it is gone the engine knows.
+    """
+    if not state.ended or state.reason.startswith(NOTEBOOK_GONE):
         return True
     interrupted = state.status in (Status.CANCELLED, Status.NEEDS_ATTENTION)
     return cause is not None and interrupted and state.outcome is None
 
 
 def append_end(
-    journal: Journal,
+    journal: Journal | Unwritten,
     *,
     cause: Cause | None = None,
     death: Death | None = None,
     was_witnessed: bool = True,
+    has_begun: bool = False,
 ) -> None:
     """Records the end of a run that could not do it itself: its running step, then why, and what to do.
 
     Without cause or death the runner itself was killed. ``was_witnessed`` is False where nobody of ours saw how the run
     stopped: whatever end its journal has came from somebody else, and this one stands behind it.
+    ``has_begun`` says that a runner signed that effects begin, and none that they ended: a journal that has none was cut, or its
+    process died right then.
     """
     state = fold(journal.records)
     is_claimed = not was_witnessed and (bool(state.ended) or state.status is Status.WAITING)
     step = next((s for s in state.steps if s.status is Status.RUNNING), None)
-    stopped = step or next((s for s in state.steps if s.status is Status.CANCELLED), None)
+    stopped = step or next((s for s in state.steps if _is_stopped(s)), None)
     where = f"during {stopped.name}" if stopped else "between two steps"
     resume = f"gitops-nb resume {state.run}"
     hint = f"Continue with `{resume}`."
@@ -127,6 +134,11 @@ def append_end(
     elif is_claimed and state.touched:
         code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
         hint = f"Run `{resume}`: it finds out what is there, and does nothing twice."
+    is_unknown = has_begun and not state.touched
+    if is_unknown:
+        code, status = ExitCode.NEEDS_ATTENTION, Status.NEEDS_ATTENTION
+        reason = f"{reason}; its effects had begun, and what it did is not known"
+        hint = f"Run `{resume}`: it finds out what is there, and does nothing twice."
     if is_claimed:
         reason += f"; its journal says that it is {state.status}, and nobody saw that"
     if step is not None:
@@ -134,8 +146,14 @@ def append_end(
     said = fold(journal.records)
     if not was_witnessed:
         said = replace(said, outcome=None, aftermath={})
-    tell_aftermath(journal.append, said, status)
+    tell_aftermath(journal.append, replace(said, unknown=is_unknown), status)
     journal.append(
         "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume,
         **({} if was_witnessed else {"witnessed": False}),
+        **({"unknown": True} if is_unknown else {}),
     )  # fmt: skip
+
+
+def _is_stopped(step: StepState) -> bool:
+    """Whether a step was ended from outside, and its own process recorded that."""
+    return step.status is Status.CANCELLED or step.sentence.startswith(NOTEBOOK_GONE)

@@ -2,8 +2,8 @@
 
 ``.gitops-nb/runs/RUN`` lies beside the runner's key, where nobody writes who may only write reports. Its first line is empty while
 the run is open, and names the newest record of its journal once this machine saw how it came to stop; its second line names the
-first record, with mode, parameters and who asks. It is removed when that is signed. A journal alone proves neither: whoever may
-write there can write an end into it, or another beginning.
+first record, with mode, parameters and who asks; its third says why the run stopped where its journal could not be written. It is
+removed when that is signed. A journal alone proves neither: whoever may write there can write an end into it, or another beginning.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import RecordError
-from gitops_nb.record.journal import Record
+from gitops_nb.record.files import replace_file, settled
+from gitops_nb.record.journal import FILE, Record, read
 from gitops_nb.record.runs import RUN_ID
 
 
@@ -38,6 +39,20 @@ def saw_end(workspace: Workspace, run: str, head: str) -> None:
         RecordError: It cannot be written.
     """
     _write(workspace, run, head)
+
+
+def saw_cause(workspace: Workspace, run: str, sentence: str) -> None:
+    """Notes why a run stopped whose journal cannot be written: whoever closes it later says that.
+
+    Raises:
+        RecordError: Nothing can be written here either.
+    """
+    _write(workspace, run, "", why=" ".join(sentence.split()))
+
+
+def cause_of(workspace: Workspace, run: str) -> str:
+    """What ``saw_cause`` noted of an open run, "" for nothing."""
+    return _read(_folder(workspace) / run)[2]
 
 
 def forget(workspace: Workspace, run: str) -> None:
@@ -70,24 +85,35 @@ def is_seen(noted: str, records: Sequence[Record]) -> bool:
     return bool(noted) and noted in {record.hash for record in newest}
 
 
+def is_unsigned(directory: Path, noted: str) -> bool:
+    """Whether this machine saw how a run came to stop, as its journal says it, and has still to sign that."""
+    if not noted:
+        return False
+    try:
+        return is_seen(noted, read(directory / FILE)[0])
+    except RecordError:
+        return False
+
+
 def _folder(workspace: Workspace) -> Path:
     return workspace.own / "runs"
 
 
-def _read(path: Path) -> tuple[str, str]:
-    """Newest and first record."""
+def _read(path: Path) -> tuple[str, str, str]:
+    """Newest and first record, and why the run stopped."""
     try:
-        newest, _, first = path.read_text(encoding="ascii").partition("\n")
+        newest, first, why, *_ = (*path.read_text(encoding="utf-8").split("\n"), "", "")
     except (OSError, ValueError):
-        return "", ""
-    return newest, first.strip()
+        return "", "", ""
+    return newest.strip(), first.strip(), why.strip()
 
 
-def _write(workspace: Workspace, run: str, newest: str, first: str = "") -> None:
+def _write(workspace: Workspace, run: str, newest: str, first: str = "", why: str = "") -> None:
     folder = _folder(workspace)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        first = first or _read(folder / run)[1]
-        (folder / run).write_text(f"{newest}\n{first}\n", encoding="ascii")
     except OSError as error:
         raise RecordError(f"cannot write {folder}: {error.strerror}") from error
+    first = first or _read(folder / run)[1]
+    # Whole or not at all: a note that a full disk cut says that nobody saw the end.
+    replace_file(settled(folder / run), f"{newest}\n{first}\n{why}\n".encode())

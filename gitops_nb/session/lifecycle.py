@@ -42,10 +42,10 @@ from gitops_nb.record.runs import (
     try_lock,
 )
 from gitops_nb.session.aftermath import tell_aftermath
-from gitops_nb.session.beginnings import has_started, is_signed, was_begun
+from gitops_nb.session.beginnings import has_open_start, has_started, is_signed, was_begun
 from gitops_nb.session.copies import fetch_runs
-from gitops_nb.session.endings import append_end
-from gitops_nb.session.held import began_with, forget, hold, is_seen, open_here, saw_end
+from gitops_nb.session.endings import Death, append_end
+from gitops_nb.session.held import began_with, cause_of, forget, hold, is_seen, open_here, saw_end
 from gitops_nb.session.notary import expect, settle
 from gitops_nb.session.notebooks import notebook_digest
 from gitops_nb.session.private import remove_left
@@ -215,7 +215,7 @@ def close_run(
     _remove_half_written(directory)
     seal(directory, journal)
     if shows_index:
-        write_index(workspace.reports, now=now, zone=zone)
+        write_index(workspace.reports, now=now, zone=zone, cache=workspace.index_cache)
     closed = fold(journal.records)
     settle(workspace, directory, closed, signer=signer)
     return closed
@@ -224,6 +224,8 @@ def close_run(
 def _remove_half_written(directory: Path) -> None:
     """What a killed attempt left; a name in ``approvals`` may be somebody's answer that is just being written."""
     for folder in (directory, directory / "evidence"):
+        if folder.is_symlink():
+            continue  # what lies where it leads is nobody's half of ours
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
 
@@ -365,7 +367,13 @@ def _close_dead(workspace: Workspace, directory: Path, journal: Journal, noted: 
     # A journal can be written by others: an end, or a request in the middle of effects, that this machine did not see, is none.
     waits = state.status is Status.WAITING and not state.begun and not state.touched
     if not is_ours and not (waits and not has_started(workspace, state)):
-        append_end(journal, was_witnessed=False)
+        cause = cause_of(workspace, state.run)
+        append_end(
+            journal,
+            death=Death(cause) if cause else None,
+            was_witnessed=False,
+            has_begun=has_open_start(workspace, state),
+        )
     close_run(workspace, directory, journal)
     return True
 
@@ -380,4 +388,9 @@ def _catch_up_index(workspace: Workspace, newest_seal: int) -> None:
     path = workspace.reports / INDEX
     if workspace.bucket or newest_seal <= (path.stat().st_mtime_ns if path.is_file() else 0):
         return
-    write_index(workspace.reports, now=datetime.now(UTC), zone=workspace.time_zone)
+    write_index(
+        workspace.reports,
+        now=datetime.now(UTC),
+        zone=workspace.time_zone,
+        cache=workspace.index_cache,
+    )

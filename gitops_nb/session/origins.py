@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gitops_nb.errors import RecordError
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import replace_file, settled
 
 HOME = Path(pwd.getpwuid(os.geteuid()).pw_dir)
 FOLDER = HOME / ".config" / "gitops-nb" / "origins"
@@ -56,7 +56,7 @@ def pin(root: Path, url: str, branch: str, inside: str | None = None) -> Path:
         content = {"workspace": str(root.resolve()), "url": url, "branch": branch}
         if inside is not None:
             content["inside"] = inside
-        replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
+        replace_file(settled(path), (json.dumps(content, indent=1) + "\n").encode())
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}") from error
     return path

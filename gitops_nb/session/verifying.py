@@ -12,11 +12,11 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import UnavailableError
+from gitops_nb.errors import RecordError, UnavailableError
 from gitops_nb.model import Mode, Plan, Status, from_json, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.commits import claim_findings
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.intruders import reports_intruders
@@ -28,7 +28,7 @@ from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
 from gitops_nb.session.compared import compared_contents, compared_names
 from gitops_nb.session.counting import SANDBOX, Registered, Trusts, Witnessed, runners_of
-from gitops_nb.session.held import open_here, pending
+from gitops_nb.session.held import is_unsigned, open_here, pending
 from gitops_nb.session.lifecycle import JUNK
 from gitops_nb.session.stores import bucket_store, reports_store
 from gitops_nb.session.witnesses import Witnesses
@@ -120,7 +120,12 @@ def verify_records(
         )
         for name, one in audits.items()
     )
-    _remember(workspace, [audits[check.name] for check in checks if not check.problems])
+    held = [audits[check.name] for check in checks if not check.problems]
+    try:
+        _remember(workspace, held)
+    except (RecordError, OSError) as error:
+        text = f"not remembered here for the next check: {error}"
+        checks = tuple(replace(check, notes=(*check.notes, text)) for check in checks)
     gone = _gone(workspace, trusts, witnesses, {*audits})
     folder = reports_intruders(workspace.reports)
     return Checked((*checks, *gone), tuple(runs), tuple(folder))
@@ -186,9 +191,11 @@ class _RunCheck:
                 *registered,
                 *self.trusts.untold(state),
                 *_claims(state, trust, seen, starts),
+                *_unseen(state, entries),
                 *([] if is_before else _unbegun(self.workspace, state, entries, self.noted)),
             ],
             check_identity=self.trusts.check_identity,
+            waits_to_be_signed=is_unsigned(directory, self.noted.get(directory.name, "")),
         )
         there = _in_bucket(self.workspace, directory, state, whole=whole)
         if there:
@@ -217,6 +224,15 @@ def _claims(
         if wrong:
             found.append(Finding(Code.CONTRADICTION, FILE, f"{commit.where}: {wrong}"))
     return found
+
+
+def _unseen(state: RunState, entries: Sequence[Entry]) -> list[Unasked]:
+    """What a run did whose effects began and whose end nobody saw: its journal may have been cut before that was signed."""
+    started = {entry.attempt for entry in entries if entry.phase is Phase.START}
+    if not state.ended or state.witnessed or max(started, default=-1) < len(state.attempts):
+        return []
+    text = f"what it did: its effects began, and nobody saw how they ended; `gitops-nb resume {state.run}` finds out"
+    return [Unasked(text)]
 
 
 def _unbegun(
@@ -371,4 +387,4 @@ def _remember(workspace: Workspace, audits: Sequence[Audit]) -> None:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             here[one.name] = {"size": one.size, "head": last.hash, "at": now}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, (json.dumps(known, indent=1) + "\n").encode())
+    replace_file(settled(path), (json.dumps(known, indent=1) + "\n").encode())

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from gitops_nb import errors
-from gitops_nb.errors import GitOpsError, RecordError
+from gitops_nb.errors import GitOpsError, ProcessGone, RecordError
 from gitops_nb.model import Json
+
+NOTEBOOK_GONE = "the notebook's process is gone"
+"""What an executor says when nobody asks it any more: a process that shows a run has more than one way to end."""
 
 
 class Wire:
@@ -18,10 +21,14 @@ class Wire:
 
     Args:
         connection: A connected stream socket.
+        gone: What is said when the other side is gone.
+        hint: What to do then.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, gone: str, hint: str = "") -> None:
         self._connection = connection
+        self._gone = gone
+        self._hint = hint
         self._lines = connection.makefile("rb")
 
     @property
@@ -35,13 +42,19 @@ class Wire:
         """Sends one object.
 
         Raises:
-            BrokenPipeError: The other side is gone.
+            ProcessGone: The other side is gone.
         """
-        self._connection.sendall(json.dumps(said).encode() + b"\n")
+        try:
+            self._connection.sendall(json.dumps(said).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ProcessGone(self._gone, hint=self._hint) from error
 
     def receive(self) -> Mapping[str, Json] | None:
         """The next object; None when the other side is gone."""
-        line = self._lines.readline()
+        try:
+            line = self._lines.readline()
+        except ConnectionResetError:
+            return None
         if not line.endswith(b"\n"):
             return None
         value = json.loads(line)

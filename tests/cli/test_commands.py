@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import json
 import os
 import re
@@ -17,6 +19,9 @@ import pytest
 from gitops_nb.record.runs import is_held
 from tests.conftest import COMMAND, REPOSITORY
 
+main_module = importlib.import_module(
+    "gitops_nb.cli.main"
+)  # the package has a function of this name
 RUN = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
 
 
@@ -531,3 +536,43 @@ def test_runs_are_listed_by_environment_and_age(workspace):
     done = workspace.run("list", "runs", "--since", "yesterday")
     assert done.returncode == 64
     assert "30d" in done.stderr
+
+
+def test_doctor_goes_on_without_a_kubeconfig(workspace, tmp_path):
+    """What a missing kubeconfig says nothing about is asked all the same: repositories, register, tools."""
+    workspace.replace("gitops-nb.yaml", "mode: sandbox", "mode: live")
+    done = workspace.run("doctor", "--json", KUBECONFIG=str(tmp_path / "none"))
+    assert done.returncode == 78, done.stdout + done.stderr
+    found = {one["what"]: one for one in json.loads(done.stdout)}
+    assert "kubeconfig context" in found["live platform"]["found"]
+    assert "repository platform-config" in found
+    assert not found["register"]["holds"]
+    assert "kubectl" in found
+
+
+def test_doctor_asks_the_register(workspace):
+    """One that does not answer is wrong: nothing that needs approval could begin."""
+    repository = workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    repository.rename(repository.with_name("away.git"))
+    done = workspace.run("doctor", "--json")
+    found = {one["what"]: one for one in json.loads(done.stdout)}
+    assert done.returncode == 78
+    assert "cannot reach repository" in found["register"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"), [(errno.EACCES, 74), (errno.ENOSPC, 74), (errno.EIO, 70)]
+)
+def test_a_file_that_is_not_ours_ends_without_a_traceback(monkeypatch, capsys, code, ends):
+    """What the machine does not allow is named with its file; what else goes wrong stays an internal error."""
+
+    def fails(**_):
+        raise OSError(code, os.strerror(code), "/srv/reports/index.html")
+
+    monkeypatch.setattr(main_module.group, "main", fails)
+    with pytest.raises(SystemExit) as ended:
+        main_module.main(["verify"])
+    said = capsys.readouterr().err
+    assert ended.value.code == ends
+    assert f"/srv/reports/index.html: {os.strerror(code)}" in said or ends == 70
+    assert ("Traceback" in said) is (ends == 70)

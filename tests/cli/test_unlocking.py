@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -23,6 +25,7 @@ from gitops_nb.record.runs import create_run, read_run, try_lock
 from gitops_nb.record.unlocks import SUBJECT, read_unlock
 from gitops_nb.session import stores
 from gitops_nb.session.platform import open_platform
+from gitops_nb.session.private import _parent, _prefix
 from gitops_nb.session.verifying import verify_records
 from tests.record.record_factories import ssh_key
 
@@ -124,7 +127,7 @@ def test_an_edited_word_is_found(change, workspace, locks):
 
 
 def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace):
-    """The run's record says who said that its process is gone; a held one is left alone."""
+    """The run's record says who said that its process is gone, whose sockets go too; a held one is left alone."""
     where = find_workspace(workspace.root)
     opened = {
         "runbook": "promotion", "title": "Promote", "risk": "change", "owner": "x", "rollback": "",
@@ -141,7 +144,10 @@ def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace):
         unlock(workspace, RUN)
     assert read_run(directory).status is Status.RUNNING
     lock.release()
+    private = Path(tempfile.mkdtemp(prefix=_prefix(directory), dir=_parent()))
+    (private / "kernel.json").write_text("a key")
     unlock(workspace, RUN)
+    assert not private.exists()
     state = read_run(directory)
     assert state.status is Status.FAILED
     assert "the runner was lost" in state.reason

@@ -287,3 +287,20 @@ def test_a_missing_bucket_says_so(server, monkeypatch):
     with pytest.raises(UnavailableError, match="does not create a"):
         Bucket("gs://no-such-bucket").create("a", b"x")
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("beside", ["register/abc/x", "register"])
+def test_a_ref_in_the_way_is_named(tmp_path, beside):
+    """Somebody pushes a ref above or below the one that is due: nothing is created, and the error says which ref it is."""
+    origin = tmp_path / "origin.git"
+    subprocess.run(("git", "init", "--quiet", "--bare", str(origin)), check=True)
+    assert refs(origin, tmp_path / "cache").create("other/a.json", b"{}")
+    tip = ("git", "--git-dir", str(origin), "rev-parse", "refs/gitops-nb/other")
+    sha = subprocess.run(tip, check=True, capture_output=True, text=True).stdout.strip()
+    make = ("git", "--git-dir", str(origin), "update-ref", f"refs/gitops-nb/{beside}", sha)
+    subprocess.run(make, check=True)
+    store = refs(origin, tmp_path / "cache")
+    with pytest.raises(UnavailableError, match=f"has a ref refs/gitops-nb/{beside}, and no"):
+        store.create("register/abc/000000.json", b"{}")
+    assert store.read("register/abc/000000.json") is None
+    assert store.create("another/abc/000000.json", b"{}")

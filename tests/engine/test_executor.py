@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.initialising import create_workspace
+from gitops_nb.errors import ProcessGone
 from gitops_nb.model import Status
+from gitops_nb.notebook.remote import _connect
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.runs import read_run
 from gitops_nb.record.verify import verify_run
@@ -211,3 +214,35 @@ def test_an_executor_works_where_its_engine_says(workspace, tmp_path):
     assert done.returncode not in (0, 2), done.stdout + done.stderr
     assert "a parameter changed" in (tmp_path / "said").read_text(encoding="utf-8")
     assert not list(other.reports.glob("2*"))
+
+
+KILLED = """\
+import os, signal, sys
+if "gitops_nb.executor" in " ".join(sys.orig_argv):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_an_executor_that_dies_at_once_is_not_waited_for(workspace, tmp_path, command):
+    """Killed before its socket is there: the engine says so within seconds, and nothing of the run is lost."""
+    (tmp_path / "sitecustomize.py").write_text(KILLED)
+    arguments = ("run", "promotion", *ARGUMENTS["promotion"])
+    if command == "resume":
+        assert workspace.run(*arguments).returncode == 2
+        assert workspace.run("approve", "last", "--yes").returncode == 0
+        arguments = ("resume", "last")
+    before = time.monotonic()
+    done = workspace.run(*arguments, PYTHONPATH=str(tmp_path))
+    assert time.monotonic() - before < 30
+    assert done.returncode == 70, done.stdout + done.stderr
+    said = "the process that calls the verbs was killed by SIGKILL"
+    assert said in (done.stdout if command == "run" else done.stderr)
+    again = workspace.run("resume", "last")
+    assert again.returncode == (2 if command == "run" else 0), again.stdout + again.stderr
+
+
+def test_a_notebooks_own_executor_that_is_gone_is_not_waited_for(tmp_path):
+    """In JupyterLab and behind papermill the notebook's process asks its child, and waits for no socket that cannot come."""
+    with pytest.raises(ProcessGone, match="was killed by SIGKILL before it answered"):
+        _connect(tmp_path / "executor", lambda: -9)

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.record.runs import run_ids
 
 LIMIT_S = 60
@@ -84,13 +85,11 @@ def test_what_does_not_belong_is_found(recorded, name):
 
 
 def test_no_command_waits_for_a_pipe(recorded):
-    """Listing and running go on beside a run whose journal, and an index cache, are pipes."""
+    """Listing and running go on beside a run whose journal is a pipe."""
     replace_by_pipe(the_run(recorded) / "journal.jsonl")
-    replace_by_pipe(recorded.reports / ".index.jsonl")
     assert recorded.run("list", "runs", timeout=LIMIT_S).returncode == 0
     done = recorded.run("run", "promotion", "-p", "application=checkout", timeout=LIMIT_S)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (recorded.reports / ".index.jsonl").is_file()
 
 
 def edit_cache(path) -> None:
@@ -116,7 +115,7 @@ CACHES = {
 @pytest.mark.parametrize("name", CACHES)
 def test_an_index_cache_is_rebuilt(recorded, name):
     """After `verify` the index says what the journals say."""
-    cache = recorded.reports / ".index.jsonl"
+    cache = find_workspace(recorded.root).index_cache
     CACHES[name](cache)
     assert recorded.run("verify", timeout=LIMIT_S).returncode == 0
     page = (recorded.reports / "index.html").read_text(encoding="utf-8")
@@ -126,6 +125,21 @@ def test_an_index_cache_is_rebuilt(recorded, name):
     assert not cache.is_symlink()
 
 
+def test_a_row_beside_the_reports_is_not_believed(recorded):
+    """Who may only write reports writes no row of the index: where the cache was once, a file says nothing."""
+    cache = find_workspace(recorded.root).index_cache
+    assert recorded.reports not in cache.parents
+    edit_cache(cache)
+    forged = cache.read_bytes()
+    cache.unlink()
+    (recorded.reports / ".index.jsonl").write_bytes(forged)
+    done = recorded.run("run", "promotion", "-p", "application=checkout", timeout=LIMIT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (recorded.reports / "index.html").read_text(encoding="utf-8")
+    assert "forged" not in page
+    assert page.count("<tr data-g=") == 2
+
+
 LINKS = {
     "a symbolic link": lambda path, victim: path.symlink_to(victim),
     "a hard link": lambda path, victim: path.hardlink_to(victim),
@@ -133,7 +147,6 @@ LINKS = {
 PLACES = {
     "a run's lock": lambda run: run.parent / ".locks" / run.name,
     "an engine's lock": lambda run: run.parent / ".locks" / f"{run.name}.engine",
-    "the index cache": lambda run: run.parent / ".index.jsonl",
     "a journal": lambda run: run / "journal.jsonl",
     "a report": lambda run: run / "report.html",
     "the saved notebook": lambda run: run / "notebook.ipynb",
@@ -171,3 +184,63 @@ def test_a_copy_by_hard_links_goes_on(workspace):
     done = workspace.run("resume", "last")
     assert done.returncode == 0, done.stdout + done.stderr
     assert workspace.run("verify").returncode == 0
+
+
+def stand_in(path, how: str) -> None:
+    """Puts something else in the place of a folder."""
+    if path.is_dir():
+        shutil.move(path, path.parent.parent / f"was-{path.name}")
+    victim = path.parent.parent / "victim"
+    victim.mkdir()
+    (victim / "plan.json").write_text("precious")
+    match how:
+        case "a link":
+            path.symlink_to(victim)
+        case "a link that goes round":
+            path.symlink_to(path.name)
+        case "a link to nothing":
+            path.symlink_to(victim / "nothing")
+        case "a pipe":
+            os.mkfifo(path)
+
+
+FOLDERS = {
+    "locks": lambda run: run.parent / ".locks",
+    "evidence": lambda run: run / "evidence",
+    "approvals": lambda run: run / "approvals",
+    "ledger": lambda run: run.parent / "ledger" / "sandbox.production",
+    "all ledgers": lambda run: run.parent / "ledger",
+}
+HOW = ["a link", "a link that goes round", "a link to nothing", "a pipe"]
+
+
+@pytest.mark.parametrize(
+    ("place", "how"),
+    [(place, how) for place in FOLDERS for how in HOW if place != "evidence" or how == "a link"],
+)
+def test_nothing_is_written_into_a_folder_that_is_none_of_ours(workspace, place, how):
+    """A link, or a pipe, for a folder of the record: a named error, nothing is written where it leads, and `verify` finds it."""
+    waiting = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    assert waiting.returncode == 2, waiting.stderr
+    if place != "approvals":
+        assert workspace.run("approve", "last", "--yes").returncode == 0
+    run = the_run(workspace)
+    path = FOLDERS[place](run)
+    stand_in(path, how)
+    victim = path.parent.parent / "victim"
+    for arguments in (
+        ("approve", "last", "--yes"),
+        ("resume", "last"),
+        ("verify",),
+        ("list", "runs"),
+    ):
+        done = workspace.run(*arguments, timeout=LIMIT_S)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode != 70, (arguments, done.stdout, done.stderr)
+        assert [file.name for file in victim.iterdir()] == ["plan.json"], arguments
+        assert (victim / "plan.json").read_text() == "precious"
+        if arguments == ("resume", "last"):
+            assert done.returncode != 0, done.stdout
+        if arguments == ("verify",):
+            assert done.returncode == 1, done.stdout + done.stderr
+            assert path.name in done.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,16 @@ def test_a_fork_forgets(private, monkeypatch, tmp_path):
     keys.forget_given_key()
     assert custody() == "file of this user"
     assert open_runner_key(tmp_path).public != private[1]
+
+
+def test_a_key_of_another_user_is_named(tmp_path, monkeypatch):
+    """A folder that this user may not look into is no reason for a traceback, and none to make another key."""
+
+    def denied(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(ConfigurationError, match="keys/runner: Permission denied") as caught:
+        open_runner_key(tmp_path)
+    assert "Run as the user whose key it is" in caught.value.hint
+    assert not (tmp_path / ".gitops-nb").is_dir()

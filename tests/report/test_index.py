@@ -14,6 +14,7 @@ import pytest
 from gitops_nb.model import Status, format_time
 from gitops_nb.record.fold import RunState
 from gitops_nb.report.files import write_index
+from gitops_nb.report.index_entries import merge_entries
 from gitops_nb.report.index_page import SHOWN, index
 from tests.report.run_factories import NOW, SCENARIOS, ZONE, Script, hostile, succeeded, waiting
 from tests.report.test_run_report import Page
@@ -131,12 +132,13 @@ def test_ten_thousand_runs():
 
 
 def test_write_index(tmp_path):
-    """The index is written whole; beside it only what is known of the runs."""
+    """The index is written whole; what is known of the runs is kept elsewhere."""
     reports = tmp_path / "reports"
     reports.mkdir()
-    path = write_index(reports, now=NOW, zone=ZONE)
+    (reports / ".index.jsonl").write_text("what an earlier version kept", "utf-8")
+    path = write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "own" / "cache.jsonl")
     assert path.read_text("utf-8") == index([], NOW, ZONE)
-    assert sorted(p.name for p in reports.iterdir()) == [".index.jsonl", "index.html"]
+    assert [p.name for p in reports.iterdir()] == ["index.html"]
 
 
 def test_the_index_reads_only_what_changed(tmp_path):
@@ -144,15 +146,18 @@ def test_the_index_reads_only_what_changed(tmp_path):
     reports = tmp_path / "reports"
     for n in range(6):
         succeeded(Script(f"20261123T0914{n:02}Z-promotion-production-7c1e")).write(reports)
-    first = write_index(reports, now=NOW, zone=ZONE).read_text("utf-8")
+    first = write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "cache").read_text("utf-8")
     untouched, changed, gone = (path for path in sorted(reports.glob("2*"))[:3])
     before = (untouched / "journal.jsonl").stat()
     (untouched / "journal.jsonl").write_bytes(b"x" * before.st_size)
     os.utime(untouched / "journal.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert write_index(reports, now=NOW, zone=ZONE).read_text("utf-8") == first
+    assert (
+        write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "cache").read_text("utf-8")
+        == first
+    )
     (changed / "journal.jsonl").write_bytes(b"damaged")
     shutil.rmtree(gone)
-    second = write_index(reports, now=NOW, zone=ZONE).read_text("utf-8")
+    second = write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "cache").read_text("utf-8")
     assert second.count("<tr data-g=") == 5
     assert gone.name not in second
     assert "Its journal is damaged" in second
@@ -164,8 +169,55 @@ def test_a_damaged_cache_is_made_anew(tmp_path, damage):
     """What the cache says never replaces a journal: cut, edited or of another version, it is left aside."""
     reports = tmp_path / "reports"
     succeeded().write(reports)
-    first = write_index(reports, now=NOW, zone=ZONE).read_text("utf-8")
-    cache = reports / ".index.jsonl"
+    first = write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "cache").read_text("utf-8")
+    cache = tmp_path / "cache"
     whole = cache.read_text("utf-8")
     cache.write_text(whole[:-40] if damage is None else damage, "utf-8")
-    assert write_index(reports, now=NOW, zone=ZONE).read_text("utf-8") == first
+    assert (
+        write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "cache").read_text("utf-8")
+        == first
+    )
+
+
+def test_a_cache_that_cannot_be_kept_costs_time_only(tmp_path):
+    """Where its folder is none the index is written all the same."""
+    reports = tmp_path / "reports"
+    run = succeeded().write(reports)
+    (tmp_path / "own").write_text("no folder", "utf-8")
+    page = write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "own" / "cache")
+    assert run.run in page.read_text("utf-8")
+
+
+FORGED = {
+    "a script": lambda e: {"html": e["html"] + "<script>alert(1)</script>"},
+    "an image": lambda e: {"html": e["html"].replace("</th>", "<img src=x onerror=alert(1)></th>")},
+    "a handler": lambda e: {"html": e["html"].replace("<td>", "<td onclick=alert(1)>", 1)},
+    "another link": lambda e: {
+        "html": re.sub('href="./[^"]*"', 'href="javascript:alert(1)"', e["html"])
+    },
+    "the end of the table": lambda e: {"html": e["html"] + "</tr></table><h1>Free</h1>"},
+    "an open tag": lambda e: {"html": e["html"] + "<td>"},
+    "a comment": lambda e: {"html": e["html"] + "<!--"},
+    "no cells": lambda e: {"html": "RUNS IN PRODUCTION"},
+    "another type": lambda e: {"html": ["x"]},
+    "no status": lambda e: {"status": "great"},
+    "no group": lambda e: {"group": "x onclick=alert(1)"},
+}
+
+
+@pytest.mark.parametrize("name", [*FORGED, "nothing"])
+def test_a_row_of_another_machine_is_one_that_ours_could_have_written(tmp_path, name):
+    """What a bucket's writer puts into the object beside the index reaches no page, unless it is a row as our template makes it."""
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    run = succeeded(Script("20261123T091400Z-promotion-production-7c1e")).write(theirs).run
+    write_index(theirs, now=NOW, zone=ZONE, cache=tmp_path / "their-cache")
+    head, line = (tmp_path / "their-cache").read_text("utf-8").splitlines()
+    stamp, entry = json.loads(line)
+    changed = {**entry, **FORGED.get(name, lambda _: {})(entry)}
+    assert (changed != entry) is (name != "nothing")
+    other = f"{head}\n{json.dumps([stamp, changed])}\n".encode()
+    mine.mkdir()
+    settled = merge_entries(tmp_path / "cache", ZONE, other)
+    page = write_index(mine, now=NOW, zone=ZONE, cache=tmp_path / "cache", elsewhere=settled)
+    assert (run in settled) is (name == "nothing")
+    assert (run in page.read_text("utf-8")) is (name == "nothing")

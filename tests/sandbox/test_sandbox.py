@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +16,7 @@ import yaml
 
 from gitops_nb.argo import Expectation, State, current_revisions, healthy_since, judge
 from gitops_nb.catalog.fleet import Fleet
-from gitops_nb.errors import ConfigurationError, ConflictError, UnavailableError
+from gitops_nb.errors import ConfigurationError, ConflictError, RecordError, UnavailableError
 from gitops_nb.model import ObjectRef
 from gitops_nb.sandbox import Sandbox, open_sandbox
 from gitops_nb.sandbox.opening import MANIFEST
@@ -316,3 +318,18 @@ def test_a_push_is_stale_for_three_minutes(busy: Sandbox) -> None:
     assert judge(snapshot, Expectation(current_revisions(snapshot.application)[0])).state is (
         State.DEPLOYED
     )
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_sandbox_that_cannot_be_written_is_named(sandbox, fleet, monkeypatch, code):
+    """Another user's, or one on a read-only disk: a named error, and nothing is built beside it."""
+    directory = sandbox.incidents.parent
+    before = sorted(directory.parent.iterdir())
+
+    def denied(path, *_, **__):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(RecordError, match=f"sandbox.lock: {os.strerror(code)}"):
+        open_sandbox(directory, fleet, wall=lambda: MADE_S)
+    assert sorted(directory.parent.iterdir()) == before

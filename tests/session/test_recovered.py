@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -110,7 +111,7 @@ def test_an_end_that_its_process_wrote_is_signed_by_the_next_command(
     approved,
     monkeypatch,
 ):
-    """Killed between the seal and the signature: the note of this machine names the record, and the end is signed as seen."""
+    """Killed between the seal and the signature: it is not checked by then, and then signed as seen, by this machine's note."""
     from gitops_nb.session import lifecycle
 
     class Killed(BaseException):
@@ -124,6 +125,10 @@ def test_an_end_that_its_process_wrote_is_signed_by_the_next_command(
         with pytest.raises(Killed):
             runner.promote(run=approved)
     assert pending(where(runner)) == (approved,)
+    checked, _ = verified(runner, approved)
+    assert not checked.is_wrong, checked
+    assert not checked.holds
+    assert "was interrupted or got no answer before it was signed" in checked.runs[0].unchecked[0]
     assert recover(where(runner)) == ()
     state = read_run(runner.workspace.reports / approved)
     assert (state.status, state.witnessed) == (Status.SUCCEEDED, True)
@@ -226,3 +231,52 @@ def test_a_plan_of_a_planted_run_is_no_answer(runner):
     assert (stop, done.status) == (None, Status.SUCCEEDED)
     assert runner.tip() != before
     assert digest(done.plan) == done.plan_digest
+
+
+@pytest.mark.parametrize(
+    ("killed", "after"), [("after", "ledger"), ("after", "decision"), ("before", "ledger")]
+)
+def test_a_journal_cut_behind_its_start_changed_nobody_knows_what(
+    runner,
+    approved,
+    monkeypatch,
+    killed,
+    after,
+):
+    """Killed around its push, intent and more cut from the journal: what it did is not known, until a resume finds out."""
+    before = runner.tip()
+    cut_off(runner, monkeypatch, approved, where=killed)
+    pushed = runner.tip()
+    assert (pushed != before) is (killed == "after")
+    directory = runner.workspace.reports / approved
+    path = directory / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    kinds = [json.loads(line)["kind"] for line in lines]
+    last = len(kinds) - 1 - kinds[::-1].index(after)
+    assert "intent" not in kinds[: last + 1]
+    path.write_bytes(b"".join(lines[: last + 1]))
+    assert recover(where(runner)) == (approved,)
+    state = read_run(directory)
+    assert (state.status, state.unknown) == (Status.NEEDS_ATTENTION, True)
+    assert "its effects had begun, and what it did is not known" in state.reason
+    report = json.loads((directory / "report.json").read_bytes())
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert "hanged nothing" not in json.dumps(report) + page
+    assert "othing was changed" not in json.dumps(report) + page
+    assert "What this run did is not known" in report["aftermath"]["asks"]
+    assert "says first what there is to take back" in report["undo"]["sentence"]
+    checked, _ = verified(runner, approved)
+    assert not checked.holds
+    assert "nobody saw how they ended" in " ".join(checked.runs[0].unchecked)
+    if after == "decision":
+        return  # the register's start is this process's, which lives
+    done, stop = runner.promote(run=approved)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+    checked, text = verified(runner, approved)
+    assert checked.runs[0].unchecked == ()
+    if killed == "before":
+        assert checked.holds
+        return
+    # Its one commit names a line of the journal that somebody cut.
+    assert runner.tip() == pushed
+    assert pushed[:8] in text
