@@ -46,6 +46,7 @@ class Gate:
     ) -> None:
         self._recorder = recorder
         self._names = names
+        self._view = platform.view
         self._plan_only = plan_only
         self._again = again
         self._break_glass = break_glass
@@ -203,7 +204,7 @@ class Gate:
         state = self._recorder.state
         if decision.answer is Answer.REFUSED:
             return decision
-        earlier = earlier_success(self._recorder.workspace.reports, state, plan)
+        earlier = earlier_success(self._recorder.workspace.reports, state, plan, self._view)
         if earlier is None:
             return decision
         if plan.is_empty:

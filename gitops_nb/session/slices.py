@@ -53,6 +53,7 @@ class Slice:
     names the effect of a plan that surely did not happen where ``shown`` says none. ``beyond`` says what a plan would
     change outside of what was asked for; one that changes something and cannot say so changes nothing.
     ``aftermath`` says what is true once a first effect happened, from plan and journal alone.
+    ``brought`` says whether an earlier run brought what this plan, an empty one, found.
     """
 
     steps: tuple[str, ...]
@@ -64,6 +65,7 @@ class Slice:
     first_effect: Callable[[Plan], str] | None = None
     beyond: Callable[[Any, Plan], str] | None = None
     aftermath: Callable[[Plan, RunState], Aftermath] | None = None
+    brought: Callable[[View, Plan, RunState], bool] | None = None
 
 
 def slice_of(runbook: str) -> Slice:
@@ -98,6 +100,7 @@ def slice_of(runbook: str) -> Slice:
                 first_effect=promotion.first_effect,
                 beyond=promotion.beyond,
                 aftermath=promotion.aftermath,
+                brought=promotion.brought,
             )
         case "bootstrap":
             from gitops_nb import bootstrap
@@ -121,6 +124,7 @@ def slice_of(runbook: str) -> Slice:
                 ),
                 beyond=bootstrap.beyond,
                 aftermath=bootstrap.aftermath,
+                brought=bootstrap.brought,
             )
         case "dora":
             from gitops_nb import dora

@@ -168,3 +168,33 @@ def test_steps_say_what_kind_they_are(free):
         "apply": "effect",
         "verify": "read",
     }
+
+
+def test_a_run_that_brought_another_version_is_not_named(free, _pristine):  # noqa: PT019  as above
+    """In a sandbox that was built anew the version of before runs: the earlier promotion brought another one, elsewhere."""
+    first, _ = free.promote()
+    sandbox = free.workspace.root / ".gitops-nb" / "sandbox"
+    shutil.rmtree(sandbox)
+    shutil.copytree(_pristine[1] / ".gitops-nb" / "sandbox", sandbox, symlinks=True)
+    again, stop = free.promote(revision=first.plan["arguments"]["version_before"])
+    assert (stop, again.outcome["result"]) == (None, "nothing to do")
+    assert first.run not in " ".join(again.decision["reasons"])
+
+
+def test_the_run_that_brought_it_last_is_named(free):
+    """Taken back and made again by hand, then synced: the run that synced it is named, not the one that committed it once."""
+    first, _ = free.promote()
+    tip = free.tip()
+    path = "apps/checkout/production/deployment.yaml"
+    git = free.platform().git
+    ours = git.read("platform-config", tip, path).content
+    take_back(free, first.run)
+    git.commit(
+        "platform-config", branch="main", parent=free.tip(), files={path: ours}, message="Again"
+    )
+    synced, _ = free.promote()
+    assert "commit" not in {effect.key for effect in synced.effects}
+    again, stop = free.promote()
+    assert (stop, again.outcome["result"]) == (None, "nothing to do")
+    assert first.run not in " ".join(again.decision["reasons"])
+    assert f"{synced.run} brought it" in again.decision["reasons"]
