@@ -10,7 +10,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import ENDED_FOR_GOOD, is_reviewed, to_answer
+from gitops_nb.cli.choosing import ENDED_FOR_GOOD, to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import (
@@ -48,6 +48,7 @@ from gitops_nb.redaction import process_redactor, refuse_secret
 from gitops_nb.report.story import signed
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
+from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.lifecycle import close_run, recover
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.platform import Platform, open_platform

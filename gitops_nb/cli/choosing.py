@@ -12,11 +12,10 @@ from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.approvals import read_answers
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.ledger import Phase, ledger_name, read_entry, slots
 from gitops_nb.record.runs import Fits, is_run_held
+from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer
-from gitops_nb.session.stores import reports_store
 
 ENDED_FOR_GOOD = (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED)
 """A run that ended so is over; any other can go on."""
@@ -92,15 +91,3 @@ class _Signers:
                     person = find_signer(Path(key).expanduser(), platform.processes, platform.trust)
                     self._known[mode] = platform, person
         return self._known[mode]
-
-
-def is_reviewed(where: Workspace, state: RunState) -> bool:
-    """Whether the ledger has a review of what was done with broken glass."""
-    store = reports_store(where)
-    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
-    with contextlib.suppress(GitOpsError):
-        return any(
-            entry.phase is Phase.REVIEWED and entry.run == state.run
-            for entry in (read_entry(store, key) for key in reversed(slots(store, name)))
-        )
-    return False

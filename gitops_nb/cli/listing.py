@@ -11,7 +11,7 @@ import click
 
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.durations import parse_duration
-from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
@@ -127,8 +127,14 @@ def list_runs(
         }
         for state in states
     ]
+    for row, state in zip(rows, states, strict=True):
+        if _is_to_review(where, state):
+            from gitops_nb.report.story import review_note
+
+            row["reason"] = f"{row['reason']}; {review_note(state)}"
+            row["command"] = row["command"] or f"gitops-nb approve {state.run}"
     order = {Status.WAITING: 0, Status.NEEDS_ATTENTION: 1, Status.RUNNING: 2}
-    rows.sort(key=lambda row: order.get(Status(row["status"]), 3))
+    rows.sort(key=lambda row: order.get(Status(row["status"]), 3 if row["command"] else 4))
     rows = rows[:limit]
     if as_json:
         click.echo(json_text(rows))
@@ -176,6 +182,15 @@ def _reason(reports: Path, state: RunState) -> str:
         if has_answers(reports / state.run):
             return f"{state.reason}; an answer is there, and resume checks it"
     return state.reason
+
+
+def _is_to_review(where: Workspace, state: RunState) -> bool:
+    """Whether glass was broken in a run that has ended, and nobody has reviewed it yet."""
+    if not state.ended or not state.broke_glass:
+        return False
+    from gitops_nb.session.glass import is_reviewed
+
+    return not is_reviewed(where, state)
 
 
 def _was_killed(reports: Path, state: RunState) -> bool:

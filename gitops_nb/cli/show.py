@@ -55,7 +55,9 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = 
         str(state.status).replace("_", " "), fg=COLOURS.get(state.status), bold=True, nl=False
     )
     click.echo(f"  {terminal(state.reason)}")
-    if state.hint:
+    # What a good outcome asks for next is nothing; broken glass asks for its review.
+    is_to_be_reviewed = state.status is Status.SUCCEEDED and state.broke_glass
+    if state.hint and not is_to_be_reviewed:
         click.echo(f"  {in_place(terminal(state.hint), extra)}")
     if state.command and state.command not in state.hint:
         click.echo(f"  {in_place(terminal(state.command), extra)}")

@@ -169,6 +169,13 @@ def _approved(run: RunState, known: story.Parts, times: Times) -> Fact:
         note = f"{said}, {when}, digest" if said else f"{when}, digest"
         return Fact("Approved by", people, note, given[-1].subject[7:19])
     needed = known.decision.approvals_needed if known.decision else 0
+    glass = (run.request or {}).get("break_glass")
+    if glass:
+        return Fact(
+            "Approved by",
+            "Nobody",
+            f"{story.requester(run)} broke the glass: “{glass['reason']}”; {story.review_note(run) or 'nothing was changed'}",
+        )
     if known.decision and known.decision.answer is Answer.NOTHING:
         needed = 0
     if run.status is Status.WAITING or needed:
