@@ -100,6 +100,34 @@ def look(snapshot: Snapshot, version: Version) -> Sight:
     return _look_at_images(snapshot, chosen, version, blind)
 
 
+def running_versions(snapshot: Snapshot, version: Version) -> tuple[str, ...]:
+    """What pods have of the images that carry a version, in the words that it is written in: tags, digests or references.
+
+    A container that crashes counts as well: whether it runs just now changes by the second.
+    Empty where the images are not known, where a mark shows the version, and where nothing runs.
+    """
+    if version.by:
+        return ()
+    running = [
+        c
+        for unit in units(snapshot)
+        if not version.workloads or unit.key in version.workloads
+        for c in _containers_of(snapshot, unit)
+        if any(is_same_name(c.image.name, name) for name in version.names)
+    ]
+    return tuple(sorted({_as_written(c, version.value) for c in running}))
+
+
+def _as_written(container: Container, value: str) -> str:
+    """A container's version: the text itself where it shows it, else what stands where that has its tag or digest."""
+    image = container.image
+    if shows(image, value):
+        return value
+    if "/" in value:
+        return container.reference
+    return (image.digest if value.startswith("sha256:") else image.tag) or container.reference
+
+
 def units(snapshot: Snapshot) -> tuple[Unit, ...]:
     """All that runs for an Application: judged workloads, bare pods, and what has pods or surely runs some."""
     resources = ((snapshot.application or {}).get("status") or {}).get("resources") or ()

@@ -131,9 +131,8 @@ def _what(run: RunState, known: story.Parts) -> Fact:
         )
     if not story.touched(run) and run.status not in (Status.WAITING, Status.RUNNING):
         label = "Asked for"
-    commit = next(
-        (str(e.result["revision"])[:8] for e in story.done(run) if "revision" in e.result), ""
-    )
+    # A sync names a commit too, which somebody else made.
+    commit = next((str(e.result["revision"])[:8] for e in story.done(run) if e.key == "commit"), "")
     note = diff.size(plan.changes) + (", commit" if commit else "")
     first = plan.changes[0]
     if (

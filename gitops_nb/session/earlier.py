@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from gitops_nb.errors import GitOpsError, Refused
-from gitops_nb.model import Plan, Status, digest
+from gitops_nb.model import Json, Plan, Status, digest, to_json
 from gitops_nb.ports import View
 from gitops_nb.record.files import read_regular
 from gitops_nb.record.fold import RunState
@@ -40,12 +40,17 @@ def earlier_success(reports: Path, state: RunState, plan: Plan, view: View) -> R
             continue
         if not any(not effect.failed for effect in other.effects):
             continue
-        is_same = run_key(other, other.plan_digest) == run_key(state, plan.digest)
+        is_same = run_key(other, _changes(other.plan)) == run_key(state, _changes(to_json(plan)))
         did_it = other.status is Status.SUCCEEDED and (
             _brought(view, plan, other) if plan.is_empty else is_same
         )
         return other if did_it else None
     return None
+
+
+def _changes(plan: Json) -> str:
+    """What makes two plans the same change, whatever happens to run before it."""
+    return digest({name: (plan or {}).get(name) for name in ("changes", "materials")})
 
 
 def _brought(view: View, plan: Plan, other: RunState) -> bool:
