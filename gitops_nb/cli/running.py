@@ -26,13 +26,14 @@ from gitops_nb.executor import ExecutorProcess
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Risk, Status
 from gitops_nb.policy import Requester, rules_for
+from gitops_nb.ports import View
 from gitops_nb.record import journal
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
 from gitops_nb.report.story import rules_sentence
 from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
-from gitops_nb.session.opening import asks_somebody, choose_mode
+from gitops_nb.session.opening import asks_somebody, choose_mode, refuse_unfit
 from gitops_nb.session.platform import open_platform
 
 
@@ -88,6 +89,7 @@ class Beginning:
     mode: Mode
     requester: Requester
     rules: Mapping[str, str] = field(default_factory=dict)
+    view: View | None = None
 
     def check(self, runbook: Runbook, parameters: Mapping[str, Any]) -> None:
         """Checks parameters, known to fit the workspace, against the platform.
@@ -95,14 +97,16 @@ class Beginning:
         Raises:
             UsageError: They do not fit.
         """
-        if self.mode is not Mode.LIVE:
-            return
-        try:
-            check(runbook, self.catalog.fleet, parameters)
-        except UsageError as error:
-            # They fit the workspace's files, so the reader has to know that those are not asked.
-            said = rules_sentence(self.rules)
-            raise UsageError(error.message, hint=f"A live run has {said}. {error.hint}") from error
+        if self.mode is Mode.LIVE:
+            try:
+                check(runbook, self.catalog.fleet, parameters)
+            except UsageError as error:
+                # They fit the workspace's files, so the reader has to know that those are not asked.
+                said = rules_sentence(self.rules)
+                raise UsageError(
+                    error.message, hint=f"A live run has {said}. {error.hint}"
+                ) from error
+        refuse_unfit(self.where, self.catalog, runbook, parameters, self.view)
 
     def needs_approval(self, runbook: Runbook, parameters: Mapping[str, Any]) -> bool:
         """Whether somebody has to approve a run with these parameters."""
@@ -114,7 +118,7 @@ def beginning(where: Workspace, catalog: Catalog, mode: str | None) -> Beginning
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
     seen = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
-    return Beginning(where, seen, chosen, platform.requester, platform.policy_source)
+    return Beginning(where, seen, chosen, platform.requester, platform.policy_source, platform.view)
 
 
 @contextmanager
