@@ -265,4 +265,4 @@ def _when(decision: Decision) -> str:
         is_closed = not all(verdict.passed for verdict in decision.verdicts)
         named = "the gates name" if is_closed else "the reason names"
         return f"Mend what {named}, then run it again."
-    return f"It could clear at {max(opens):%Y-%m-%d %H:%M} UTC."
+    return f"It could clear at {max(opens).astimezone(UTC):%Y-%m-%d %H:%M} UTC."
