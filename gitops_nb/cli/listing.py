@@ -15,7 +15,14 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import has_answers, run_directories, run_ids, scan_run, status_now
+from gitops_nb.record.runs import (
+    has_answers,
+    missing_answers,
+    run_directories,
+    run_ids,
+    scan_run,
+    status_now,
+)
 from gitops_nb.report.text import json_text, terminal
 
 _LOOK_BACK = 200
@@ -180,7 +187,11 @@ def _reason(reports: Path, state: RunState) -> str:
         if datetime.now(UTC) >= parse_time(state.request["expires"]):
             return f"{state.reason}; its request expired at {state.request['expires']}"
         if has_answers(reports / state.run):
-            return f"{state.reason}; an answer is there, and resume checks it"
+            missing = missing_answers(reports / state.run, state)
+            more = f"{missing} more {'is' if missing == 1 else 'are'} needed"
+            return (
+                f"{state.reason}; an answer is there, and {more if missing else 'resume checks it'}"
+            )
     return state.reason
 
 
@@ -206,7 +217,7 @@ def _next_command(reports: Path, state: RunState) -> str:
     match state.status:
         case Status.WAITING if state.request is not None:
             is_expired = datetime.now(UTC) >= parse_time(state.request["expires"])
-            is_answered = has_answers(reports / state.run)
+            is_answered = not missing_answers(reports / state.run, state)
             return resume if is_expired or is_answered else state.command
         case Status.NEEDS_ATTENTION:
             return state.command or resume
