@@ -55,6 +55,8 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = 
         str(state.status).replace("_", " "), fg=COLOURS.get(state.status), bold=True, nl=False
     )
     click.echo(f"  {terminal(state.reason)}")
+    if (why := _outcome_sentence(state)) not in ("", state.reason):
+        click.echo(f"  {in_place(terminal(why), extra)}")
     # What a good outcome asks for next is nothing; broken glass asks for its review.
     is_to_be_reviewed = state.status is Status.SUCCEEDED and state.broke_glass
     if state.hint and not is_to_be_reviewed:
@@ -66,6 +68,15 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = 
     if command := state.aftermath.get("command"):
         click.echo(f"  {'':<10} {in_place(terminal(command), extra)}")
     click.echo(f"report  {directory / 'report.html'}")
+
+
+def _outcome_sentence(state: RunState) -> str:
+    """Why verify found what it found, where that was nothing good and the hint does not say it too."""
+    if state.status not in (Status.FAILED, Status.NEEDS_ATTENTION) or state.outcome is None:
+        return ""
+    sentence = str(state.outcome.get("sentence") or "")
+    clauses = sentence.rstrip(".").split("; ")[1:]
+    return "" if any(clause in state.hint for clause in clauses) else sentence
 
 
 def show_plan(state: RunState) -> None:
