@@ -259,6 +259,8 @@ class World:
         try:
             found = path.stat()
         except FileNotFoundError:
+            # Nothing is stored yet: a world in which nothing happens, of a fleet without clusters, is one all the same.
+            self._is_dirty = True
             return
         seen = (found.st_ino, found.st_mtime_ns, found.st_size)
         if seen != self._loaded:
