@@ -37,7 +37,7 @@ def _asks(plan: Plan, run: RunState) -> str:
         )
     if undone:
         return (
-            f"Git does not ask for {what} {where} any more: somebody else changed what commit {_short(commit.result)} "
+            f"Git does not ask for {what} {where} any more: a later commit changed what commit {_short(commit.result)} "
             f"of {place} wrote ({undone})."
         )
     unseen = "" if run.outcome else " Nobody looked at the branch after that commit."

@@ -75,7 +75,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     worst = min(seen, key=_rank)
     changed = _changed(view, plan, is_needed=_rank(worst) == 2)
     if changed:
-        return _taken_back(request, plan, seen, commit, changed)
+        return _taken_back(request, plan, seen, commit, changed, by=_changed_by(view, plan))
     if _rank(worst) == 2:
         return _deployed(request, plan, seen, commit)
     if _rank(worst) == 0:
@@ -142,6 +142,20 @@ def _changed(view: View, plan: Plan, *, is_needed: bool = False) -> str:
         if is_needed:
             raise
         return ""
+
+
+def _changed_by(view: View, plan: Plan) -> tuple[str, str]:
+    """Which commit changed it, and which run that says it is of; "" for what nobody can tell."""
+    arguments = plan.arguments
+    if not arguments["edits"]:
+        return "", ""
+    repository, path = str(arguments["repository"]), str(arguments["edits"][0]["path"])
+    try:
+        tip = view.git.tip(repository, arguments["branch"])
+        newest = view.git.log(repository, tip, path=path, limit=1)
+    except UnavailableError:
+        return "", ""
+    return (newest[0].sha[:8], newest[0].trailers.get("Gitops-Nb-Run", "")) if newest else ("", "")
 
 
 def _with_start(expectation: Expectation, snapshot: Snapshot) -> Expectation:
@@ -247,18 +261,29 @@ def _failed(
 
 
 def _taken_back(
-    request: Promotion, plan: Plan, seen: list[_Seen], commit: Any, changed: str
+    request: Promotion,
+    plan: Plan,
+    seen: list[_Seen],
+    commit: Any,
+    changed: str,
+    *,
+    by: tuple[str, str],
 ) -> Outcome:
-    """Somebody changed meanwhile what this run wrote: whatever runs now, Git does not ask for it."""
+    """A later commit changed what this run wrote: whatever runs now, Git does not ask for it."""
     after = str(plan.arguments["version_after"])
+    sha, run = by
+    what = f"Commit {sha}" if sha else "Somebody"
+    who = f"{what}, of {run}," if run else what
     return Outcome(
         result=Result.FAILED,
         title=f"Git does not ask for {request.application} {after} in {request.target} any more",
-        sentence=f"Somebody changed it meanwhile: {changed}. "
+        sentence=f"{who} changed it meanwhile: {changed}. "
         + " ".join(f"{s.name} on {s.cluster}: {_sentence(s.judgement.sentence)}" for s in seen),
         facts=(*_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
-        next_step="Ask whoever changed it. A new promotion plans on what is there now, and brings it.",
+        next_step=f"See `gitops-nb report {run}`. A new promotion plans on what is there now, and brings it."
+        if run
+        else "Ask whoever changed it. A new promotion plans on what is there now, and brings it.",
         taken_back=changed,
     )
 
