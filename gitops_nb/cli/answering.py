@@ -10,7 +10,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import ENDED_FOR_GOOD, to_answer
+from gitops_nb.cli.choosing import ENDED_FOR_GOOD, recorded, to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import (
@@ -79,7 +79,7 @@ def answer(
     directory = find_run(
         where.reports, name, to_answer(where, kind, key), wanted="waits for your answer"
     )
-    state = read_run(directory)
+    state = recorded(directory)
     if kind == "approve" and _is_to_review(state):
         review(where, directory, key=key, reason=reason, yes=yes)
         return
@@ -167,7 +167,7 @@ def withdraw(
     where = find_workspace(workspace, reports=reports)
     recover(where)
     directory = find_run(where.reports, name)
-    state = read_run(directory)
+    state = recorded(directory)
     if state.request is None:
         raise Refused(f"{state.run} asked nobody", hint="See `gitops-nb list runs`.")
     if state.status in ENDED_FOR_GOOD:

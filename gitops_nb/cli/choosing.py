@@ -8,11 +8,11 @@ from pathlib import Path
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import GitOpsError
+from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.approvals import read_answers
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import Fits, is_run_held
+from gitops_nb.record.runs import Fits, is_run_held, read_run
 from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer
@@ -21,6 +21,22 @@ ENDED_FOR_GOOD = (Status.SUCCEEDED, Status.REFUSED, Status.SKIPPED)
 """A run that ended so is over; any other can go on."""
 
 HAS_REPORT = "report.html"
+
+
+def recorded(directory: Path) -> RunState:
+    """A run that somebody named, as its journal has it.
+
+    Raises:
+        UsageError: Nothing is recorded there.
+        RecordError: The journal is damaged.
+    """
+    state = read_run(directory)
+    if not state.opened:
+        raise UsageError(
+            f"{directory.name} has no record: its journal is empty",
+            hint="`gitops-nb verify` tells what is there and does not belong there.",
+        )
+    return state
 
 
 def to_resume(where: Workspace) -> Fits:

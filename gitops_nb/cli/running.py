@@ -17,7 +17,7 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check, merge
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import ENDED_FOR_GOOD, to_resume
+from gitops_nb.cli.choosing import ENDED_FOR_GOOD, recorded, to_resume
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
@@ -196,7 +196,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
         engine.Signals() as signals,
     ):
         # Read under the lock: another resume may just have finished it.
-        state = read_run(directory)
+        state = recorded(directory)
         if where.bucket and state.status is Status.RUNNING:
             last = state.attempts[-1] if state.attempts else {}
             raise Refused(
