@@ -27,11 +27,15 @@ class GitOpsEngine:
         Raises:
             GitOpsError: The notebook is no runbook of a workspace, or the run did not succeed.
         """
-        from gitops_nb.cli.frontdoor import run_for_papermill
+        from gitops_nb.cli.frontdoor import run_for_papermill, told_by_click
+        from gitops_nb.errors import GitOpsError
 
-        return run_for_papermill(
-            nb, input_path=str(options.get("input_path", "")), output_path=output_path
-        )
+        try:
+            return run_for_papermill(
+                nb, input_path=str(options.get("input_path", "")), output_path=output_path
+            )
+        except GitOpsError as error:
+            raise told_by_click(error) from None
 
     @staticmethod
     def nb_kernel_name(nb: Any, name: str | None = None) -> str:

@@ -233,7 +233,13 @@ def freeze(rules: Rules, now: datetime) -> Verdict:
     open_now = [w for w in rules.freeze_windows if w.start <= now < w.end]
     if open_now:
         last = max(open_now, key=lambda w: w.end)
-        return Verdict("freeze", passed=False, reason=f"“{last.name}” is open", clears_at=last.end)
+        ends = last.end.isoformat(sep=" ", timespec="minutes")
+        return Verdict(
+            "freeze",
+            passed=False,
+            reason=f"“{last.name}” is open until {ends}",
+            clears_at=last.end,
+        )
     coming = min(
         (w for w in rules.freeze_windows if w.start > now), key=lambda w: w.start, default=None
     )

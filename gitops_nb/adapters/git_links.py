@@ -63,7 +63,7 @@ def _link(repository: str, path: str, way: str, target: str) -> UsageError:
             f"{repository}: {way} is a symbolic link to {target}, outside the repository",
             hint="Put the file itself there.",
         )
-    named = posixpath.join(real, rest)
+    named = posixpath.join(real, rest) if rest else real
     return UsageError(
         f"{repository}: {way} is a symbolic link to {real}; name {named}",
         hint="Change the path in fleet.yaml to the file that the link leads to.",

@@ -100,6 +100,48 @@ def look(snapshot: Snapshot, version: Version) -> Sight:
     return _look_at_images(snapshot, chosen, version, blind)
 
 
+def running_versions(snapshot: Snapshot, version: Version) -> tuple[str, ...]:
+    """What pods have of the images that carry a version, in the words that it is written in: tags, digests or references.
+
+    A container that crashes counts as well: whether it runs just now changes by the second.
+    Empty where the images are not known, where a mark shows the version, and where nothing runs.
+    """
+    if version.by:
+        return ()
+    running = [
+        c
+        for unit in units(snapshot)
+        if not version.workloads or unit.key in version.workloads
+        for c in _containers_of(snapshot, unit)
+        if any(is_same_name(c.image.name, name) for name in version.names)
+    ]
+    return tuple(sorted({_as_written(c, version.value) for c in running}))
+
+
+def is_seen(snapshot: Snapshot, version: Version) -> bool:
+    """Whether any container has the version, wherever it stands."""
+    return not version.by and any(
+        _carries(c, version) for unit in units(snapshot) for c in _containers_of(snapshot, unit)
+    )
+
+
+def image_names(snapshot: Snapshot) -> tuple[str, ...]:
+    """Names of all images that containers have, sorted."""
+    return tuple(
+        sorted({c.image.name for unit in units(snapshot) for c in _containers_of(snapshot, unit)})
+    )
+
+
+def _as_written(container: Container, value: str) -> str:
+    """A container's version: the text itself where it shows it, else what stands where that has its tag or digest."""
+    image = container.image
+    if shows(image, value):
+        return value
+    if "/" in value:
+        return container.reference
+    return (image.digest if value.startswith("sha256:") else image.tag) or container.reference
+
+
 def units(snapshot: Snapshot) -> tuple[Unit, ...]:
     """All that runs for an Application: judged workloads, bare pods, and what has pods or surely runs some."""
     resources = ((snapshot.application or {}).get("status") or {}).get("resources") or ()
@@ -175,7 +217,10 @@ def _look_at_images(
         ]
         running = ", ".join(dict.fromkeys(c.reference for c in own))
         if stale:
-            wrong.append(f"{unit.name} runs {', '.join(dict.fromkeys(c.reference for c in stale))}")
+            behind = ", ".join(dict.fromkeys(c.reference for c in stale))
+            names_of = ", ".join(dict.fromkeys(c.name for c in stale))
+            beside = f"container {names_of} of {unit.name}" if shown else unit.name
+            wrong.append(f"{beside} runs {behind}")
         elif shown and not all(c.runs for c in shown):
             wrong.append(f"{unit.name} has {version.value} in a container that does not run")
         elif shown:
@@ -186,7 +231,7 @@ def _look_at_images(
             others.append(f"{unit.name} ({running})")
         elif not is_opaque_item(unit.item):
             wrong.append(f"no pod of {unit.name} was seen")
-    if not carriers:
+    if not carriers and not carrying:
         what = "; ".join([*wrong, *(other.replace(" (", " runs ").rstrip(")") for other in others)])
         return Sight(f"no workload runs {version.value}{what and ': '}{what}", (), tuple(others))
     if wrong or blind:

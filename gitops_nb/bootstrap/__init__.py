@@ -1,6 +1,6 @@
 """Bootstrap: Argo CD on a cluster and the root application in it, in ten steps that check, act and verify."""
 
-from gitops_nb.bootstrap.aftermath import aftermath
+from gitops_nb.bootstrap.aftermath import aftermath, brought
 from gitops_nb.bootstrap.reach import beyond
 from gitops_nb.bootstrap.request import Bootstrap, request
 from gitops_nb.bootstrap.verbs import (
@@ -20,6 +20,7 @@ __all__ = [
     "aftermath",
     "apply",
     "beyond",
+    "brought",
     "gates",
     "observe",
     "plan",

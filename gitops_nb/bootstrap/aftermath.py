@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from gitops_nb.model import Action, Aftermath, Plan, Status
+from gitops_nb.ports import View
 from gitops_nb.record.fold import RunState
 
 
@@ -13,6 +14,12 @@ def aftermath(plan: Plan, run: RunState) -> Aftermath:
     """What Git asks for, what Kubernetes and Argo CD do by themselves, and what takes the installation off again."""
     back, command = _back(plan, run)
     return Aftermath(_asks(plan), _by_itself(plan, run), back, command)
+
+
+def brought(_: View, plan: Plan, earlier: RunState) -> bool:
+    """Whether an earlier run arrived at what this plan found: the same installation, of the same repository."""
+    then, now = ({**of, "open": ()} for of in (earlier.plan["arguments"], plan.arguments))
+    return then == now
 
 
 def _asks(plan: Plan) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gitops_nb.catalog.durations import parse_duration
 from gitops_nb.catalog.fleet import ArgoCDInstall, Fleet, Repository
-from gitops_nb.errors import ConfigurationError
+from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.model import digest
 
 
@@ -64,7 +64,13 @@ def request(fleet: Fleet, parameters: Mapping[str, Any]) -> Bootstrap:
 
     Raises:
         ConfigurationError: fleet.yaml does not say what to install, or another cluster's Argo CD deploys here.
+        UsageError: The timeout is none.
     """
+    timeout = parse_duration(parameters.get("timeout") or "10m")
+    if not timeout:
+        raise UsageError(
+            "timeout: in no time no step can be seen to hold", hint="Give for example 10m."
+        )
     name = parameters["cluster"]
     cluster = fleet.clusters[name]
     if fleet.argocd is None:
@@ -88,6 +94,6 @@ def request(fleet: Fleet, parameters: Mapping[str, Any]) -> Bootstrap:
         path=fleet.argocd.path.replace("{environment}", cluster.environment).replace(
             "{cluster}", name
         ),
-        timeout=parse_duration(parameters.get("timeout") or "10m"),
+        timeout=timeout,
         context=cluster.operator_context or cluster.context or name,
     )

@@ -77,6 +77,11 @@ KeyPath = Annotated[str, Field(min_length=1), AfterValidator(_key_path)]
 def _branch(text: str) -> str:
     if not is_branch(text):
         raise ValueError(f"{text!r} is not a branch name that git accepts")
+    if text.startswith("refs/"):
+        # Git takes it, and means refs/heads/refs/heads/main; Argo CD means another one.
+        raise ValueError(
+            f"{text!r} is a full reference; a branch is called by its name alone: {text.removeprefix('refs/heads/')!r}"
+        )
     return text
 
 

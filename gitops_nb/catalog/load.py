@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,12 +125,23 @@ def _validate(
         try:
             return model.model_validate(content), frozenset(dropped)
         except ValidationError as error:
-            for item in error.errors(include_url=False):
+            found = error.errors(include_url=False)
+            for item in found:
+                if _is_only_without(item, found):
+                    continue
                 where = tuple(part for part in item["loc"] if part != "[key]")
                 if attempt == 0:
                     problems.append(document.problem(where, _word(item)))
                 dropped |= _drop(content, where)
     return None, frozenset(dropped)
+
+
+def _is_only_without(item: Any, found: Sequence[Any]) -> bool:
+    """Whether a list is too short only because its wrong entries were not counted: those are said."""
+    inside = (other["loc"] for other in found if len(other["loc"]) > len(item["loc"]))
+    return item["type"] == "too_short" and any(
+        where[: len(item["loc"])] == item["loc"] for where in inside
+    )
 
 
 _ROUNDS = 8

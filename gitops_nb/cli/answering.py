@@ -10,7 +10,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import is_reviewed, to_answer
+from gitops_nb.cli.choosing import recorded, to_answer
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import (
@@ -43,12 +43,14 @@ from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
-from gitops_nb.record.runs import find_run, holder, read_run, try_lock
+from gitops_nb.record.runs import find_run, holder, missing_answers, read_run, try_lock
 from gitops_nb.redaction import process_redactor, refuse_secret
 from gitops_nb.report.story import signed
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
+from gitops_nb.session.counting import sandbox_built_s
 from gitops_nb.session.endings import ENDED_FOR_GOOD
+from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.lifecycle import close_run, recover
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.platform import Platform, open_platform
@@ -78,7 +80,7 @@ def answer(
     directory = find_run(
         where.reports, name, to_answer(where, kind, key), wanted="waits for your answer"
     )
-    state = read_run(directory)
+    state = recorded(directory)
     if kind == "approve" and _is_to_review(state):
         review(where, directory, key=key, reason=reason, yes=yes)
         return
@@ -90,7 +92,7 @@ def answer(
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
-    _refuse_unbound(state, platform)
+    _refuse_unbound(where, state, platform)
     _refuse_unfit(state, platform, person, kind)
     _refuse_second(state, platform, directory, person, kind)
     rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
@@ -120,7 +122,13 @@ def answer(
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
         _close_rejected(where, directory, mine)
     else:
-        click.echo(f"  gitops-nb resume {state.run}{options(workspace, reports)}")
+        missing = missing_answers(directory, state)
+        if missing:
+            click.echo(
+                f"  {missing} more {'is' if missing == 1 else 'are'} needed, of somebody else:"
+            )
+        verb = "approve" if missing else "resume"
+        click.echo(f"  gitops-nb {verb} {state.run}{options(workspace, reports)}")
 
 
 def _confirm(state: RunState, person: str) -> None:
@@ -160,7 +168,7 @@ def withdraw(
     where = find_workspace(workspace, reports=reports)
     recover(where)
     directory = find_run(where.reports, name)
-    state = read_run(directory)
+    state = recorded(directory)
     if state.request is None:
         raise Refused(f"{state.run} asked nobody", hint="See `gitops-nb list runs`.")
     if state.status in ENDED_FOR_GOOD:
@@ -237,7 +245,7 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, 
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
-    _refuse_unbound(state, platform)
+    _refuse_unbound(where, state, platform)
     rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
     requester = str(state.request["requester"]["name"])
     if is_same_person(person, requester, rules.trust):
@@ -279,8 +287,13 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, 
     click.echo(f"{state.run}, done with broken glass, reviewed by {person}")
 
 
-def _refuse_unbound(state: RunState, platform: Platform) -> None:
+def _refuse_unbound(where: Workspace, state: RunState, platform: Platform) -> None:
     """Refuses to have something signed that is not what is shown, or that nobody proves to have asked for."""
+    if state.is_sandbox and parse_time(state.started).timestamp() < sandbox_built_s(where):
+        raise Refused(
+            f"the sandbox was built anew since {state.run} asked: who asked then is not known there; nothing was signed",
+            hint=f"End it with `gitops-nb withdraw {state.run} --reason TEXT`, then run the runbook again.",
+        )
     unlimited = ""
     if platform.policy_source.get("commit") and not (state.request.get("policy") or {}).get(
         "commit"
@@ -329,6 +342,12 @@ def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -
         requesters=askers(request),
         now=now,
     )
+    if now >= expires_of(request, rules):
+        # Whoever asks now gets a new request; this one nobody's answer saves.
+        raise Refused(
+            f"{state.run} cannot be answered any more: its request expired at {format_time(expires_of(request, rules))}; nothing was signed",
+            hint="Run the runbook again with a new request.",
+        )
     if problem:
         raise Refused(
             f"{person} cannot answer {state.run}: {problem}; nothing was signed",
@@ -347,7 +366,12 @@ def _refuse_second(
     for given in own:
         is_answer = given.answer != "withdraw" and given.subject == state.request_digest
         if is_answer and stands_after(given, taken):
-            hint = f"Go on with `gitops-nb resume {state.run}`."
+            missing = missing_answers(directory, state)
+            hint = (
+                f"Somebody else runs `gitops-nb approve {state.run}`: {missing} more needed."
+                if missing
+                else f"Go on with `gitops-nb resume {state.run}`."
+            )
             if given.answer == "approve" and kind == "reject":
                 hint = (
                     f"Take the approval back with `gitops-nb withdraw {state.run} --reason TEXT`."

@@ -8,18 +8,33 @@ from pathlib import Path
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import GitOpsError
+from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.approvals import read_answers
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.ledger import Phase, ledger_name, read_entry, slots
-from gitops_nb.record.runs import Fits, is_run_held
+from gitops_nb.record.runs import Fits, is_run_held, read_run
 from gitops_nb.session.endings import ENDED_FOR_GOOD
+from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer
-from gitops_nb.session.stores import reports_store
 
 HAS_REPORT = "report.html"
+
+
+def recorded(directory: Path) -> RunState:
+    """A run that somebody named, as its journal has it.
+
+    Raises:
+        UsageError: Nothing is recorded there.
+        RecordError: The journal is damaged.
+    """
+    state = read_run(directory)
+    if not state.opened:
+        raise UsageError(
+            f"{directory.name} has no record: its journal is empty",
+            hint="`gitops-nb verify` tells what is there and does not belong there.",
+        )
+    return state
 
 
 def to_resume(where: Workspace) -> Fits:
@@ -90,15 +105,3 @@ class _Signers:
                     person = find_signer(Path(key).expanduser(), platform.processes, platform.trust)
                     self._known[mode] = platform, person
         return self._known[mode]
-
-
-def is_reviewed(where: Workspace, state: RunState) -> bool:
-    """Whether the ledger has a review of what was done with broken glass."""
-    store = reports_store(where)
-    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
-    with contextlib.suppress(GitOpsError):
-        return any(
-            entry.phase is Phase.REVIEWED and entry.run == state.run
-            for entry in (read_entry(store, key) for key in reversed(slots(store, name)))
-        )
-    return False

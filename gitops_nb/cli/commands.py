@@ -9,7 +9,7 @@ import click
 
 from gitops_nb import __version__
 from gitops_nb.cli.dora import dora
-from gitops_nb.cli.options import common, complete_runbooks, complete_runs
+from gitops_nb.cli.options import common, complete_runbooks, complete_runs, given_reason
 from gitops_nb.imports import uncollected
 
 EXIT_CODES = """\b
@@ -251,7 +251,7 @@ def approve(
     epilog="\b\nExamples:\n  gitops-nb reject last --reason 'wait for the fix in v2.31.2'"
 )
 @click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
-@click.option("--reason", required=True, help="Why; kept in the record.")
+@click.option("--reason", required=True, callback=given_reason, help="Why; kept in the record.")
 @click.option("--key", type=click.Path(path_type=Path), help="SSH key to sign with.")
 @common
 def reject(
@@ -265,7 +265,7 @@ def reject(
 
 @group.command(epilog="\b\nExamples:\n  gitops-nb withdraw last --reason 'the release has a fault'")
 @click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
-@click.option("--reason", required=True, help="Why; kept in the record.")
+@click.option("--reason", required=True, callback=given_reason, help="Why; kept in the record.")
 @click.option("--key", type=click.Path(path_type=Path), help="SSH key to sign with.")
 @common
 def withdraw(
@@ -358,7 +358,12 @@ def report(run_id: str, workspace: Path | None, reports: Path | None) -> None:
     epilog="\b\nExamples:\n  gitops-nb unlock production--checkout --reason 'the CI runner was lost'"
 )
 @click.argument("name", metavar="NAME|RUN")
-@click.option("--reason", required=True, help="Why its holder is gone for certain; signed.")
+@click.option(
+    "--reason",
+    required=True,
+    callback=given_reason,
+    help="Why its holder is gone for certain; signed.",
+)
 @click.option(
     "--key", type=click.Path(path_type=Path), help="SSH key to sign with, if not your usual one."
 )

@@ -6,18 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
+
 from gitops_nb import engine
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.running import beginning, begun_run, executor_of, order_of
-from gitops_nb.errors import Stop, UsageError
+from gitops_nb.errors import GitOpsError, Stop, UsageError
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Status
 from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import hide_given_key
 from gitops_nb.record.runs import read_run
+from gitops_nb.redaction import process_redactor
+from gitops_nb.report.text import terminal
 from gitops_nb.session.notebooks import code_digest, notebook_digest
 
 _STATUS = {"pending": "pending", "completed": "completed"}
@@ -82,6 +86,27 @@ def run_for_papermill(notebook: Any, *, input_path: str, output_path: str | None
 
 class _Ended(Stop):
     """What papermill prints at the end of a run that did not succeed."""
+
+
+class _ToldByClick(click.ClickException):
+    """What click, under papermill's command, shows as its message and not as a traceback. papermill ends with 0 or 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        """The sentence, and what to do next, as they stand."""
+        for line in process_redactor().text(str(self)).splitlines():
+            click.echo(terminal(line), file=file, err=file is None)
+
+
+def told_by_click(error: GitOpsError) -> GitOpsError:
+    """The same error, of the same kind for whoever catches it, which papermill's command shows as a sentence."""
+    kind = type(error)
+    both: Any = type(kind.__name__, (_ToldByClick, kind), {"__str__": kind.__str__})
+    found: GitOpsError = Exception.__new__(both)
+    found.args = error.args
+    vars(found).update(vars(error))
+    return found
 
 
 def _show_as_papermill_does(executed: Any, notebook: Any, state: RunState) -> None:

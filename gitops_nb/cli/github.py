@@ -47,10 +47,10 @@ def step_summary(state: RunState) -> str:
             "",
             f"Another person runs `gitops-nb approve {state.run}` on this run's artifact.",
         ]
-    elif state.hint:
+    elif state.hint and not (state.status is Status.SUCCEEDED and state.broke_glass):
         lines += ["", markdown(state.hint)]
-    if state.aftermath:
-        lines += ["", *(f"* {label}: {markdown(sentence)}" for label, sentence in after(state))]
+    if told := after(state):
+        lines += ["", *(f"* {label}: {markdown(sentence)}" for label, sentence in told)]
         command = state.aftermath.get("command")
         lines += [f"* `{one_line(command)}`"] if command and "`" not in command else []
     return "\n".join(lines) + "\n"

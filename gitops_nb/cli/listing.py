@@ -15,7 +15,14 @@ from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import has_answers, run_directories, run_ids, scan_run, status_now
+from gitops_nb.record.runs import (
+    has_answers,
+    missing_answers,
+    run_directories,
+    run_ids,
+    scan_run,
+    status_now,
+)
 from gitops_nb.report.text import json_text, terminal
 
 _LOOK_BACK = 200
@@ -128,8 +135,14 @@ def list_runs(
         for state in states
     ]
     _tell_unsigned(where, states, rows)
+    for row, state in zip(rows, states, strict=True):
+        if _is_to_review(where, state):
+            from gitops_nb.report.story import review_note
+
+            row["reason"] = f"{row['reason']}; {review_note(state)}"
+            row["command"] = row["command"] or f"gitops-nb approve {state.run}"
     order = {Status.WAITING: 0, Status.NEEDS_ATTENTION: 1, Status.RUNNING: 2}
-    rows.sort(key=lambda row: order.get(Status(row["status"]), 3))
+    rows.sort(key=lambda row: order.get(Status(row["status"]), 3 if row["command"] else 4))
     rows = rows[:limit]
     if as_json:
         click.echo(json_text(rows))
@@ -191,8 +204,21 @@ def _reason(reports: Path, state: RunState) -> str:
         if datetime.now(UTC) >= parse_time(state.request["expires"]):
             return f"{state.reason}; its request expired at {state.request['expires']}"
         if has_answers(reports / state.run):
-            return f"{state.reason}; an answer is there, and resume checks it"
+            missing = missing_answers(reports / state.run, state)
+            more = f"{missing} more {'is' if missing == 1 else 'are'} needed"
+            return (
+                f"{state.reason}; an answer is there, and {more if missing else 'resume checks it'}"
+            )
     return state.reason
+
+
+def _is_to_review(where: Workspace, state: RunState) -> bool:
+    """Whether glass was broken in a run that has ended, and nobody has reviewed it yet."""
+    if not state.ended or not state.broke_glass:
+        return False
+    from gitops_nb.session.glass import is_reviewed
+
+    return not is_reviewed(where, state)
 
 
 def _was_killed(reports: Path, state: RunState) -> bool:
@@ -208,7 +234,7 @@ def _next_command(reports: Path, state: RunState) -> str:
     match state.status:
         case Status.WAITING if state.request is not None:
             is_expired = datetime.now(UTC) >= parse_time(state.request["expires"])
-            is_answered = has_answers(reports / state.run)
+            is_answered = not missing_answers(reports / state.run, state)
             return resume if is_expired or is_answered else state.command
         case Status.NEEDS_ATTENTION:
             return state.command or resume

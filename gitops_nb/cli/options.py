@@ -28,6 +28,13 @@ def complete_runs(_context: Any, _parameter: Any, begun: str) -> list[str]:
     ]
 
 
+def given_reason(_context: Any, _parameter: Any, text: str) -> str:
+    """A reason of ``--reason``, without blanks around it; one that says nothing is none."""
+    if not text.strip():
+        raise click.BadParameter("a reason is kept in the record, and this one says nothing")
+    return text.strip()
+
+
 def common(command: Any) -> Any:
     """Decorator: adds ``--workspace`` and ``--reports``."""
     command = click.option(

@@ -19,7 +19,7 @@ from gitops_nb.session.pruning import old_runs, prune
 def prune_runs(
     older_than: str | None, *, yes: bool, workspace: Path | None, reports: Path | None
 ) -> None:
-    """Removes runs that ended longer ago than that, or than their environment's retention, after a question.
+    """Removes runs that ended longer ago than that, or than their environment's retention, after a question; names each, and each that stays.
 
     Raises:
         UsageError: The age is none, or nobody confirmed.
@@ -28,13 +28,17 @@ def prune_runs(
     where = find_workspace(workspace, reports=reports)
     kept = _kept(where, older_than)
     recover(where)
-    runs = old_runs(where, kept)
+    found = old_runs(where, kept)
+    runs = found.removable
+    for state, reason in found.unsettled:
+        click.echo(f"kept     {state.run}  {reason}")
     if not runs:
-        click.echo(f"no run is older than {older_than or 'the retention of its environment'}")
+        more = " and settled" if found.unsettled else ""
+        click.echo(f"no run is older than {older_than or 'the retention of its environment'}{more}")
         return
-    click.echo(
-        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {runs[0].run} to {runs[-1].run}"
-    )
+    for state in runs:
+        click.echo(f"remove   {state.run}  {str(state.status).replace('_', ' ')}")
+    click.echo(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} to remove")
     if not yes and not click.confirm("Remove them? A signed tombstone of each stays in the ledger"):
         raise UsageError("nothing was removed")
     prune(where, runs)

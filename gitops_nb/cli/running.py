@@ -17,7 +17,7 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check, merge
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import to_resume
+from gitops_nb.cli.choosing import recorded, to_resume
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
@@ -26,6 +26,7 @@ from gitops_nb.executor import ExecutorProcess
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Risk, Status
 from gitops_nb.policy import Requester, rules_for
+from gitops_nb.ports import View
 from gitops_nb.record import journal
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
@@ -33,7 +34,7 @@ from gitops_nb.report.story import rules_sentence
 from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
-from gitops_nb.session.opening import asks_somebody, choose_mode
+from gitops_nb.session.opening import asks_somebody, choose_mode, refuse_unfit
 from gitops_nb.session.platform import open_platform
 
 
@@ -89,6 +90,7 @@ class Beginning:
     mode: Mode
     requester: Requester
     rules: Mapping[str, str] = field(default_factory=dict)
+    view: View | None = None
 
     def check(self, runbook: Runbook, parameters: Mapping[str, Any]) -> None:
         """Checks parameters, known to fit the workspace, against the platform.
@@ -96,14 +98,16 @@ class Beginning:
         Raises:
             UsageError: They do not fit.
         """
-        if self.mode is not Mode.LIVE:
-            return
-        try:
-            check(runbook, self.catalog.fleet, parameters)
-        except UsageError as error:
-            # They fit the workspace's files, so the reader has to know that those are not asked.
-            said = rules_sentence(self.rules)
-            raise UsageError(error.message, hint=f"A live run has {said}. {error.hint}") from error
+        if self.mode is Mode.LIVE:
+            try:
+                check(runbook, self.catalog.fleet, parameters)
+            except UsageError as error:
+                # They fit the workspace's files, so the reader has to know that those are not asked.
+                said = rules_sentence(self.rules)
+                raise UsageError(
+                    error.message, hint=f"A live run has {said}. {error.hint}"
+                ) from error
+        refuse_unfit(self.where, self.catalog, runbook, parameters, self.view)
 
     def needs_approval(self, runbook: Runbook, parameters: Mapping[str, Any]) -> bool:
         """Whether somebody has to approve a run with these parameters."""
@@ -115,7 +119,7 @@ def beginning(where: Workspace, catalog: Catalog, mode: str | None) -> Beginning
     chosen = choose_mode(where, mode)
     platform = open_platform(where, catalog, chosen)
     seen = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
-    return Beginning(where, seen, chosen, platform.requester, platform.policy_source)
+    return Beginning(where, seen, chosen, platform.requester, platform.policy_source, platform.view)
 
 
 @contextmanager
@@ -193,7 +197,7 @@ def resume_run(name: str, *, as_json: bool, workspace: Path | None, reports: Pat
         engine.Signals() as signals,
     ):
         # Read under the lock: another resume may just have finished it.
-        state = read_run(directory)
+        state = recorded(directory)
         if where.bucket and state.status is Status.RUNNING:
             last = state.attempts[-1] if state.attempts else {}
             raise Refused(

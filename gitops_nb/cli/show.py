@@ -57,7 +57,11 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = 
         str(state.status).replace("_", " "), fg=COLOURS.get(state.status), bold=True, nl=False
     )
     click.echo(f"  {terminal(state.reason)}")
-    if state.hint:
+    if (why := _outcome_sentence(state)) not in ("", state.reason):
+        click.echo(f"  {in_place(terminal(why), extra)}")
+    # What a good outcome asks for next is nothing; broken glass asks for its review.
+    is_to_be_reviewed = state.status is Status.SUCCEEDED and state.broke_glass
+    if state.hint and not is_to_be_reviewed:
         click.echo(f"  {in_place(terminal(state.hint), extra)}")
     if state.command and state.command not in state.hint:
         click.echo(f"  {in_place(terminal(state.command), extra)}")
@@ -74,6 +78,15 @@ def show_problem(error: GitOpsError) -> None:
     for indent, text in (("", error.message), ("  ", error.hint)):
         if text:
             click.echo(f"{indent}{terminal(process_redactor().text(text))}", err=True)
+
+
+def _outcome_sentence(state: RunState) -> str:
+    """Why verify found what it found, where that was nothing good and the hint does not say it too."""
+    if state.status not in (Status.FAILED, Status.NEEDS_ATTENTION) or state.outcome is None:
+        return ""
+    sentence = str(state.outcome.get("sentence") or "")
+    clauses = sentence.rstrip(".").split("; ")[1:]
+    return "" if any(clause in state.hint for clause in clauses) else sentence
 
 
 def show_plan(state: RunState) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gitops_nb.dora.definition import DoraDefinition
 from gitops_nb.dora.facts import frames
 from gitops_nb.dora.measure import measure
-from gitops_nb.dora.observe import DoraState, observe
+from gitops_nb.dora.observe import DoraState, observe, refuse_unknown
 from gitops_nb.dora.request import DoraRequest, request
 from gitops_nb.dora.results import Measured
 from gitops_nb.dora.verify import verify
@@ -18,6 +18,7 @@ __all__ = [
     "frames",
     "measure",
     "observe",
+    "refuse_unknown",
     "request",
     "verify",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,6 +108,52 @@ def observe(view: View, request: DoraRequest) -> DoraState:
     return _write(request, tables, sources, sync, ends)
 
 
+def refuse_unknown(view: View, request: DoraRequest) -> None:
+    """Refuses services that nothing is known about, before a run is made: its parameters could not be mended.
+
+    Raises:
+        UsageError: It names them.
+        UnavailableError: A repository does not answer.
+    """
+    wanted = set(request.services)
+    if not wanted:
+        return
+    if request.facts is not None:
+        known = set(stored.select(FactStore(request.facts))[0].deployment["service"])
+    elif request.deployments is not None:
+        events, _ = collect.from_file(
+            request.deployments, environments=request.environments, now_s=request.now_s
+        )
+        known = set(events["service"])
+    else:
+        known = _services_now(view, request)
+        if not wanted <= known:
+            # One that is gone has a history all the same.
+            known |= set(_from_repositories(view, request, {})[0]["service"])
+    _refuse_missing(request, known)
+
+
+def _services_now(view: View, request: DoraRequest) -> set[str]:
+    """Services that have a version in the repositories now: a look at names, not at a history."""
+    return {
+        found[0]
+        for source in request.sources
+        for path in view.git.list_files(
+            source.repository, view.git.tip(source.repository, source.branch), ""
+        )
+        if (found := source.match(path)) is not None and found[1] in request.environments
+    }
+
+
+def _refuse_missing(request: DoraRequest, known: AbstractSet[str]) -> None:
+    unknown = [name for name in request.services if name not in known]
+    if unknown:
+        raise UsageError(
+            f"services: nothing is known about {', '.join(unknown)}",
+            hint=f"There are {len(known)} services, such as {', '.join(sorted(known)[:5]) or 'none'}.",
+        )
+
+
 def _tables(events: pd.DataFrame, left_out: list[Exclusion], *, censor_first: bool) -> FactTables:
     return FactTables.of(
         deployment=facts.deployments_of(events, censor_first=censor_first),
@@ -161,13 +208,7 @@ def _select(request: DoraRequest, tables: FactTables) -> FactTables:
     """Only the services that were asked for, each of which has to be there."""
     if not request.services:
         return tables
-    known = set(tables.deployment["service"])
-    unknown = [name for name in request.services if name not in known]
-    if unknown:
-        raise UsageError(
-            f"services: nothing is known about {', '.join(unknown)}",
-            hint=f"There are {len(known)} services, such as {', '.join(sorted(known)[:5]) or 'none'}.",
-        )
+    _refuse_missing(request, set(tables.deployment["service"]))
     chosen = {
         name: table[table["service"].isin(request.services)]
         for name, table in tables.frames().items()

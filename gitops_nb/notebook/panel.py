@@ -219,26 +219,31 @@ class Panel:
                 ),
                 "command": resume,
             }
+        # What a saved card says is all that is left of this kernel once it was restarted.
+        restarted = (
+            f"After a restart of the kernel no button and no cell of this notebook goes on with it: approve it in a terminal, "
+            f"then `gitops-nb resume {self._run.run}`."
+        )
         if self._problem:
             return {"sentence": self._problem, "command": command}
         if self._second is not None and self._second.asks_each_time:
             sentence = (
                 f"You sign as {self._second.name}: your key asks for each signature, and only after you said yes "
-                "there does the button do anything. Compare the first 12 characters of the digest. Or, in a terminal:"
+                f"there does the button do anything. Compare the first 12 characters of the digest. {restarted} Or, in a terminal:"
             )
             return {"sentence": sentence, "command": command}
         if self._second is not None:
             sentence = (
                 f"The sandbox plays a second person, {self._second.name}, so that you can see what an "
                 "approver does. A live run has no such button and waits for that person's signature. A page that was loaded "
-                "anew may show this after the answer: `gitops-nb list runs` tells. Or, in a terminal:"
+                f"anew may show this after the answer: `gitops-nb list runs` tells. {restarted} Or, in a terminal:"
             )
             return {"sentence": sentence, "command": command}
         asked = story.requester(self._run) or "the requester"
         sentence = (
             f"Another person than {asked} runs this command and compares the first 12 characters of the "
             "digest. This cell goes on when the signature arrives; the run can also be resumed later. A page that was "
-            "loaded anew does not hear of it: there `gitops-nb list runs` and the report tell."
+            f"loaded anew does not hear of it: there `gitops-nb list runs` and the report tell. {restarted}"
         )
         return {"sentence": sentence, "command": command}
 

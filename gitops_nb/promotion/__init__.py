@@ -2,6 +2,7 @@
 
 from gitops_nb.promotion.aftermath import aftermath
 from gitops_nb.promotion.apply import PromotionWriters, apply, first_effect, shown
+from gitops_nb.promotion.brought import brought
 from gitops_nb.promotion.observe import observe
 from gitops_nb.promotion.plan import gates, plan
 from gitops_nb.promotion.reach import beyond
@@ -18,6 +19,7 @@ __all__ = [
     "aftermath",
     "apply",
     "beyond",
+    "brought",
     "first_effect",
     "gates",
     "observe",

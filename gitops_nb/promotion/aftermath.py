@@ -7,6 +7,7 @@ from typing import Any
 
 from gitops_nb.edits import VERSION
 from gitops_nb.model import Aftermath, Plan, Status
+from gitops_nb.promotion.before import version_back
 from gitops_nb.record.fold import EffectState, RunState
 
 
@@ -36,7 +37,7 @@ def _asks(plan: Plan, run: RunState) -> str:
         )
     if undone:
         return (
-            f"Git does not ask for {what} {where} any more: somebody else changed what commit {_short(commit.result)} "
+            f"Git does not ask for {what} {where} any more: a later commit changed what commit {_short(commit.result)} "
             f"of {place} wrote ({undone})."
         )
     unseen = "" if run.outcome else " Nobody looked at the branch after that commit."
@@ -107,6 +108,13 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
             return f"If Git asks for {before} again, this brings it to the cluster.", again
         return "Nothing is left to take back in Git: that was done already.", ""
     if not arguments["edits"]:
+        back = version_back(plan)
+        if back:
+            again = again.rpartition("=")[0] + f"={back}"
+            return (
+                f"This run changed nothing in Git; {back} ran before. This commits it and brings it back.",
+                again,
+            )
         return (
             "This run changed nothing in Git. To have an earlier version, promote it with revision=VERSION.",
             "",

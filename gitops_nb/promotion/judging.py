@@ -6,13 +6,21 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
-from gitops_nb.argo.evidence import Version
+from gitops_nb.argo.evidence import Version, image_names, is_seen
+from gitops_nb.argo.images import is_alike
 from gitops_nb.argo.overrides import OVERRIDE_FILES, overrides
 from gitops_nb.argo.sources import Origin, branch_of, sources_of
 from gitops_nb.model import Json
 from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.state import PromotedKey
-from gitops_nb.promotion.versions import FieldProof, Shown, asks_for, how_to_declare, unproven
+from gitops_nb.promotion.versions import (
+    FieldProof,
+    Shown,
+    asks_for,
+    how_to_declare,
+    is_declared,
+    unproven,
+)
 
 NOWHERE = Origin((), ())
 """Of a child's sources none is the configuration repository: each has to be at what it asks for itself."""
@@ -88,12 +96,13 @@ def judge_release(
             judgement = replace(judgement, state=State.IN_DOUBT, sentence=sentence, unseen=missing)
     if not judgement.unseen:
         return judgement
-    why = "; ".join(filter(None, (_why(view, release, application), _advice(release))))
+    why = (_why(view, release, application, snapshot), _advice(release))
+    unseen = "; ".join(filter(None, (judgement.unseen, *why)))
     return replace(
         judgement,
-        sentence=f"{judgement.sentence}; {why}",
-        unseen=f"{judgement.unseen}; {why}",
-        trouble=f"{judgement.unseen}; {why}",
+        sentence="; ".join(filter(None, (judgement.sentence, *why))),
+        unseen=unseen,
+        trouble=unseen,
     )
 
 
@@ -122,14 +131,36 @@ def _judge_parent(view: View, release: Release, value: str) -> Judgement:
     )
 
 
-def _why(view: View, release: Release, application: Json | None) -> str:
-    """What overrides the files in Git, by name; or that nothing is to be seen that does."""
+def _why(
+    view: View, release: Release, application: Json | None, snapshot: Snapshot | None = None
+) -> str:
+    """What overrides the files in Git, by name; or what else the containers show; or that nothing is to be seen that does."""
     name = ((application or {}).get("metadata") or {}).get("name") or release.name
     found = [*overrides(application), *_files(view, release, application)]
     if found:
         return f"Application {name} has overrides: {', '.join(found)}"
-    key = release.shown[0][0]
+    key, _, shown = release.shown[0]
+    if snapshot is not None and isinstance(shown, Version):
+        if is_seen(snapshot, shown):
+            # The key has its effect; what lags behind is named.
+            return ""
+        wrong = _wrong_proof(snapshot, key, shown)
+        if wrong:
+            return wrong
     return f"Application {name} has no override, so {key.key} of {key.path} may have no effect on what is rendered"
+
+
+def _wrong_proof(snapshot: Snapshot, key: PromotedKey, shown: Version) -> str:
+    """That no container has the image which a proof declares; "" where none is declared, or one has it."""
+    found = image_names(snapshot)
+    if shown.by or not is_declared(key, shown) or not found:
+        return ""
+    if any(is_alike(name, declared) for name in found for declared in shown.names):
+        return ""
+    return (
+        f"no container has the image {', '.join(shown.names)} that `proof` of {key.key} in fleet.yaml names; "
+        f"there are {', '.join(found)}"
+    )
 
 
 def _advice(release: Release) -> str:

@@ -15,6 +15,7 @@ from gitops_nb.argo import (
     is_automated,
     revisions_of,
 )
+from gitops_nb.argo.evidence import running_versions
 from gitops_nb.argo.sources import sources_of
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
@@ -202,6 +203,7 @@ def _placement(
         carriers=judgement.carriers,
         folders=folders,
         in_force=in_force,
+        running=_running(snapshot, shown[0][2]),
     )
 
 
@@ -222,6 +224,10 @@ def _read_by(
         return folders, revisions[0]
     ours = [r for r, source in zip(revisions, synced, strict=False) if origin.has(source)]
     return folders, ours[0] if ours else ""
+
+
+def _running(snapshot: Snapshot, shown: Shown) -> tuple[str, ...]:
+    return () if isinstance(shown, FieldProof) else running_versions(snapshot, shown)
 
 
 def _carrier(

@@ -60,6 +60,8 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         summary = f"{request.application} {target.version or '(no value yet)'} -> {version} in {request.target}"
     else:
         summary = f"sync {request.application} {version} in {request.target}"
+    if changes and target.running:
+        summary += f", which runs {', '.join(target.running)}"
     return Plan(
         runbook="promotion",
         environment=request.target,
@@ -85,6 +87,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             ],
             "version_before": target.version,
             "version_after": version,
+            **({"running_before": list(target.running)} if target.running else {}),
             "placements": [_placed(p) for p in target.placements],
             "folders": dict(state.folders),
         },

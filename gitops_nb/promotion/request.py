@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from gitops_nb.catalog.durations import parse_duration
+from gitops_nb.catalog.durations import format_duration, parse_duration
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.edits import VERSION
 from gitops_nb.errors import UsageError
@@ -52,7 +52,8 @@ def request(fleet: Fleet, parameters: Mapping[str, Any]) -> Promotion:
     """Builds the request from checked parameters.
 
     Raises:
-        UsageError: The target does not follow the source, or the application lives in only one of them.
+        UsageError: The target does not follow the source, the application lives in only one of them, or the timeout is too
+            short to see anything.
     """
     source, target = parameters["source"], parameters["target"]
     following = fleet.promotes_to.get(source, ())
@@ -72,7 +73,7 @@ def request(fleet: Fleet, parameters: Mapping[str, Any]) -> Promotion:
     revision = parameters.get("revision") or None
     if revision is not None and not VERSION.fullmatch(revision):
         raise UsageError(f"revision: {revision!r} is not a version")
-    return Promotion(
+    found = Promotion(
         fleet=fleet,
         application=application,
         source=source,
@@ -82,3 +83,18 @@ def request(fleet: Fleet, parameters: Mapping[str, Any]) -> Promotion:
         patience=parse_duration(parameters.get("patience") or "60s"),
         stable_for=parse_duration(parameters.get("stable_for") or "10s"),
     )
+    _refuse_too_short(found)
+    return found
+
+
+def _refuse_too_short(asked: Promotion) -> None:
+    """A wait in which no roll-out can be seen to hold would leave every run in doubt, and each resume of it."""
+    if not asked.timeout:
+        raise UsageError(
+            "timeout: in no time nobody sees whether the version runs", hint="Give for example 15m."
+        )
+    if asked.timeout < asked.stable_for:
+        raise UsageError(
+            f"timeout: {format_duration(asked.timeout)} is shorter than stable_for, {format_duration(asked.stable_for)}",
+            hint="Give a longer timeout: the roll-out, and then stable_for, have to fit into it.",
+        )

@@ -43,7 +43,7 @@ class Placement:
     ``deployed`` is the judgement: the files of the tip are in force and healthy, and the version is seen in what runs;
     ``sentence`` says it in words. ``folders`` are those that the Application reads, ``in_force`` is the commit of them that was
     synced last, "" where that is not known. ``parent`` is the Application that renders this one from the files, "" when it reads them
-    itself.
+    itself. ``running`` are the versions that its containers have, as far as the image is known.
     """
 
     cluster: str
@@ -61,6 +61,7 @@ class Placement:
     carriers: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     in_force: str = ""
+    running: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,19 @@ class Side:
     def version(self) -> str:
         """The first key's value: what people call the version."""
         return self.keys[0].value
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Versions that run here instead of the one that Git asks for, or beside it; empty where only that one is seen."""
+        found = tuple(sorted({text for p in self.placements for text in p.running}))
+        return found if set(found) - {self.version} else ()
+
+    @property
+    def sentence(self) -> str:
+        """What Git asks for, and what runs where that is something else."""
+        if not self.running:
+            return f"{self.environment} has {self.version}"
+        return f"{self.environment} has {self.version} in Git and runs {', '.join(self.running)}"
 
     @property
     def since(self) -> datetime | None:
@@ -124,7 +138,4 @@ class PromotionState:
     @property
     def summary(self) -> str:
         """What was read, as a sentence."""
-        return (
-            f"{self.source.environment} has {self.source.version}, "
-            f"{self.target.environment} has {self.target.version}"
-        )
+        return f"{self.source.sentence}, {self.target.sentence}"

@@ -13,6 +13,7 @@ from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.asked import changed_since
+from gitops_nb.promotion.before import before_in_words, replaced, version_back
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.observe import keys_at
 from gitops_nb.promotion.placements import release_of, shown_keys
@@ -74,7 +75,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     worst = min(seen, key=_rank)
     changed = _changed(view, plan, is_needed=_rank(worst) == 2)
     if changed:
-        return _taken_back(request, plan, seen, commit, changed)
+        return _taken_back(request, plan, seen, commit, changed, by=_changed_by(view, plan))
     if _rank(worst) == 2:
         return _deployed(request, plan, seen, commit)
     if _rank(worst) == 0:
@@ -143,6 +144,20 @@ def _changed(view: View, plan: Plan, *, is_needed: bool = False) -> str:
         return ""
 
 
+def _changed_by(view: View, plan: Plan) -> tuple[str, str]:
+    """Which commit changed it, and which run that says it is of; "" for what nobody can tell."""
+    arguments = plan.arguments
+    if not arguments["edits"]:
+        return "", ""
+    repository, path = str(arguments["repository"]), str(arguments["edits"][0]["path"])
+    try:
+        tip = view.git.tip(repository, arguments["branch"])
+        newest = view.git.log(repository, tip, path=path, limit=1)
+    except UnavailableError:
+        return "", ""
+    return (newest[0].sha[:8], newest[0].trailers.get("Gitops-Nb-Run", "")) if newest else ("", "")
+
+
 def _with_start(expectation: Expectation, snapshot: Snapshot) -> Expectation:
     """Remembers when our operation began, as first seen with our identifier."""
     if expectation.identifier is None or expectation.started_at:
@@ -185,27 +200,26 @@ def _rank(seen: _Seen) -> int:
 
 
 def _deployed(request: Promotion, plan: Plan, seen: list[_Seen], commit: Any) -> Outcome:
-    before, after = plan.arguments["version_before"], plan.arguments["version_after"]
-    changed = before != after
+    after, back, instead = plan.arguments["version_after"], version_back(plan), replaced(plan)
     longest = max(s.seconds for s in seen)
     stable = _took(int(request.stable_for.total_seconds()))
     return Outcome(
         result=Result.DEPLOYED,
         title=f"{request.application} {after} runs in {request.target}",
-        sentence=(f"It replaced {before}. " if changed else "")
+        sentence=(f"{instead} " if instead else "")
         + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}."
         + "".join(f" {_sentence(note)}" for s in seen for note in s.judgement.notes),
         facts=(*_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
         next_step="Nothing to do.",
-        undo=request.command(str(before)) if changed else "",
+        undo=request.command(back) if back else "",
     )
 
 
 def _failed(
     request: Promotion, plan: Plan, worst: _Seen, seen: list[_Seen], commit: Any
 ) -> Outcome:
-    before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
+    after, back = str(plan.arguments["version_after"]), version_back(plan)
     judgement = worst.judgement
     pod = judgement.failing[0] if judgement.failing else None
     verb = (
@@ -226,19 +240,19 @@ def _failed(
             Fact("Message", pod.message or "none given"),
             Fact("Image", pod.image),
         )
-    way_back = request.command(before) if before != after else ""
+    way_back = request.command(back) if back else ""
     return Outcome(
         result=Result.FAILED,
         title=f"{request.application} {after} {verb} in {request.target}",
         sentence=f"{_sentence(sentence)}{' ' + _sentence(worst.gave_up) if worst.gave_up else ''}",
         facts=(
             *facts,
-            Fact("Version before", before),
+            Fact("Version before", before_in_words(plan)),
             *_commit_facts(commit),
             *_placement_facts(seen),
         ),
         tables=_tables(seen),
-        next_step=f"Git asks for {after}, so Argo CD keeps trying. This puts {before} back."
+        next_step=f"Git asks for {after}, so Argo CD keeps trying. This puts {back} back."
         if way_back
         else "Mend it in Git, then promote again.",
         command=way_back,
@@ -247,18 +261,29 @@ def _failed(
 
 
 def _taken_back(
-    request: Promotion, plan: Plan, seen: list[_Seen], commit: Any, changed: str
+    request: Promotion,
+    plan: Plan,
+    seen: list[_Seen],
+    commit: Any,
+    changed: str,
+    *,
+    by: tuple[str, str],
 ) -> Outcome:
-    """Somebody changed meanwhile what this run wrote: whatever runs now, Git does not ask for it."""
+    """A later commit changed what this run wrote: whatever runs now, Git does not ask for it."""
     after = str(plan.arguments["version_after"])
+    sha, run = by
+    what = f"Commit {sha}" if sha else "Somebody"
+    who = f"{what}, of {run}," if run else what
     return Outcome(
         result=Result.FAILED,
         title=f"Git does not ask for {request.application} {after} in {request.target} any more",
-        sentence=f"Somebody changed it meanwhile: {changed}. "
+        sentence=f"{who} changed it meanwhile: {changed}. "
         + " ".join(f"{s.name} on {s.cluster}: {_sentence(s.judgement.sentence)}" for s in seen),
         facts=(*_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),
-        next_step="Ask whoever changed it. A new promotion plans on what is there now, and brings it.",
+        next_step=f"See `gitops-nb report {run}`. A new promotion plans on what is there now, and brings it."
+        if run
+        else "Ask whoever changed it. A new promotion plans on what is there now, and brings it.",
         taken_back=changed,
     )
 
@@ -266,19 +291,23 @@ def _taken_back(
 def _in_doubt(
     request: Promotion, plan: Plan, worst: _Seen, seen: list[_Seen], commit: Any
 ) -> Outcome:
-    before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
+    after, back = str(plan.arguments["version_after"]), version_back(plan)
     return Outcome(
         result=Result.IN_DOUBT,
         title=f"{request.application} {after} is in Git, and nothing shows that it runs in {request.target}"
         if worst.judgement.unseen
         else f"{request.application} {after} is not in force in {request.target} yet",
         sentence=f"After {_took(worst.seconds)}: {worst.judgement.sentence}.",
-        facts=(Fact("Version before", before), *_commit_facts(commit), *_placement_facts(seen)),
+        facts=(
+            Fact("Version before", before_in_words(plan)),
+            *_commit_facts(commit),
+            *_placement_facts(seen),
+        ),
         tables=_tables(seen),
         next_step=f"{_sentence(worst.judgement.unseen)} Mend that, then let verify run again with the command below; nothing is applied twice."
         if worst.judgement.unseen
         else "Look at Argo CD, then let verify run again with the command below; nothing is applied twice.",
-        undo=request.command(before) if before != after else "",
+        undo=request.command(back) if back else "",
     )
 
 

@@ -78,10 +78,15 @@ def unproven(
     return "; ".join(filter(None, (_missing(cluster, snapshot, field) for field in fields)))
 
 
+def is_declared(key: PromotedKey, shown: Version) -> bool:
+    """Whether fleet.yaml, and not the file itself, says which image carries a version."""
+    return bool(shown.names) and shown.names != _names(key)
+
+
 def how_to_declare(key: PromotedKey, shown: Shown) -> str:
     """What a person can do where nothing shows a key's value, and nothing is declared."""
-    is_declared = isinstance(shown, FieldProof) or shown.by or shown.names
-    if is_declared or _is_image(key):
+    is_known = isinstance(shown, FieldProof) or shown.by or shown.names
+    if is_known or _is_image(key):
         return ""
     return f"if {key.key} sets no image, declare `proof` for it in fleet.yaml"
 

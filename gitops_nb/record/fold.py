@@ -115,6 +115,11 @@ class RunState:
         """Effects that happened or may have happened; empty means that nothing was changed."""
         return tuple(effect for effect in self.effects if not effect.failed)
 
+    @property
+    def broke_glass(self) -> bool:
+        """True when something was begun without approval; whether that was reviewed since, the ledger knows."""
+        return bool((self.request or {}).get("break_glass")) and bool(self.touched)
+
     def effect(self, key: str) -> EffectState | None:
         """The effect of this key if it happened or may have happened, else None."""
         return next((effect for effect in self.touched if effect.key == key), None)

@@ -200,6 +200,30 @@ def has_answers(directory: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
+def missing_answers(directory: Path, state: RunState) -> int:
+    """How many more people have to say yes before a waiting run can go on, by the files below approvals/.
+
+    None of them is checked: that is for the command that goes on. Where one is no yes to this request nothing is missing
+    for certain, and that command says what it is worth.
+    """
+    folder = directory / APPROVALS
+    people: set[str] = set()
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        try:
+            said = json.loads(json.loads(read_regular(path))["statement"])
+            answer, person, subject = said["answer"], str(said["person"]), said["subject"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return 0
+        if answer == "withdraw":
+            people.discard(person)
+        elif answer == "approve" and subject == state.request_digest:
+            people.add(person)
+        else:
+            return 0
+    needed = (state.decision or {}).get("approvals_needed") or 1
+    return max(0, int(needed) - len(people))
+
+
 class Lock:
     """An exclusive lock that the operating system frees when its holder dies."""
 

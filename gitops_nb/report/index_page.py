@@ -113,7 +113,9 @@ def entry(run: RunState, times: Times) -> Entry:
             run=run,
             word=told.word.removesuffix(" for approval"),
             title=told.title,
-            note=told.sentence if run.status is not Status.SUCCEEDED else "",
+            note=story.sentence(story.review_note(run))
+            if run.status is Status.SUCCEEDED
+            else told.sentence,
             command=told.command if is_open else "",
             asked=story.requester(run),
             iso=times.iso(run.started),

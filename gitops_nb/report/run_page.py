@@ -133,9 +133,8 @@ def _what(run: RunState, known: story.Parts) -> Fact:
         )
     if not story.touched(run) and run.status not in (Status.WAITING, Status.RUNNING):
         label = "Asked for"
-    commit = next(
-        (str(e.result["revision"])[:8] for e in story.done(run) if "revision" in e.result), ""
-    )
+    # A sync names a commit too, which somebody else made.
+    commit = next((str(e.result["revision"])[:8] for e in story.done(run) if e.key == "commit"), "")
     note = diff.size(plan.changes) + (", commit" if commit else "")
     first = plan.changes[0]
     if (
@@ -171,6 +170,13 @@ def _approved(run: RunState, known: story.Parts, times: Times) -> Fact:
         note = f"{said}, {when}, digest" if said else f"{when}, digest"
         return Fact("Approved by", people, note, given[-1].subject[7:19])
     needed = known.decision.approvals_needed if known.decision else 0
+    glass = (run.request or {}).get("break_glass")
+    if glass:
+        return Fact(
+            "Approved by",
+            "Nobody",
+            f"{story.requester(run)} broke the glass: “{glass['reason']}”; {story.review_note(run) or 'nothing was changed'}",
+        )
     if known.decision and known.decision.answer is Answer.NOTHING:
         needed = 0
     if run.status is Status.WAITING or needed:

@@ -101,13 +101,23 @@ def after(run: RunState) -> tuple[tuple[str, str], ...]:
     """What is true after the first effect, as labels and sentences; empty where nothing was changed."""
     labels = (("asks", "In Git"), ("by_itself", "By itself"), ("back", "Way back"))
     told = [(label, run.aftermath[key]) for key, label in labels if run.aftermath.get(key)]
-    glass = (run.request or {}).get("break_glass") or {}
-    if told and glass:
-        due = f"until {format_time(review_due(run.request))}, with `gitops-nb approve {run.run}`."
-        told.append(
-            ("Review", f"Broken glass: somebody else who may approve there has to look at it {due}")
-        )
+    if run.broke_glass:
+        told.append(("Review", f"Broken glass: {_REVIEW}{_until(run)}."))
     return tuple(told)
+
+
+_REVIEW = "somebody else who may approve there has to look at it "
+
+
+def review_note(run: RunState) -> str:
+    """That the glass was broken and until when somebody has to review it; "" where that is not so."""
+    if not run.broke_glass:
+        return ""
+    return f"broken glass, to be reviewed until {format_time(review_due(run.request))}"
+
+
+def _until(run: RunState) -> str:
+    return f"until {format_time(review_due(run.request))}, with `gitops-nb approve {run.run}`"
 
 
 def subject(run: RunState) -> str:
@@ -336,6 +346,10 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
             command = outcome.command or outcome.undo or run.command
             text = outcome.next_step or run.hint or "Read the reason below."
             return ("Go back" if command and command == outcome.undo else "Next"), text, command
+        case Status.SUCCEEDED if run.broke_glass:
+            # A journal does not tell whether that was done since; the ledger does, and `list runs` reads it.
+            due = f"{_REVIEW}until {format_time(review_due(run.request))}, if nobody has yet."
+            return "Review", due[0].upper() + due[1:], f"gitops-nb approve {run.run}"
         case Status.SUCCEEDED if outcome and (outcome.next_step or outcome.command):
             return "Next", outcome.next_step, outcome.command
         case Status.SUCCEEDED:

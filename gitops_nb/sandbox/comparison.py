@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from gitops_nb.model import Json
 from gitops_nb.sandbox.workloads import health
 from gitops_nb.sandbox.world import World, key_for
@@ -9,19 +11,27 @@ from gitops_nb.sandbox.world import World, key_for
 TRACKING = "argocd.argoproj.io/tracking-id"
 WAVE = "argocd.argoproj.io/sync-wave"
 WORST_FIRST = ("Unknown", "Degraded", "Missing", "Progressing", "Suspended", "Healthy")
+_APPLIED = "applied"
+"""Under which name the controller remembers what it applied last."""
 CHECKED = ("Deployment", "StatefulSet", "DaemonSet", "Job", "Pod", "Service", "Ingress")
 
 
 def resource_of(world: World, cluster: str, item: Json) -> Json:
     """An entry of ``status.resources`` for an object that Git names."""
-    live = world.objects(cluster).get(key_for(item))
+    key = key_for(item)
+    live = world.objects(cluster).get(key)
+    is_as_asked = (
+        live is not None
+        and _contains(live, item)
+        and not _has_left_over(live, world.recall(cluster, key).get(_APPLIED), item)
+    )
     group, _, version = item["apiVersion"].rpartition("/")
     entry = {
         **_identity(item),
         "group": group,
         "namespace": item["metadata"].get("namespace", ""),
         "version": version,
-        "status": "Synced" if live is not None and _contains(live, item) else "OutOfSync",
+        "status": "Synced" if is_as_asked else "OutOfSync",
     }
     return entry | ({"syncWave": wave_of(item)} if wave_of(item) else {})
 
@@ -47,12 +57,15 @@ def find_extras(world: World, cluster: str, application: Json, wanted: list[Json
 
 
 def apply(world: World, cluster: str, item: Json) -> Json:
-    """Applies one object, and gives its entry of ``syncResult.resources``."""
-    live = world.objects(cluster).get(key_for(item))
-    annotations = ((live or {}).get("metadata") or {}).get("annotations") or {}
-    metadata = {**((live or {}).get("metadata") or {}), **item["metadata"]}
-    metadata["annotations"] = {**annotations, **item["metadata"]["annotations"]}
-    after = world.put(cluster, {**(live or {}), **item, "metadata": metadata})
+    """Applies one object, and gives its entry of ``syncResult.resources``.
+
+    As by ``kubectl apply``: what it had by the last time and Git no longer names goes, what others added stays.
+    """
+    key = key_for(item)
+    live = world.objects(cluster).get(key)
+    applied = world.recall(cluster, key).get(_APPLIED)
+    after = world.put(cluster, item if live is None else _patched(live, applied, item))
+    world.memory(cluster, key)[_APPLIED] = copy.deepcopy(item)
     verb = "created" if live is None else "unchanged" if after is live else "configured"
     return _result(item, "Synced", f"{verb}")
 
@@ -126,6 +139,35 @@ def waiting_for(item: Json) -> str:
     """What the operation says while it waits for a wave."""
     group = item["apiVersion"].rpartition("/")[0]
     return f"waiting for healthy state of {group}/{item['kind']}/{item['metadata']['name']}"
+
+
+def _patched(live: Json, applied: Json | None, wanted: Json) -> Json:
+    """An object after a sync, three ways. Where nobody remembers the last one, all but metadata and status is Git's."""
+    if applied is None:
+        applied = {
+            name: value for name, value in live.items() if name not in ("metadata", "status")
+        }
+    return _merged(live, applied, wanted)
+
+
+def _merged(live: Json, applied: Json, wanted: Json) -> Json:
+    if not isinstance(live, dict) or not isinstance(wanted, dict):
+        return wanted
+    before = applied if isinstance(applied, dict) else {}
+    kept = {name: value for name, value in live.items() if name in wanted or name not in before}
+    return kept | {
+        name: _merged(live.get(name), before.get(name), value) for name, value in wanted.items()
+    }
+
+
+def _has_left_over(live: Json, applied: Json, wanted: Json) -> bool:
+    """Whether something is there that was applied before and that Git no longer names."""
+    if not (isinstance(live, dict) and isinstance(applied, dict) and isinstance(wanted, dict)):
+        return False
+    return any(
+        name in live and (name not in wanted or _has_left_over(live[name], value, wanted[name]))
+        for name, value in applied.items()
+    )
 
 
 def _contains(live: Json, wanted: Json) -> bool:

@@ -238,6 +238,8 @@ def _build(
     (building / "origin").write_text(origin)
     urls = {str(folders[name]): place for name, place in places.items()}
     _replay(building, fleet, Repositories(urls), places, told)
+    # What stands there has no state, and is no sandbox.
+    shutil.rmtree(directory, ignore_errors=True)
     building.rename(directory)
 
 

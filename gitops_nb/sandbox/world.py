@@ -172,6 +172,10 @@ class World:
         found: dict[str, Json] = self.state["memory"].setdefault(f"{cluster}|{key}", {})
         return found
 
+    def recall(self, cluster: str, key: str) -> Json:
+        """The same for reading: what is remembered, empty where there is nothing."""
+        return self.state["memory"].get(f"{cluster}|{key}", {})
+
     def objects(self, cluster: str) -> dict[str, Json]:
         """All objects of a cluster by key. Do not change them in place; ``put`` them."""
         found: dict[str, Json] = self.state["clusters"][cluster]["objects"]
@@ -255,6 +259,8 @@ class World:
         try:
             found = path.stat()
         except FileNotFoundError:
+            # Nothing is stored yet: a world in which nothing happens, of a fleet without clusters, is one all the same.
+            self._is_dirty = True
             return
         seen = (found.st_ino, found.st_mtime_ns, found.st_size)
         if seen != self._loaded:

@@ -63,7 +63,12 @@ class LiveRules:
         """Where they were read, in words."""
         if self._branch is None:
             return "files of this workspace: it has no origin whose default branch could say it"
-        return f"origin/{self._branch.name} at {self._branch.commit[:8]}"
+        said = f"origin/{self._branch.name} at {self._branch.commit[:8]}"
+        if self._branch.is_pinned:
+            return said
+        return (
+            f"{said}; nobody said on this machine that this origin counts: `gitops-nb trust origin`"
+        )
 
     def allowance(
         self, policy: Mapping[str, Json], environment: str

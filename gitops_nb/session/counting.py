@@ -109,7 +109,7 @@ class Trusts:
         self.live = LiveRules(workspace, catalog)
         self._workspace = workspace
         self._platform: Platform | None = None
-        self._built_s = _sandbox_built_s(workspace)
+        self._built_s = sandbox_built_s(workspace)
 
     def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
         """See ``record.approvals.IdentityCheck``."""
@@ -188,7 +188,7 @@ def runners_of(
     return (RunnerKey(name="this-workspace", key=own), *others)
 
 
-def _sandbox_built_s(workspace: Workspace) -> float:
+def sandbox_built_s(workspace: Workspace) -> float:
     """When the sandbox was built, in epoch seconds; infinity when there is none."""
     try:
         return (workspace.sandbox / "origin").stat().st_mtime

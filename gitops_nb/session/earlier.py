@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from gitops_nb.errors import Refused
-from gitops_nb.model import Plan, Status, digest
+from gitops_nb.errors import GitOpsError, Refused
+from gitops_nb.model import Json, Plan, Status, digest, to_json
+from gitops_nb.ports import View
 from gitops_nb.record.files import read_regular
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE
 from gitops_nb.record.runs import is_run_held, run_ids, scan_run
+from gitops_nb.session.slices import slice_of
 
 
 def run_key(state: RunState, plan_digest: str) -> str:
@@ -27,21 +29,37 @@ def run_key(state: RunState, plan_digest: str) -> str:
     return digest({**opened, "plan": plan_digest})
 
 
-def earlier_success(reports: Path, state: RunState, plan: Plan) -> RunState | None:
+def earlier_success(reports: Path, state: RunState, plan: Plan, view: View) -> RunState | None:
     """The run that did exactly this, if it was the last one that changed this subject in this environment.
 
     A run in between, a promotion back for instance, makes the same plan a new undertaking. An empty plan has its own key
-    only by chance: there the last run that changed the subject is the one that left nothing to do.
+    only by chance: there the last run that changed the subject is named where it brought what is there now.
     """
     for other in _with_effects(reports, state):
         if other.opened.get("subject") != state.opened.get("subject"):
             continue
         if not any(not effect.failed for effect in other.effects):
             continue
-        is_same = run_key(other, other.plan_digest) == run_key(state, plan.digest)
-        did_it = other.status is Status.SUCCEEDED and (plan.is_empty or is_same)
+        is_same = run_key(other, _changes(other.plan)) == run_key(state, _changes(to_json(plan)))
+        did_it = other.status is Status.SUCCEEDED and (
+            _brought(view, plan, other) if plan.is_empty else is_same
+        )
         return other if did_it else None
     return None
+
+
+def _changes(plan: Json) -> str:
+    """What makes two plans the same change, whatever happens to run before it."""
+    return digest({name: (plan or {}).get(name) for name in ("changes", "materials")})
+
+
+def _brought(view: View, plan: Plan, other: RunState) -> bool:
+    """Whether the slice says so; where nobody answers, or the journal is none of ours, nothing is claimed."""
+    try:
+        say = slice_of(other.runbook).brought
+        return say is not None and say(view, plan, other)
+    except (GitOpsError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def refuse_same_key(reports: Path, state: RunState, plan: Plan) -> None:

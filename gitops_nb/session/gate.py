@@ -14,7 +14,7 @@ from gitops_nb.session.earlier import earlier_success, refuse_same_key
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.requester import proof_hint
-from gitops_nb.session.runners import refuse_unlisted_runner
+from gitops_nb.session.runners import refuse_unlisted_runner, refuse_unpinned
 
 Wait = Callable[[Callable[[], Decision | None], float], Awaitable[Decision | None]]
 """Shows a panel and polls until there is a decision or the seconds are over."""
@@ -46,6 +46,7 @@ class Gate:
     ) -> None:
         self._recorder = recorder
         self._names = names
+        self._platform = platform
         self._plan_only = plan_only
         self._again = again
         self._break_glass = break_glass
@@ -203,7 +204,9 @@ class Gate:
         state = self._recorder.state
         if decision.answer is Answer.REFUSED:
             return decision
-        earlier = earlier_success(self._recorder.workspace.reports, state, plan)
+        earlier = earlier_success(
+            self._recorder.workspace.reports, state, plan, self._platform.view
+        )
         if earlier is None:
             return decision
         if plan.is_empty:
@@ -223,6 +226,7 @@ class Gate:
         """Refuses what the record speaks against: another plan was approved, or a twin is active."""
         recorder = self._recorder
         refuse_unlisted_runner(recorder.workspace, rules)
+        refuse_unpinned(self._platform, rules)
         self._consent.refuse_unproven(recorder.state, rules)
         self._consent.refuse_stale(recorder.state, plan, rules, now=datetime.now(UTC))
         self._consent.refuse_twins(recorder.workspace.reports, recorder.state, plan)
@@ -261,4 +265,4 @@ def _when(decision: Decision) -> str:
         is_closed = not all(verdict.passed for verdict in decision.verdicts)
         named = "the gates name" if is_closed else "the reason names"
         return f"Mend what {named}, then run it again."
-    return f"It could clear at {max(opens):%Y-%m-%d %H:%M} UTC."
+    return f"It could clear at {max(opens).astimezone(UTC):%Y-%m-%d %H:%M} UTC."

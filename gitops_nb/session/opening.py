@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -12,9 +13,10 @@ from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.errors import ConfigurationError, ConflictError, Refused
+from gitops_nb.errors import ConfigurationError, ConflictError, Refused, UnavailableError
 from gitops_nb.model import Decision, Mode, Risk
 from gitops_nb.policy import rules_for
+from gitops_nb.ports import View
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
@@ -101,6 +103,7 @@ def open_session(
         return _attach(
             where, platform, declared, checked, directory=directory, front=shown, order=told
         )
+    refuse_unfit(where, _of(platform, catalog), declared, checked, platform.view)
     directory, lock = create(
         where, _of(platform, catalog), declared, checked, mode=chosen, requester=platform.requester
     )
@@ -126,6 +129,28 @@ def asks_somebody(
         return False
     rules = rules_for(catalog.fleet, catalog.policy, catalog.trust, request.environment)
     return bool(rules.approvals)
+
+
+def refuse_unfit(
+    workspace: Workspace,
+    catalog: Catalog,
+    runbook: Runbook,
+    parameters: Mapping[str, Any],
+    view: View | None,
+) -> None:
+    """Refuses parameters that the outside world shows to be wrong; where it does not answer, the run itself says so.
+
+    Raises:
+        UsageError: They name what is not there.
+    """
+    parts = slice_of(runbook.name)
+    if view is None or parts.fits is None:
+        return
+    around = Surroundings(
+        workspace.root, workspace.reports, datetime.now(UTC), None, workspace.time_zone
+    )
+    with contextlib.suppress(UnavailableError):
+        parts.fits(view, parts.request(catalog.fleet, parameters, around))
 
 
 def choose_mode(workspace: Workspace, given: Mode | str | None) -> Mode:

@@ -1,4 +1,4 @@
-"""Whose signature a protected environment relies on: only runners of trust.yaml change it."""
+"""Whose word a protected environment relies on: runners of trust.yaml change it, by rules of an origin that is trusted here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import Refused
+from gitops_nb.model import Mode
 from gitops_nb.policy import Rules
 from gitops_nb.record import dsse
 from gitops_nb.session.notary import runner_key
+from gitops_nb.session.platform import Platform
 
 
 def refuse_unlisted_runner(workspace: Workspace, rules: Rules) -> None:
@@ -32,3 +34,23 @@ def refuse_unlisted_runner(workspace: Workspace, rules: Rules) -> None:
             f"{rules.environment} is changed by runners of trust.yaml, and {what}: {dsse.fingerprint(public)}",
             hint=f"Add to runners there: {{name: NAME, key: {public!r}}}",
         )
+
+
+def refuse_unpinned(platform: Platform, rules: Rules) -> None:
+    """Refuses to ask anybody on a machine that would refuse their answer: nobody said there whose rules count.
+
+    Raises:
+        Refused: There is no origin, or nobody pinned it.
+    """
+    source = platform.policy_source
+    if platform.mode is not Mode.LIVE or not rules.approvals or platform.is_pinned:
+        return
+    if "commit" not in source:
+        raise Refused(
+            f"{rules.environment} needs approval, and this workspace has no origin whose branch says who may give it",
+            hint="Push it to a Git host, then run `gitops-nb trust origin`.",
+        )
+    raise Refused(
+        f"{rules.environment} needs approval, and nobody said on this machine that {source['origin']} may say who gives it",
+        hint=f"Check the address, then run `gitops-nb trust origin {source['origin']}`.",
+    )

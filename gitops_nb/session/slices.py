@@ -53,6 +53,8 @@ class Slice:
     names the effect of a plan that surely did not happen where ``shown`` says none. ``beyond`` says what a plan would
     change outside of what was asked for; one that changes something and cannot say so changes nothing.
     ``aftermath`` says what is true once a first effect happened, from plan and journal alone.
+    ``fits`` refuses a request that the outside world shows to be a wrong one, before a run of it is made.
+    ``brought`` says whether an earlier run brought what this plan, an empty one, found.
     """
 
     steps: tuple[str, ...]
@@ -64,6 +66,8 @@ class Slice:
     first_effect: Callable[[Plan], str] | None = None
     beyond: Callable[[Any, Plan], str] | None = None
     aftermath: Callable[[Plan, RunState], Aftermath] | None = None
+    fits: Callable[[View, Any], None] | None = None
+    brought: Callable[[View, Plan, RunState], bool] | None = None
 
 
 def slice_of(runbook: str) -> Slice:
@@ -98,6 +102,7 @@ def slice_of(runbook: str) -> Slice:
                 first_effect=promotion.first_effect,
                 beyond=promotion.beyond,
                 aftermath=promotion.aftermath,
+                brought=promotion.brought,
             )
         case "bootstrap":
             from gitops_nb import bootstrap
@@ -121,6 +126,7 @@ def slice_of(runbook: str) -> Slice:
                 ),
                 beyond=bootstrap.beyond,
                 aftermath=bootstrap.aftermath,
+                brought=bootstrap.brought,
             )
         case "dora":
             from gitops_nb import dora
@@ -144,6 +150,7 @@ def slice_of(runbook: str) -> Slice:
                     freezes=around.freezes,
                     facts=facts_of(parameters, around),
                 ),
+                fits=dora.refuse_unknown,
             )
     raise ConfigurationError(
         f"this package has no runbook {runbook!r}", hint="See `gitops-nb list` for those it has."

@@ -49,9 +49,9 @@ def adapter(bare, tmp_path) -> Git:
 
 
 ODD = [
-    ("apps/d.yaml", "apps/d.yaml is a symbolic link to base/d.yaml; name base/d.yaml"),
-    ("apps/linked/d.yaml", "apps/linked is a symbolic link to base; name base/d.yaml"),
-    ("apps/linked", "apps/linked is a symbolic link to base; name base"),
+    ("apps/d.yaml", "apps/d.yaml is a symbolic link to base/d.yaml; name base/d.yaml\n"),
+    ("apps/linked/d.yaml", "apps/linked is a symbolic link to base; name base/d.yaml\n"),
+    ("apps/linked", "apps/linked is a symbolic link to base; name base\n"),
     ("apps/away.yaml", "apps/away.yaml is a symbolic link to /etc/hostname, outside"),
     ("vendor/sub", "vendor/sub is a submodule, another repository at commit 12121212"),
     ("vendor/sub/x.yaml", "vendor/sub is a submodule"),

@@ -109,6 +109,7 @@ def test_every_problem_of_every_file_at_once(runbooks):
         ("fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', "key: spec..image", "'spec..image' is not a key path; Write it like"),
         ("fleet.yaml", 'key: "spec.template.spec.containers[name=checkout].image"', "key: 'labels.\"app.example'", "is not a key path"),
         ("fleet.yaml", "branch: main", "branch: a..b", "'a..b' is not a branch name that git accepts"),
+        ("fleet.yaml", "branch: main", "branch: refs/heads/main", "a branch is called by its name alone: 'main'"),
         ("fleet.yaml", "branch: main", "branch: '-x'", "'-x' is not a branch name that git accepts"),
         ("fleet.yaml", "kind: Fleet", "kind: Policy", "'Policy' where 'Fleet' is due"),
         ("fleet.yaml", "auto_deploy: true", "auto_deploy: yes", "valid boolean"),
@@ -127,6 +128,15 @@ def test_a_wrong_value_is_named(runbooks, name, old, new, problem):
     """Each kind of mistake is refused in words that fit it."""
     edit(runbooks, name, old, new)
     assert any(problem in line for line in problems(runbooks)), problems(runbooks)
+
+
+@pytest.mark.parametrize("proof", ["{image: a, label: b}", "{image: 5}", "{imag: a}"])
+def test_a_wrong_entry_of_a_list_is_one_problem(runbooks, proof):
+    """The list is not said to be empty because its only entry is a wrong one."""
+    edit(runbooks, "fleet.yaml", "part: tag}", f"part: tag, proof: {proof}}}")
+    found = problems(runbooks)
+    assert found
+    assert all("promotable[0].proof" in line for line in found), found
 
 
 @pytest.mark.parametrize("branch", ["feature/#42", "größe", "release_1+2@x"])

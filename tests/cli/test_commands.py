@@ -576,3 +576,36 @@ def test_a_file_that_is_not_ours_ends_without_a_traceback(monkeypatch, capsys, c
     assert ended.value.code == ends
     assert f"/srv/reports/index.html: {os.strerror(code)}" in said or ends == 70
     assert ("Traceback" in said) is (ends == 70)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("timeout=0s", "in no time nobody sees whether the version runs"),
+        ("timeout=5s", "timeout: 5s is shorter than stable_for, 10s"),
+    ],
+)
+def test_a_timeout_in_which_nothing_can_be_seen_is_a_wrong_parameter(workspace, given, said):
+    """A run that could never be settled is not made: it is said before anything runs."""
+    done = workspace.run("run", "promotion", "-p", "application=checkout", "-p", given)
+    assert done.returncode == 64
+    assert said in done.stderr
+    assert not list(workspace.reports.glob("2*"))
+
+
+def test_a_bootstrap_in_no_time_is_a_wrong_parameter(workspace):
+    """The same of the time that each of the ten steps may take."""
+    done = workspace.run("run", "bootstrap", "-p", "cluster=production", "-p", "timeout=0s")
+    assert done.returncode == 64
+    assert "in no time no step can be seen to hold" in done.stderr
+    assert not list(workspace.reports.glob("2*"))
+
+
+def test_a_service_that_nobody_knows_is_a_wrong_parameter(workspace):
+    """A run cannot be resumed with other services, so none is made of it; one that is known is measured."""
+    done = workspace.run("run", "dora", "-p", "services=checkout,moon")
+    assert done.returncode == 64, done.stdout + done.stderr
+    assert "services: nothing is known about moon" in done.stderr
+    assert "resume" not in done.stdout + done.stderr
+    assert not list(workspace.reports.glob("2*"))
+    assert workspace.run("run", "dora", "-p", "services=checkout").returncode == 0

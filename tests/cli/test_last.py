@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gitops_nb.record.runs import read_run, run_ids
 
 
@@ -34,3 +36,16 @@ def test_last_is_the_newest_run_that_a_command_can_act_on(workspace):
     over = workspace.run("resume", "last")
     assert over.returncode == 64
     assert "can be resumed" in over.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("resume",), ("approve", "--yes"), ("withdraw", "--reason", "x")]
+)
+def test_a_run_without_a_record_is_named(workspace, command):
+    """An empty journal in a folder that looks like a run's: its name is said, and that nothing is recorded there."""
+    run = "20261129T194154Z-promotion-production-0000"
+    (workspace.reports / run).mkdir(parents=True)
+    (workspace.reports / run / "journal.jsonl").touch()
+    done = workspace.run(command[0], run, *command[1:])
+    assert done.returncode == 64, done.stderr
+    assert f"{run} has no record: its journal is empty" in done.stderr

@@ -255,6 +255,23 @@ def test_what_git_drops_is_pruned_only_when_asked(platform: Platform, name: str)
     assert platform.cluster.get(ref) is None
 
 
+def test_a_field_that_git_drops_is_removed(platform: Platform, name: str) -> None:
+    """A field that is taken out of a file leaves its object OutOfSync, and a sync removes it; what others added stays."""
+    text = (
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: one, b: two}}\n"
+    )
+    _deploy(platform, name, {"cm.yaml": text, "web.yaml": deployment("web")})
+    ref = ObjectRef("v1", "ConfigMap", name, name)
+    platform.other.merge_patch(ref, {"data": {"c": "three"}})
+    revision = platform.push({f"{name}/cm.yaml": text.replace(", b: two", "")})
+    platform.argo.refresh(name)
+    out = {"status": "OutOfSync", "revision": revision}
+    platform.until(name, lambda s: out.items() <= _status(s)["sync"].items())
+    platform.argo.sync(name, revision=revision, identifier="drop")
+    assert _judged(platform, name, Expectation(revision, "drop")).state is State.DEPLOYED
+    assert (platform.cluster.get(ref) or {})["data"] == {"a": "one", "c": "three"}
+
+
 def test_a_commit_elsewhere_moves_the_revision_alone(platform: Platform, name: str) -> None:
     """A commit that changes nothing here moves sync.revision at the next refresh, without an operation."""
     first = _deploy(platform, name, {"web.yaml": deployment("web")})

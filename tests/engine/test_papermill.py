@@ -47,6 +47,7 @@ def test_a_run_that_waits_ends_with_1_and_true_statuses(workspace):
     )
     assert done.returncode == 1
     assert "waiting for 1 approval" in done.stderr
+    assert "Traceback" not in done.stderr
     copy = workspace.root / "out.ipynb"
     assert statuses(copy) == ["completed"] * 6 + ["failed"] + ["pending"] * 3
     directory = next(workspace.reports.glob("2*"))
@@ -81,6 +82,7 @@ def test_wrong_parameters_start_nothing(workspace, arguments, says):
     done = papermill(workspace, "notebooks/promotion.ipynb", "out.ipynb", *arguments)
     assert done.returncode == 1
     assert says in done.stderr
+    assert "Traceback" not in done.stderr
     assert list(workspace.reports.glob("2*")) == []
 
 

@@ -270,3 +270,14 @@ def test_a_card_whose_cell_has_stopped_says_how_the_run_went_on(monkeypatch):
     text = Page(drawn[1]).text
     assert "answered elsewhere" in text
     assert "did not run here" in text
+
+
+@pytest.mark.parametrize("mode", ["sandbox", "live"])
+def test_a_waiting_card_names_what_works_after_a_restart(mode):
+    """The saved card outlives its kernel: approve alone would wait for a cell that is gone, so resume is named."""
+    for person in (None, Clicks().person()):
+        text = Page(make(mode, person).html()).text
+        run = waiting_run().run
+        assert f"gitops-nb approve {run}" in text
+        assert "After a restart of the kernel no button and no cell" in text
+        assert f"then `gitops-nb resume {run}`" in text

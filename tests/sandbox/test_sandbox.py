@@ -333,3 +333,14 @@ def test_a_sandbox_that_cannot_be_written_is_named(sandbox, fleet, monkeypatch, 
     with pytest.raises(RecordError, match=f"sandbox.lock: {os.strerror(code)}"):
         open_sandbox(directory, fleet, wall=lambda: MADE_S)
     assert sorted(directory.parent.iterdir()) == before
+
+
+def test_a_fleet_without_clusters_has_a_sandbox(tmp_path: Path, fleet: Fleet) -> None:
+    """Nothing happens in it, and it opens again; what a build left behind there is no sandbox."""
+    alone = fleet.model_copy(update={"clusters": {}})
+    (tmp_path / "sandbox").mkdir()
+    (tmp_path / "sandbox" / "origin").write_text("left behind")
+    for _ in range(2):
+        opened = open_sandbox(tmp_path / "sandbox", alone, wall=lambda: MADE_S)
+        assert dict(opened.clusters) == {}
+        assert _git(opened.repositories["platform-config"], "rev-list", "--count", "main").strip() != "0"  # fmt: skip

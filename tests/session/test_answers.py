@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 
 import pytest
 
+from gitops_nb.cli import answering
 from gitops_nb.cli.answering import answer
 from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import digest
 from gitops_nb.record.runs import find_run
 from tests.record.test_tampering import rewrite_journal
+from tests.session.test_interruptions import Later
 
 Rows = list[dict]
 
@@ -66,3 +70,58 @@ def test_nothing_is_signed_that_was_not_shown(runner, change: Callable[[Rows], N
             workspace=runner.workspace.root, reports=None,
         )  # fmt: skip
     assert not (directory / "approvals").exists()
+
+
+def test_with_one_of_two_approvals_the_next_command_is_the_other_ones(runner):
+    """Two people have to say yes: after the first, list and hints name `approve`, which is what is missing."""
+    runner.workspace.replace(
+        "runbooks/policy.yaml",
+        "destructive_change: {allow: false}}\n    approvals: 1",
+        "destructive_change: {allow: false}}\n    approvals: 2",
+    )
+    waiting, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    done = runner.workspace.run("approve", "last", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "1 more is needed, of somebody else" in done.stdout
+    assert f"gitops-nb approve {waiting.run}" in done.stdout
+    assert "resume" not in done.stdout.splitlines()[-1]
+    (row,) = json.loads(runner.workspace.run("list", "runs", "--json").stdout)
+    assert row["command"] == f"gitops-nb approve {waiting.run}"
+    assert "an answer is there, and 1 more is needed" in row["reason"]
+    again = runner.workspace.run("approve", waiting.run, "--yes")
+    assert again.returncode == 3
+    assert f"Somebody else runs `gitops-nb approve {waiting.run}`" in again.stderr
+
+
+def test_an_expired_request_can_be_answered_by_nobody(runner, monkeypatch):
+    """Neither another person nor anybody else: the hint is to ask anew."""
+    waiting, _ = runner.promote()
+    monkeypatch.setattr(answering, "datetime", Later)
+    with pytest.raises(Refused, match="cannot be answered any more: its request expired") as stop:
+        answer(waiting.run, "approve", key=None, reason="", yes=True, workspace=runner.workspace.root, reports=None)  # fmt: skip
+    assert stop.value.hint == "Run the runbook again with a new request."
+
+
+@pytest.mark.parametrize("kind", ["approve", "reject"])
+def test_a_sandbox_that_was_built_anew_knows_nobody_of_before(runner, _pristine, kind):  # noqa: PT019  the untouched copy
+    """The true cause is said, and the command that ends the run; nothing is signed."""
+    waiting, _ = runner.promote()
+    sandbox = runner.workspace.root / ".gitops-nb" / "sandbox"
+    shutil.rmtree(sandbox)
+    shutil.copytree(_pristine[1] / ".gitops-nb" / "sandbox", sandbox, symlinks=True)
+    (sandbox / "origin").touch()
+    with pytest.raises(Refused, match="the sandbox was built anew since") as stop:
+        answer(waiting.run, kind, key=None, reason="x", yes=True, workspace=runner.workspace.root, reports=None)  # fmt: skip
+    assert f"gitops-nb withdraw {waiting.run}" in stop.value.hint
+    assert not (find_run(runner.workspace.reports, waiting.run) / "approvals").exists()
+
+
+@pytest.mark.parametrize("command", ["reject", "withdraw", "unlock"])
+def test_a_reason_that_says_nothing_is_none(runner, command):
+    """A no is kept with its reason: blanks are refused, and nothing is signed."""
+    waiting, _ = runner.promote()
+    done = runner.workspace.run(command, waiting.run, "--reason", " ")
+    assert done.returncode == 64
+    assert "this one says nothing" in done.stderr
+    assert not (find_run(runner.workspace.reports, waiting.run) / "approvals").exists()

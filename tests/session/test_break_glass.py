@@ -13,12 +13,15 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.answering import review
+from gitops_nb.cli.show import show_end
 from gitops_nb.errors import Refused, UsageError, WaitingForApproval
 from gitops_nb.model import Status
 from gitops_nb.record.audit import audit
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.verify import verify_run
-from gitops_nb.report.story import after
+from gitops_nb.report import run_page
+from gitops_nb.report.story import after, parts, tell
+from gitops_nb.report.words import Times
 from gitops_nb.session import warrant
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.order import Order
@@ -43,6 +46,10 @@ def check(runner, run: str, *, later: timedelta):
         processes=LocalProcesses(),
         now=now,
     )
+
+
+def times() -> Times:
+    return Times(datetime.now(UTC), "UTC")
 
 
 def lets_break_glass(workspace) -> None:
@@ -81,7 +88,7 @@ def test_a_variable_breaks_no_glass(runner, monkeypatch):
     assert runner.tip() == before
 
 
-def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner):
+def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner, capsys):
     """The run goes on without approval; a day later verify fails until another person has reviewed it."""
     lets_break_glass(runner.workspace)
     runner.order = Order(break_glass="the site is down")
@@ -93,6 +100,16 @@ def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner):
     due = dict(after(state))["Review"]
     assert state.request["break_glass"]["review_due"] in due
     assert f"gitops-nb approve {state.run}" in due
+    facts = {fact.label: fact for fact in run_page.facts(state, parts(state), times())}
+    assert "mara.lindqvist broke the glass: “the site is down”" in facts["Approved by"].note
+    assert tell(state).command == f"gitops-nb approve {state.run}"
+    listed = runner.workspace.run("list", "runs").stdout
+    assert "broken glass, to be reviewed until" in listed
+    assert f"gitops-nb approve {state.run}" in listed
+    show_end(state, runner.workspace.reports / state.run, plan_only=False)
+    end = capsys.readouterr().out
+    assert "Nothing to do" not in end
+    assert f"gitops-nb approve {state.run}" in end
     (early,) = [
         note for note in check(runner, state.run, later=timedelta(0)).notes if "glass" in note
     ]
@@ -112,6 +129,7 @@ def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner):
     reviewed = check(runner, state.run, later=timedelta(hours=25))
     assert reviewed.problems == ()
     assert any("reviewed by tomasz.zielinski" in note for note in reviewed.notes)
+    assert "glass" not in runner.workspace.run("list", "runs").stdout
 
 
 def test_broken_glass_expires_too(runner, monkeypatch):

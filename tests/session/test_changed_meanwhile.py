@@ -92,6 +92,7 @@ def test_what_was_reverted_behind_the_sync_is_not_green(free, monkeypatch):
     before, after = arguments["version_before"], arguments["version_after"]
     assert f"Git does not ask for checkout {after} in production any more" in state.reason
     assert f"has {before}, not {after}" in state.outcome["sentence"]
+    assert f"Commit {free.tip()[:8]} changed it meanwhile" in state.outcome["sentence"]
     assert "does not ask" in state.aftermath["asks"]
     assert f"{after} may run there until the next sync" in state.aftermath["by_itself"]
     # The way back that is told brings what Git asks for.
@@ -382,3 +383,36 @@ def crashing(runner) -> None:
     platform.git.commit(
         "platform-config", branch="main", parent=tip, files={path: changed}, message="A new version"
     )
+
+
+def test_a_later_promotion_that_replaced_it_is_named(free, monkeypatch):
+    """A run of this tool replaced what the watched one wrote: its commit and its name are told, and no stranger."""
+    real = promotion_verify._watch
+    later: list[str] = []
+
+    def watched(*arguments):
+        if not later:
+            later.append("")
+            before = arguments[2].arguments["version_before"]
+            later.append(replaced_by_promotion(free, before))
+        return real(*arguments)
+
+    monkeypatch.setattr(promotion_verify, "_watch", watched)
+    state, stop = free.promote()
+    assert isinstance(stop, Failed)
+    assert f"of {later[1]}, changed it meanwhile" in state.outcome["sentence"]
+    assert f"gitops-nb report {later[1]}" in state.outcome["next_step"]
+    assert "somebody else" not in state.aftermath["asks"]
+
+
+def replaced_by_promotion(runner, version: str) -> str:
+    """A commit as a later promotion makes it; returns the run that its trailer names."""
+    run = "20990101T000000Z-promotion-production-0000"
+    git, tip = runner.platform().git, runner.tip()
+    text = held_by(runner)
+    image = next(line for line in text.splitlines() if "shop/checkout:" in line)
+    back = f"{image.rpartition(':')[0]}:{version}"
+    message = f"Promote checkout {version}\n\nGitops-Nb-Run: {run}\n"
+    files = {PATH: text.replace(image, back).encode()}
+    git.commit("platform-config", branch="main", parent=tip, files=files, message=message)
+    return run

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from gitops_nb.cli.show import show_plan
+from gitops_nb.cli.show import show_end, show_plan
 from gitops_nb.errors import NeedsAttention, Refused
 from gitops_nb.model import Decision, Status, from_json
 from gitops_nb.notebook.cards import text_card
@@ -349,3 +349,37 @@ def test_a_step_that_found_a_failure_is_not_green(free):
     state, stop = free.promote()
     assert state.outcome["result"] == "failed", stop
     assert state.step("verify").status is Status.FAILED
+
+
+def test_a_neighbour_that_was_left_behind_is_named(free, capsys):
+    """Beside the container that has the version another one runs the old image: that is said, not that the key has no effect."""
+    old, new = version(free, "production"), version(free, "staging")
+    path = DEPLOYMENT.format("production")
+    text = read(free, path)
+    line = next(line for line in text.splitlines() if "name: checkout" in line and "- " in line)
+    indent = line[: line.index("-")]
+    beside = f"{indent}- name: neighbour\n{indent}  image: registry.example/shop/checkout:{old}\n"
+    commit(free, {path: text.replace(f"{line}\n", f"{beside}{line}\n")})
+    settle(free, "production")
+    state, stop = free.promote()
+    assert isinstance(stop, NeedsAttention)
+    said = state.outcome["sentence"]
+    assert f"container neighbour of Deployment checkout runs registry.example/shop/checkout:{old}" in said  # fmt: skip
+    assert f"not everything runs {new}" in said
+    assert "no effect" not in said
+    # The terminal says it too, whatever the report holds.
+    show_end(state, free.workspace.reports / state.run, plan_only=False)
+    assert "container neighbour of Deployment checkout" in capsys.readouterr().out
+
+
+def test_the_terminal_says_why_nothing_shows_that_it_runs(free, capsys):
+    """Scaled to nothing: the finding stands on the terminal, and not in the report alone."""
+    path = DEPLOYMENT.format("production")
+    text = read(free, path)
+    line = next(line for line in text.splitlines() if "replicas:" in line)
+    commit(free, {path: text.replace(line, f"{line.partition(':')[0]}: 0")})
+    settle(free, "production")
+    state, stop = free.promote()
+    assert isinstance(stop, NeedsAttention)
+    show_end(state, free.workspace.reports / state.run, plan_only=False)
+    assert "scaled to 0" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Mode
 from gitops_nb.policy import rules_for, stricter, trust_then
 from gitops_nb.session import origins, warrant
+from gitops_nb.session.allowances import LiveRules
 from gitops_nb.session.protected import Ground, protected
 from gitops_nb.session.warrant import Warrant
 from tests.session.test_protected import KEY, cloned, git  # noqa: F401  a fixture
@@ -234,3 +235,12 @@ def test_a_runner_counts_where_it_is_listed(workspace):
         for environment in ("staging", "production")
     }
     assert named == {"staging": ["staging", "all"], "production": ["all"]}
+
+
+def test_a_check_says_that_an_origin_is_not_pinned(cloned):  # noqa: F811
+    """Whose keys count was said by an origin that nobody trusts on this machine: verify tells; pinned it does not."""
+    where = find_workspace(cloned.root)
+    url = git(cloned.root, "remote", "get-url", "origin")
+    assert "nobody said on this machine" in LiveRules(where, load_catalog(where.runbooks)).source
+    origins.pin(cloned.root, url, "main")
+    assert "nobody said" not in LiveRules(where, load_catalog(where.runbooks)).source

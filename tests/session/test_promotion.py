@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -288,14 +288,17 @@ def test_a_version_that_never_ran_is_refused(runner):
 def test_a_freeze_refuses_and_says_until_when(runner):
     """Inside a freeze window nothing is promoted, not even with an approval at hand."""
     now = datetime.now(UTC)
-    until = (now + timedelta(hours=5)).isoformat(timespec="seconds")
+    # As people write it: with the offset of where they are.
+    ends = (now + timedelta(hours=5)).astimezone(timezone(timedelta(hours=1)))
+    until = ends.isoformat(timespec="seconds")
     runner.workspace.replace(
         "runbooks/policy.yaml", "2026-12-23T12:00:00+01:00", now.isoformat(timespec="seconds")
     )
     runner.workspace.replace("runbooks/policy.yaml", "2027-01-04T08:00:00+01:00", until)
     state, stop = runner.promote()
     assert isinstance(stop, Refused)
-    assert "year end" in stop.message
+    assert f"“year end” is open until {ends.isoformat(sep=' ', timespec='minutes')}" in stop.message
+    assert stop.hint == f"It could clear at {now + timedelta(hours=5):%Y-%m-%d %H:%M} UTC."
     assert state.decision["verdicts"][2]["clears_at"] is not None
 
 

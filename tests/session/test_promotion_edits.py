@@ -114,7 +114,7 @@ def test_a_linked_file_is_named(runner, tmp_path):
     git("push", "-q", cwd=tmp_path / "w")
     _, stop = runner.promote()
     assert isinstance(stop, UsageError)
-    assert f"{PRODUCTION} is a symbolic link to {STAGING}; name {STAGING}" in stop.message
+    assert stop.message.endswith(f"{PRODUCTION} is a symbolic link to {STAGING}; name {STAGING}")
 
 
 def with_replicas(runner) -> None:

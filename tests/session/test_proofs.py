@@ -165,3 +165,22 @@ def test_a_proof_that_proves_nothing_is_a_mistake(free, proof, said):
         free.promote()
     assert said in str(caught.value)
     assert callable(tip)
+
+
+def test_a_proof_of_an_image_that_nothing_has_is_the_cause(free):
+    """fleet.yaml names another image than the containers have: that is said, and which there are, not that the key has no effect."""
+    promotable(
+        free,
+        f"{OWN.partition('[')[2][:-2]}, proof: {{image: registry.example/shop/chekout}}}}",
+    )
+    free.workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
+    )
+    state, stop = free.promote()
+    assert isinstance(stop, NeedsAttention)
+    said = state.outcome["sentence"]
+    assert "no container has the image registry.example/shop/chekout that `proof` of" in said
+    assert "there are registry.example/shop/checkout" in said
+    assert "no effect" not in said

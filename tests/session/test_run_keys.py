@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
 from gitops_nb.cli.show import show_plan
 from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import Status
+from gitops_nb.report import run_page
+from gitops_nb.report.story import parts
+from gitops_nb.report.words import Times
 from gitops_nb.session import lifecycle
 from gitops_nb.session.order import Order
 from tests.engine.stops import prepare
@@ -54,7 +58,7 @@ def test_a_commit_that_was_reverted_is_promoted_again(free):
     tip = free.tip()
     done, stop = free.promote()
     assert stop is None
-    assert done.plan_digest == first.plan_digest
+    assert done.plan["changes"] == first.plan["changes"]
     assert done.outcome["result"] == "deployed"
     assert f"{first.run} did exactly this" in " ".join(done.decision["reasons"])
     assert free.tip() != tip
@@ -168,3 +172,66 @@ def test_steps_say_what_kind_they_are(free):
         "apply": "effect",
         "verify": "read",
     }
+
+
+def test_a_run_that_brought_another_version_is_not_named(free, _pristine):  # noqa: PT019  as above
+    """In a sandbox that was built anew the version of before runs: the earlier promotion brought another one, elsewhere."""
+    first, _ = free.promote()
+    sandbox = free.workspace.root / ".gitops-nb" / "sandbox"
+    shutil.rmtree(sandbox)
+    shutil.copytree(_pristine[1] / ".gitops-nb" / "sandbox", sandbox, symlinks=True)
+    again, stop = free.promote(revision=first.plan["arguments"]["version_before"])
+    assert (stop, again.outcome["result"]) == (None, "nothing to do")
+    assert first.run not in " ".join(again.decision["reasons"])
+
+
+def test_the_run_that_brought_it_last_is_named(free):
+    """Taken back and made again by hand, then synced: the run that synced it is named, not the one that committed it once."""
+    first, _ = free.promote()
+    tip = free.tip()
+    path = "apps/checkout/production/deployment.yaml"
+    git = free.platform().git
+    ours = git.read("platform-config", tip, path).content
+    take_back(free, first.run)
+    git.commit(
+        "platform-config", branch="main", parent=free.tip(), files={path: ours}, message="Again"
+    )
+    synced, _ = free.promote()
+    assert "commit" not in {effect.key for effect in synced.effects}
+    again, stop = free.promote()
+    assert (stop, again.outcome["result"]) == (None, "nothing to do")
+    assert first.run not in " ".join(again.decision["reasons"])
+    assert f"{synced.run} brought it" in again.decision["reasons"]
+
+
+def test_git_and_what_runs_are_told_apart(free):
+    """Git was taken back and nobody synced: whoever approves reads both versions, and the report does not claim a change."""
+    first, _ = free.promote()
+    before, after = (first.plan["arguments"][f"version_{when}"] for when in ("before", "after"))
+    take_back(free, first.run)
+    done, stop = free.promote()
+    assert stop is None
+    assert f"production has {before} in Git and runs {after}" in done.step("observe").sentence
+    assert done.plan["summary"].endswith(f"in production, which runs {after}")
+    assert f"Git asked for {before}, and {after} ran all the same." in done.outcome["sentence"]
+
+
+def test_a_sync_alone_says_what_ran_and_how_to_go_back(free):
+    """Nothing is committed, and the containers move: what ran is named, with the command that brings it back."""
+    first, _ = free.promote()
+    before, after = (first.plan["arguments"][f"version_{when}"] for when in ("before", "after"))
+    take_back(free, first.run)
+    done, stop = free.promote(revision=before)
+    assert stop is None
+    assert done.plan["summary"] == f"sync checkout {before} in production, which runs {after}"
+    assert f"It replaced {after}." in done.outcome["sentence"]
+    assert f"{after} ran before" in done.aftermath["back"]
+    assert done.aftermath["command"].endswith(f"-p target=production -p revision={after}")
+    (changed,) = [
+        fact
+        for fact in run_page.facts(done, parts(done), Times(datetime.now(UTC), "UTC"))
+        if fact.label == "What changed"
+    ]
+    assert changed.code == ""
+    back, stop = free.promote(revision=after)
+    assert (stop, back.outcome["result"]) == (None, "deployed")

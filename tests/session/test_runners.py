@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import RecordError, Refused
-from gitops_nb.model import Status, to_json
+from gitops_nb.model import Mode, Status, to_json
 from gitops_nb.policy import decide
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Phase
@@ -69,6 +69,27 @@ def test_an_unlisted_runner_begins_no_effect(runner, monkeypatch):
     state, stop = runner.promote()
     assert isinstance(stop, Refused)
     assert "lists no runner with this key" in stop.message
+    assert (state.status, state.effects, state.request) == (Status.REFUSED, (), None)
+    assert runner.tip() == before
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"origin": "https://git.example/x", "commit": "ab" * 20}, "nobody said on this machine"),
+        ({"from": "workspace"}, "has no origin whose branch says who may give it"),
+    ],
+)
+def test_nobody_is_asked_where_no_origin_is_trusted(runner, source, said):
+    """On a machine without the pin the run ends refused at the gate: no request, and no approval that apply refuses."""
+    session = runner.open()
+    gate = session._gate
+    gate._platform = replace(gate._platform, mode=Mode.LIVE, is_pinned=False, policy_source=source)
+    before = runner.tip()
+    state, stop = runner.go_through(session)
+    assert isinstance(stop, Refused)
+    assert said in stop.message
+    assert "gitops-nb trust origin" in stop.hint
     assert (state.status, state.effects, state.request) == (Status.REFUSED, (), None)
     assert runner.tip() == before
 
