@@ -75,7 +75,9 @@ def current_entries(
     with contextlib.suppress(RecordError, OSError):
         if not lines or lines > 2 * len(entries) + 50:
             stamps = {run: stamp for run, (stamp, _) in known.items()}
-            kept_lines = [_line(_stamp(reports / e.run) or stamps[e.run], e) for e in entries]
+            # A folder without a journal has nothing that could be known again.
+            stamped = [(_stamp(reports / e.run) or stamps.get(e.run), e) for e in entries]
+            kept_lines = [_line(stamp, e) for stamp, e in stamped if stamp]
             _replace(cache, times.zone, kept_lines)
         elif news:
             _add(cache, news)

@@ -84,6 +84,26 @@ def test_what_does_not_belong_is_found(recorded, name):
     assert "MISMATCH" in done.stdout
 
 
+@pytest.mark.parametrize("journal", [None, b"", b"{"])
+def test_a_folder_with_a_runs_name_stops_no_command(recorded, journal):
+    """Empty, or with a journal that is none: found by `verify`, and every other command goes on, whatever is cached."""
+    folder = recorded.reports / "20261129T194154Z-promotion-production-0000"
+    folder.mkdir()
+    if journal is not None:
+        (folder / "journal.jsonl").write_bytes(journal)
+    checked = recorded.run("verify")
+    assert checked.returncode in (1, 69), checked.stdout + checked.stderr
+    assert folder.name in checked.stdout
+    plan = ("run", "promotion", "-p", "application=catalog", "--plan")
+    for arguments in (("list", "runs"), ("report", "last"), plan):
+        done = recorded.run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for verb in ("resume", "approve"):
+        done = recorded.run(verb, "0000")
+        assert folder.name in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_no_command_waits_for_a_pipe(recorded):
     """Listing and running go on beside a run whose journal is a pipe."""
     replace_by_pipe(the_run(recorded) / "journal.jsonl")
