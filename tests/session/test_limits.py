@@ -123,7 +123,7 @@ def test_a_live_request_names_the_rules_that_it_was_made_with(workspace, words):
     ground = replace(asked.ground, at=lambda _: (None, "never asked"))
     with pytest.raises(Refused, match="does not name the commit of the rules"):
         asked.warrant._rules(ground)
-    asked.warrant._state = lambda: RunState()
+    asked.warrant._state = RunState
     assert asked.warrant._rules(ground).environment == "production"
 
 
