@@ -19,7 +19,7 @@ from gitops_nb.model import Status, parse_time, to_json
 from gitops_nb.record.approvals import read_answers, sign_answer
 from gitops_nb.record.consents import consent_findings
 from gitops_nb.record.findings import Finding
-from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.fold import EffectState, RunState, fold
 from gitops_nb.record.journal import FILE
 from gitops_nb.record.journal import read as read_journal
 from gitops_nb.record.keys import open_runner_key
@@ -242,3 +242,39 @@ def test_a_commit_wider_than_its_plan_is_found(runner, monkeypatch, what):
         "is not what its plan makes of it" if what == "another value" else "it changes x.yaml"
     )
     assert expected in said
+
+
+def no(number: int, kind: Kind, at: datetime, signer: str = "tomas") -> Entry:
+    return Entry(number, f"{number}" * 64, kind, at, signer, {"reason": "x", "prev": ""})
+
+
+def test_the_newest_withdrawal_counts_in_any_order():
+    """Somebody puts a copy of the earlier one behind the later one: the approval in between stays taken back."""
+    now = datetime.now(UTC)
+    early, late = now - timedelta(hours=1), now
+    chain = Chain("r", (no(0, Kind.WITHDRAW, early), no(1, Kind.WITHDRAW, late), no(2, Kind.WITHDRAW, early)))  # fmt: skip
+    assert chain.withdrawn == {"tomas": late}
+
+
+@pytest.mark.parametrize(
+    ("kind", "signer", "found"),
+    [
+        (Kind.REJECT, "rita", True), (Kind.REJECT, "eve", False), (Kind.WITHDRAW, "mara", True),
+        (Kind.WITHDRAW, "tomas", True), (Kind.WITHDRAW, "rita", False),
+    ],
+)  # fmt: skip
+def test_effects_behind_a_no_are_found(kind, signer, found):
+    """Begun after somebody who may said no, or took back the request or the approval that counted; the order is the register's."""
+    now = datetime.now(UTC)
+    started = Entry(
+        1, "b" * 64, Kind.START, now, "key", {"prev": "0" * 64, "run": "r", "plan": "p"}
+    )
+    state = RunState(
+        run="r",
+        request={"created": now.isoformat(), "plan_digest": "p", "requester": {"name": "mara"}},
+        approvals=({"person": "tomas", "answer": "approve", "at": now.isoformat()},),
+        effects=(EffectState("commit", "effect", "apply", "commit", now.isoformat(), now.isoformat()),),
+    )  # fmt: skip
+    chain = Chain("r", (no(0, kind, now, signer), started))
+    said = register_findings(state, chain, approvers={"tomas", "rita"}, is_shared=True)
+    assert ("was begun after" in " ".join(str(one) for one in said)) is found
