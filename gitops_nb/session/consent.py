@@ -46,7 +46,13 @@ from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.journal import Record
-from gitops_nb.record.runs import has_answers, is_run_held, run_directories, scan_run
+from gitops_nb.record.runs import (
+    has_answers,
+    is_run_held,
+    missing_answers,
+    run_directories,
+    scan_run,
+)
 from gitops_nb.record.signatures import sign
 from gitops_nb.session.code import code_of
 from gitops_nb.session.platform import Platform
@@ -376,13 +382,13 @@ class Consent:
 
 def _how_it_goes_on(reports: Path, other: RunState) -> str:
     """The commands that work on a run that is in the way, as it stands: one that waits is not resumed before it is approved."""
-    end = f"or end it with `gitops-nb reject {other.run} --reason TEXT`."
+    end = f"or end it with `gitops-nb reject {other.run} --reason TEXT`, or `gitops-nb withdraw` by who asked or approved."
     approve = f"Another person runs `gitops-nb approve {other.run}`"
     if other.status is Status.RUNNING:
         return f"Wait for it to end; `gitops-nb report {other.run}` says how it ended."
     if is_run_held(reports, other.run):
         return f"{approve}, and it goes on in the notebook that waits; {end}"
-    if has_answers(reports / other.run):
+    if has_answers(reports / other.run) and not missing_answers(reports / other.run, other):
         return f"Go on with `gitops-nb resume {other.run}`, which has an answer; {end}"
     return f"{approve}, then `gitops-nb resume {other.run}`; {end}"
 

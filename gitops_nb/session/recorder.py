@@ -363,6 +363,7 @@ class Recorder:
         if self.state.in_doubt:
             code = ExitCode.NEEDS_ATTENTION
             hint = f"Run `gitops-nb resume {self.run}`: it finds out, and does nothing twice."
-        is_over = is_final or code is ExitCode.REFUSED
+        # What was asked for wrongly stays wrong: its parameters cannot be changed.
+        is_over = is_final or code in (ExitCode.REFUSED, ExitCode.USAGE)
         command = "" if is_over else f"gitops-nb resume {self.run}"
         self.end(code, reason=message, hint=hint, command=command)

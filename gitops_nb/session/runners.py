@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from gitops_nb.catalog.workspace import Workspace
@@ -42,15 +43,18 @@ def refuse_unpinned(platform: Platform, rules: Rules) -> None:
     Raises:
         Refused: There is no origin, or nobody pinned it.
     """
-    source = platform.policy_source
-    if platform.mode is not Mode.LIVE or not rules.approvals or platform.is_pinned:
-        return
+    if platform.mode is Mode.LIVE and rules.approvals and not platform.is_pinned:
+        raise unpinned(rules, platform.policy_source)
+
+
+def unpinned(rules: Rules, source: Mapping[str, str]) -> Refused:
+    """Why rules of an origin that nobody pinned here are no rules for an environment that needs approval."""
     if "commit" not in source:
-        raise Refused(
+        return Refused(
             f"{rules.environment} needs approval, and this workspace has no origin whose branch says who may give it",
             hint="Push it to a Git host, then run `gitops-nb trust origin`.",
         )
-    raise Refused(
+    return Refused(
         f"{rules.environment} needs approval, and nobody said on this machine that {source['origin']} may say who gives it",
         hint=f"Check the address, then run `gitops-nb trust origin {source['origin']}`.",
     )

@@ -58,6 +58,7 @@ from gitops_nb.session.origins import same_place
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.protected import Ground
 from gitops_nb.session.registers import place_of, register_under
+from gitops_nb.session.runners import unpinned
 from gitops_nb.session.targets import has_ended
 
 NEWEST = "newest"
@@ -468,16 +469,8 @@ class Warrant:
         """Live changes that need approval are made by proven runners, by rules of a pinned origin."""
         if self._platform.mode is not Mode.LIVE or not rules.approvals:
             return
-        if "commit" not in ground.source:
-            raise Refused(
-                f"{rules.environment} needs approval, and this workspace has no origin whose branch says who may give it",
-                hint="Push it to a Git host, then run `gitops-nb trust origin`.",
-            )
-        if not ground.is_pinned:
-            raise Refused(
-                f"{rules.environment} needs approval, and nobody said on this machine that {ground.source['origin']} may say who gives it",
-                hint=f"Check the address, then run `gitops-nb trust origin {ground.source['origin']}`.",
-            )
+        if "commit" not in ground.source or not ground.is_pinned:
+            raise unpinned(rules, ground.source)
         if custody() == HELD_HERE and not rules.believes_told:
             raise Refused(
                 f"{rules.environment} believes only runners whose key no notebook can read, and this one's is a file",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from gitops_nb.record.runs import is_held
+from gitops_nb.record.runs import is_held, run_ids
 from tests.conftest import COMMAND, REPOSITORY
 
 main_module = importlib.import_module(
@@ -39,9 +39,11 @@ def test_run_approve_resume_are_three_processes(workspace):
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "runs in production" in resumed.stdout
     assert workspace.run("verify", "last").returncode == 0
-    again = workspace.run("resume", "last")
+    ended = run_ids(workspace.reports)[0]
+    again = workspace.run("resume", ended)
     assert again.returncode == 3
     assert "has ended" in again.stderr
+    assert workspace.run("resume", "last").returncode == 64, "nothing can be resumed"
 
 
 def test_approve_asks_for_the_environment(workspace):
@@ -60,7 +62,7 @@ def test_reject_ends_the_run(workspace):
     """After a rejection the run is refused, sealed, and cannot be resumed."""
     assert workspace.run("run", "promotion", "-p", "application=checkout").returncode == 2
     assert workspace.run("reject", "last", "--reason", "not now").returncode == 0
-    assert workspace.run("resume", "last").returncode == 3
+    assert workspace.run("resume", "last").returncode == 64
     listed = json.loads(workspace.run("list", "runs", "--json").stdout)
     assert listed[0]["status"] == "refused"
     assert "not now" in listed[0]["reason"]

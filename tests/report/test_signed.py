@@ -9,9 +9,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.catalog.policies import Policy
+from gitops_nb.catalog.trust import Trust
 from gitops_nb.cli.answering import _show_request
 from gitops_nb.model import Json
 from gitops_nb.notebook.panel import Panel
+from gitops_nb.policy import rules_for
 from gitops_nb.report import story
 from gitops_nb.report.run_page import render
 from tests.report.run_factories import NOW, ZONE, waiting
@@ -41,9 +45,19 @@ def run():
     return replace(found, plan=plan, request=request)
 
 
+RULES = rules_for(
+    Fleet.model_validate(
+        {"environments": {"production": {"auto_deploy": False, "approval_required": True}}}
+    ),
+    Policy(),
+    Trust(),
+    "production",
+)
+
+
 def shown_on_terminal(run) -> str:
     """What `approve` prints before it asks."""
-    command = click.Command("show", callback=lambda: _show_request(run, "tomas"))
+    command = click.Command("show", callback=lambda: _show_request(run, "tomas", RULES))
     return CliRunner().invoke(command).output
 
 
