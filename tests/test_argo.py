@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gitops_nb.argo import (
+    IDENTIFIER,
     Expectation,
     Judgement,
     State,
@@ -19,6 +20,7 @@ from gitops_nb.argo import (
     judge,
     unfinished,
 )
+from gitops_nb.argo.arrival import is_ours
 from gitops_nb.model import from_json, to_json
 from gitops_nb.ports import Snapshot
 from tests import recordings
@@ -389,3 +391,19 @@ def test_missed_deadline_is_final_even_when_no_container_says_why() -> None:
     assert judgement.failing == ()
     assert judgement.state is State.FAILED
     assert 'Deployment web: ReplicaSet "web-6ffd6b76ff" has timed out' in judgement.sentence
+
+
+def test_an_identifier_alone_is_not_our_operation() -> None:
+    """A patch by somebody else that sets no ``info`` inherits ours: what it was asked for has to be ours too."""
+    application = {"spec": {"source": {"repoURL": "r", "path": "p"}}, "metadata": {"name": "a"}}
+    info = [{"name": IDENTIFIER, "value": "op-1"}]
+
+    def state(revision: str, begun: str = "t1") -> dict[str, object]:
+        operation = {"info": info, "sync": {"revision": revision}}
+        return {"operation": operation, "startedAt": begun, "phase": "Succeeded"}
+
+    ours = Expectation("a" * 40, "op-1", started_at="t1")
+    assert is_ours(state("a" * 40), application, ours)
+    assert not is_ours(state("b" * 40), application, ours)
+    assert not is_ours(state("a" * 40, "t2"), application, ours)
+    assert not is_ours(state("a" * 40), application, Expectation("a" * 40, "op-2"))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
+import pytest
+
+from gitops_nb.catalog.policies import Gates, SoakGate
 from gitops_nb.errors import (
     ConfigurationError,
     ConflictError,
@@ -14,9 +19,11 @@ from gitops_nb.errors import (
     WaitingForApproval,
 )
 from gitops_nb.model import Status
+from gitops_nb.promotion.state import Placement, PromotedKey, PromotionState, Side, Spell
 from tests.adapters.test_git import git
 from tests.session.platform_edits import settle, without_approval
 
+promotion_plan = importlib.import_module("gitops_nb.promotion.plan")
 promotion_apply = importlib.import_module("gitops_nb.promotion.apply")
 STAGING = "apps/checkout/staging/deployment.yaml"
 PRODUCTION = "apps/checkout/production/deployment.yaml"
@@ -252,3 +259,43 @@ def test_an_approved_sync_outlives_what_argo_cd_says_meanwhile(runner):
     settle(runner, "production", syncs=False)
     state, stop = runner.promote(run=waiting.run)
     assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_file_that_changed_in_any_byte_is_planned_again(runner, monkeypatch):
+    """Where Argo CD syncs by itself too: a comment that came between plan and commit, and nothing is committed."""
+    real = promotion_apply._refuse_forbidden
+
+    def meanwhile(*arguments):
+        real(*arguments)
+        change(runner, STAGING, lambda text: text + b"# a comment\n")
+
+    runner.workspace.replace(
+        "runbooks/policy.yaml", "gates: {soak: {at_least: 1h}}", "gates: {source_healthy: false}"
+    )
+    development = STAGING.replace("staging", "development")
+    change(
+        runner, development, lambda text: text.replace(image(text).rpartition(b":")[2], b"v9.9.9")
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion_apply, "_refuse_forbidden", meanwhile)
+        state, stop = runner.promote(source="development", target="staging")
+    assert isinstance(stop, ConflictError)
+    assert "changed since the plan was made; nothing was committed" in stop.message
+    assert (state.plan["arguments"]["folders"], state.effect("commit")) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("in_git", "healthy", "passed"), [(25, 30, True), (25, 1, False), (1, 30, False)]
+)
+def test_a_soak_begins_when_all_of_it_was_there(in_git, healthy, passed):
+    """In Git for a day and healthy for an hour is an hour; the other way round too."""
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    ago = lambda hours: now - timedelta(hours=hours)  # noqa: E731
+    placement = Placement("c", "checkout", True, "", healthy_since=ago(healthy))
+    key = PromotedKey("f", "k", "tag", "b", "v2", "")
+    side = Side("staging", "d", (key,), (Spell("v2", ago(in_git)),), (placement,))
+    state = PromotionState(now, "r", "main", "t", side, side)
+    rules = SimpleNamespace(gates=Gates(soak=SoakGate(at_least=timedelta(hours=24))))
+    verdict = promotion_plan._soak(state, "v2", rules, SimpleNamespace(target="production"))
+    assert verdict.passed is passed
+    assert passed or verdict.clears_at == ago(min(in_git, healthy)) + timedelta(hours=24)

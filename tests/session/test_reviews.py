@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.errors import Refused, UnavailableError
 from gitops_nb.model import digest, to_json
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.ports import Page
+from gitops_nb.record.consents import _count
 from gitops_nb.record.verify import verify_run
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.reviews import GitHubReviews, Review, recheck
@@ -393,3 +395,14 @@ def test_the_words_are_githubs(described):
     }
     for word in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
         assert any(f'"state": "{word}"' in text for text in reviews.values()), word
+
+
+def test_reviews_of_several_people_are_one_approval(table):
+    """A record that counts two people's reviews on GitHub as two is found; one person's is none."""
+    table.api = Api(approvals=[environment_review()])
+    ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
+    for others, found in (((), False), (({"person": "lena"},), True)):
+        approvals = (to_json(approval), *({**to_json(approval), **more} for more in others))
+        state = replace(table.state, approvals=approvals)
+        _, said = _count(table.directory, state, table.rules.trust, LocalProcesses(), None)
+        assert any("they are one approval" in str(one) for one in said) is found
