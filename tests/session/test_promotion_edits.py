@@ -269,6 +269,7 @@ def test_a_file_that_changed_in_any_byte_is_planned_again(runner, monkeypatch):
         real(*arguments)
         change(runner, STAGING, lambda text: text + b"# a comment\n")
 
+    without_approval(runner)
     runner.workspace.replace(
         "runbooks/policy.yaml", "gates: {soak: {at_least: 1h}}", "gates: {source_healthy: false}"
     )
