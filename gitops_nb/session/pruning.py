@@ -164,7 +164,12 @@ def prune(workspace: Workspace, runs: Sequence[RunState]) -> None:
     if runs:
         from gitops_nb.report.files import write_index
 
-        write_index(workspace.reports, now=datetime.now(UTC), zone=workspace.time_zone)
+        write_index(
+            workspace.reports,
+            now=datetime.now(UTC),
+            zone=workspace.time_zone,
+            cache=workspace.index_cache,
+        )
 
 
 def _journal_digest(directory: Path) -> str:

@@ -26,7 +26,7 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Decision, Plan, Status, StepKind, to_json
 from gitops_nb.record.effects import Authority, JournalEffects
-from gitops_nb.record.files import replace_file
+from gitops_nb.record.files import own_folder, replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
 from gitops_nb.record.ledger import Phase
@@ -170,7 +170,7 @@ class Recorder:
     def save_evidence(self, name: str, value: Any) -> None:
         """Writes a step's value beside the journal, for people and programs that read files."""
         folder = self.directory / "evidence"
-        folder.mkdir(exist_ok=True)
+        own_folder(folder)
         shown = self._redactor.json(to_json(value))
         text = json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True)
         replace_file(folder / f"{name}.json", f"{text}\n".encode("utf-8", "backslashreplace"))
