@@ -83,7 +83,7 @@ class GitReader(Protocol):
         """The same for several files, in the order of their paths."""
 
     def blobs(self, repository: str, revision: str, folder: str) -> Mapping[str, str]:
-        """Mode and Git id of every file below a folder, by its whole path; empty where the revision has no such folder."""
+        """Mode and Git id of every file below a folder, or of the file itself, by whole path; empty where there is neither."""
 
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """Paths of the files below a folder ("" for all) at a revision, sorted; empty when there are none."""

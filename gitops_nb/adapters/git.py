@@ -180,7 +180,7 @@ class Git(GitCache):
     def blobs(self, repository: str, revision: str, folder: str) -> Mapping[str, str]:
         """See ``ports.GitReader.blobs``."""
         self._ensure(repository, revision)
-        inside = ("--", f"{folder.rstrip('/')}/") if folder else ()
+        inside = ("--", folder.rstrip("/")) if folder else ()
         asked = ("ls-tree", "-r", "-z", "--end-of-options", full_id(revision), *inside)
         rows = (
             row.partition(b"\t") for row in self._in_cache(repository, asked).output.split(b"\0")

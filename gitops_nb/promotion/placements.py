@@ -21,7 +21,7 @@ from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, Snapshot, View
 from gitops_nb.promotion.judging import Release, judge_release
-from gitops_nb.promotion.reading import differences, origin_of
+from gitops_nb.promotion.reading import differences, origin_of, read_places
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Placement, PromotedKey
 from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
@@ -186,7 +186,7 @@ def _placement(
     )
     judgement = judge_release(view, release, snapshot)
     application = snapshot.application
-    folders, in_force = _read_by(view, request, reader, folder)
+    folders, in_force = _read_by(view, request, reader, folder, tip)
     return Placement(
         cluster=cluster,
         name=snapshot.name,
@@ -208,14 +208,16 @@ def _placement(
 
 
 def _read_by(
-    view: View, request: Promotion, reader: Snapshot, folder: str
+    view: View, request: Promotion, reader: Snapshot, folder: str, tip: str
 ) -> tuple[tuple[str, ...], str]:
-    """Which folders of the configuration repository an Application reads, and at which commit they were synced last."""
+    """Which folders and files of the repository an Application reads, and at which commit they were synced last."""
     name = request.fleet.applications[request.application].repository
     sources = sources_of((reader.application or {}).get("spec") or {})
     origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
-    paths = [posixpath.normpath(s["path"]) for s in sources if s.get("path") and origin.has(s)]
-    folders = tuple(dict.fromkeys(path for path in (folder, *paths) if path not in ("", ".")))
+    places = read_places(
+        view.git, reader.application or {}, origin=origin, repository=name, tip=tip
+    )
+    folders = tuple(dict.fromkeys((folder, *places)))
     history = history_of(reader.application or {})
     if not history:
         return folders, ""

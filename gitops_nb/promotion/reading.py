@@ -133,6 +133,32 @@ def _why_not(
     return ""
 
 
+def read_places(
+    git: GitReader, application: Json, *, origin: Origin, repository: str, tip: str
+) -> tuple[str, ...]:
+    """Folders and files of the repository that an Application reads: its paths, and what they name outside of themselves.
+
+    What a kustomization names is followed, and value files of a chart; what a plugin or a program reads nobody knows.
+
+    Args:
+        git: Reads them.
+        application: As stored.
+        origin: The repository and branch that fleet.yaml names.
+        repository: Its name there.
+        tip: The commit to look at.
+    """
+    sources = sources_of(application.get("spec") or {})
+    found: list[str] = []
+    for number, source in enumerate(sources):
+        if not origin.has(source):
+            continue
+        path = posixpath.normpath(str(source.get("path") or "."))
+        named = [*sorted(_followed(git, repository, tip, path)), *read_paths(sources, number)]
+        found.append(path)
+        found += [name for name in named if _inside(path, name) is None]
+    return tuple(dict.fromkeys(name for name in found if name not in ("", ".")))
+
+
 def _inside(folder: str, file: str) -> str | None:
     """A file's path in a folder, or None when it is elsewhere."""
     if folder in (".", "/"):

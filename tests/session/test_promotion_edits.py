@@ -300,3 +300,29 @@ def test_a_soak_begins_when_all_of_it_was_there(in_git, healthy, passed):
     verdict = promotion_plan._soak(state, "v2", rules, SimpleNamespace(target="production"))
     assert verdict.passed is passed
     assert passed or verdict.clears_at == ago(min(in_git, healthy)) + timedelta(hours=24)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_base_elsewhere_counts_as_the_applications_folder(runner, when):
+    """A kustomization names ../base: what is pushed there is shown before the request, and makes the plan stale after it."""
+    folder, tip = "apps/checkout", runner.tip()
+    base = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: base}\ndata: {mode: safe}\n"
+    files = {
+        f"{folder}/base/kustomization.yaml": b"resources: [config.yaml]\n",
+        f"{folder}/base/config.yaml": base,
+        f"{folder}/production/kustomization.yaml": b"resources: [deployment.yaml, service.yaml, ../base]\n",
+    }
+    runner.platform().git.commit("platform-config", branch="main", parent=tip, files=files, message="A base")  # fmt: skip
+    settle(runner, "production")
+    evil = f"{folder}/base/config.yaml"
+    if when == "before":
+        change(runner, evil, lambda text: text.replace(b"safe", b"else"))
+    waiting, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval)
+    addresses = [change["address"] for change in waiting.plan["changes"]]
+    assert (f"platform-config:{evil}" in addresses) is (when == "before")
+    runner.answer(waiting.run)
+    if when == "after":
+        change(runner, evil, lambda text: text.replace(b"safe", b"else"))
+    _, stop = runner.promote(run=waiting.run)
+    assert (stop is None) is (when == "before")
