@@ -2,8 +2,54 @@
 
 from __future__ import annotations
 
+from gitops_nb.bootstrap.manifests import differences, ref_of
 from gitops_nb.bootstrap.request import Bootstrap
-from gitops_nb.model import Plan
+from gitops_nb.errors import Refused
+from gitops_nb.model import Json, ObjectRef, Plan
+from gitops_nb.ports import ClusterReader, ClusterWriter
+
+
+class PlannedCluster:
+    """A cluster of which only objects that a plan names are written; implements ``ports.ClusterWriter``.
+
+    Args:
+        reader: Reads what is there: an object that is as wanted already is left alone.
+        writer: Writes.
+        planned: Their addresses, as in the plan's changes.
+    """
+
+    def __init__(
+        self, reader: ClusterReader, writer: ClusterWriter, planned: frozenset[str]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._planned = planned
+
+    def allows(self, verb: str, ref: ObjectRef) -> bool:
+        """See ``ports.ClusterWriter.allows``."""
+        return self._writer.allows(verb, ref)
+
+    def apply(self, manifest: Json) -> Json:
+        """See ``ports.ClusterWriter.apply``."""
+        ref = ref_of(manifest)
+        live = self._reader.get(ref) if str(ref) not in self._planned else None
+        if live is not None and not differences(live, manifest):
+            return live
+        self._refuse_unplanned(ref)
+        return self._writer.apply(manifest)
+
+    def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:
+        """See ``ports.ClusterWriter.merge_patch``."""
+        self._refuse_unplanned(ref)
+        return self._writer.merge_patch(ref, patch)
+
+    def _refuse_unplanned(self, ref: ObjectRef) -> None:
+        if str(ref) not in self._planned:
+            raise Refused(
+                f"{ref} was as wanted when this was planned, and is not now: nobody was shown that change",
+                hint="Run the bootstrap again: it plans on what is there.",
+                is_final=True,
+            )
 
 
 def beyond(request: Bootstrap, plan: Plan) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gitops_nb.bootstrap.context import Context, Finding, Step, open_context, open_trial
+from gitops_nb.bootstrap.reach import PlannedCluster
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.bootstrap.steps import REFRESH, STEPS, refuse_forbidden
 from gitops_nb.errors import ConfigurationError, Failed, Refused, UnavailableError
@@ -172,7 +173,8 @@ def _bring_about(
     act = step.act
     acted = not finding.holds and act is not None and bool(finding.changes)
     if acted and act is not None:
-        planned = {change.address for change in plan.changes}
+        planned = frozenset(change.address for change in plan.changes)
+        cluster = PlannedCluster(context.cluster, writers.cluster, planned)
         strange = [
             change.address
             for change in finding.changes
@@ -188,7 +190,7 @@ def _bring_about(
             step.key,
             kind=StepKind.IDEMPOTENT,
             sentence=f"{number} of {len(STEPS)}: {step.title}",
-            act=lambda: act(context, writers.cluster, writers.argo),
+            act=lambda: act(context, cluster, writers.argo),
             probe=lambda: None,
         )
     finding = _wait_for(context, step)

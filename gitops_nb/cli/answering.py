@@ -43,13 +43,13 @@ from gitops_nb.record.consents import contradictions
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
 from gitops_nb.record.ledger import Phase, ledger_name
+from gitops_nb.record.register import Register
 from gitops_nb.record.runs import find_run, holder, missing_answers, read_run, try_lock
 from gitops_nb.redaction import process_redactor, refuse_secret
 from gitops_nb.report.story import signed
 from gitops_nb.report.text import terminal
 from gitops_nb.session.copies import send_answer
 from gitops_nb.session.counting import sandbox_built_s
-from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.lifecycle import close_run, recover
 from gitops_nb.session.notary import open_ledger
@@ -84,7 +84,8 @@ def answer(
     if kind == "approve" and _is_to_review(state):
         review(where, directory, key=key, reason=reason, yes=yes)
         return
-    if state.status is not Status.WAITING or state.request is None:
+    waits = state.status is Status.WAITING and state.request is not None
+    if not waits and (kind == "approve" or state.request is None):
         raise Refused(
             f"{state.run} does not wait; its status is {state.status}",
             hint="See `gitops-nb list runs`.",
@@ -92,6 +93,8 @@ def answer(
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
+    if not waits:
+        _refuse_over(where, platform, state)
     _refuse_unbound(where, state, platform)
     _refuse_unfit(state, platform, person, kind)
     _refuse_second(state, platform, directory, person, kind)
@@ -100,19 +103,24 @@ def answer(
     if kind == "approve" and not yes:
         _confirm(state, person)
     request = state.request
-    path = sign_answer(
-        directory,
-        processes=platform.processes,
-        key=signing_key,
-        run=state.run,
-        subject=state.request_digest,
-        answer=kind,
-        person=person,
-        at=datetime.now(UTC),
-        expires=parse_time(request["expires"]),
-        reason=reason,
-        realm=platform.trust.realm,
-    )
+    said: dict[str, Any] = {
+        "processes": platform.processes,
+        "key": signing_key,
+        "run": state.run,
+        "subject": state.request_digest,
+        "answer": kind,
+        "person": person,
+        "at": datetime.now(UTC),
+        "expires": parse_time(request["expires"]),
+        "reason": reason,
+        "realm": platform.trust.realm,
+    }
+    if not waits:
+        # Its folder is sealed, and whatever its journal says: the no counts in the register.
+        click.echo(f"{_DONE[kind]} by {person}")
+        _register(where, platform, state, canonical(signed_answer(**said)))
+        return
+    path = sign_answer(directory, **said)
     send_answer(where, path)
     click.echo(f"{_DONE[kind]} by {person}: {path.relative_to(where.reports)}")
     if kind != "approve":
@@ -147,13 +155,31 @@ def _register(where: Workspace, platform: Platform, state: RunState, content: by
     Raises:
         UnavailableError: The register does not let us write; the file counts as long as it is there.
     """
-    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
-    register = register_of(
-        where, platform.fleet, rules, platform.processes, is_sandbox=state.is_sandbox
-    )
+    register = _open_register(where, platform, state)
     entry = register.append(state.request_digest, lambda _: content)
     where_to = "the register" if register.is_shared else "the register of this machine"
     click.echo(f"  in {where_to}, entry {entry.number}: it counts although the file be removed")
+
+
+def _open_register(where: Workspace, platform: Platform, state: RunState) -> Register:
+    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+    return register_of(
+        where, platform.fleet, rules, platform.processes, is_sandbox=state.is_sandbox
+    )
+
+
+def _refuse_over(where: Workspace, platform: Platform, state: RunState) -> None:
+    """A no comes too late where the register says that the request was carried out; what a journal says of its end is no word.
+
+    Raises:
+        Refused: It was; nothing was signed.
+    """
+    done = _open_register(where, platform, state).chain(state.request_digest).success
+    if done is not None:
+        raise Refused(
+            f"{state.run} was carried out: nothing is left that could begin, and nothing was signed",
+            hint=f"What it did is in `gitops-nb report {state.run}`, with the way back.",
+        )
 
 
 def withdraw(
@@ -171,12 +197,9 @@ def withdraw(
     state = recorded(directory)
     if state.request is None:
         raise Refused(f"{state.run} asked nobody", hint="See `gitops-nb list runs`.")
-    if state.status in ENDED_FOR_GOOD:
-        raise Refused(
-            f"{state.run} has ended: {state.status}; nothing is left that could begin, and nothing was signed",
-            hint=f"What it did is in `gitops-nb report {state.run}`, with the way back.",
-        )
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
+    if state.status is not Status.WAITING:
+        _refuse_over(where, platform, state)
     signing_key = _signing_key(platform, key) if key else _own_key(platform)
     person = find_signer(signing_key, platform.processes, platform.trust)
     asks = is_same_person(person, str(state.request["requester"]["name"]), platform.trust)

@@ -36,10 +36,7 @@ def _asks(plan: Plan, run: RunState) -> str:
             f"the push to {place} got no answer that was recorded."
         )
     if undone:
-        return (
-            f"Git does not ask for {what} {where} any more: a later commit changed what commit {_short(commit.result)} "
-            f"of {place} wrote ({undone})."
-        )
+        return f"Git does not ask for {what} {where} any more, since commit {_short(commit.result)} of {place}: {undone}."
     unseen = "" if run.outcome else " Nobody looked at the branch after that commit."
     return f"Git asks for {what} {where}: commit {_short(commit.result)} of {place}.{unseen}"
 

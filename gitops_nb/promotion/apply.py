@@ -19,7 +19,7 @@ from gitops_nb.errors import (
     TakenBack,
     UnavailableError,
 )
-from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind
+from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind, digest
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
 from gitops_nb.promotion.asked import otherwise, refuse_changed, refuse_other_folders
 from gitops_nb.promotion.judging import NOWHERE
@@ -74,6 +74,8 @@ def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
         revision = str(results["commit"]["revision"])
     else:
         revision = writers.view.git.tip(arguments["repository"], arguments["branch"])
+        # Of the very revision that is synced: another one may be the tip a moment later, or was a moment before.
+        refuse_changed(writers.view, plan, None, at=revision)
     try:
         for placement in arguments["placements"]:
             origin = _origin(writers, placement, arguments)
@@ -157,6 +159,7 @@ def _bring(
 
     def sync() -> Mapping[str, Json]:
         present = writers.view.argo[cluster].snapshot(name).application
+        _refuse_other_sources(application, present)
         # Right before the sync: a commit that somebody took back since is not brought.
         ours = {"revision": revision} if plan.arguments["edits"] else None
         refuse_changed(writers.view, plan, ours)
@@ -174,6 +177,17 @@ def _bring(
         probe=lambda: _find_sync(writers, cluster, name, asked, identifier),
     )
     return results
+
+
+def _refuse_other_sources(application: Mapping[str, Any], present: Json | None) -> None:
+    """Refuses to sync an Application that names other sources than it did when the plan was made and shown."""
+    bound = application.get("sources")
+    now = digest(list(sources_of((present or {}).get("spec") or {})))
+    if bound is not None and now != bound:
+        raise ConflictError(
+            f"Application {application['name']} names other sources than when this was planned; it is not synced",
+            hint="Look at it in Argo CD, then run the promotion again: it shows what a sync would bring.",
+        )
 
 
 def _refreshed(
@@ -263,7 +277,7 @@ def _find_commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json] | 
         branch = plan.arguments["branch"]
         gone = f"{branch} does not hold it any more: its history was rewritten"
         raise TakenBack(
-            f"commit {commit.sha[:8]} of this run was taken back: {gone}; nothing is synced",
+            f"commit {commit.sha[:8]} of this run was taken back: {gone}; nothing more is synced",
             hint="Run the promotion again if it is to be made anew.",
             found={"revision": commit.sha, "parent": commit.parents[0], "taken_back": gone},
         )

@@ -27,7 +27,7 @@ def otherwise(git: GitReader, plan: Plan, revision: str) -> str:
     return ""
 
 
-def changed_since(view: View, plan: Plan) -> str:
+def changed_since(view: View, plan: Plan, tip: str = "") -> str:
     """What the branch holds now otherwise than this promotion left it, in words with the commit; "" when it holds all of it.
 
     A plan without an edit left the files as they were when it was made.
@@ -37,7 +37,7 @@ def changed_since(view: View, plan: Plan) -> str:
     """
     arguments = plan.arguments
     repository = str(arguments["repository"])
-    tip = view.git.tip(repository, arguments["branch"])
+    tip = tip or view.git.tip(repository, arguments["branch"])
     if arguments["edits"]:
         wrong = otherwise(view.git, plan, tip)
     else:
@@ -69,24 +69,27 @@ def refuse_other_folders(git: GitReader, plan: Plan, tip: str) -> None:
         )
 
 
-def refuse_changed(view: View, plan: Plan, commit: Mapping[str, object] | None) -> None:
+def refuse_changed(
+    view: View, plan: Plan, commit: Mapping[str, object] | None, *, at: str = ""
+) -> None:
     """Refuses to bring what the branch does not ask for any more.
 
     Args:
         view: Reads the branch.
         plan: What was planned.
         commit: What this run's own commit resulted in; None for a plan without an edit.
+        at: The commit to look at, by default the branch's tip now.
 
     Raises:
         TakenBack: Somebody changed what this run's commit wrote.
         ConflictError: A plan without an edit does not fit the branch any more.
         UnavailableError: The repository does not answer.
     """
-    wrong = changed_since(view, plan)
+    arguments = plan.arguments
+    tip = at or view.git.tip(arguments["repository"], arguments["branch"])
+    wrong = changed_since(view, plan, tip)
     if not wrong:
         if commit is None:
-            arguments = plan.arguments
-            tip = view.git.tip(arguments["repository"], arguments["branch"])
             refuse_other_folders(view.git, plan, tip)
         return
     if commit is None:
@@ -94,7 +97,7 @@ def refuse_changed(view: View, plan: Plan, commit: Mapping[str, object] | None) 
             f"{wrong}; nothing is synced", hint="Run the promotion again: it plans on the new file."
         )
     raise TakenBack(
-        f"commit {str(commit['revision'])[:8]} of this run was taken back: {wrong}; nothing is synced",
+        f"commit {str(commit['revision'])[:8]} of this run was taken back: {wrong}; nothing more is synced",
         hint="Run the promotion again if it is to be made anew.",
         found={**commit, "taken_back": wrong},
     )

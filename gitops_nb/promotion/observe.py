@@ -40,7 +40,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
         return Side(environment, folder, own, spells[own[0].path], placements)
 
     source, target = side(request.source), side(request.target)
-    asked = [one for one in target.placements if not one.automated]
+    synced = [one for placement in target.placements for one in placement.synced]
     return PromotionState(
         observed_at=view.clock.now(),
         repository=name,
@@ -49,9 +49,9 @@ def observe(view: View, request: Promotion) -> PromotionState:
         source=source,
         target=target,
         recalled=_recalled(view.git, request, name, source, target),
-        pending=find_pending(view.git, name, tip, asked),
+        pending=find_pending(view.git, name, tip, synced),
         folders=bound_folders(
-            view.git, name, tip, [folder for one in asked for folder in one.folders]
+            view.git, name, tip, [folder for one in synced for folder in one.folders]
         ),
     )
 

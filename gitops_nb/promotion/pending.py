@@ -10,30 +10,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import digest
 from gitops_nb.ports import GitReader
-from gitops_nb.promotion.state import Pending, Placement
+from gitops_nb.promotion.state import Pending, Synced
 
 
 def find_pending(
-    git: GitReader, repository: str, tip: str, placements: Sequence[Placement]
+    git: GitReader, repository: str, tip: str, synced: Sequence[Synced]
 ) -> tuple[Pending, ...]:
     """Files of the Applications' folders that differ between what was synced last and the tip, by path.
 
     An Application that was never synced, or whose commit is not in the repository any more, has nothing to compare with.
     """
     found: dict[str, Pending] = {}
-    for placement in placements:
-        if not placement.in_force or placement.in_force == tip:
+    for one in synced:
+        if not one.in_force or one.in_force == tip:
             continue
-        for folder in placement.folders:
+        for folder in one.folders:
             try:
-                before = git.blobs(repository, placement.in_force, folder)
+                before = git.blobs(repository, one.in_force, folder)
             except UnavailableError:
                 continue
             after = git.blobs(repository, tip, folder)
             paths = sorted(
                 path for path in {*before, *after} if before.get(path) != after.get(path)
             )
-            old = _texts(git, repository, placement.in_force, paths)
+            old = _texts(git, repository, one.in_force, paths)
             new = _texts(git, repository, tip, paths)
             found |= {path: Pending(path, old[path], new[path]) for path in paths}
     return tuple(found[path] for path in sorted(found))

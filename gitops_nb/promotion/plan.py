@@ -46,7 +46,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             )
             for p in lagging
         )
-    if changes and any(not p.automated for p in target.placements):
+    if changes:
         changes += _pending(state)
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
@@ -108,6 +108,16 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
         )
         for one in state.pending
         if not _is_version_alone(state, one)
+    ) + tuple(
+        ResourceChange(
+            address=f"Application {one.name}, source {other}",
+            action=Action.UPDATE,
+            before="not looked at",
+            after="what is there when it is synced comes into force too",
+        )
+        for placement in state.target.placements
+        for one in placement.synced
+        for other in one.others
     )
 
 
@@ -132,8 +142,18 @@ def _placed(placement: Placement) -> Json:
         "name": placement.name,
         "automated": placement.automated,
     }
+    # Of a child that a parent changes nothing is bound.
+    sources = {one.name: one.sources for one in placement.synced if one.sources}
+    if placement.name in sources:
+        own["sources"] = sources[placement.name]
     if placement.parent:
-        own["parent"] = {"name": placement.parent, "automated": placement.parent_automated}
+        above: dict[str, Json] = {
+            "name": placement.parent,
+            "automated": placement.parent_automated,
+        }
+        if placement.parent in sources:
+            above["sources"] = sources[placement.parent]
+        own["parent"] = above
     return own
 
 

@@ -37,12 +37,27 @@ class Spell:
 
 
 @dataclass(frozen=True, slots=True)
+class Synced:
+    """An Application that is synced when somebody asks, and what such a sync brings.
+
+    ``folders`` are the places of the configuration repository that it reads, ``in_force`` is the commit of them that was synced
+    last, "" where that is not known. ``sources`` is a digest of what the Application names, "" where a parent of ours changes
+    that; ``others`` are its sources elsewhere, in words.
+    """
+
+    name: str
+    folders: tuple[str, ...] = ()
+    in_force: str = ""
+    sources: str = ""
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """The Argo CD Application of one environment on one cluster.
 
     ``deployed`` is the judgement: the files of the tip are in force and healthy, and the version is seen in what runs;
-    ``sentence`` says it in words. ``folders`` are those that the Application reads, ``in_force`` is the commit of them that was
-    synced last, "" where that is not known. ``parent`` is the Application that renders this one from the files, "" when it reads them
+    ``sentence`` says it in words. ``synced`` are the Applications that a promotion syncs here. ``parent`` is the Application that renders this one from the files, "" when it reads them
     itself. ``running`` are the versions that its containers have, as far as the image is known.
     """
 
@@ -59,8 +74,7 @@ class Placement:
     parent: str = ""
     parent_automated: bool = False
     carriers: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    in_force: str = ""
+    synced: tuple[Synced, ...] = ()
     running: tuple[str, ...] = ()
 
 

@@ -358,12 +358,20 @@ class Recorder:
         if is_refused and is_changed:
             # Something was changed, and nothing more may be: that is for a person. The run may go on later, or never.
             code = ExitCode.FAILED if is_final else ExitCode.NEEDS_ATTENTION
+        if isinstance(error, TakenBack) and any(
+            effect.ended and effect.kind == StepKind.EFFECT and not effect.result.get("taken_back")
+            for effect in self.state.touched
+        ):
+            # Something else of this run still stands: a sync brought it, and nobody took that back.
+            code = ExitCode.FAILED
         status = STATUS_OF.get(code, Status.FAILED)
         self.append("step", step=name, status=status, sentence=message, took_ms=took_ms)
         if self.state.in_doubt:
             code = ExitCode.NEEDS_ATTENTION
             hint = f"Run `gitops-nb resume {self.run}`: it finds out, and does nothing twice."
         # What was asked for wrongly stays wrong: its parameters cannot be changed.
-        is_over = is_final or code in (ExitCode.REFUSED, ExitCode.USAGE)
+        is_over = (
+            is_final or isinstance(error, TakenBack) or code in (ExitCode.REFUSED, ExitCode.USAGE)
+        )
         command = "" if is_over else f"gitops-nb resume {self.run}"
         self.end(code, reason=message, hint=hint, command=command)

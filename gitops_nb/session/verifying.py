@@ -12,7 +12,7 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import RecordError, UnavailableError
+from gitops_nb.errors import GitOpsError, RecordError, UnavailableError
 from gitops_nb.model import Mode, Plan, Status, from_json, parse_time
 from gitops_nb.record.audit import Anchor, Audit, audit
 from gitops_nb.record.commits import claim_findings
@@ -212,7 +212,17 @@ def _claims(
     """Commits that the record says its run made have to be there; of a sandbox that is gone ``Trusts.untold`` tells."""
     if state.is_sandbox and trust is None:
         return []
-    found = claim_findings(state, seen.commits, starts=starts, unread=seen.unread)
+    commits = seen.commits
+    there = {commit.sha for commit in commits}
+    made = {str(e.result.get("revision") or "") for e in state.touched if e.key == "commit"}
+    if made - there - {""} and isinstance(state.plan, Mapping):
+        repository = str((state.plan.get("arguments") or {}).get("repository") or "")
+        try:
+            kept = seen.pushed(repository, state.run) if repository else None
+        except GitOpsError:
+            kept = None  # then the commit is missed, and that is what is said
+        commits = (*commits, kept) if kept is not None else commits
+    found = claim_findings(state, commits, starts=starts, unread=seen.unread)
     for commit in seen.commits:
         if commit.run != state.run or not commit.is_signed or commit.plan != state.plan_digest:
             continue

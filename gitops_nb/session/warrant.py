@@ -22,9 +22,11 @@ from gitops_nb.model import (
     Verdict,
     format_time,
     from_json,
+    parse_time,
     to_json,
 )
 from gitops_nb.policy import (
+    CLOCK_SKEW,
     Proof,
     Requester,
     Rules,
@@ -340,12 +342,33 @@ class Warrant:
         chain = self._register.chain(self._state().request_digest)
         if self._begun_by is not None:
             self._refuse_by_people(chain, self._begun_by)
+            self._refuse_taken(chain, self._start, self._begun_by)
         found = chain.open_start
         if found is None or found.digest != self._start.digest:
             raise Refused(
                 "another runner went on with this request, or somebody said that this one is gone; nothing more is written here",
                 hint="Look at the run in its register; `gitops-nb list runs` names it.",
             )
+
+    def _refuse_taken(self, chain: Chain, start: Entry, rules: Rules) -> None:
+        """An approval that the start rests on was taken back since, and too few are left."""
+        answers = start.body.get("answers")
+        given = (
+            [one for one in answers if isinstance(one, Mapping)]
+            if isinstance(answers, list)
+            else []
+        )
+        taken = chain.withdrawn
+        gone = [
+            str(one["person"])
+            for one in given
+            if (at := taken.get(str(one["person"])))
+            and parse_time(str(one["at"])) <= at + CLOCK_SKEW
+        ]
+        glass = (self._state().request or {}).get("break_glass")
+        left = {str(one["person"]) for one in given} - set(gone)
+        if gone and not glass and len(left) < rules.approvals:
+            raise Refused(f"{gone[0]} took the approval back; nothing more is written")
 
     def _rules(self, ground: Ground) -> Rules:
         """What both the request's policy and today's allow.

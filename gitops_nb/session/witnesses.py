@@ -41,6 +41,8 @@ class Witnesses:
     unread: str = ""
     git: GitReader | None = None
     places: Mapping[str, str] = field(default_factory=dict)
+    runners: tuple[RunnerKey, ...] = ()
+    realm: str = LIVE_REALM
 
     def otherwise(self, sha: str, plan: Plan) -> str:
         """What a commit changes otherwise than its plan says, in words; "" where it carries out exactly that.
@@ -70,6 +72,29 @@ class Witnesses:
             if new is None or new.content != content:
                 return f"{path} is not what its plan makes of it"
         return ""
+
+    def pushed(self, repository: str, run: str) -> RunCommit | None:
+        """The commit that a repository keeps under a run's name, signed as the run's; None where it keeps none.
+
+        A branch that was set back by force does not hold it any more.
+        """
+        commit = self.git.witness(repository, run) if self.git is not None else None
+        if commit is None or commit.trailers.get(TRAILER_RUN) != run or len(commit.parents) != 1:
+            return None
+        signer = signed_by(
+            commit.trailers,
+            commit.parents[0],
+            at=commit.committed_at,
+            runners=self.runners,
+            realm=self.realm,
+        )
+        if signer is None:
+            return None
+        where = f"commit {commit.sha[:8]}, which {repository} keeps, and its branch does not hold any more,"
+        plan, head, start = (
+            commit.trailers.get(t, "") for t in (TRAILER_PLAN, TRAILER_JOURNAL, TRAILER_START)
+        )
+        return RunCommit(commit.sha, where, run, plan, head, start=start)
 
     def unknown(self, environment: str, known: Collection[str]) -> str:
         """Commits by runs of an environment that a record does not have, in a sentence; "" when there are none."""
@@ -126,7 +151,9 @@ def read_witnesses(
     except GitOpsError as error:
         note = f"anchors in Git were not read: {error.message}"
         unread = error.message
-    return Witnesses(tuple(anchors), tuple(commits), note, unread, git, places)
+    return Witnesses(
+        tuple(anchors), tuple(commits), note, unread, git, places, tuple(runners), realm
+    )
 
 
 def _anchor(trailers: Mapping[str, str], where: str) -> list[Anchor]:

@@ -93,3 +93,37 @@ def test_an_object_that_was_no_part_of_the_plan_is_not_changed(bootstrapper, mon
     assert state.status is Status.REFUSED
     state, stop = bootstrapper.run()
     assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+def remove(bootstrapper, ref: ObjectRef) -> None:
+    """Somebody deletes an object of the cluster."""
+    world = bootstrapper.cluster._world
+    with world.turn():
+        (key,) = (
+            key
+            for key, item in world.objects(CLUSTER).items()
+            if (item["kind"], item["metadata"]["name"]) == (ref.kind, ref.name)
+        )
+        world.delete(CLUSTER, key)
+
+
+def test_a_setting_that_was_no_part_of_the_plan_is_not_written(bootstrapper, monkeypatch):
+    """Gone between gate and installation, which goes over all objects of the manifest: refused as any other is."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    as_us = bootstrapper.cluster.as_manager("gitops-nb")
+    server = ObjectRef("v1", "Service", "argocd-repo-server", "argocd")
+    as_us.merge_patch(server, {"spec": {"ports": [{"name": "x", "port": 1}]}})
+    real = verbs.refuse_forbidden
+
+    def meanwhile(*arguments):
+        remove(bootstrapper, RBAC)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "refuse_forbidden", meanwhile)
+        state, stop = bootstrapper.run()
+    assert isinstance(stop, Refused)
+    assert "nobody was shown that change" in stop.message
+    assert bootstrapper.cluster.get(RBAC) is None
+    assert state.status in (Status.REFUSED, Status.FAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import subprocess
@@ -21,11 +22,14 @@ from gitops_nb.errors import (
     UnavailableError,
 )
 from gitops_nb.model import Status
+from gitops_nb.record.journal import Journal
 from gitops_nb.record.runs import read_run
 from gitops_nb.session import warrant
+from gitops_nb.session.guarded import GuardedGit
 from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.warrant import Warrant
-from tests.session.test_interruptions import cut_off
+from tests.session.test_interruptions import Killed, cut_off
 from tests.session.test_threats import PATH, take_back
 
 promotion_verify = importlib.import_module("gitops_nb.promotion.verify")
@@ -233,6 +237,8 @@ def test_a_branch_that_was_reset_takes_our_commit_back(runner, monkeypatch, to):
     assert runner.tip() == target
     assert state.status is Status.REFUSED
     assert "does not ask" in state.aftermath["asks"]
+    checked = runner.workspace.run("verify", run)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_what_ended_is_not_done_again_from_an_older_copy(runner, monkeypatch):
@@ -363,6 +369,77 @@ def test_what_can_never_go_on_ends_for_good(runner, monkeypatch):
     assert state.aftermath["command"].startswith("gitops-nb run promotion")
     checked = runner.workspace.run("verify", run)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_sync_that_stands_is_not_refused(runner, monkeypatch):
+    """Killed in the watch, reverted by hand, resumed: the version still runs there, so the run failed and says so."""
+    run = approved_run(runner)
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion_verify, "_watch", killed)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with pytest.raises(Killed):
+            runner.promote(run=run)
+    recover(find_workspace(runner.workspace.root))
+    take_back(runner)
+    state, stop = runner.promote(run=run)
+    assert isinstance(stop, ConflictError)
+    assert (state.status, state.exit_code) == (Status.FAILED, 1)
+    assert "may run there until the next sync" in state.aftermath["by_itself"]
+
+
+def test_an_approver_who_takes_it_back_stops_the_push(runner, monkeypatch):
+    """Between the check before the commit and the push: the register's word ends it, and nothing is pushed."""
+    run = approved_run(runner)
+    before = runner.tip()
+    monkeypatch.setattr(GuardedGit, "commit", withdrawing(runner, run, GuardedGit.commit))
+    _, stop = runner.promote(run=run)
+    assert isinstance(stop, Refused)
+    assert "took the approval back" in stop.message
+    assert runner.tip() == before
+
+
+def withdrawing(runner, run: str, real):
+    """A commit before which the approver takes the approval back."""
+
+    def commit(self, *arguments, **named):
+        done = runner.workspace.run(
+            "withdraw", run, "--reason", "STOP", "--key", str(runner.platform().signing_key)
+        )
+        assert done.returncode == 0, done.stderr
+        return real(self, *arguments, **named)
+
+    return commit
+
+
+@pytest.mark.parametrize("status", ["succeeded", "refused"])
+@pytest.mark.parametrize("verb", ["withdraw", "reject"])
+def test_a_no_counts_whatever_the_journal_says_of_an_end(runner, status, verb):
+    """Somebody writes an end into the journal, and puts the folder back later: the no is in the register all the same."""
+    run = approved_run(runner)
+    directory = runner.workspace.reports / run
+    copy = runner.workspace.root / "copy"
+    shutil.copytree(directory, copy)
+    journal = Journal.open(directory)
+    journal.append("ended", status=status, exit_code=0, reason="done", hint="", command="")
+    journal.append("sealed", files={})
+    journal.close()
+    key = str(
+        runner.platform().requester_key if verb == "withdraw" else runner.platform().signing_key
+    )
+    if verb == "reject":
+        shutil.rmtree(directory / "approvals")
+    done = runner.workspace.run(verb, run, "--reason", "STOP", "--key", key)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(directory)
+    shutil.copytree(copy, directory)
+    before = runner.tip()
+    with contextlib.suppress(Refused):
+        runner.promote(run=run)
+    assert runner.tip() == before
 
 
 def approved_run(runner) -> str:

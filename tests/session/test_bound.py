@@ -1,0 +1,161 @@
+"""What a sync brings is what its plan showed: of each Application that is synced, of the revision that is synced."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from gitops_nb.errors import ConflictError, Refused, WaitingForApproval
+from gitops_nb.model import ObjectRef, Status
+from tests.session.platform_edits import (
+    adopt_fleet,
+    change_application,
+    commit,
+    manifest,
+    patch_application,
+    read,
+)
+from tests.session.test_parents import IMAGE, KUSTOMIZATION, OWN
+from tests.session.test_promotion import version
+from tests.session.test_promotion_edits import PRODUCTION, change
+
+promotion_apply = importlib.import_module("gitops_nb.promotion.apply")
+EXTRA = "apps/checkout/production/extra.yaml"
+PLANTED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: planted, namespace: checkout}\ndata: {a: b}\n"
+
+
+def is_planted(runner) -> bool:
+    state = runner.workspace.root / ".gitops-nb/sandbox/state.json"
+    return "ConfigMap./checkout/planted" in state.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def umbrella(runner):
+    """Each child's image stands in its own manifest, which the root Application brings; production is approved."""
+    for environment in ("staging", "production"):
+        folder, tag = f"apps/checkout/{environment}", version(runner, environment)
+        commit(runner, {f"{folder}/kustomization.yaml": KUSTOMIZATION})
+        change_application(
+            runner,
+            environment,
+            f"    path: {folder}\n",
+            f"    path: {folder}\n    kustomize:\n      images:\n        - registry.example/shop/checkout:{tag}\n",
+        )
+    runner.workspace.replace("runbooks/fleet.yaml", OWN, IMAGE)
+    adopt_fleet(runner)
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    return runner
+
+
+def test_a_parent_that_we_sync_is_bound_where_its_child_syncs_by_itself(umbrella):
+    """What is pushed to the parent's folder after the approval makes the plan stale; without it the promotion goes through."""
+    change_application(
+        umbrella, "production", "  syncPolicy:\n", "  syncPolicy:\n    automated: {}\n"
+    )
+    cluster = umbrella.platform().view.clusters["production"].as_manager("kubectl-edit")
+    root = ObjectRef("argoproj.io/v1alpha1", "Application", "root", "argocd")
+    cluster.merge_patch(root, {"spec": {"syncPolicy": {"automated": None}}})
+    waiting, stop = umbrella.promote()
+    assert isinstance(stop, WaitingForApproval)
+    assert "argocd/production" in waiting.plan["arguments"]["folders"]
+    umbrella.answer(waiting.run)
+    other = manifest(umbrella, "production", "payments").replace(
+        "payments-production", "planted-production"
+    )
+    commit(umbrella, {"argocd/production/planted.yaml": other})
+    _, stop = umbrella.promote(run=waiting.run)
+    assert isinstance(stop, Refused)
+    found = umbrella.platform().view.argo["production"].snapshot("planted-production")
+    assert found.application is None
+
+
+@pytest.mark.parametrize("when", ["before", "after", "never"])
+def test_a_child_that_we_sync_is_bound_to_its_own_folder_too(umbrella, when):
+    """Not its parent's alone: what is pushed there is shown, or makes the plan stale."""
+    kustomization = "apps/checkout/production/kustomization.yaml"
+    files = {
+        EXTRA: PLANTED,
+        kustomization: read(umbrella, kustomization).replace("[", "[extra.yaml, "),
+    }
+    if when == "before":
+        commit(umbrella, files)
+    waiting, stop = umbrella.promote()
+    assert isinstance(stop, WaitingForApproval)
+    shown = {change["address"] for change in waiting.plan["changes"]}
+    assert (f"platform-config:{EXTRA}" in shown) is (when == "before")
+    umbrella.answer(waiting.run)
+    if when == "after":
+        commit(umbrella, files)
+    _, stop = umbrella.promote(run=waiting.run)
+    assert (stop is None) is (when != "after"), stop
+    assert is_planted(umbrella) is (when == "before")
+
+
+def test_the_revision_that_is_synced_is_the_one_that_was_compared(runner, monkeypatch):
+    """A plan without an edit: a push that comes right before apply, and is reverted right after, is not brought."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    change(runner, PRODUCTION, lambda text: text.replace(b"v2.32.2", b"v2.33.0"))
+    waiting, _ = runner.promote()
+    assert waiting.plan["arguments"]["edits"] == []
+    runner.answer(waiting.run)
+    real, refresh = promotion_apply._refuse_forbidden, promotion_apply._refreshed
+
+    def push(*arguments):
+        real(*arguments)
+        commit(runner, {EXTRA: PLANTED})
+
+    def take_back(*arguments, **named):
+        commit(runner, {EXTRA: "# nothing\n"})
+        return refresh(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion_apply, "_refuse_forbidden", push)
+        patched.setattr(promotion_apply, "_refreshed", take_back)
+        _, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, ConflictError)
+    assert not is_planted(runner)
+
+
+def test_sources_that_came_after_the_plan_are_not_synced(runner, monkeypatch):
+    """Somebody gives the Application a second source between gate and sync: our commit is there, and is not brought with it."""
+    commit(runner, {"evil/extra.yaml": PLANTED})
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    own = {
+        "repoURL": str(runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"),
+        "targetRevision": "main",
+    }
+    sources = [{**own, "path": "apps/checkout/production"}, {**own, "path": "evil"}]
+    refresh = promotion_apply._refreshed
+
+    def other(*arguments, **named):
+        patch_application(runner, "production", {"spec": {"source": None, "sources": sources}})
+        return refresh(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion_apply, "_refreshed", other)
+        state, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, ConflictError)
+    assert "names other sources than when this was planned" in stop.message
+    assert state.status is Status.NEEDS_ATTENTION
+    assert not is_planted(runner)
+
+
+def test_a_source_elsewhere_is_named_to_whoever_signs(runner):
+    """Another branch: what is there when it is synced comes too, and the plan says so."""
+    git, tip = runner.platform().git, runner.tip()
+    git.commit("platform-config", branch="main", parent=tip, files={"addons/x.yaml": PLANTED.encode()}, message="Addons")  # fmt: skip
+    own = {
+        "repoURL": str(runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"),
+    }
+    sources = [
+        {**own, "path": "apps/checkout/production", "targetRevision": "main"},
+        {**own, "path": "addons", "targetRevision": "addons"},
+    ]
+    patch_application(runner, "production", {"spec": {"source": None, "sources": sources}})
+    state, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval), stop
+    named = [change for change in state.plan["changes"] if "source" in change["address"]]
+    assert [change["before"] for change in named] == ["not looked at"]
+    assert "addons at addons" in named[0]["address"]
