@@ -34,6 +34,7 @@ from gitops_nb.policy import (
 )
 from gitops_nb.record.approvals import (
     askers,
+    keep_answer,
     read_answers,
     request_problem,
     sign_answer,
@@ -120,11 +121,15 @@ def answer(
         click.echo(f"{_DONE[kind]} by {person}")
         _register(where, platform, state, canonical(signed_answer(**said)))
         return
-    path = sign_answer(directory, **said)
+    if kind == "approve":
+        path = sign_answer(directory, **said)
+    else:
+        # In the register first: a no that cannot be put there is not said to be given.
+        content = canonical(signed_answer(**said))
+        _register(where, platform, state, content)
+        path = keep_answer(directory, kind, person, content)
     send_answer(where, path)
     click.echo(f"{_DONE[kind]} by {person}: {path.relative_to(where.reports)}")
-    if kind != "approve":
-        _register(where, platform, state, path.read_bytes())
     if kind == "reject":
         signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
@@ -227,10 +232,11 @@ def withdraw(
         click.echo(f"withdrawn by {person}")
         _register(where, platform, state, canonical(signed_answer(**said)))
         return
-    path = sign_answer(directory, **said)
+    content = canonical(signed_answer(**said))
+    _register(where, platform, state, content)
+    path = keep_answer(directory, "withdraw", person, content)
     send_answer(where, path)
     click.echo(f"withdrawn by {person}: {path.relative_to(where.reports)}")
-    _register(where, platform, state, path.read_bytes())
     if asks:
         signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
@@ -396,9 +402,9 @@ def _refuse_second(
                 else f"Go on with `gitops-nb resume {state.run}`."
             )
             if given.answer == "approve" and kind == "reject":
-                hint = (
-                    f"Take the approval back with `gitops-nb withdraw {state.run} --reason TEXT`."
-                )
+                # In the sandbox another person asks, and without a key the command signs as that one.
+                mine = f" --key {platform.signing_key}" if state.is_sandbox else ""
+                hint = f"Take the approval back with `gitops-nb withdraw {state.run} --reason TEXT{mine}`."
             raise Refused(f"{person} has answered {state.run} already: {given.answer}", hint=hint)
     clears = taken[person] + CLOCK_SKEW if person in taken else None
     if kind == "approve" and clears is not None and datetime.now(UTC) <= clears:

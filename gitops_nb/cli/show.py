@@ -67,8 +67,9 @@ def show_end(state: RunState, directory: Path, *, plan_only: bool, extra: str = 
         click.echo(f"  {in_place(terminal(state.command), extra)}")
     for label, sentence in after(state):
         click.echo(f"  {label:<10} {in_place(terminal(sentence), extra)}")
-    if command := state.aftermath.get("command"):
-        click.echo(f"  {'':<10} {in_place(terminal(command), extra)}")
+        command = state.aftermath.get("command")
+        if label == "Way back" and command:
+            click.echo(f"  {'':<10} {in_place(terminal(command), extra)}")
     if "report.html" in state.files:
         click.echo(f"report  {directory / 'report.html'}")
 

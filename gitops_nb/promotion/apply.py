@@ -21,7 +21,7 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind, digest
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
-from gitops_nb.promotion.asked import otherwise, refuse_changed, refuse_other_folders
+from gitops_nb.promotion.asked import carried_out, refuse_changed, refuse_other_folders
 from gitops_nb.promotion.judging import NOWHERE
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.versions import asks_for
@@ -300,10 +300,10 @@ def find_commit(
     tip = view.git.tip(repository, arguments["branch"])
     path = arguments["edits"][0]["path"]
     for commit in view.git.log(repository, tip, path=path, limit=SEARCHED_COMMITS):
-        if made(commit) and not otherwise(view.git, plan, commit.sha):
+        if made(commit) and not carried_out(view.git, plan, commit.sha):
             return commit, True
     pushed = view.git.witness(repository, run)
-    if pushed is not None and made(pushed) and not otherwise(view.git, plan, pushed.sha):
+    if pushed is not None and made(pushed) and not carried_out(view.git, plan, pushed.sha):
         return pushed, False
     return None, False
 

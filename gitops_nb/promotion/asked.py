@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gitops_nb.edits import read_part
+from gitops_nb.edits import edit_scalar, read_part
 from gitops_nb.errors import ConflictError, TakenBack, UsageError
 from gitops_nb.model import Plan
 from gitops_nb.ports import GitReader, View
@@ -24,6 +24,32 @@ def otherwise(git: GitReader, plan: Plan, revision: str) -> str:
             found = error.message
         if found != edit["after"]:
             return f"{edit['path']} has {found}, not {edit['after']}"
+    return ""
+
+
+def carried_out(git: GitReader, plan: Plan, sha: str) -> str:
+    """What a commit changes otherwise than its plan says, in words; "" where it carries out exactly that.
+
+    Raises:
+        UnavailableError: The repository does not answer, or an object is not what its id says.
+    """
+    arguments = plan.arguments
+    repository, edits = str(arguments["repository"]), arguments.get("edits") or ()
+    paths = list(dict.fromkeys(str(edit["path"]) for edit in edits))
+    strange = sorted(git.changed(repository, sha).keys() - set(paths))
+    if strange:
+        return f"it changes {strange[0]}, which its plan does not name"
+    (parent,) = git.log(repository, sha, limit=1)[0].parents
+    before, after = (git.read_many(repository, commit, paths) for commit in (parent, sha))
+    for path, old, new in zip(paths, before, after, strict=True):
+        content = old.content if old is not None else b""
+        try:
+            for edit in (one for one in edits if one["path"] == path):
+                content = edit_scalar(content, edit["key"], edit["part"], edit["after"])
+        except UsageError as error:
+            return f"{path} is not what its plan makes of it: {error.message}"
+        if new is None or new.content != content:
+            return f"{path} is not what its plan makes of it"
     return ""
 
 

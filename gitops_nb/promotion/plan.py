@@ -96,28 +96,42 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
 
 def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
     """What the sync brings along: pushed earlier by others, and shown to whoever approves it."""
-    return tuple(
-        ResourceChange(
-            address=f"{state.repository}:{one.path}",
-            action=Action.UPDATE,
-            before="" if one.before is not None else "not there",
-            after="pushed earlier, and comes into force with this sync"
-            if one.after is not None
-            else "taken out of Git earlier; the sync leaves its objects",
-            diff=diff((one.before or "").encode(), (one.after or "").encode()),
+    return (
+        tuple(
+            ResourceChange(
+                address=f"{state.repository}:{one.path}",
+                action=Action.UPDATE,
+                before="" if one.before is not None else "not there",
+                after="pushed earlier, and comes into force with this sync"
+                if one.after is not None
+                else "taken out of Git earlier; the sync leaves its objects",
+                diff=diff((one.before or "").encode(), (one.after or "").encode()),
+            )
+            for one in state.pending
+            if not _is_version_alone(state, one)
         )
-        for one in state.pending
-        if not _is_version_alone(state, one)
-    ) + tuple(
-        ResourceChange(
-            address=f"Application {one.name}, source {other}",
-            action=Action.UPDATE,
-            before="not looked at",
-            after="what is there when it is synced comes into force too",
+        + tuple(
+            ResourceChange(
+                address=f"Application {one.name}, source {other}",
+                action=Action.UPDATE,
+                before="not looked at",
+                after="what is there when it is synced comes into force too",
+            )
+            for placement in state.target.placements
+            for one in placement.synced
+            for other in one.others
         )
-        for placement in state.target.placements
-        for one in placement.synced
-        for other in one.others
+        + tuple(
+            ResourceChange(
+                address=f"Application {one.name}",
+                action=Action.UPDATE,
+                before="what was synced last is not known",
+                after="files that were pushed earlier come into force too, and cannot be told apart",
+            )
+            for placement in state.target.placements
+            for one in placement.synced
+            if not one.in_force and one.folders
+        )
     )
 
 

@@ -124,9 +124,18 @@ def sign_answer(directory: Path, **answer: Any) -> Path:
         RecordError: The file cannot be written.
     """
     content = canonical(signed_answer(**answer))
+    return keep_answer(directory, answer["answer"], answer["person"], content)
+
+
+def keep_answer(directory: Path, kind: str, person: str, content: bytes) -> Path:
+    """Puts a signed answer into the run directory.
+
+    Raises:
+        RecordError: The file cannot be written.
+    """
     folder = directory / FOLDER
     own_folder(folder)
-    path = folder / f"{answer['answer']}-{answer['person']}-{secrets.token_hex(4)}.json"
+    path = folder / f"{kind}-{person}-{secrets.token_hex(4)}.json"
     create_file(path, content)
     return path
 

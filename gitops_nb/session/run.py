@@ -219,16 +219,52 @@ class Session:
                 "there is no plan to decide about", hint="Run the cells in order, from the top."
             )
         self._refuse_strange(gates)
-        rules = self.rules
+        rules = self._rules_of_both()
         if self._earlier.shown is not None:
             decision = self._gate.goes_on(plan, rules, self._earlier.begun)
         else:
-            decision = self._gate.decide(plan, rules, lambda: gates(**self._arguments(gates)))
+            decision = self._gate.decide(
+                plan, rules, lambda: gates(**self._arguments(gates, rules))
+            )
             if decision.answer is Answer.WAITING:
                 waits = self._wait if self._front.is_interactive else None
                 decision = await self._gate.wait(plan, rules, decision, waits)
+                self._ask_again(plan, gates)
         self._values["decision"] = decision
         return decision
+
+    def _rules_of_both(self) -> Rules:
+        """What both the request's rules and today's allow; today's where nobody was asked yet."""
+        if self.state.request is None:
+            return self.rules
+        try:
+            return self._warrant.rules()
+        except Refused as refusal:
+            self._recorder.stop(refusal)
+
+    def _ask_again(self, plan: Plan, gates: Callable[..., tuple[Verdict, ...]]) -> None:
+        """After a wait: what was seen and what the gates said before it may be hours old.
+
+        Raises:
+            Refused: The plan would be another one now, or a gate is closed.
+        """
+        observe, planned = self._parts.verbs[:2]
+        before = dict(self._values)
+        rules = self._rules_of_both()
+        try:
+            self._values[NOUN.get(observe.__name__, observe.__name__)] = observe(
+                **self._arguments(observe)
+            )
+            again = planned(**self._arguments(planned))
+            closed = [v for v in gates(**self._arguments(gates, rules)) if not v.passed]
+        finally:
+            self._values = before
+        if again.digest != plan.digest:
+            text = f"the plan went stale while it waited; it is now “{again.summary}”"
+            self._recorder.stop(Refused(text, hint="Run the runbook again and ask anew."))
+        if closed:
+            text = "; ".join(f"{v.gate.replace('_', ' ')}: {v.reason}" for v in closed)
+            self._recorder.stop(Refused(text, hint="Mend what it names, then run it again."))
 
     def finish(self) -> RunState:
         """Ends the run, writes its reports, and returns its state.
@@ -314,13 +350,13 @@ class Session:
             self._recorder.append("outcome", outcome=value)
         return value
 
-    def _arguments(self, verb: Callable[..., Any]) -> dict[str, Any]:
+    def _arguments(self, verb: Callable[..., Any], rules: Rules | None = None) -> dict[str, Any]:
         """What a verb asks for by parameter name; writers come separately."""
         known: dict[str, Any] = {
             **self._values,
             "view": self.platform.view,
             "request": self.request,
-            "rules": self.rules,
+            "rules": rules or self.rules,
             "secrets": self.secret,
         }
         wanted = [p for p in inspect.signature(verb).parameters if p != "writers"]

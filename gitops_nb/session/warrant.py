@@ -370,6 +370,14 @@ class Warrant:
         if gone and not glass and len(left) < rules.approvals:
             raise Refused(f"{gone[0]} took the approval back; nothing more is written")
 
+    def rules(self) -> Rules:
+        """What both the request's policy and today's allow, asked now.
+
+        Raises:
+            Refused: The request's policy is no commit of the protected branch.
+        """
+        return self._rules(self._platform.look_again())
+
     def _rules(self, ground: Ground) -> Rules:
         """What both the request's policy and today's allow.
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from gitops_nb.catalog.load import Catalog
 from gitops_nb.catalog.trust import LIVE_REALM, SANDBOX_REALM, RunnerKey
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.edits import edit_scalar
-from gitops_nb.errors import GitOpsError, UsageError
+from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Mode, Plan
 from gitops_nb.ports import GitReader
+from gitops_nb.promotion.asked import carried_out
 from gitops_nb.record.audit import Anchor
 from gitops_nb.record.commits import (
     TRAILER_JOURNAL,
@@ -50,28 +50,9 @@ class Witnesses:
         Raises:
             UnavailableError: The repository does not answer.
         """
-        repository = self.places.get(sha)
-        if self.git is None or repository is None:
+        if self.git is None or sha not in self.places:
             return ""
-        edits = plan.arguments.get("edits") or ()
-        paths = list(dict.fromkeys(str(edit["path"]) for edit in edits))
-        changed = self.git.changed(repository, sha)
-        strange = sorted(changed.keys() - set(paths))
-        if strange:
-            return f"it changes {strange[0]}, which its plan does not name"
-        (parent,) = self.git.log(repository, sha, limit=1)[0].parents
-        before = self.git.read_many(repository, parent, paths)
-        after = self.git.read_many(repository, sha, paths)
-        for path, old, new in zip(paths, before, after, strict=True):
-            content = old.content if old is not None else b""
-            try:
-                for edit in (one for one in edits if one["path"] == path):
-                    content = edit_scalar(content, edit["key"], edit["part"], edit["after"])
-            except UsageError as error:
-                return f"{path} is not what its plan makes of it: {error.message}"
-            if new is None or new.content != content:
-                return f"{path} is not what its plan makes of it"
-        return ""
+        return carried_out(self.git, plan, sha)
 
     def pushed(self, repository: str, run: str) -> RunCommit | None:
         """The commit that a repository keeps under a run's name, signed as the run's; None where it keeps none.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import ConflictError, Refused, WaitingForApproval
 from gitops_nb.model import ObjectRef, Status
+from gitops_nb.session import open_session
+from gitops_nb.session.lifecycle import recover
 from tests.session.platform_edits import (
     adopt_fleet,
     change_application,
@@ -16,6 +22,7 @@ from tests.session.platform_edits import (
     patch_application,
     read,
 )
+from tests.session.test_interruptions import cut_off
 from tests.session.test_parents import IMAGE, KUSTOMIZATION, OWN
 from tests.session.test_promotion import version
 from tests.session.test_promotion_edits import PRODUCTION, change
@@ -159,3 +166,119 @@ def test_a_source_elsewhere_is_named_to_whoever_signs(runner):
     named = [change for change in state.plan["changes"] if "source" in change["address"]]
     assert [change["before"] for change in named] == ["not looked at"]
     assert "addons at addons" in named[0]["address"]
+
+
+class Front:
+    """A notebook that waits for the approval; meanwhile something happens."""
+
+    is_interactive = True
+
+    def __init__(self, runner, meanwhile) -> None:
+        self._runner, self._meanwhile = runner, meanwhile
+
+    def on_record(self, record) -> None:
+        """Shows nothing."""
+
+    async def wait(self, session, poll, _):
+        assert poll() is None
+        self._meanwhile()
+        self._runner.answer(session.run)
+        return poll()
+
+
+def freeze(runner) -> None:
+    """Somebody merges a freeze that has begun."""
+    begun = datetime.now(UTC) - timedelta(minutes=5)
+    runner.workspace.replace(
+        "runbooks/policy.yaml",
+        "start: 2026-12-23T12:00:00+01:00\n    end: 2027-01-04T08:00:00+01:00",
+        f"start: {begun:%Y-%m-%dT%H:%M:%S}+00:00\n    end: {begun + timedelta(days=30):%Y-%m-%dT%H:%M:%S}+00:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "said"),
+    [
+        (lambda runner: None, ""),
+        (freeze, "freeze"),
+        (lambda runner: commit(runner, {EXTRA: PLANTED}), "went stale while it waited"),
+    ],
+)
+def test_gates_and_plan_are_asked_again_after_a_wait(runner, meanwhile, said):
+    """What was seen before a cell waited for hours is no answer; where nothing changed the promotion goes through."""
+    before = runner.tip()
+    front = Front(runner, lambda: meanwhile(runner))
+    session = open_session(
+        "promotion", workspace=runner.workspace.root, front=front, application="checkout", stable_for="0s"
+    )  # fmt: skip
+    state, stop = runner.go_through(session)
+    if not said:
+        assert (stop, state.status) == (None, Status.SUCCEEDED)
+        return
+    assert isinstance(stop, Refused)
+    assert said in stop.message
+    log = runner.platform().git.log("platform-config", runner.tip(), limit=5)
+    assert not [one for one in log if one.trailers.get("Gitops-Nb-Run") == state.run]
+    assert before
+
+
+def test_copied_trailers_on_the_same_parent_are_not_ours(runner, monkeypatch):
+    """Killed after the push; somebody merges a commit of theirs with our message, our parent and another file: ours is found."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    cut_off(runner, monkeypatch, waiting.run, where="after")
+    recover(find_workspace(runner.workspace.root))
+    ours = runner.tip()
+    message = git(runner, "log", "-1", "--format=%B", ours)
+    blob = git(runner, "rev-parse", f"{ours}:apps/checkout/production/service.yaml")
+    index = runner.workspace.root / "index"
+    environment = {"GIT_INDEX_FILE": str(index)}
+    git(runner, "read-tree", ours, environment=environment)
+    git(
+        runner,
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        f"100644,{blob},{EXTRA}",
+        environment=environment,
+    )
+    tree = git(runner, "write-tree", environment=environment)
+    theirs = git(runner, "commit-tree", tree, "-p", f"{ours}~1", "-m", message)
+    merge = git(runner, "commit-tree", f"{ours}^{{tree}}", "-p", theirs, "-p", ours, "-m", "merge")
+    git(runner, "update-ref", "refs/heads/main", merge)
+    state, stop = runner.promote(run=waiting.run)
+    assert (stop, state.effect("commit").result["revision"]) == (None, ours)
+
+
+def test_an_application_without_a_history_says_what_is_not_known(runner):
+    """Nobody can tell what was pushed before: the plan says that, to whoever signs."""
+    cluster = runner.platform().view.clusters["production"].as_manager("argocd-controller")
+    ref = ObjectRef("argoproj.io/v1alpha1", "Application", "checkout-production", "argocd")
+    cluster.merge_patch(ref, {"status": {"history": None}})
+    state, stop = runner.promote()
+    assert isinstance(stop, WaitingForApproval), stop
+    assert "what was synced last is not known" in [c["before"] for c in state.plan["changes"]]
+
+
+def test_a_no_that_does_not_reach_the_register_is_not_given(runner):
+    """The register is away: nothing is said to be rejected, no file stands there, and the next try counts."""
+    waiting, _ = runner.promote()
+    repository = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    away = repository.with_name("away.git")
+    repository.rename(away)
+    done = runner.workspace.run("reject", waiting.run, "--reason", "no")
+    away.rename(repository)
+    assert done.returncode == 69, done.stdout + done.stderr
+    assert "rejected by" not in done.stdout
+    assert not list((runner.workspace.reports / waiting.run).glob("approvals/*"))
+    done = runner.workspace.run("reject", waiting.run, "--reason", "no")
+    assert done.returncode == 0, done.stderr
+    assert "in the register" in done.stdout
+
+
+def git(runner, *arguments: str, environment=None) -> str:
+    folder = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    return subprocess.run(
+        ("git", "-C", str(folder), "-c", "user.name=e", "-c", "user.email=e@x.org", *arguments),
+        check=True, capture_output=True, text=True, env={**os.environ, **(environment or {})},
+    ).stdout.strip()  # fmt: skip
