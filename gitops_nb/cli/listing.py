@@ -238,4 +238,6 @@ def _next_command(reports: Path, state: RunState) -> str:
             return resume if is_expired or is_answered else state.command
         case Status.NEEDS_ATTENTION:
             return state.command or resume
+        case Status.FAILED | Status.CANCELLED if not state.witnessed:
+            return resume
     return ""

@@ -37,7 +37,8 @@ def _asks(plan: Plan, run: RunState) -> str:
         )
     if undone:
         return f"Git does not ask for {what} {where} any more, since commit {_short(commit.result)} of {place}: {undone}."
-    unseen = "" if run.outcome else " Nobody looked at the branch after that commit."
+    is_seen = bool(run.outcome) or commit.adopted
+    unseen = "" if is_seen else " Nobody looked at the branch after that commit."
     return f"Git asks for {what} {where}: commit {_short(commit.result)} of {place}.{unseen}"
 
 

@@ -167,14 +167,16 @@ def _bring(
         return {"application": name, "revision": revision, "identifier": identifier}
 
     # A child's own sources have other revisions; its operation is known by its identifier alone.
+    # A plan without an edit may find another tip when it is resumed: its operation is known by its identifier, too.
     asked = revision if origin is not NOWHERE else ""
+    looked_for = asked if plan.arguments["edits"] else ""
     to = f"to {asked[:8]}" if asked else "to what it asks for"
     results[f"sync {role}{cluster}"] = writers.effects.perform(
         f"sync {role}{cluster}",
         kind=StepKind.EFFECT,
         sentence=f"sync {name} {to}",
         act=sync,
-        probe=lambda: _find_sync(writers, cluster, name, asked, identifier),
+        probe=lambda: _find_sync(writers, cluster, name, looked_for, identifier),
     )
     return results
 

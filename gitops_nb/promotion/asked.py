@@ -67,9 +67,10 @@ def changed_since(view: View, plan: Plan, tip: str = "") -> str:
     if arguments["edits"]:
         wrong = otherwise(view.git, plan, tip)
     else:
-        paths = [name.removeprefix(f"{repository}:") for name in plan.materials]
+        files = {name: known for name, known in plan.materials.items() if not name.endswith("/")}
+        paths = [name.removeprefix(f"{repository}:") for name in files]
         blobs = view.git.read_many(repository, tip, paths)
-        then = plan.materials.values()
+        then = files.values()
         moved = [
             path
             for path, blob, known in zip(paths, blobs, then, strict=True)

@@ -67,7 +67,11 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         environment=request.target,
         summary=summary,
         changes=changes,
-        materials={f"{state.repository}:{key.path}": key.blob for key in target.keys},
+        materials={
+            **{f"{state.repository}:{key.path}": key.blob for key in target.keys},
+            # No file's name ends so: what is bound may not be written.
+            **{f"{state.repository}:{place}/": known for place, known in state.folders.items()},
+        },
         arguments={
             "application": request.application,
             "source": request.source,

@@ -84,7 +84,7 @@ def contradictions(state: RunState) -> list[str]:
         for name in _SAME
         if request.get(name) != opened.get(name)
     ]
-    is_due = bool(state.touched) or state.status is Status.WAITING
+    is_due = bool(state.changed) or state.status is Status.WAITING
     if is_due and request.get("plan_digest") != state.plan_digest:
         found.append("request: it is about another plan")
     return found

@@ -120,6 +120,11 @@ class RunState:
         """True when something was begun without approval; whether that was reviewed since, the ledger knows."""
         return bool((self.request or {}).get("break_glass")) and bool(self.touched)
 
+    @property
+    def changed(self) -> tuple[EffectState, ...]:
+        """Those of them that change something; to ask a system to look again changes nothing."""
+        return tuple(effect for effect in self.touched if effect.kind != StepKind.READ)
+
     def effect(self, key: str) -> EffectState | None:
         """The effect of this key if it happened or may have happened, else None."""
         return next((effect for effect in self.touched if effect.key == key), None)

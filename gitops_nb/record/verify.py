@@ -203,13 +203,13 @@ def _check_statements(state: RunState) -> list[Finding]:
         for approval in state.approvals
         if approval.get("subject") != state.request_digest
     ]
-    if state.touched and state.decision is not None:
+    if state.changed and state.decision is not None:
         decision = state.decision
         if decision.get("answer") != Answer.ALLOWED:
             texts.append(f"effects without an allowing decision ({decision.get('answer')})")
         if decision.get("plan_digest") != state.plan_digest:
             texts.append("decision: it is about another plan")
-    if state.touched and state.decision is None:
+    if state.changed and state.decision is None:
         texts.append("effects without any decision")
     return [Finding(Code.CONTRADICTION, journal.FILE, text) for text in texts]
 

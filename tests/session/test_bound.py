@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gitops_nb.adapters.argocd import ArgoCD
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import ConflictError, Refused, WaitingForApproval
 from gitops_nb.model import ObjectRef, Status
 from gitops_nb.session import open_session
 from gitops_nb.session.lifecycle import recover
+from gitops_nb.session.recorder import Recorder
 from tests.session.platform_edits import (
     adopt_fleet,
     change_application,
@@ -22,7 +24,7 @@ from tests.session.platform_edits import (
     patch_application,
     read,
 )
-from tests.session.test_interruptions import cut_off
+from tests.session.test_interruptions import Killed, cut_off
 from tests.session.test_parents import IMAGE, KUSTOMIZATION, OWN
 from tests.session.test_promotion import version
 from tests.session.test_promotion_edits import PRODUCTION, change
@@ -282,3 +284,50 @@ def git(runner, *arguments: str, environment=None) -> str:
         ("git", "-C", str(folder), "-c", "user.name=e", "-c", "user.email=e@x.org", *arguments),
         check=True, capture_output=True, text=True, env={**os.environ, **(environment or {})},
     ).stdout.strip()  # fmt: skip
+
+
+def test_a_sync_that_was_asked_for_is_found_after_an_unrelated_push(runner, monkeypatch):
+    """A plan without an edit, killed in the watch; somebody pushes another application: resume goes on, and syncs nothing twice."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    change(runner, PRODUCTION, lambda text: text.replace(b"v2.32.2", b"v2.33.0"))
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(importlib.import_module("gitops_nb.promotion.verify"), "_watch", killed)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with pytest.raises(Killed):
+            runner.promote(run=waiting.run)
+    recover(find_workspace(runner.workspace.root))
+    change(runner, "apps/payments/production/deployment.yaml", lambda text: text + b"# more\n")
+    state, stop = runner.promote(run=waiting.run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    assert state.effect("sync production").adopted
+    assert runner.workspace.run("verify", waiting.run).returncode == 0
+
+
+def test_a_question_alone_is_no_effect(runner, monkeypatch):
+    """Killed while Argo CD was asked to look, the hand push reverted: resume is refused as stale, and the record holds."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    before = change(runner, PRODUCTION, lambda text: text.replace(b"v2.32.2", b"v2.33.0"))
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArgoCD, "refresh", killed)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with pytest.raises(Killed):
+            runner.promote(run=waiting.run)
+    recover(find_workspace(runner.workspace.root))
+    change(runner, PRODUCTION, lambda _: before)
+    state, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, Refused)
+    assert state.status is Status.REFUSED
+    checked = runner.workspace.run("verify", waiting.run)
+    assert checked.returncode == 0, checked.stdout

@@ -220,7 +220,7 @@ def test_what_is_pushed_beside_after_the_approval_is_not_synced(runner, monkeypa
     before = runner.tip()
     _, stop = runner.promote(run=waiting.run)
     assert isinstance(stop, Refused)
-    assert "stale" in stop.message
+    assert "the plan is stale: platform-config:apps/checkout/production/ changed" in stop.message
     assert runner.tip() == before
     again, _ = runner.promote()
     runner.answer(again.run)
