@@ -21,9 +21,9 @@ import sys, threading, time
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import UnavailableError
 for _ in range(8):
-    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    threading.Thread(target=time.sleep, args=(300,), daemon=True).start()
 try:
-    LocalProcesses().run((sys.executable, *sys.argv[1:]), timeout_s=60, grace_s=1.0)
+    LocalProcesses().run((sys.executable, *sys.argv[1:]), timeout_s=300, grace_s=1.0)
 except UnavailableError as error:
     sys.exit(error.exit_code)
 """
@@ -76,7 +76,7 @@ class Command:
 
 def wait_for(condition) -> None:
     """Polls other processes."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # a busy machine takes its time
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert condition()
@@ -113,10 +113,10 @@ def check(command: Command, *kills: str) -> None:
     """After the kills the command has heard one SIGINT and its child none."""
     for whom in kills:
         command.kill(whom)
-    command.starter.wait(timeout=20)
+    command.starter.wait(timeout=120)
     wait_for(lambda: "parent SIGINT" in command.heard())
     # Whoever is left gives it its grace, then TERM, then KILL; with both gone it is on its own.
-    left = left_of(command.log.name, within_s=10 if len(kills) == 1 else 1)
+    left = left_of(command.log.name, within_s=60 if len(kills) < 2 else 1)
     assert not left or len(kills) == 2, left
     assert command.heard().count("parent SIGINT") == 1
     assert "child SIGINT" not in command.heard()
