@@ -205,6 +205,8 @@ def _reason(reports: Path, state: RunState) -> str:
             return f"{state.reason}; its request expired at {state.request['expires']}"
         if has_answers(reports / state.run):
             missing = missing_answers(reports / state.run, state)
+            if missing == int((state.decision or {}).get("approvals_needed") or 1):
+                return f"{state.reason}; no answer that is there counts"
             more = f"{missing} more {'is' if missing == 1 else 'are'} needed"
             return (
                 f"{state.reason}; an answer is there, and {more if missing else 'resume checks it'}"
