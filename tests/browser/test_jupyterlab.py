@@ -150,7 +150,7 @@ def test_gate_that_timed_out_never_continues(browser, lab, workspace):
     assert "expired" in page.locator(".jp-CodeCell", has_text="await session.gate").inner_text()
     run = made.run
     assert (run.status, run.effects) == (Status.REFUSED, ())
-    made.command("approve", "last", "--yes", exit_code=3)
+    made.command("approve", "last", "--yes", exit_code=64)
     assert made.run.records == run.records
 
 
