@@ -152,10 +152,13 @@ def read_places(
     for number, source in enumerate(sources):
         if not origin.has(source):
             continue
+        # A source with a name and no path lends its files to the others.
+        has_path = source.get("path") is not None
         path = posixpath.normpath(str(source.get("path") or "."))
-        named = [*sorted(_followed(git, repository, tip, path)), *read_paths(sources, number)]
+        followed = sorted(_followed(git, repository, tip, path)) if has_path else []
+        named = [*followed, *read_paths(sources, number)]
         found.append(path)
-        found += [name for name in named if _inside(path, name) is None]
+        found += [name for name in named if not has_path or _inside(path, name) is None]
     return tuple(dict.fromkeys(name for name in found if name not in ("", ".")))
 
 
@@ -177,7 +180,7 @@ def _followed(git: GitReader, repository: str, tip: str, folder: str) -> set[str
         if at in seen:
             continue
         seen.add(at)
-        paths = [posixpath.join(at, name) for name in KUSTOMIZATION]
+        paths = [posixpath.normpath(posixpath.join(at, name)) for name in KUSTOMIZATION]
         for blob in git.read_many(repository, tip, paths):
             if blob is None:
                 continue

@@ -173,9 +173,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("link", LINKS)
-@pytest.mark.parametrize("place", PLACES)
-def test_nothing_is_written_through_a_link(workspace, link, place):
+def check_link(workspace, link: str, place: str) -> None:
     """Whoever may write into reports/ chooses no other file of this user to be overwritten, cut or added to."""
     waiting = workspace.run("run", "promotion", "-p", "application=checkout")
     assert waiting.returncode == 2, waiting.stderr
@@ -192,6 +190,27 @@ def test_nothing_is_written_through_a_link(workspace, link, place):
     ):
         workspace.run(*arguments, timeout=LIMIT_S)
         assert victim.read_text() == '{"signed": "a withdrawal"}', arguments
+
+
+FEW = [
+    ("an engine's lock", "a symbolic link"),
+    ("an engine's lock", "a hard link"),
+    ("a journal", "a hard link"),
+]
+
+
+@pytest.mark.parametrize(("place", "link"), FEW)
+def test_nothing_is_written_through_a_link(workspace, place, link):
+    """The places where something was overwritten or cut (a sample)."""
+    check_link(workspace, link, place)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_written_through_any_link(workspace, link, place):
+    """The same in every place of a reports folder that we write."""
+    check_link(workspace, link, place)
 
 
 def test_a_copy_by_hard_links_goes_on(workspace):
@@ -234,11 +253,7 @@ FOLDERS = {
 HOW = ["a link", "a link that goes round", "a link to nothing", "a pipe"]
 
 
-@pytest.mark.parametrize(
-    ("place", "how"),
-    [(place, how) for place in FOLDERS for how in HOW],
-)
-def test_nothing_is_written_into_a_folder_that_is_none_of_ours(workspace, place, how):
+def check_folder(workspace, place: str, how: str) -> None:
     """A link, or a pipe, for a folder of the record: a named error, nothing is written where it leads, and `verify` finds it."""
     waiting = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
     assert waiting.returncode == 2, waiting.stderr
@@ -264,3 +279,20 @@ def test_nothing_is_written_into_a_folder_that_is_none_of_ours(workspace, place,
         if arguments == ("verify",):
             assert done.returncode == 1, done.stdout + done.stderr
             assert path.name in done.stdout
+
+
+SOME = [("evidence", "a link"), ("approvals", "a link to nothing"), ("all ledgers", "a pipe")]
+
+
+@pytest.mark.parametrize(("place", "how"), SOME)
+def test_nothing_is_written_into_a_folder_that_is_none_of_ours(workspace, place, how):
+    """A folder of the record that somebody made something else: named, and nothing is made elsewhere (a sample)."""
+    check_folder(workspace, place, how)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("place", FOLDERS)
+@pytest.mark.parametrize("how", HOW)
+def test_nothing_is_written_into_any_folder_that_is_none_of_ours(workspace, place, how):
+    """The same of every folder, in every way."""
+    check_folder(workspace, place, how)
