@@ -340,7 +340,7 @@ def test_what_has_ended_is_not_withdrawn_and_verify_holds(runner, approved):
     assert done.status is Status.SUCCEEDED
     late = runner.workspace.run("withdraw", approved.run, "--reason", "too late")
     assert late.returncode == 3, late.stdout
-    assert "has ended: succeeded" in late.stderr
+    assert "was carried out: nothing is left that could begin" in late.stderr
     assert runner.workspace.run("verify", approved.run).returncode == 0
 
 
@@ -414,7 +414,7 @@ def test_a_start_that_another_runner_holds_refuses(runner, approved, monkeypatch
     recover(find_workspace(runner.workspace.root))
     before = world(runner)
     _, stop = runner.promote(run=approved.run)
-    assert isinstance(stop, Refused)
+    assert isinstance(stop, NeedsAttention)
     assert "runner-7" in stop.message
     assert f"gitops-nb unlock {approved.run}" in stop.hint
     assert world(runner) == before
