@@ -747,5 +747,6 @@ def test_who_withdrew_may_approve_again(runner, approved, monkeypatch):
     assert isinstance(stop, WaitingForApproval)
     assert world(runner) == before
     monkeypatch.setattr(policy, "CLOCK_SKEW", timedelta(0))
+    monkeypatch.setattr(warrant, "CLOCK_SKEW", timedelta(0))
     done, stop = runner.promote(run=approved.run)
     assert (stop, done.status) == (None, Status.SUCCEEDED)
