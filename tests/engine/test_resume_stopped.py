@@ -109,7 +109,10 @@ def look_after_kills(workspace, directory, count: int) -> None:
     for _ in range(count):
         found = kill_and_look(workspace, directory, chance.uniform(0.05, 2.5))
         assert found == []
-        assert workspace.run("verify", directory.name).returncode == 0
+        checked = workspace.run("verify", directory.name)
+        # 69 where its last word was sealed, and the signature of that was cut off.
+        assert checked.returncode == 0 or "interrupted" in checked.stdout, checked.stdout
+        assert "MISMATCH" not in checked.stdout
         recover(where)
         assert verify_run(directory).problems == ()
         assert read_run(directory).status in ("waiting", "failed")
