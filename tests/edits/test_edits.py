@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from hypothesis import given
@@ -49,11 +51,12 @@ versions = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+/@:-]{0,20}", fullmatch=True)
 
 @given(versions, st.sampled_from(["{}", '"{}"', "'{}'"]), st.sampled_from(["v1", "21", "main"]))
 def test_what_is_written_is_read_back_as_text(version, quotes, old):
-    """Whatever a version looks like, YAML reads back exactly that text, and the rest is untouched."""
+    """Whatever a version looks like, YAML reads back exactly that text, and the rest is untouched; a number stays a number."""
     before = f"a: [1, x]\nimage_tag: {quotes.format(old)} # c\nz: on\n".encode()
     after = edit_scalar(before, "image_tag", "value", version)
     assert read_scalar(after, "image_tag").value == version
-    assert yaml.safe_load(after)["image_tag"] == version
+    is_number = (quotes, old) == ("{}", "21") and re.fullmatch("0|[1-9][0-9]{0,17}", version)
+    assert yaml.safe_load(after)["image_tag"] == (int(version) if is_number else version)
     assert after.startswith(b"a: [1, x]\nimage_tag: ")
     assert after.endswith(b" # c\nz: on\n")
 
