@@ -7,7 +7,7 @@ from datetime import timedelta
 from gitops_nb.catalog.durations import format_duration
 from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
-from gitops_nb.model import Action, Json, Plan, ResourceChange, Verdict
+from gitops_nb.model import Action, Json, Line, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
@@ -99,44 +99,45 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
 
 
 def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
-    """What the sync brings along: pushed earlier by others, and shown to whoever approves it."""
-    return (
-        tuple(
-            ResourceChange(
-                address=f"{state.repository}:{one.path}",
-                action=Action.UPDATE,
-                before="" if one.before is not None else "not there",
-                after="pushed earlier, and comes into force with this sync"
-                if one.after is not None
-                else "taken out of Git earlier; the sync leaves its objects",
-                diff=diff((one.before or "").encode(), (one.after or "").encode()),
-            )
-            for one in state.pending
-            if not _is_version_alone(state, one)
+    """What the sync brings along: pushed earlier by others, or not looked at; shown to whoever approves it."""
+
+    def brought(
+        address: str, before: str, after: str, lines: tuple[Line, ...] = ()
+    ) -> ResourceChange:
+        return ResourceChange(address, Action.UPDATE, before, after, lines)
+
+    found = [
+        brought(
+            f"{state.repository}:{one.path}",
+            "" if one.before is not None else "not there",
+            "pushed earlier, and comes into force with this sync"
+            if one.after is not None
+            else "taken out of Git earlier; the sync leaves its objects",
+            diff((one.before or "").encode(), (one.after or "").encode()),
         )
-        + tuple(
-            ResourceChange(
-                address=f"Application {one.name}, source {other}",
-                action=Action.UPDATE,
-                before="not looked at",
-                after="what is there when it is synced comes into force too",
+        for one in state.pending
+        if not _is_version_alone(state, one)
+    ]
+    synced = [one for placement in state.target.placements for one in placement.synced]
+    for one in synced:
+        found += [
+            brought(
+                f"Application {one.name}, source {other}",
+                "not looked at",
+                "what is there when it is synced comes into force too",
             )
-            for placement in state.target.placements
-            for one in placement.synced
             for other in one.others
+        ]
+    found += [
+        brought(
+            f"Application {one.name}",
+            "what was synced last is not known",
+            "files that were pushed earlier come into force too, and cannot be told apart",
         )
-        + tuple(
-            ResourceChange(
-                address=f"Application {one.name}",
-                action=Action.UPDATE,
-                before="what was synced last is not known",
-                after="files that were pushed earlier come into force too, and cannot be told apart",
-            )
-            for placement in state.target.placements
-            for one in placement.synced
-            if not one.in_force and one.folders
-        )
-    )
+        for one in synced
+        if not one.in_force and one.folders
+    ]
+    return tuple(found)
 
 
 def _is_version_alone(state: PromotionState, pending: Pending) -> bool:
