@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from gitops_nb.model import Status, parse_time
 from gitops_nb.notebook.cards import macro
 from gitops_nb.notebook.place import Show, new_place
-from gitops_nb.record.fold import RunState, StepState
+from gitops_nb.record.fold import RunState, StepState, fold
 from gitops_nb.record.journal import Record
 from gitops_nb.report import story
 from gitops_nb.report.text import terminal
@@ -74,21 +74,22 @@ class Progress:
             self._tell_left()
         if record.kind not in ("step", "intent", "done", "void"):
             return
-        state = self._state()
-        step = state.step(record.body["step"]) if record.kind == "step" else None
-        if step is not None and step.status is Status.RUNNING:
+        # The record says what happened; the journal may be further on where another process writes it.
+        step = fold([record]).steps[0] if record.kind == "step" else None
+        is_begun = step is not None and step.status is Status.RUNNING
+        if is_begun:
             self._show, self._waiting = self._places(), None
         elif step is not None and self._waiting is not None and self._waiting[0] == step.name:
             # Its cell still waits: the answer takes the place of the question.
             self._show, self._waiting = self._waiting[1], None
         if self._show is None:
             return
-        if step is not None and step.status is not Status.RUNNING:
+        if step is not None and not is_begun:
             self._show(line_card(step), line(step))
             self._waiting = (step.name, self._show) if step.status is Status.WAITING else None
             self._show = None
         else:
-            self._show(card(state, self._now(), self._zone), "")
+            self._show(card(self._state(), self._now(), self._zone), "")
 
 
 def how_to_go_on(run: RunState) -> str:

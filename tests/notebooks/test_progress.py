@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from gitops_nb.model import Status
 from gitops_nb.notebook.place import new_place
 from gitops_nb.notebook.progress import Progress
@@ -73,6 +75,17 @@ def test_an_answer_takes_the_place_of_the_question():
     decide = places.shown[-1]
     assert decide[-2][1].startswith("waiting")
     assert decide[-1][1].startswith("succeeded  decide: approved by tomas")
+
+
+@pytest.mark.parametrize("name", ["succeeded", "waiting", "failed", "refused"])
+def test_a_journal_that_is_further_on_hides_no_step(name):
+    """The process that calls the verbs may have written more than the notebook was told: every step keeps its place."""
+    records = [Record(**json.loads(line)) for line in SCENARIOS[name]().lines]
+    places = Places()
+    progress = Progress(lambda: fold(records), places=places, now=lambda: NOW)
+    for record in records:
+        progress.on_record(record)
+    assert [place[-1] for place in places.shown] == [place[-1] for place in follow(name).shown]
 
 
 def test_effects_move_the_progress():
