@@ -36,8 +36,10 @@ def observe(view: View, request: Promotion) -> PromotionState:
     def side(environment: str) -> Side:
         folder = _folder(request, environment)
         own = keys[environment]
-        placements = find_placements(view, request, environment, tip=tip, folder=folder, keys=own)
-        return Side(environment, folder, own, spells[own[0].path], placements)
+        placements, lacking = find_placements(
+            view, request, environment, tip=tip, folder=folder, keys=own
+        )
+        return Side(environment, folder, own, spells[own[0].path], placements, lacking)
 
     source, target = side(request.source), side(request.target)
     synced = [one for placement in target.placements for one in placement.synced]

@@ -41,8 +41,8 @@ def find_placements(
     tip: str,
     folder: str,
     keys: Sequence[PromotedKey],
-) -> tuple[Placement, ...]:
-    """Every Application of an environment, one per cluster.
+) -> tuple[tuple[Placement, ...], tuple[str, ...]]:
+    """Every Application of an environment, one per cluster, and the clusters that have none.
 
     Raises:
         ConfigurationError: No cluster of the environment has it.
@@ -72,7 +72,8 @@ def find_placements(
             f"no Argo CD Application {name} on {', '.join(clusters)}",
             hint="Run the bootstrap runbook, or check `argocd` of the application in fleet.yaml.",
         )
-    return tuple(found)
+    having = {placement.cluster for placement in found}
+    return tuple(found), tuple(cluster for cluster in clusters if cluster not in having)
 
 
 def release_of(

@@ -11,7 +11,14 @@ from gitops_nb.model import Action, Json, Line, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.promotion.state import Pending, Placement, PromotedKey, PromotionState, Side
+from gitops_nb.promotion.state import (
+    Pending,
+    Placement,
+    PromotedKey,
+    PromotionState,
+    Side,
+    lacking_in_words,
+)
 
 
 def plan(request: Promotion, state: PromotionState) -> Plan:
@@ -62,6 +69,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         summary = f"sync {request.application} {version} in {request.target}"
     if changes and target.running:
         summary += f", which runs {', '.join(target.running)}"
+    summary += lacking_in_words(target.lacking)
     return Plan(
         runbook="promotion",
         environment=request.target,
@@ -93,6 +101,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             "version_after": version,
             **({"running_before": list(target.running)} if target.running else {}),
             "placements": [_placed(p) for p in target.placements],
+            **({"lacking": list(target.lacking)} if target.lacking else {}),
             "folders": dict(state.folders),
         },
     )
@@ -242,7 +251,7 @@ def _source_healthy(state: PromotionState, version: str, request: Promotion) -> 
     first = source.placements[0]
     at = first.revision[:8]
     seen = ", ".join(dict.fromkeys(name for p in source.placements for name in p.carriers))
-    more = f", and seen in {seen}" if seen else ""
+    more = (f", and seen in {seen}" if seen else "") + lacking_in_words(source.lacking)
     return Verdict(
         gate,
         passed=True,

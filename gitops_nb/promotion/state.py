@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -90,15 +90,21 @@ class Pending:
     after: str | None
 
 
+def lacking_in_words(clusters: Sequence[str]) -> str:
+    """Clusters of an environment that have no Application, as the end of a sentence; "" for none."""
+    return f" (no Application on {', '.join(clusters)})" if clusters else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One environment: what Git asks for and what runs."""
+    """One environment: what Git asks for and what runs. ``lacking`` are its clusters without the Application."""
 
     environment: str
     folder: str
     keys: tuple[PromotedKey, ...]
     spells: tuple[Spell, ...]
     placements: tuple[Placement, ...]
+    lacking: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -113,10 +119,11 @@ class Side:
 
     @property
     def sentence(self) -> str:
-        """What Git asks for, and what runs where that is something else."""
-        if not self.running:
-            return f"{self.environment} has {self.version}"
-        return f"{self.environment} has {self.version} in Git and runs {', '.join(self.running)}"
+        """What Git asks for, and what runs where that is something else, or nothing."""
+        found = f"{self.environment} has {self.version}"
+        if self.running:
+            found += f" in Git and runs {', '.join(self.running)}"
+        return found + lacking_in_words(self.lacking)
 
     @property
     def since(self) -> datetime | None:

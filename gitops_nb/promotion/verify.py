@@ -18,6 +18,7 @@ from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.observe import keys_at
 from gitops_nb.promotion.placements import release_of, shown_keys
 from gitops_nb.promotion.request import Promotion
+from gitops_nb.promotion.state import lacking_in_words
 
 BLIND = timedelta(seconds=15)
 """A watch shows something every five seconds; where it did not for so long, the API server was away."""
@@ -56,7 +57,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     if plan.is_empty:
         return Outcome(
             result=Result.NOTHING,
-            title=f"{request.application} {version} already runs in {request.target}",
+            title=f"{request.application} {version} already runs in {request.target}{_lacking(plan)}",
             sentence="It was seen there before anything was planned; nothing was changed, and nobody had to approve.",
             next_step="Nothing to do.",
         )
@@ -193,6 +194,10 @@ def _release(
     )
 
 
+def _lacking(plan: Plan) -> str:
+    return lacking_in_words(plan.arguments.get("lacking") or ())
+
+
 def _rank(seen: _Seen) -> int:
     if seen.judgement.state is State.FAILED or seen.gave_up:
         return 0
@@ -205,7 +210,7 @@ def _deployed(request: Promotion, plan: Plan, seen: list[_Seen], commit: Any) ->
     stable = _took(int(request.stable_for.total_seconds()))
     return Outcome(
         result=Result.DEPLOYED,
-        title=f"{request.application} {after} runs in {request.target}",
+        title=f"{request.application} {after} runs in {request.target}{_lacking(plan)}",
         sentence=(f"{instead} " if instead else "")
         + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}."
         + "".join(f" {_sentence(note)}" for s in seen for note in s.judgement.notes),

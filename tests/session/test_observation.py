@@ -14,6 +14,7 @@ from tests.session.platform_edits import (
     CHART,
     DEPLOYMENT,
     KUSTOMIZATION,
+    adopt_fleet,
     change_application,
     commit,
     images,
@@ -383,3 +384,34 @@ def test_the_terminal_says_why_nothing_shows_that_it_runs(free, capsys):
     assert isinstance(stop, NeedsAttention)
     show_end(state, free.workspace.reports / state.run, plan_only=False)
     assert "scaled to 0" in capsys.readouterr().out
+
+
+def test_a_cluster_without_the_application_is_named_everywhere(runner):
+    """An environment of two clusters, of which one has no Application: no sentence speaks of both."""
+    runner.workspace.replace(
+        "runbooks/fleet.yaml",
+        "newcomer: {environment: development",
+        "newcomer: {environment: production",
+    )
+    adopt_fleet(runner)
+    without_approval(runner)
+    done, stop = runner.promote(application="catalog")
+    assert stop is None
+    missing = "(no Application on newcomer)"
+    assert done.outcome["title"] == f"catalog v1.33.0 already runs in production {missing}"
+    done, stop = runner.promote()
+    assert stop is None, stop
+    assert done.plan["summary"].endswith(missing)
+    assert done.outcome["title"].endswith(f"runs in production {missing}")
+    observed = next(step.sentence for step in done.steps if step.name == "observe")
+    assert missing in observed
+
+
+def test_a_source_of_two_clusters_names_the_one_that_has_none(runner):
+    """The gate says where the version is synced and healthy, and where nobody could look."""
+    path, now = DEPLOYMENT.format("development"), version(runner, "development")
+    commit(runner, {path: read(runner, path).replace(now, version(runner, "production"))})
+    settle(runner, "development", syncs=False)
+    waiting, stop = runner.promote(source="development", target="staging")
+    reason = verdict(waiting, "source_healthy")["reason"]
+    assert reason.endswith("(no Application on newcomer)"), stop
