@@ -241,10 +241,11 @@ class ClusterWriter(Protocol):
         """Whether the writing user may do this (SelfSubjectAccessReview, which changes nothing)."""
 
     def apply(self, manifest: Json) -> Json:
-        """Server-side apply of one object; returns it as stored.
+        """Server-side apply of one object; returns it as stored. A ``metadata.resourceVersion`` makes it conditional.
 
         Raises:
-            ConflictError: Another field manager owns a field that this would change.
+            ConflictError: Another field manager owns a field that this would change, or the object has another
+                resourceVersion, or does not exist any more.
         """
 
     def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:

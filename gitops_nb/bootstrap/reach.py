@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gitops_nb.bootstrap.changes import planned
 from gitops_nb.bootstrap.manifests import differences, ref_of
 from gitops_nb.bootstrap.request import Bootstrap
-from gitops_nb.errors import Refused
-from gitops_nb.model import Json, ObjectRef, Plan
+from gitops_nb.errors import ConflictError, Refused
+from gitops_nb.model import Action, Json, ObjectRef, Plan, ResourceChange
 from gitops_nb.ports import ClusterReader, ClusterWriter
+
+ASKS = 5
+"""How often an object is read again that changes between reading and writing, as one does whose status moves."""
 
 
 class PlannedCluster:
-    """A cluster of which only objects that a plan names are written; implements ``ports.ClusterWriter``.
+    """A cluster of which objects are changed as a plan shows it, and not otherwise; implements ``ports.ClusterWriter``.
 
     Args:
         reader: Reads what is there: an object that is as wanted already is left alone.
         writer: Writes.
-        planned: Their addresses, as in the plan's changes.
+        planned: The plan's changes by their addresses.
     """
 
     def __init__(
-        self, reader: ClusterReader, writer: ClusterWriter, planned: frozenset[str]
+        self, reader: ClusterReader, writer: ClusterWriter, planned: Mapping[str, ResourceChange]
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -30,26 +36,59 @@ class PlannedCluster:
         return self._writer.allows(verb, ref)
 
     def apply(self, manifest: Json) -> Json:
-        """See ``ports.ClusterWriter.apply``."""
+        """See ``ports.ClusterWriter.apply``; the write holds for the very object that was compared with the plan.
+
+        Raises:
+            ConflictError: Another field manager owns a field, or the object does not rest.
+            Refused: The plan does not name this change.
+        """
         ref = ref_of(manifest)
-        live = self._reader.get(ref) if str(ref) not in self._planned else None
-        if live is not None and not differences(live, manifest):
-            return live
-        self._refuse_unplanned(ref)
-        return self._writer.apply(manifest)
+        for asked in range(1, ASKS + 1):
+            live = self._reader.get(ref)
+            if live is not None and not differences(live, manifest):
+                return live
+            self._refuse_other(ref, live, manifest)
+            if live is None:
+                return self._writer.apply(manifest)
+            version = live["metadata"]["resourceVersion"]
+            known = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
+            try:
+                return self._writer.apply(known)
+            except ConflictError:
+                now = self._reader.get(ref) or {}
+                if asked == ASKS or (now.get("metadata") or {}).get("resourceVersion") == version:
+                    raise
+        raise AssertionError("unreachable")
 
-    def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:
-        """See ``ports.ClusterWriter.merge_patch``."""
-        self._refuse_unplanned(ref)
-        return self._writer.merge_patch(ref, patch)
+    def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:  # noqa: ARG002  the port's signature
+        """A bootstrap applies whole objects.
 
-    def _refuse_unplanned(self, ref: ObjectRef) -> None:
-        if str(ref) not in self._planned:
-            raise Refused(
-                f"{ref} was as wanted when this was planned, and is not now: nobody was shown that change",
-                hint="Run the bootstrap again: it plans on what is there.",
-                is_final=True,
-            )
+        Raises:
+            Refused: Always.
+        """
+        raise Refused(f"{ref}: a bootstrap patches nothing", hint="Apply the object.")
+
+    def _refuse_other(self, ref: ObjectRef, live: Json | None, manifest: Json) -> None:
+        """Raises unless the plan shows what an apply would do now."""
+        change = self._planned.get(str(ref))
+        if change is None:
+            raise unplanned(f"{ref} was as wanted when this was planned, and is not now")
+        if live is None:
+            if change.action is not Action.CREATE:
+                raise unplanned(f"{ref} was there when this was planned, and is gone")
+        elif change.action is Action.CREATE:
+            raise unplanned(f"{ref} was not there when this was planned, and is there now")
+        elif planned(self._reader, live, manifest).change != change:
+            raise unplanned(f"{ref} was changed since this was planned")
+
+
+def unplanned(what: str) -> Refused:
+    """That an object is in another state than its plan found."""
+    return Refused(
+        f"{what}: nobody was shown that change",
+        hint="Run the bootstrap again: it plans on what is there.",
+        is_final=True,
+    )
 
 
 def beyond(request: Bootstrap, plan: Plan) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gitops_nb.bootstrap.context import Context, Finding, Step, open_context, open_trial
-from gitops_nb.bootstrap.reach import PlannedCluster
+from gitops_nb.bootstrap.reach import PlannedCluster, unplanned
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.bootstrap.steps import REFRESH, STEPS, refuse_forbidden
 from gitops_nb.errors import ConfigurationError, Failed, Refused, UnavailableError
@@ -173,7 +173,7 @@ def _bring_about(
     act = step.act
     acted = not finding.holds and act is not None and bool(finding.changes)
     if acted and act is not None:
-        planned = frozenset(change.address for change in plan.changes)
+        planned = {change.address: change for change in plan.changes if change.after != REFRESH}
         cluster = PlannedCluster(context.cluster, writers.cluster, planned)
         strange = [
             change.address
@@ -181,11 +181,7 @@ def _bring_about(
             if change.address not in planned and change.after != REFRESH
         ]
         if strange:
-            raise Refused(
-                f"{strange[0]} was as wanted when this was planned, and is not now: nobody was shown that change",
-                hint="Run the bootstrap again: it plans on what is there.",
-                is_final=True,
-            )
+            raise unplanned(f"{strange[0]} was as wanted when this was planned, and is not now")
         writers.effects.perform(
             step.key,
             kind=StepKind.IDEMPOTENT,
@@ -271,7 +267,7 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
     return Outcome(
         result=Result.DEPLOYED,
         title=f"{request.cluster} runs Argo CD {request.install.version} and its applications",
-        sentence=f"All {len(STEPS)} conditions hold; {len(plan.changes)} objects were written.",
+        sentence=f"All {len(STEPS)} conditions hold; the table says which of them this run brought about.",
         facts=facts,
         tables=table,
         next_step="Nothing to do.",

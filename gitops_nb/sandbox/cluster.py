@@ -138,8 +138,17 @@ class SandboxCluster:
         Raises:
             ConflictError: Another manager owns a field with another value, or the namespace or kind is missing.
         """
+        metadata = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
+        version = manifest["metadata"].get("resourceVersion")
         with self._world.turn():
-            return copy.deepcopy(self._world.put(self._name, self._applied(manifest)))
+            live = self._world.objects(self._name).get(key_for(manifest)) or {}
+            if version not in (None, (live.get("metadata") or {}).get("resourceVersion")):
+                raise ConflictError(
+                    f"{manifest['kind']} {metadata['name']} was changed by somebody else since it was read",
+                    hint="Read the object again, and decide again.",
+                )
+            applied = self._applied({**manifest, "metadata": metadata})
+            return copy.deepcopy(self._world.put(self._name, applied))
 
     def try_apply(self, manifest: Json) -> Json | None:
         """See ``ports.ClusterReader.try_apply``; the sandbox's one user may try everything."""

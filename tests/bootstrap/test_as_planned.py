@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 
+import pytest
+
 from gitops_nb import bootstrap
+from gitops_nb.bootstrap import reach
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import GitOpsError, Refused
 from gitops_nb.model import ObjectRef, Status
@@ -93,6 +96,90 @@ def test_an_object_that_was_no_part_of_the_plan_is_not_changed(bootstrapper, mon
     assert state.status is Status.REFUSED
     state, stop = bootstrapper.run()
     assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "told"),
+    [
+        ({"spec": {"ports": [{"name": "y", "port": 2}]}}, "was changed since this was planned"),
+        (None, "was there when this was planned, and is gone"),
+    ],
+)
+def test_an_object_that_is_not_as_the_plan_found_it_is_not_changed(
+    bootstrapper, monkeypatch, meanwhile, told
+):
+    """A field that was planned to go from one value is not overwritten where it has another one by now."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    as_us = bootstrapper.cluster.as_manager("gitops-nb")
+    server = ObjectRef("v1", "Service", "argocd-repo-server", "argocd")
+    as_us.merge_patch(server, {"spec": {"ports": [{"name": "x", "port": 1}]}})
+    real = verbs.refuse_forbidden
+
+    def change(*arguments):
+        if meanwhile is None:
+            remove(bootstrapper, server)
+        else:
+            as_us.merge_patch(server, meanwhile)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "refuse_forbidden", change)
+        state, stop = bootstrapper.run()
+    assert isinstance(stop, Refused)
+    assert told in stop.message
+    assert state.status in (Status.REFUSED, Status.FAILED)
+    live = bootstrapper.cluster.get(server)
+    assert (
+        live is None if meanwhile is None else live["spec"]["ports"] == meanwhile["spec"]["ports"]
+    )
+    state, stop = bootstrapper.run()
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+
+
+def test_an_object_that_came_since_is_not_taken_over(bootstrapper, monkeypatch):
+    """One that the plan says is new, and that somebody has made meanwhile, stays theirs."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    remove(bootstrapper, RBAC)
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": RBAC.name, "namespace": RBAC.namespace},
+        "data": {"policy.default": "role:nobody"},
+    }
+    real = verbs.refuse_forbidden
+
+    def meanwhile(*arguments):
+        bootstrapper.cluster.as_manager("gitops-nb").apply(theirs)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "refuse_forbidden", meanwhile)
+        _, stop = bootstrapper.run()
+    assert isinstance(stop, Refused), stop
+    assert "was not there when this was planned" in stop.message
+    assert bootstrapper.cluster.get(RBAC)["data"] == theirs["data"]
+
+
+def test_an_object_whose_status_moves_is_written_all_the_same(bootstrapper, monkeypatch):
+    """Between reading and writing its version changed, and nothing that the plan shows: it is read again."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    as_us = bootstrapper.cluster.as_manager("gitops-nb")
+    server = ObjectRef("v1", "Service", "argocd-repo-server", "argocd")
+    as_us.merge_patch(server, {"spec": {"ports": [{"name": "x", "port": 1}]}})
+    real, moved = reach.PlannedCluster._refuse_other, []
+
+    def moving(self, ref, live, manifest):
+        real(self, ref, live, manifest)
+        if ref == server and not moved:
+            moved.append(as_us.merge_patch(server, {"status": {"conditions": []}}))
+
+    monkeypatch.setattr(reach.PlannedCluster, "_refuse_other", moving)
+    state, stop = bootstrapper.run()
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    assert moved
 
 
 def remove(bootstrapper, ref: ObjectRef) -> None:

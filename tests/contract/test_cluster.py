@@ -62,6 +62,26 @@ def test_a_field_of_another_manager_conflicts(platform: Platform, namespace: str
     assert platform.cluster.get(_ref(namespace)) == before
 
 
+def test_an_apply_holds_for_what_was_read(platform: Platform, namespace: str) -> None:
+    """With a resourceVersion it is refused once somebody changed or removed the object, and changes nothing."""
+    seen = platform.cluster.apply(_map(namespace, {"a": "1"}))["metadata"]["resourceVersion"]
+
+    def conditional(value: str, version: str) -> Json:
+        wanted = _map(namespace, {"a": value})
+        return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
+
+    stored = platform.cluster.apply(conditional("2", seen))
+    assert stored["data"] == {"a": "2"}
+    before = platform.other.merge_patch(_ref(namespace), {"data": {"b": "theirs"}})
+    with pytest.raises(ConflictError):
+        platform.cluster.apply(conditional("3", seen))
+    assert platform.cluster.get(_ref(namespace)) == before
+    elsewhere = {**conditional("3", seen)["metadata"], "name": "gone"}
+    with pytest.raises(ConflictError):
+        platform.cluster.apply({**_map(namespace, {}), "metadata": elsewhere})
+    assert platform.cluster.get(ObjectRef("v1", "ConfigMap", "gone", namespace)) is None
+
+
 def test_the_same_value_is_shared(platform: Platform, namespace: str) -> None:
     """Applying the value that another manager set is no conflict."""
     platform.cluster.apply(_map(namespace, {"a": "1"}))
