@@ -91,7 +91,7 @@ def refuse_other_folders(git: GitReader, plan: Plan, tip: str) -> None:
     changed = [folder for folder, known in shown.items() if now[folder] != known]
     if changed:
         raise ConflictError(
-            f"files of {changed[0]} changed since the plan was made; nothing was committed, and nothing is synced",
+            f"files of {changed[0] or 'the repository'} changed since the plan was made; nothing was committed, and nothing is synced",
             hint="Run the promotion again: it shows what the sync would bring.",
         )
 

@@ -21,7 +21,7 @@ from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json, digest
 from gitops_nb.ports import ArgoReader, Snapshot, View
 from gitops_nb.promotion.judging import Release, judge_release
-from gitops_nb.promotion.reading import differences, origin_of, read_places
+from gitops_nb.promotion.reading import differences, origin_of, read_places, unread
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Placement, PromotedKey, Synced
 from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
@@ -225,13 +225,14 @@ def _synced(
     sources = sources_of(application.get("spec") or {})
     origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
     places = read_places(view.git, application, origin=origin, repository=name, tip=tip)
-    folders = tuple(dict.fromkeys(filter(None, (folder, *places))))
+    folders = tuple(dict.fromkeys(("",) if "" in places else filter(None, (folder, *places))))
     others = tuple(
         f"{source.get('repoURL')} {source.get('chart') or source.get('path') or ''} at {branch_of(source)}"
         for source in sources
         if not origin.has(source)
     )
-    found = Synced(reader.name, folders, "", digest(list(sources)), others)
+    hidden = unread(view.git, application, origin=origin, repository=name, tip=tip)
+    found = Synced(reader.name, folders, "", digest(list(sources)), (*others, *hidden))
     history = history_of(application)
     if not history:
         return found

@@ -27,6 +27,8 @@ _NAMED = (
     "crds",
     "configurations",
 )
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+]*:|[^/]*[@?]|[\w-]+(\.[\w-]+)*\.[a-z]{2,}/", re.IGNORECASE)
+"""How a kustomization names what is in no folder of its repository: an address, or a host and what it has."""
 _LIMIT = 200
 """Folders and files that are followed from one kustomization; a circle ends before it."""
 
@@ -119,7 +121,7 @@ def _why_not(
     path = posixpath.normpath(str(source.get("path") or "."))
     inside = _inside(path, file)
     kind = "Helm" if source.get("helm") and not kind else kind
-    if kind == "Kustomize" and inside is None and file in _followed(git, repository, tip, path):
+    if kind == "Kustomize" and inside is None and file in _followed(git, repository, tip, path)[0]:
         return ""
     if inside is None:
         return f"its path is {path}"
@@ -138,7 +140,8 @@ def read_places(
 ) -> tuple[str, ...]:
     """Folders and files of the repository that an Application reads: its paths, and what they name outside of themselves.
 
-    What a kustomization names is followed, and value files of a chart; what a plugin or a program reads nobody knows.
+    What a kustomization names is followed, and value files of a chart; see ``unread`` for what cannot be. The repository
+    itself is "", and then the only one.
 
     Args:
         git: Reads them.
@@ -155,11 +158,33 @@ def read_places(
         # A source with a name and no path lends its files to the others.
         has_path = source.get("path") is not None
         path = posixpath.normpath(str(source.get("path") or "."))
-        followed = sorted(_followed(git, repository, tip, path)) if has_path else []
+        followed = sorted(_followed(git, repository, tip, path)[0]) if has_path else []
         named = [*followed, *read_paths(sources, number)]
-        found.append(path)
+        found += [path] if has_path else []
         found += [name for name in named if not has_path or _inside(path, name) is None]
-    return tuple(dict.fromkeys(name for name in found if name not in ("", ".")))
+    return ("",) if "." in found else tuple(dict.fromkeys(found))
+
+
+def unread(
+    git: GitReader, application: Json, *, origin: Origin, repository: str, tip: str
+) -> tuple[str, ...]:
+    """What an Application's sources in the repository bring that nobody can look at, in words: plugins, remote bases.
+
+    See ``read_places`` for the arguments.
+    """
+    sources = sources_of(application.get("spec") or {})
+    types = _types(application, len(sources))
+    found: list[str] = []
+    for source, kind in zip(sources, types, strict=True):
+        if not origin.has(source) or source.get("path") is None:
+            continue
+        path = posixpath.normpath(str(source["path"]))
+        if source.get("plugin") or kind == "Plugin":
+            found.append(f"a plugin in {path}")
+        if ((source.get("directory") or {}).get("jsonnet") or {}).get("libs"):
+            found.append(f"libraries of Jsonnet in {path}")
+        found += sorted(_followed(git, repository, tip, path)[1])
+    return tuple(dict.fromkeys(found))
 
 
 def _inside(folder: str, file: str) -> str | None:
@@ -170,9 +195,10 @@ def _inside(folder: str, file: str) -> str | None:
     return file.removeprefix(start) if file.startswith(start) else None
 
 
-def _followed(git: GitReader, repository: str, tip: str, folder: str) -> set[str]:
-    """Every file that a kustomization names, by way of those that it names."""
+def _followed(git: GitReader, repository: str, tip: str, folder: str) -> tuple[set[str], set[str]]:
+    """Every file that a kustomization names, by way of those that it names; and what it names elsewhere."""
     files: set[str] = set()
+    elsewhere: set[str] = set()
     todo = [folder]
     seen: set[str] = set()
     while todo and len(seen) < _LIMIT:
@@ -187,11 +213,14 @@ def _followed(git: GitReader, repository: str, tip: str, folder: str) -> set[str
             files.add(blob.path)
             for name in _names(blob.content):
                 path = posixpath.normpath(posixpath.join(at, name))
-                is_here = not path.startswith("..") and "://" not in name
-                if is_here:
+                if path.startswith("..") or _ELSEWHERE.match(name):
+                    elsewhere.add(f"{name}, which {blob.path} names")
+                else:
                     files.add(path)
                     todo.append(path)
-    return files
+    if todo:
+        elsewhere.add(f"more than {_LIMIT} folders and files that {folder} names")
+    return files, elsewhere
 
 
 def _names(content: bytes) -> Iterator[str]:

@@ -11,7 +11,8 @@ from gitops_nb.adapters.git import Git
 from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.fleet import Repository
-from gitops_nb.promotion.reading import differences, origin_of
+from gitops_nb.promotion.pending import bound_folders
+from gitops_nb.promotion.reading import differences, origin_of, read_places, unread
 
 URL = "https://git.example/platform/config.git"
 REPOSITORY = Repository(url=URL, branch="main", aliases=("http://gitea.gitea.svc/platform/config",))
@@ -24,6 +25,8 @@ FILES = {
     "apps/web/base/deployment.yaml": "kind: Deployment\n",
     "versions/production/kustomization.yaml": "images: [{name: web, newTag: v1}]\n",
     "apps/web/broken/kustomization.yaml": "resources: {a: 1\n",
+    "apps/web/remote/kustomization.yaml": "resources: [../base, 'https://x.example/a.yaml', 'github.com/o/r//base?ref=v1']\n"
+    "components: ['git@github.com:o/r', './here.with.dots/part', ../../../../out]\n",
 }
 
 
@@ -146,3 +149,44 @@ def test_ways_to_read_a_file(git, file: str, kind: str, sources: list[Any]) -> N
 def test_why_a_file_is_not_read(git, file: str, kind: str, sources: list[Any], why: str) -> None:
     """Another path, branch, repository or value file: each is said in words."""
     assert why in said(git, file, *sources, kind=kind)
+
+
+def looked_at(git: tuple[Git, str], *sources: Any, kind: str = "") -> tuple[Any, Any]:
+    """Places that an Application of these sources reads, and what of them nobody can look at."""
+    reader, tip = git
+    application = {
+        "metadata": {"name": "web"},
+        "spec": {"sources": list(sources)},
+        "status": {"sourceTypes": [kind] * len(sources)},
+    }
+    origin = origin_of(reader, "config", REPOSITORY, sources)
+    about = {"origin": origin, "repository": "config", "tip": tip}
+    return read_places(reader, application, **about), unread(reader, application, **about)
+
+
+def test_an_application_of_the_whole_repository_is_bound_to_all_of_it(git) -> None:
+    """Its path is the repository's own folder: every file counts."""
+    for path in (".", "./", ""):
+        places, hidden = looked_at(git, {**source(), "path": path}, source("apps/web/base"))
+        assert (places, hidden) == (("",), ())
+    reader, tip = git
+    bound = bound_folders(reader, "config", tip, places)
+    assert bound != bound_folders(reader, "config", tip, ["apps"])
+    assert set(reader.blobs("config", tip, "")) == set(FILES)
+    # A source that only lends its files is no folder.
+    assert looked_at(git, source(ref="v"), source("apps/web/base"))[0][0] == "apps/web/base"
+
+
+def test_what_nobody_can_look_at_is_named(git) -> None:
+    """Remote bases of a kustomization, plugins, libraries: whoever approves a sync is told that they were not read."""
+    _, hidden = looked_at(git, source("apps/web/remote"), kind="Kustomize")
+    file = "apps/web/remote/kustomization.yaml"
+    assert hidden == tuple(
+        f"{name}, which {file} names"
+        for name in ("../../../../out", "git@github.com:o/r", "github.com/o/r//base?ref=v1", "https://x.example/a.yaml")
+    )  # fmt: skip
+    assert looked_at(git, source("a", plugin={"name": "p"}))[1] == ("a plugin in a",)
+    assert looked_at(git, source("a"), kind="Plugin")[1] == ("a plugin in a",)
+    libraries = {"jsonnet": {"libs": ["lib"]}}
+    assert looked_at(git, source("a", directory=libraries))[1] == ("libraries of Jsonnet in a",)
+    assert looked_at(git, source("apps/web/production"), kind="Kustomize")[1] == ()
