@@ -321,7 +321,7 @@ def test_the_interval_of_the_overall_median_is_that_of_the_order_statistics(tmp_
     assert found == statistics.median(values)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_spark_gives_the_same_integers_as_duckdb(tmp_path):
     """Every expression, row by row and bit by bit; `make test-spark` compares a million changes."""
     if shutil.which("java") is None:

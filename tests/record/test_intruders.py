@@ -10,18 +10,34 @@ import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.record.runs import run_ids
+from tests.conftest import Workspace
 
 LIMIT_S = 60
 
 
-@pytest.fixture
-def recorded(workspace):
-    """A workspace with one promotion that was done, whose record holds."""
+@pytest.fixture(scope="module")
+def _recorded(_pristine, tmp_path_factory):
+    """A copy of such a workspace, made once: its place and the copy."""
+    root, pristine = _pristine
+    shutil.rmtree(root)
+    shutil.copytree(pristine, root, symlinks=True)
+    workspace = Workspace(root)
     workspace.replace("runbooks/fleet.yaml", "approval_required: true", "approval_required: false")
     done = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
     assert done.returncode == 0, done.stdout + done.stderr
     assert workspace.run("verify").returncode == 0
-    return workspace
+    copy = tmp_path_factory.mktemp("recorded") / "workspace"
+    shutil.copytree(root, copy, symlinks=True)
+    return root, copy
+
+
+@pytest.fixture
+def recorded(_recorded):
+    """A workspace with one promotion that was done, whose record holds."""
+    root, copy = _recorded
+    shutil.rmtree(root)
+    shutil.copytree(copy, root, symlinks=True)
+    return Workspace(root)
 
 
 def the_run(workspace):
