@@ -14,7 +14,7 @@ from gitops_nb.catalog.parameters import check
 from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ConfigurationError, ConflictError, Refused, UnavailableError
-from gitops_nb.model import Decision, Mode, Risk
+from gitops_nb.model import Decision, Mode, Risk, Status
 from gitops_nb.policy import rules_for
 from gitops_nb.ports import View
 from gitops_nb.record.fold import RunState, fold
@@ -37,6 +37,7 @@ from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.provenance import may_of, source_of, tools_of
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.run import Front, Session
+from gitops_nb.session.runners import refuse_unlisted_runner, refuse_unpinned
 from gitops_nb.session.slices import Surroundings, slice_of
 from gitops_nb.session.warrant import Warrant
 
@@ -177,12 +178,16 @@ def _of(platform: Platform, catalog: Catalog) -> Catalog:
 
 
 def _open_journal(
-    workspace: Workspace, runbook: Runbook, parameters: dict[str, Any], directory: Path
+    workspace: Workspace,
+    platform: Platform,
+    runbook: Runbook,
+    parameters: dict[str, Any],
+    directory: Path,
 ) -> tuple[Journal, RunState]:
-    """The journal of a run that may go on.
+    """The journal of a run that may go on, here.
 
     Raises:
-        Refused: It has ended, or it is not the same run any more.
+        Refused: It has ended, or it is not the same run any more, or another runner has to go on with it.
     """
     journal = Journal.open(directory)
     try:
@@ -192,10 +197,22 @@ def _open_journal(
         _refuse_ended(state)
         if slice_of(runbook.name).writers is not None:
             refuse_unknown(workspace, journal.records)
+            _refuse_here(workspace, platform, state)
     except BaseException:
         journal.close()
         raise
     return journal, state
+
+
+def _refuse_here(workspace: Workspace, platform: Platform, state: RunState) -> None:
+    """Refuses before the run knows of it: that nobody would believe this machine ends no run that waits for a person.
+
+    A run that changed something is gone on with all the same: what happened is found out, and nothing more is changed.
+    """
+    if state.status is Status.WAITING and not state.effects:
+        rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
+        refuse_unlisted_runner(workspace, rules)
+        refuse_unpinned(platform, rules)
 
 
 def _refuse_ended(state: RunState) -> None:
@@ -221,7 +238,7 @@ def _attach(
             hint="Wait for that process to end, or close its notebook; one that waits for an approval goes on by itself.",
         )
     try:
-        journal, state = _open_journal(workspace, runbook, parameters, directory)
+        journal, state = _open_journal(workspace, platform, runbook, parameters, directory)
     except BaseException:
         # A notebook's kernel keeps its last traceback, and with it this frame: the lock would stay held.
         lock.release()

@@ -19,7 +19,8 @@ from gitops_nb.model import Mode, Status, to_json
 from gitops_nb.policy import decide
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Phase
-from gitops_nb.session import notary, platform
+from gitops_nb.record.runs import read_run
+from gitops_nb.session import notary, opening, platform
 from gitops_nb.session.notary import attest
 from gitops_nb.session.runners import refuse_unlisted_runner
 from gitops_nb.session.stores import reports_store
@@ -92,6 +93,34 @@ def test_nobody_is_asked_where_no_origin_is_trusted(runner, source, said):
     assert "gitops-nb trust origin" in stop.hint
     assert (state.status, state.effects, state.request) == (Status.REFUSED, (), None)
     assert runner.tip() == before
+
+
+@pytest.mark.parametrize("what", ["the key is not listed", "nobody trusted the origin"])
+def test_a_waiting_run_outlives_a_machine_that_may_not_go_on(runner, monkeypatch, what):
+    """Resumed where nobody would believe the record: refused, the run waits as before, and the right machine goes on."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    before = runner.tip()
+    with monkeypatch.context() as patched:
+        if what == "the key is not listed":
+            other = Ed25519PrivateKey.generate().public_key()
+            key = other.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+            patched.setattr(platform, "runner_key", lambda _: key)
+        else:
+            real = opening.open_platform
+            patched.setattr(
+                opening,
+                "open_platform",
+                lambda *given: replace(real(*given), mode=Mode.LIVE, is_pinned=False),
+            )
+        with pytest.raises(Refused) as caught:
+            runner.open(run=waiting.run)
+    assert ("runners of trust.yaml" in caught.value.message) is (what == "the key is not listed")
+    now = read_run(runner.workspace.reports / waiting.run)
+    assert (now.status, now.records) == (Status.WAITING, waiting.records)
+    assert runner.tip() == before
+    done, stop = runner.promote(run=waiting.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
 
 
 def test_a_runners_word_for_an_identity_is_none(asked, where, issuer, monkeypatch):  # noqa: F811
