@@ -31,7 +31,7 @@ from gitops_nb.adapters.git_text import (
     quoted,
     refuse_sha_256,
 )
-from gitops_nb.adapters.git_words import is_cut_off, is_locked, reason_of
+from gitops_nb.adapters.git_words import in_the_way, is_cut_off, is_locked, reason_of
 from gitops_nb.errors import (
     ConfigurationError,
     ConflictError,
@@ -385,6 +385,11 @@ class Git(GitCache):
                 raise Unanswered(
                     f"{repository} did not answer the push to {branch}: {reason_of(done)}",
                     hint="Ask again in a minute whether the commit is there.",
+                )
+            if other := in_the_way(done):
+                raise UnavailableError(
+                    f"{repository} refuses the push to {branch}: it has {other}, which no run makes, and {kept} has no room",
+                    hint=f"Have {other} removed there; nothing was changed.",
                 )
             if not is_locked(done) and kept:
                 kept = ""  # a server may let nobody make such refs, or know no atomic push: the branch is what counts

@@ -26,6 +26,8 @@ _LOCK = re.compile(
 )
 
 
+_IN_THE_WAY = re.compile(r"'(refs/[^']+)' exists; cannot create")
+
 _CUT_OFF = re.compile(
     r"unexpected disconnect|hung up unexpectedly|early EOF|connection (?:was )?reset|RPC failed|broken pipe"
     r"|timed out while|operation timed out",
@@ -63,6 +65,12 @@ def reason_of(done: Completed) -> str:
 def is_locked(done: Completed) -> bool:
     """Whether a lock was in the way: of a push that goes on, or one that a killed process left."""
     return _LOCK.search(f"{done.stdout}\n{done.stderr}") is not None
+
+
+def in_the_way(done: Completed) -> str:
+    """A reference whose name leaves no room for the one that was pushed; "" when none is named. Waiting does not help."""
+    found = _IN_THE_WAY.search(f"{done.stdout}\n{done.stderr}")
+    return found[1] if found else ""
 
 
 def is_cut_off(done: Completed) -> bool:

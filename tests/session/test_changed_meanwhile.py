@@ -493,3 +493,20 @@ def replaced_by_promotion(runner, version: str) -> str:
     files = {PATH: text.replace(image, back).encode()}
     git.commit("platform-config", branch="main", parent=tip, files=files, message=message)
     return run
+
+
+def test_a_reference_that_leaves_no_room_for_the_witness_is_named(runner):
+    """Somebody who guessed the run's name made one below it: nothing is pushed, and without it the run goes on."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    folder = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    planted, before = f"refs/gitops-nb/pushed/{waiting.run}/x", runner.tip()
+    subprocess.run(("git", "-C", str(folder), "update-ref", planted, before), check=True)
+    state, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, UnavailableError)
+    assert f"it has {planted}, which no run makes" in stop.message
+    assert f"Have {planted} removed there" in stop.hint
+    assert (runner.tip(), state.in_doubt) == (before, ())
+    subprocess.run(("git", "-C", str(folder), "update-ref", "-d", planted), check=True)
+    done, stop = runner.promote(run=waiting.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
