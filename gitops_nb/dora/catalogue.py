@@ -59,6 +59,7 @@ def expressions_in(question: Question, window: Window, *, zone: ZoneInfo) -> Map
         "service_counts": judging.tallied(judged, (window,)),
         "causes": judging.causes(judged, (window,)),
         "recoveries": judging.recoveries(judged, (window,)),
+        "lead_steps": numbers.lead_steps(leads, window, zone=zone, stayed=None),
         "last_deployments": numbers.last(judged, window.end_s),
         "weekly_lead_times": numbers.weekly_leads(
             leads, window, zone=zone, by=("service",), is_native=native

@@ -304,6 +304,7 @@ def causes(rows: ir.Table, periods: Sequence[Window]) -> ir.Table:
 
 
 def recoveries(rows: ir.Table, periods: Sequence[Window]) -> ir.Table:
-    """Failed deployments: period, service, recovery_s, is_open."""
+    """Failed deployments: period, service, finished_s, recovery_s, is_open."""
     rows = by_period(rows, periods)
-    return rows.filter(rows.failed_by != "").select("period", "service", "recovery_s", "is_open")
+    wanted = ("period", "service", "finished_s", "recovery_s", "is_open")
+    return rows.filter(rows.failed_by != "").select(*wanted)

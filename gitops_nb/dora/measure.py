@@ -14,6 +14,7 @@ from gitops_nb.dora import (
     steps,
     tables,
     tallies,
+    trends,
     whatif,
     windows,
 )
@@ -67,6 +68,7 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
     question = question_of(request, state, is_native=engine.is_native)
     scope, caveats = _scope(engine, request, state, question, zone)
     known = numbers.ask(engine, question, scope.periods, scope.shown, zone, stayed=scope.stayed)
+    moved = trends.moved_metrics(known, scope)
     weeks = tallies.weekly(known, scope)
     services = tallies.services(known, scope, weeks)
     ledger = tables.ledger(engine, question, scope.window)
@@ -83,13 +85,13 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
         definition=question.definition.hash,
         options=question.definition,
         metrics=(
-            metrics.frequency(known, scope),
-            metrics.lead_time(known, scope),
-            metrics.fail_rate(known, scope),
-            metrics.recovery(known, scope),
-            metrics.rework(known, scope),
+            metrics.frequency(known, scope, moved),
+            metrics.lead_time(known, scope, moved),
+            metrics.fail_rate(known, scope, moved),
+            metrics.recovery(known, scope, moved),
+            metrics.rework(known, scope, moved),
         ),
-        rollbacks=metrics.rollbacks(known, scope),
+        rollbacks=metrics.rollbacks(known, scope, moved),
         sync=state.sync,
         weeks=weeks,
         services=sum(service.deployments > 0 for service in services),

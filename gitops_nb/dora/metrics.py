@@ -5,18 +5,19 @@ All functions are pure and work on ``Numbers``; each number comes with its inter
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gitops_nb.dora import levels, statistics, trends, windows
 from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Failure, Start, Unit
 from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Numbers, Recoveries, Span
+from gitops_nb.dora.reassigning import Moved
 from gitops_nb.dora.results import Metric
 from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
 
 
-def frequency(numbers: Numbers, scope: Scope) -> Metric:
+def frequency(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Deployments per service and week: the median service, and the change of all deployments.
 
     Source: DORA, "deployment frequency", dora.dev/guides/dora-metrics.
@@ -27,13 +28,12 @@ def frequency(numbers: Numbers, scope: Scope) -> Metric:
     if scope.before is not None:
         before = statistics.median(_rates(numbers, scope, BEFORE)[0])
         now_weeks, before_weeks = (trends.weekly(numbers, scope, w) for w in scope.periods)
-        ratio = statistics.rate_ratio(now_weeks, before_weeks)
         least = scope.definition.minimum_weeks
         few = scope.pauses and min(len(now_weeks), len(before_weeks)) < least
-        change = trends.change(
-            "ratio",
-            ratio,
+        change = trends.change_of_pace(
+            numbers,
             scope,
+            moved.get("frequency"),
             stratified=trends.paces(numbers, scope),
             reason=f"a trend needs {least} weeks without a freeze in each window" if few else "",
         )
@@ -57,7 +57,7 @@ def frequency(numbers: Numbers, scope: Scope) -> Metric:
     )
 
 
-def lead_time(numbers: Numbers, scope: Scope) -> Metric:
+def lead_time(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Median time from the definition's start of a change to its arrival.
 
     Source: DORA, "change lead time", dora.dev/guides/dora-metrics; the start is named in the definition.
@@ -68,12 +68,12 @@ def lead_time(numbers: Numbers, scope: Scope) -> Metric:
         before = numbers.leads[BEFORE].median
         stratified = trends.stratify(numbers.leads[NOW], numbers.leads[BEFORE])
         # Of other services a median may move although nobody's did.
-        same = [
+        same, then = (
             numbers.leads[period].compared or numbers.leads[period].median
             for period in (NOW, BEFORE)
-        ]
-        change = trends.change(
-            "difference", statistics.difference(*same), scope, stratified=stratified
+        )
+        change = trends.change_of_median(
+            same, then, scope, moved.get("lead_time"), stratified=stratified
         )
     missing = dict(numbers.leads[NOW].missing)
     deployed = any(counts.deployments for counts in numbers.counts[NOW].values())
@@ -121,7 +121,7 @@ def _lead_question(scope: Scope) -> str:
     return f"From {start} to {scope.environment}."
 
 
-def fail_rate(numbers: Numbers, scope: Scope) -> Metric:
+def fail_rate(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Share of deployments that were rolled back or led to an incident.
 
     Source: DORA, "change fail rate", dora.dev/guides/dora-metrics.
@@ -131,7 +131,9 @@ def fail_rate(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None and scope.knows_failures:
         before = trends.before_of_failures(numbers, scope, "failed")
-        change = trends.change_of_rate(numbers, scope, "failed", reason=scope.no_failures)
+        change = trends.change_of_rate(
+            numbers, scope, "failed", moved.get("fail_rate"), reason=scope.no_failures
+        )
     reason = "" if deployments else "no deployment in this window"
     if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
@@ -153,7 +155,7 @@ def fail_rate(numbers: Numbers, scope: Scope) -> Metric:
     )
 
 
-def rework(numbers: Numbers, scope: Scope) -> Metric:
+def rework(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Share of deployments that nobody planned: rollbacks, hotfixes, and fixes while an incident lasts.
 
     Source: DORA, "deployment rework rate" (since 2024), dora.dev/guides/dora-metrics.
@@ -163,7 +165,9 @@ def rework(numbers: Numbers, scope: Scope) -> Metric:
     before = change = None
     if scope.before is not None and scope.has_incidents:
         before = trends.before_of_failures(numbers, scope, "unplanned")
-        change = trends.change_of_rate(numbers, scope, "unplanned", reason=scope.no_failures)
+        change = trends.change_of_rate(
+            numbers, scope, "unplanned", moved.get("rework"), reason=scope.no_failures
+        )
     reason = "" if deployments else "no deployment in this window"
     if not scope.has_incidents:
         reason = "no incidents file was given, and without one nobody knows what was a fix"
@@ -187,7 +191,7 @@ def rework(numbers: Numbers, scope: Scope) -> Metric:
     )
 
 
-def recovery(numbers: Numbers, scope: Scope) -> Metric:
+def recovery(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Median time from a failed deployment to the next good one or the end of its incident.
 
     Source: DORA, "failed deployment recovery time" (since 2023 in place of MTTR), dora.dev/guides/dora-metrics.
@@ -201,12 +205,14 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
         before = before if before.n >= least else Estimate(n=before.n)
         before = None if scope.no_failures else before
         if now.n >= least:
-            same = [
-                recovery_of(trends.everywhere(numbers, p, only=scope.stayed)) for p in (NOW, BEFORE)
-            ]
-            known = [one if one.n >= least else Estimate(n=one.n) for one in same]
-            difference = statistics.difference(*known)
-            change = trends.change("difference", difference, scope, reason=scope.no_failures)
+            same, then = (
+                one if one.n >= least else Estimate(n=one.n)
+                for period in (NOW, BEFORE)
+                for one in (recovery_of(trends.everywhere(numbers, period, only=scope.stayed)),)
+            )
+            change = trends.change_of_median(
+                same, then, scope, moved.get("recovery"), reason=scope.no_failures
+            )
     reason = ""
     if not scope.knows_failures:
         reason = "no incidents file was given, and without one nobody knows what failed"
@@ -231,14 +237,22 @@ def recovery(numbers: Numbers, scope: Scope) -> Metric:
     )
 
 
-def rollbacks(numbers: Numbers, scope: Scope) -> Metric:
+def rollbacks(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Share of deployments that went back; shown apart, because history alone tells it."""
     count, deployments = trends.totals(numbers, NOW, "rollbacks")
     now = statistics.wilson(count, deployments)
     before = change = None
     if scope.before is not None:
         before = statistics.wilson(*trends.totals(numbers, BEFORE, "rollbacks"))
-        change = trends.change_of_rate(numbers, scope, "rollbacks")
+        change = trends.change_of_rate(
+            numbers,
+            scope,
+            "rollbacks",
+            moved.get("rollbacks"),
+            reason="they are part of the change fail rate, which is compared"
+            if scope.knows_failures
+            else "",
+        )
     return Metric(
         key="rollbacks",
         title="Rollbacks",

@@ -24,6 +24,7 @@ from gitops_nb.dora.expressions import (
     unbound,
     week_of,
 )
+from gitops_nb.dora.reassigning import BINS_PER_E
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.windows import Window
 
@@ -71,6 +72,11 @@ class Recoveries:
     ended: tuple[int, ...] = ()
     lasting: tuple[int, ...] = ()
 
+    @property
+    def n(self) -> int:
+        """How many failed."""
+        return len(self.ended) + len(self.lasting)
+
     def __add__(self, other: Recoveries) -> Recoveries:
         return Recoveries(self.ended + other.ended, self.lasting + other.lasting)
 
@@ -82,6 +88,17 @@ class WeekCounts:
     deployments: int = 0
     failed: int = 0
     rollbacks: int = 0
+    unplanned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One failed deployment: when, and how long it took to a good one, or lasts so far."""
+
+    service: str
+    finished_s: int
+    took_s: int
+    is_open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +106,8 @@ class Numbers:
     """Everything that the metrics, the charts and the table of services are computed from.
 
     Sequences by period have ``NOW`` first. ``weeks`` is by (service, week), ``lead_weeks`` by week: n and quartiles in
-    seconds. ``last_s`` is each service's last deployment before the window's end.
+    seconds. ``last_s`` is each service's last deployment before the window's end. ``lead_steps`` counts the lead times of the
+    services that changes compare, by week and step of ``reassigning.step_of``; ``failures`` are those of both periods.
     """
 
     spans: Mapping[str, Span]
@@ -102,6 +120,8 @@ class Numbers:
     weeks: Mapping[tuple[str, int], WeekCounts]
     lead_weeks: Mapping[int, tuple[int, float, float, float]]
     last_s: Mapping[str, int]
+    lead_steps: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    failures: Sequence[Failed] = ()
 
 
 def ask(
@@ -128,6 +148,7 @@ def ask(
     counts: list[dict[str, Counts]] = [{} for _ in periods]
     for period, service, *numbers in engine.rows(judging.tallied(judged, periods)):
         counts[period][service] = Counts(*numbers)
+    recoveries, failures = _recoveries(engine, judged, periods)
     failed: list[Counter[str]] = [Counter() for _ in periods]
     rework: list[Counter[str]] = [Counter() for _ in periods]
     for period, failed_by, rework_by, deployments in engine.rows(judging.causes(judged, periods)):
@@ -138,7 +159,7 @@ def ask(
         counts=counts,
         failed_by=[_known(found) for found in failed],
         rework_by=[_known(found) for found in rework],
-        recoveries=_recoveries(engine, judged, periods),
+        recoveries=recoveries,
         leads=_leads(engine, question, leads, periods, stayed=stayed),
         lead_values={} if leads is None else _values(engine, inside(leads, periods[NOW])),
         lead_weeks={}
@@ -154,6 +175,13 @@ def ask(
             for service, week, *numbers in engine.rows(weekly(judged, weeks, zone=zone))
         },
         last_s=dict(engine.rows(last(judged, periods[NOW].end_s))),
+        lead_steps={}
+        if leads is None
+        else {
+            (week, step): n
+            for week, step, n in engine.rows(lead_steps(leads, weeks, zone=zone, stayed=stayed))
+        },
+        failures=failures,
     )
 
 
@@ -175,14 +203,27 @@ def knows_leads(question: Question) -> bool:
 
 
 def weekly(judged: ir.Table, window: Window, *, zone: ZoneInfo) -> ir.Table:
-    """Judged deployments per service and week: service, week (from the window's first), deployments, failed, rollbacks."""
+    """Judged deployments per service and week: service, week (from the window's first), and those of ``WeekCounts``."""
     rows = inside(judged, window)
     rows = rows.mutate(week=week_of(rows.finished_s, window, zone=zone))
     return rows.group_by(["service", "week"]).agg(
         deployments=rows.count(),
         failed=(rows.failed_by != "").sum().cast("int64"),
         rollbacks=rows.is_rollback.sum().cast("int64"),
+        unplanned=(rows.rework_by != "").sum().cast("int64"),
     )
+
+
+def lead_steps(
+    leads: ir.Table, window: Window, *, zone: ZoneInfo, stayed: frozenset[str] | None
+) -> ir.Table:
+    """Lead times of services (all: None) counted by week and step of ``reassigning.step_of``: week, step, n."""
+    rows = inside(leads, window)
+    if stayed is not None:
+        rows = rows.filter(rows.service.isin(sorted(stayed)))
+    step = ((rows.lead_s + 1).cast("float64").ln() * BINS_PER_E).floor().cast("int64")
+    rows = rows.mutate(week=week_of(rows.finished_s, window, zone=zone), step=step)
+    return rows.group_by(["week", "step"]).agg(n=rows.count())
 
 
 def last(judged: ir.Table, end_s: int) -> ir.Table:
@@ -294,12 +335,16 @@ LEAD_TIME = "change lead time"
 
 def _recoveries(
     engine: DuckEngine, judged: ir.Table, periods: Sequence[Window]
-) -> list[dict[str, Recoveries]]:
+) -> tuple[list[dict[str, Recoveries]], list[Failed]]:
     found: list[dict[str, Recoveries]] = [{} for _ in periods]
-    for period, service, took_s, is_open in engine.rows(judging.recoveries(judged, periods)):
+    failures = []
+    for period, service, finished_s, took_s, is_open in engine.rows(
+        judging.recoveries(judged, periods)
+    ):
         more = Recoveries(lasting=(took_s,)) if is_open else Recoveries(ended=(took_s,))
         found[period][service] = found[period].get(service, Recoveries()) + more
-    return found
+        failures.append(Failed(service, finished_s, took_s, bool(is_open)))
+    return found, failures
 
 
 def _known(counter: Mapping[str, int]) -> dict[str, int]:

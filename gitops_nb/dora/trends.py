@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
+from bisect import bisect_right
 from collections.abc import Mapping
 
-from gitops_nb.dora import statistics, windows
+import numpy as np
+
+from gitops_nb.dora import reassigning, statistics, windows
 from gitops_nb.dora.numbers import BEFORE, NOW, Leads, Numbers, Recoveries, WeekCounts
+from gitops_nb.dora.reassigning import Moved, WeekSums
 from gitops_nb.dora.results import Change
 from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.statistics import Estimate
@@ -38,13 +43,130 @@ def before_of_failures(numbers: Numbers, scope: Scope, name: str) -> Estimate | 
     return statistics.wilson(*totals(numbers, BEFORE, name))
 
 
-def change_of_rate(numbers: Numbers, scope: Scope, name: str, *, reason: str = "") -> Change:
+def change_of_rate(
+    numbers: Numbers, scope: Scope, name: str, moved: Moved | None, *, reason: str = ""
+) -> Change:
     """How the share of such deployments changed, of the services that both windows have."""
     now, before = (
         statistics.wilson(*totals(numbers, period, name, only=scope.stayed))
         for period in (NOW, BEFORE)
     )
-    return change("difference", statistics.difference(now, before), scope, reason=reason)
+    found = statistics.difference(now, before)
+    if found.value is not None and moved is not None:
+        # Where nothing ever failed no re-assignment moves anything: what chance alone may do counts there.
+        low, high = found.low or 0.0, found.high or 0.0
+        found = Estimate.of(
+            found.value,
+            min(low, found.value - moved.reach),
+            max(high, found.value + moved.reach),
+            n=found.n,
+        )
+    elif found.value is not None:
+        found = Estimate.of(found.value, n=found.n)
+    visible = moved.visible if moved is not None and moved.reach else None
+    return change("difference", found, scope, reason=reason, visible=visible)
+
+
+def change_of_median(
+    now: Estimate,
+    before: Estimate,
+    scope: Scope,
+    moved: Moved | None,
+    *,
+    stratified: tuple[int, int] = (0, 0),
+    reason: str = "",
+) -> Change:
+    """How a median duration in seconds changed; its interval is that of the ratio."""
+    found = Estimate()
+    if now.value is not None and before.value is not None:
+        found = Estimate.of(now.value - before.value, n=min(now.n, before.n))
+        if moved is not None:
+            # A second more on both sides, as on the scale of the steps: a median may be 0.
+            by, unit = math.log((now.value + 1) / (before.value + 1)), before.value + 1
+            bounds = (unit * math.expm1(by + side * moved.reach) for side in (-1, 1))
+            found = Estimate.of(found.value, *bounds, n=found.n)
+    visible = math.expm1(moved.visible) if moved is not None and moved.reach else None
+    return change("difference", found, scope, stratified=stratified, reason=reason, visible=visible)
+
+
+def change_of_pace(
+    numbers: Numbers,
+    scope: Scope,
+    moved: Moved | None,
+    *,
+    stratified: tuple[int, int],
+    reason: str = "",
+) -> Change:
+    """How the deployments of all services per week changed, as a ratio."""
+    now, before = (weekly(numbers, scope, window) for window in scope.periods)
+    found = Estimate()
+    if now and before and sum(now) and sum(before):
+        ratio = sum(now) / len(now) / (sum(before) / len(before))
+        bounds: tuple[float, ...] = ()
+        if moved is not None:
+            bounds = (ratio * math.exp(-moved.reach), ratio * math.exp(moved.reach))
+        found = Estimate.of(ratio, *bounds, n=min(len(now), len(before)))
+    visible = math.expm1(moved.visible) if moved is not None and moved.reach else None
+    return change("ratio", found, scope, stratified=stratified, reason=reason, visible=visible)
+
+
+def moved_metrics(numbers: Numbers, scope: Scope) -> Mapping[str, Moved]:
+    """How far each metric that can be compared moved, all of them judged together; see ``reassigning.moves``."""
+    if scope.before is None or scope.no_trend:
+        return {}
+    sums = week_sums(numbers, scope)
+    has_recoveries = _has_recoveries(numbers, scope)
+    keys = [
+        "frequency",
+        "lead_time",
+        *(("fail_rate",) if scope.knows_failures and not scope.no_failures else ()),
+        *(("recovery",) if has_recoveries and not scope.no_failures else ()),
+        *(("rework",) if scope.has_incidents and not scope.no_failures else ()),
+        # Each metric more makes every other one harder to see: with failures known, rollbacks are among them.
+        *(() if scope.knows_failures else ("rollbacks",)),
+    ]
+    return reassigning.moves(sums, tuple(keys))
+
+
+def _has_recoveries(numbers: Numbers, scope: Scope) -> bool:
+    least = scope.definition.minimum_failures
+    return scope.knows_failures and all(
+        everywhere(numbers, period, only=scope.stayed).n >= least for period in (NOW, BEFORE)
+    )
+
+
+def week_sums(numbers: Numbers, scope: Scope) -> WeekSums:
+    """What the compared weeks hold, those of this window first."""
+    weeks = [_compared_weeks(scope, window) for window in scope.periods]
+    place = {week: index for index, week in enumerate(itertools.chain(*weeks))}
+    counts = np.zeros((4, len(place)))
+    for (service, week), found in numbers.weeks.items():
+        if week in place and (scope.stayed is None or service in scope.stayed):
+            counts[:, place[week]] += (
+                found.deployments,
+                found.failed,
+                found.unplanned,
+                found.rollbacks,
+            )
+    steps = max((step for _, step in numbers.lead_steps), default=-1) + 1
+    leads = np.zeros((len(place), steps))
+    for (week, step), n in numbers.lead_steps.items():
+        if week in place:
+            leads[place[week], step] += n
+    borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
+    failures = [
+        (place[week], None if one.is_open else reassigning.step_of(one.took_s))
+        for one in numbers.failures
+        if (scope.stayed is None or one.service in scope.stayed)
+        and (week := bisect_right(borders, one.finished_s) - 1) in place
+    ]
+    last = max((step for _, step in failures if step is not None), default=-1) + 1
+    recoveries = np.zeros((len(place), last + 1 if failures else 0))
+    for week, ended in failures:
+        recoveries[week, last if ended is None else ended] += 1
+    is_now = np.arange(len(place)) < len(weeks[NOW])
+    deployments, failed, unplanned, rollbacks = counts
+    return WeekSums(is_now, deployments, failed, unplanned, rollbacks, leads, recoveries)
 
 
 def weekly(numbers: Numbers, scope: Scope, window: Window) -> list[int]:
@@ -105,6 +227,7 @@ def change(
     *,
     stratified: tuple[int, int] = (0, 0),
     reason: str = "",
+    visible: float | None = None,
 ) -> Change:
     """Judges a change: a direction only with enough weeks and an interval without "no change"."""
     neutral = 1.0 if kind == "ratio" else 0.0
@@ -123,4 +246,12 @@ def change(
     elif estimate.high is not None and estimate.high < neutral:
         direction = "down"
     compared = None if scope.stayed is None else len(scope.stayed)
-    return Change(kind, estimate, direction, reason, stratified, compared)
+    return Change(
+        kind,
+        estimate,
+        direction,
+        reason,
+        stratified,
+        compared,
+        None if visible is None or reason else round(visible * 1_000_000),
+    )

@@ -129,7 +129,7 @@ def test_splitting_a_window_and_adding_its_counts_is_exact(commits, incidents, d
         found, scope = _read(collected, window), _scope(window)
         total: Counter[str] = Counter()
         for metric in (metrics.fail_rate, metrics.rework, metrics.recovery, metrics.lead_time):
-            measured = metric(found, scope)
+            measured = metric(found, scope, {})
             total.update({f"{measured.key} {k}": v for k, v in measured.counts.items()})
             total.update({f"{measured.key}: {k}": v for k, v in measured.excluded.items()})
         return total
