@@ -85,6 +85,13 @@ class GitReader(Protocol):
     def blobs(self, repository: str, revision: str, folder: str) -> Mapping[str, str]:
         """Mode and Git id of every file below a folder, or of the file itself, by whole path; empty where there is neither."""
 
+    def contents(self, repository: str, ids: Sequence[str]) -> tuple[bytes, ...]:
+        """What blobs hold, by their Git ids: of a link its text.
+
+        Raises:
+            UnavailableError: One is not there, or is not what its id says.
+        """
+
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """Paths of the files below a folder ("" for all) at a revision, sorted; empty when there are none."""
 

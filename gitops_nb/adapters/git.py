@@ -174,6 +174,19 @@ class Git(GitCache):
             for path, found in zip(paths, objects, strict=False)
         )
 
+    def contents(self, repository: str, ids: Sequence[str]) -> tuple[bytes, ...]:
+        """See ``ports.GitReader.contents``."""
+        if not ids:
+            return ()
+        asked = "".join(f"{full_id(one)}\n" for one in ids)
+        done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
+        found: list[bytes] = []
+        for one, known in zip(ids, parse_batch(done.output, len(ids)), strict=True):
+            if known is None or known.sha != one or not is_itself(known):
+                raise self._forged(repository, f"object {one[:12]} is not what its id says")
+            found.append(known.content)
+        return tuple(found)
+
     def _asking(self, repository: str) -> Ask:
         return lambda argv: self._in_cache(repository, argv)
 

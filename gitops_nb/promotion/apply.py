@@ -159,7 +159,7 @@ def _bring(
 
     def sync() -> Mapping[str, Json]:
         present = writers.view.argo[cluster].snapshot(name).application
-        _refuse_other_sources(application, present)
+        _refuse_other_spec(application, present)
         # Right before the sync: a commit that somebody took back since is not brought.
         ours = {"revision": revision} if plan.arguments["edits"] else None
         refuse_changed(writers.view, plan, ours)
@@ -181,13 +181,15 @@ def _bring(
     return results
 
 
-def _refuse_other_sources(application: Mapping[str, Any], present: Json | None) -> None:
-    """Refuses to sync an Application that names other sources than it did when the plan was made and shown."""
-    bound = application.get("sources")
-    now = digest(list(sources_of((present or {}).get("spec") or {})))
-    if bound is not None and now != bound:
+def _refuse_other_spec(application: Mapping[str, Any], present: Json | None) -> None:
+    """Refuses to sync an Application that asks for something else than it did when the plan was made and shown.
+
+    Its sources say what comes, its destination where it goes, its project and its options what a sync may do there.
+    """
+    bound = application.get("spec")
+    if bound is not None and digest((present or {}).get("spec") or {}) != bound:
         raise ConflictError(
-            f"Application {application['name']} names other sources than when this was planned; it is not synced",
+            f"Application {application['name']} asks for something else than when this was planned; it is not synced",
             hint="Look at it in Argo CD, then run the promotion again: it shows what a sync would bring.",
         )
 

@@ -10,32 +10,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import digest
 from gitops_nb.ports import GitReader
+from gitops_nb.promotion.places import inside
 from gitops_nb.promotion.state import Pending, Synced
 
 
 def find_pending(
     git: GitReader, repository: str, tip: str, synced: Sequence[Synced]
 ) -> tuple[Pending, ...]:
-    """Files of the Applications' folders that differ between what was synced last and the tip, by path.
+    """Files of the Applications' places that differ between what was synced last and the tip, by path.
 
-    An Application that was never synced, or whose commit is not in the repository any more, has nothing to compare with.
+    A place that was no part of the Application then is new as a whole. An Application that was never synced, or whose commit is
+    not in the repository any more, has nothing to compare with.
     """
     found: dict[str, Pending] = {}
     for one in synced:
-        if not one.in_force or one.in_force == tip:
+        if not one.in_force:
             continue
-        for folder in one.folders:
+        for place in one.folders:
+            is_new = one.was is not None and not any(
+                inside(old, place) is not None for old in one.was
+            )
+            if one.in_force == tip and not is_new:
+                continue
             try:
-                before = git.blobs(repository, one.in_force, folder)
+                before = {} if is_new else git.blobs(repository, one.in_force, place)
             except UnavailableError:
                 continue
-            after = git.blobs(repository, tip, folder)
-            paths = sorted(
-                path for path in {*before, *after} if before.get(path) != after.get(path)
+            after = git.blobs(repository, tip, place)
+            paths = [path for path in {*before, *after} if before.get(path) != after.get(path)]
+            old_texts, new_texts = (
+                _texts(git, repository, side, paths) for side in (before, after)
             )
-            old = _texts(git, repository, one.in_force, paths)
-            new = _texts(git, repository, tip, paths)
-            found |= {path: Pending(path, old[path], new[path]) for path in paths}
+            found |= {path: Pending(path, old_texts[path], new_texts[path]) for path in paths}
     return tuple(found[path] for path in sorted(found))
 
 
@@ -50,10 +56,13 @@ def bound_folders(
 
 
 def _texts(
-    git: GitReader, repository: str, revision: str, paths: Sequence[str]
+    git: GitReader, repository: str, blobs: Mapping[str, str], paths: Sequence[str]
 ) -> dict[str, str | None]:
-    blobs = git.read_many(repository, revision, paths)
+    """The texts of files, whatever their mode: of a link where it leads, of a submodule its commit."""
+    files = [path for path in paths if path in blobs and " commit " not in blobs[path]]
+    contents = git.contents(repository, [blobs[path].rpartition(" ")[2] for path in files])
+    known = dict(zip(files, contents, strict=True))
     return {
-        path: None if blob is None else blob.content.decode(errors="replace")
-        for path, blob in zip(paths, blobs, strict=True)
+        path: blobs.get(path) if path not in known else known[path].decode(errors="replace")
+        for path in paths
     }

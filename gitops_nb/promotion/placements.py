@@ -11,19 +11,18 @@ from gitops_nb.argo import (
     current_images,
     current_revisions,
     healthy_since,
-    history_of,
     is_automated,
-    revisions_of,
 )
 from gitops_nb.argo.evidence import running_versions
-from gitops_nb.argo.sources import branch_of, sources_of
+from gitops_nb.argo.sources import sources_of
 from gitops_nb.errors import ConfigurationError, Refused
-from gitops_nb.model import Json, digest
+from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, Snapshot, View
+from gitops_nb.promotion.bringing import synced_of
 from gitops_nb.promotion.judging import Release, judge_release
-from gitops_nb.promotion.reading import differences, origin_of, read_places, unread
+from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.promotion.state import Placement, PromotedKey, Synced
+from gitops_nb.promotion.state import Placement, PromotedKey
 from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
 from gitops_nb.revisions import EquivalentRevisions
 
@@ -189,14 +188,14 @@ def _placement(
     application = snapshot.application
     is_parent_ours = bool(parent) and not is_automated(reader.application)
     synced = (
-        [_synced(view, request, reader, tip, folder=folder)]
+        [synced_of(view, request, reader, tip, folder=folder)]
         if is_parent_ours or (not parent and not is_automated(application))
         else []
     )
     if parent and not is_automated(application):
-        # What the parent makes of it is not known yet: its own sources are not bound, what they hold now is.
-        own = _synced(view, request, snapshot, tip)
-        synced.append(replace(own, sources=""))
+        # What the parent makes of it is not known yet: what it asks for is not bound, what its sources hold now is.
+        own = synced_of(view, request, snapshot, tip)
+        synced.append(replace(own, spec=""))
     return Placement(
         cluster=cluster,
         name=snapshot.name,
@@ -214,33 +213,6 @@ def _placement(
         synced=tuple(synced),
         running=_running(snapshot, shown[0][2]),
     )
-
-
-def _synced(
-    view: View, request: Promotion, reader: Snapshot, tip: str, *, folder: str = ""
-) -> Synced:
-    """What a sync of an Application brings: places of the configuration repository, and sources elsewhere."""
-    name = request.fleet.applications[request.application].repository
-    application = reader.application or {}
-    sources = sources_of(application.get("spec") or {})
-    origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
-    places = read_places(view.git, application, origin=origin, repository=name, tip=tip)
-    folders = tuple(dict.fromkeys(("",) if "" in places else filter(None, (folder, *places))))
-    others = tuple(
-        f"{source.get('repoURL')} {source.get('chart') or source.get('path') or ''} at {branch_of(source)}"
-        for source in sources
-        if not origin.has(source)
-    )
-    hidden = unread(view.git, application, origin=origin, repository=name, tip=tip)
-    found = Synced(reader.name, folders, "", digest(list(sources)), (*others, *hidden))
-    history = history_of(application)
-    if not history:
-        return found
-    revisions, brought = revisions_of(history[-1]), sources_of(history[-1])
-    if len(revisions) == 1 and len(sources) == 1:
-        return replace(found, in_force=revisions[0]) if not others else found
-    ours = [r for r, source in zip(revisions, brought, strict=False) if origin.has(source)]
-    return replace(found, in_force=ours[0]) if ours else found
 
 
 def _running(snapshot: Snapshot, shown: Shown) -> tuple[str, ...]:

@@ -128,6 +128,16 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
         if not _is_version_alone(state, one)
     ]
     synced = [one for placement in state.target.placements for one in placement.synced]
+    found += [
+        brought(
+            f"Application {one.name}, its sources",
+            "other ones were synced last",
+            "what they are now comes into force with this sync",
+            diff(one.sources[0].encode(), one.sources[1].encode()),
+        )
+        for one in synced
+        if one.sources != ("", "")
+    ]
     for one in synced:
         found += [
             brought(
@@ -171,16 +181,16 @@ def _placed(placement: Placement) -> Json:
         "automated": placement.automated,
     }
     # Of a child that a parent changes nothing is bound.
-    sources = {one.name: one.sources for one in placement.synced if one.sources}
-    if placement.name in sources:
-        own["sources"] = sources[placement.name]
+    specs = {one.name: one.spec for one in placement.synced if one.spec}
+    if placement.name in specs:
+        own["spec"] = specs[placement.name]
     if placement.parent:
         above: dict[str, Json] = {
             "name": placement.parent,
             "automated": placement.parent_automated,
         }
-        if placement.parent in sources:
-            above["sources"] = sources[placement.parent]
+        if placement.parent in specs:
+            above["spec"] = specs[placement.parent]
         own["parent"] = above
     return own
 

@@ -41,15 +41,18 @@ class Synced:
     """An Application that is synced when somebody asks, and what such a sync brings.
 
     ``folders`` are the places of the configuration repository that it reads, ``in_force`` is the commit of them that was synced
-    last, "" where that is not known. ``sources`` is a digest of what the Application names, "" where a parent of ours changes
-    that; ``others`` are its sources elsewhere, in words.
+    last, "" where that is not known, and ``was`` the places that it read then. ``spec`` is a digest of what the Application
+    asks for, "" where a parent of ours changes that; ``sources`` is the text of its sources then and now, where these differ.
+    ``others`` are its sources elsewhere, in words.
     """
 
     name: str
     folders: tuple[str, ...] = ()
     in_force: str = ""
-    sources: str = ""
+    spec: str = ""
     others: tuple[str, ...] = ()
+    was: tuple[str, ...] | None = None
+    sources: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.fleet import Repository
 from gitops_nb.promotion.pending import bound_folders
-from gitops_nb.promotion.reading import differences, origin_of, read_places, unread
+from gitops_nb.promotion.places import reads
+from gitops_nb.promotion.reading import differences, origin_of
 
 URL = "https://git.example/platform/config.git"
 REPOSITORY = Repository(url=URL, branch="main", aliases=("http://gitea.gitea.svc/platform/config",))
 VALUES = "apps/web/production/values.yaml"
 CHART = {"repoURL": "https://charts.example", "chart": "web", "targetRevision": "1.2.3"}
+LINK = "link to "
 FILES = {
     "apps/web/production/kustomization.yaml": "resources: [../base]\ncomponents: [../../../versions/production]\n"
     "patches: [{path: patch.yaml}]\nconfigMapGenerator: [{name: c, files: [a=../settings.yaml]}]\n",
@@ -25,6 +27,21 @@ FILES = {
     "apps/web/base/deployment.yaml": "kind: Deployment\n",
     "versions/production/kustomization.yaml": "images: [{name: web, newTag: v1}]\n",
     "apps/web/broken/kustomization.yaml": "resources: {a: 1\n",
+    "apps/over/.argocd-source.yaml": "helm: {valueFiles: [../../shared/all.yaml]}\n",
+    "apps/over/.argocd-source-web.yaml": "helm: {fileParameters: [{name: a, path: ../../shared/one.txt}]}\nrepoURL: https://elsewhere\n",
+    "apps/over/.argocd-source-other.yaml": "helm: {valueFiles: [never.yaml]}\n",
+    "apps/odd/.argocd-source.yaml": "[a list\n",
+    "apps/chart/Chart.yaml": "name: web\ndependencies: [{name: lib, repository: 'file://../../lib/common'}, "
+    "{name: redis, version: 1.2.3, repository: 'https://charts.example'}, {name: held, repository: 'https://charts.example'}]\n",
+    "apps/chart/charts/held-1.0.0.tgz": "packed\n",
+    "lib/common/Chart.yaml": "name: common\ndependencies: [{name: deep, repository: 'file://../deep'}]\n",
+    "lib/deep/Chart.yaml": "name: deep\ndependencies: [{name: common, repository: 'file://../common'}]\n",
+    "apps/linked/more.yaml": LINK + "../../shared/all.yaml",
+    "apps/linked/out.yaml": LINK + "../../../../etc/passwd",
+    "shared/all.yaml": LINK + "one.txt",
+    "shared/one.txt": "x\n",
+    "apps/sonnet/main.jsonnet": "local l = import '../../lib/l.libsonnet'; l + importstr \"text.txt\"\n",
+    "lib/l.libsonnet": "import '../shared/m.libsonnet'\n",
     "apps/web/remote/kustomization.yaml": "resources: [../base, 'https://x.example/a.yaml', 'github.com/o/r//base?ref=v1']\n"
     "components: ['git@github.com:o/r', './here.with.dots/part', ../../../../out]\n",
 }
@@ -37,7 +54,10 @@ def git(tmp_path_factory: pytest.TempPathFactory) -> tuple[Git, str]:
     work = base / "work"
     for path, text in FILES.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
-        (work / path).write_text(text)
+        if text.startswith(LINK):
+            (work / path).symlink_to(text.removeprefix(LINK))
+        else:
+            (work / path).write_text(text)
     who = ("-c", "user.name=t", "-c", "user.email=t@x.example")
     for argv in (("init", "-q", "-b", "main"), ("add", "-A"), (*who, "commit", "-qm", "x")):
         subprocess.run(("git", *argv), cwd=work, check=True)
@@ -161,14 +181,15 @@ def looked_at(git: tuple[Git, str], *sources: Any, kind: str = "") -> tuple[Any,
     }
     origin = origin_of(reader, "config", REPOSITORY, sources)
     about = {"origin": origin, "repository": "config", "tip": tip}
-    return read_places(reader, application, **about), unread(reader, application, **about)
+    found = reads(reader, application, sources, **about)
+    return found.places, found.hidden
 
 
 def test_an_application_of_the_whole_repository_is_bound_to_all_of_it(git) -> None:
     """Its path is the repository's own folder: every file counts."""
     for path in (".", "./", ""):
         places, hidden = looked_at(git, {**source(), "path": path}, source("apps/web/base"))
-        assert (places, hidden) == (("",), ())
+        assert (places, len(hidden)) == (("",), 1), "the link out of it is named"
     reader, tip = git
     bound = bound_folders(reader, "config", tip, places)
     assert bound != bound_folders(reader, "config", tip, ["apps"])
@@ -181,12 +202,55 @@ def test_what_nobody_can_look_at_is_named(git) -> None:
     """Remote bases of a kustomization, plugins, libraries: whoever approves a sync is told that they were not read."""
     _, hidden = looked_at(git, source("apps/web/remote"), kind="Kustomize")
     file = "apps/web/remote/kustomization.yaml"
-    assert hidden == tuple(
+    assert tuple(sorted(hidden)) == tuple(
         f"{name}, which {file} names"
         for name in ("../../../../out", "git@github.com:o/r", "github.com/o/r//base?ref=v1", "https://x.example/a.yaml")
     )  # fmt: skip
     assert looked_at(git, source("a", plugin={"name": "p"}))[1] == ("a plugin in a",)
     assert looked_at(git, source("a"), kind="Plugin")[1] == ("a plugin in a",)
     libraries = {"jsonnet": {"libs": ["lib"]}}
-    assert looked_at(git, source("a", directory=libraries))[1] == ("libraries of Jsonnet in a",)
+    assert looked_at(git, source("a", directory=libraries)) == (("a", "lib"), ()), (
+        "bound as any other"
+    )
     assert looked_at(git, source("apps/web/production"), kind="Kustomize")[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("sources", "kind", "places", "hidden"),
+    [
+        ([source("apps/over")], "Helm", {"apps/over", "shared/all.yaml", "shared/one.txt"}, ()),
+        ([source("apps/odd")], "", {"apps/odd"}, ("apps/odd/.argocd-source.yaml, which cannot be read",)),
+        (
+            [source("apps/chart")],
+            "Helm",
+            {"apps/chart", "lib/common", "lib/deep"},
+            ("chart redis 1.2.3 of https://charts.example, which apps/chart/Chart.yaml names",),
+        ),
+        (
+            [source("apps/linked")],
+            "Directory",
+            {"apps/linked", "shared/all.yaml", "shared/one.txt"},
+            ("../../../../etc/passwd, which the link apps/linked/out.yaml leads to",),
+        ),
+        (
+            [source("apps/sonnet")],
+            "Directory",
+            {"apps/sonnet", "lib/l.libsonnet", "shared/m.libsonnet"},
+            (),
+        ),
+        (
+            [source("apps/web/base", kustomize={"components": ["../../../versions/production"]})],
+            "Kustomize",
+            {"apps/web/base", "apps/web/production", "versions/production", "apps/web/settings.yaml"},
+            (),
+        ),
+    ],
+)  # fmt: skip
+def test_every_place_that_its_files_name_is_bound(git, sources, kind, places, hidden) -> None:
+    """Override files, dependencies of a chart, links, imports, components: what they lead to comes into force with a sync."""
+    found, unseen = looked_at(git, *sources, kind=kind)
+    assert {place for place in found if not place.endswith((".yaml", ".txt"))} >= {
+        place for place in places if not place.endswith((".yaml", ".txt"))
+    }
+    assert set(places) <= set(found), found
+    assert unseen == hidden

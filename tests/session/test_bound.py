@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 
@@ -17,12 +18,16 @@ from gitops_nb.session import open_session
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
 from tests.session.platform_edits import (
+    KUSTOMIZATION as KUSTOMIZED,
+)
+from tests.session.platform_edits import (
     adopt_fleet,
     change_application,
     commit,
     manifest,
     patch_application,
     read,
+    settle,
 )
 from tests.session.test_interruptions import Killed, cut_off
 from tests.session.test_parents import IMAGE, KUSTOMIZATION, OWN
@@ -146,7 +151,7 @@ def test_sources_that_came_after_the_plan_are_not_synced(runner, monkeypatch):
         patched.setattr(promotion_apply, "_refreshed", other)
         state, stop = runner.promote(run=waiting.run)
     assert isinstance(stop, ConflictError)
-    assert "names other sources than when this was planned" in stop.message
+    assert "asks for something else than when this was planned" in stop.message
     assert state.status is Status.NEEDS_ATTENTION
     assert not is_planted(runner)
 
@@ -166,8 +171,11 @@ def test_a_source_elsewhere_is_named_to_whoever_signs(runner):
     state, stop = runner.promote()
     assert isinstance(stop, WaitingForApproval), stop
     named = [change for change in state.plan["changes"] if "source" in change["address"]]
-    assert [change["before"] for change in named] == ["not looked at"]
-    assert "addons at addons" in named[0]["address"]
+    assert [change["before"] for change in named] == [
+        "other ones were synced last",
+        "not looked at",
+    ]
+    assert "addons at addons" in named[1]["address"]
 
 
 class Front:
@@ -331,3 +339,127 @@ def test_a_question_alone_is_no_effect(runner, monkeypatch):
     assert state.status is Status.REFUSED
     checked = runner.workspace.run("verify", waiting.run)
     assert checked.returncode == 0, checked.stdout
+
+
+MINER = "apps/other/thing/deployment.yaml"
+
+
+@pytest.fixture
+def soaked(runner):
+    """A workspace whose versions need no time in staging."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    return runner
+
+
+def lines_of(waiting) -> str:
+    """Every line that an approver is shown."""
+    return "\n".join(
+        line["text"] for change in waiting.plan["changes"] for line in change["diff"] or ()
+    )
+
+
+def done_by(runner, waiting):
+    """The approval of a run that waits, and its resume."""
+    runner.answer(waiting.run)
+    state, stop = runner.promote(run=waiting.run)
+    assert stop is None, stop
+    return state
+
+
+def test_a_source_that_came_since_the_last_sync_is_shown_whole(soaked):
+    """A folder that nobody read lies in Git for long; when the Application names it all of it is new, and so are its sources."""
+    text = read(soaked, PRODUCTION).replace("checkout", "miner")
+    commit(soaked, {MINER: text}, "A folder that nobody reads")
+    settle(soaked, "production")
+    waiting, _ = soaked.promote()
+    done_by(soaked, waiting)
+    named = manifest(soaked, "production")
+    block = re.search(r"  source:\n((?:    .*\n)+)", named)
+    one = f"    - {block[1].strip()}\n".replace("\n    ", "\n      ")
+    two = one.replace("apps/checkout/production", "apps/other/thing")
+    commit(
+        soaked,
+        {"argocd/production/checkout.yaml": named.replace(block[0], f"  sources:\n{one}{two}")},
+        "A second source",
+    )
+    settle(soaked, "production", syncs=False)
+    waiting, _ = soaked.promote(revision="v2.32.2")
+    addresses = [change["address"] for change in waiting.plan["changes"]]
+    assert f"platform-config:{MINER}" in addresses
+    assert "Application checkout-production, its sources" in addresses
+    assert "miner" in lines_of(waiting)
+    assert "path: apps/other/thing" in lines_of(waiting)
+
+
+def test_what_an_application_says_itself_since_the_last_sync_is_shown(soaked):
+    """An image that somebody sets in the Application comes into force with the sync, and no file says so."""
+    kustomized = f"{PRODUCTION.rpartition('/')[0]}/kustomization.yaml"
+    commit(soaked, {kustomized: KUSTOMIZED})
+    settle(soaked, "production")
+    named = manifest(soaked, "production")
+    path = "    path: apps/checkout/production\n"
+    commit(
+        soaked,
+        {
+            "argocd/production/checkout.yaml": named.replace(
+                path, f"{path}    kustomize: {{namePrefix: evil-}}\n"
+            )
+        },
+        "An override",
+    )
+    settle(soaked, "production", syncs=False)
+    waiting, _ = soaked.promote()
+    assert "namePrefix: evil-" in lines_of(waiting)
+    # The Application next to it, which says nothing new, shows its file alone.
+    other, stop = soaked.promote(application="catalog", revision="v1.32.9")
+    assert other.plan is None or "its sources" not in str(other.plan["changes"]), stop
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    namespace: checkout\n", "    namespace: payments\n"),
+        ("      - CreateNamespace=true\n", "      - CreateNamespace=true\n      - Replace=true\n"),
+    ],
+)
+def test_an_application_that_asks_for_something_else_is_not_synced(soaked, old, new):
+    """Another namespace or option after the approval: nothing is synced; what was planned goes through as it was."""
+    waiting, _ = soaked.promote()
+    soaked.answer(waiting.run)
+    named = manifest(soaked, "production")
+    text = named.replace(old, new)
+    assert text != named
+    commit(soaked, {"argocd/production/checkout.yaml": text}, "Somewhere else")
+    settle(soaked, "production", syncs=False)
+    before = synced_of(soaked)
+    state, stop = soaked.promote(run=waiting.run)
+    assert isinstance(stop, (ConflictError, Refused)), stop
+    assert state.status is Status.REFUSED
+    assert synced_of(soaked) == before
+
+
+def synced_of(runner) -> int:
+    """How many syncs the Application has had."""
+    found = runner.platform().view.argo["production"].snapshot("checkout-production")
+    return len(found.application["status"]["history"])
+
+
+def test_a_value_file_that_an_override_file_names_is_bound(soaked):
+    """``.argocd-source.yaml`` in the folder names a file elsewhere: what is pushed there after the plan is not synced."""
+    folder = "apps/checkout/production"
+    commit(
+        soaked,
+        {
+            f"{folder}/.argocd-source.yaml": "helm: {valueFiles: [../../../shared/all.yaml]}\n",
+            "shared/all.yaml": "replicas: 3\n",
+        },
+    )
+    settle(soaked, "production")
+    waiting, _ = soaked.promote()
+    assert "shared/all.yaml" in waiting.plan["arguments"]["folders"]
+    soaked.answer(waiting.run)
+    commit(soaked, {"shared/all.yaml": "replicas: 0\n"}, "Beside")
+    before = soaked.tip()
+    _, stop = soaked.promote(run=waiting.run)
+    assert isinstance(stop, Refused), stop
+    assert soaked.tip() == before

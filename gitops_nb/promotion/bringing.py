@@ -1,0 +1,78 @@
+"""What the sync of an Application brings: places of the configuration repository, sources elsewhere, what it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import yaml
+
+from gitops_nb.argo import history_of, revisions_of
+from gitops_nb.argo.sources import branch_of, sources_of
+from gitops_nb.model import Json, digest
+from gitops_nb.ports import Snapshot, View
+from gitops_nb.promotion.places import reads
+from gitops_nb.promotion.reading import origin_of
+from gitops_nb.promotion.request import Promotion
+from gitops_nb.promotion.state import Synced
+
+
+def synced_of(
+    view: View, request: Promotion, reader: Snapshot, tip: str, *, folder: str = ""
+) -> Synced:
+    """What a sync of an Application brings, beside what was synced last.
+
+    Args:
+        view: Reads the repository.
+        request: What was asked.
+        reader: The Application.
+        tip: The commit that would be synced.
+        folder: The promoted application's folder, where this Application reads it.
+    """
+    name = request.fleet.applications[request.application].repository
+    application = reader.application or {}
+    spec = application.get("spec") or {}
+    sources = sources_of(spec)
+    origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
+
+    def places(named: Sequence[Json], commit: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        found = reads(view.git, application, named, origin=origin, repository=name, tip=commit)
+        return found.places, found.hidden
+
+    read, hidden = places(sources, tip)
+    folders = tuple(dict.fromkeys(("",) if "" in read else filter(None, (folder, *read))))
+    others = tuple(
+        f"{source.get('repoURL')} {source.get('chart') or source.get('path') or ''} at {branch_of(source)}"
+        for source in sources
+        if not origin.has(source)
+    )
+    history = history_of(application)
+    brought = sources_of(history[-1]) if history else ()
+    in_force = _in_force(revisions_of(history[-1]), brought, sources, origin.has) if history else ""
+    is_other = bool(brought) and list(brought) != list(sources)
+    return Synced(
+        name=reader.name,
+        folders=folders,
+        in_force=in_force,
+        # All of it: where it goes and how it is synced comes into force as what it is made of does.
+        spec=digest(spec),
+        others=(*others, *hidden),
+        was=places(brought, in_force)[0] if is_other and in_force else None,
+        sources=(_text(brought), _text(sources)) if is_other else ("", ""),
+    )
+
+
+def _in_force(
+    revisions: Sequence[str],
+    brought: Sequence[Json],
+    sources: Sequence[Json],
+    is_ours: Callable[[Json], bool],
+) -> str:
+    """The commit of the configuration repository that was synced last, "" where that is not known."""
+    if len(revisions) == 1 and len(sources) == 1:
+        return str(revisions[0]) if is_ours(sources[0]) else ""
+    ours = [r for r, source in zip(revisions, brought, strict=False) if is_ours(source)]
+    return str(ours[0]) if ours else ""
+
+
+def _text(sources: Sequence[Json]) -> str:
+    return yaml.safe_dump(list(sources), sort_keys=True, allow_unicode=True, width=200)
