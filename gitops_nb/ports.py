@@ -110,6 +110,9 @@ class GitReader(Protocol):
     def witness(self, repository: str, name: str) -> Commit | None:
         """The commit that was pushed under a name, see ``GitWriter.commit``; whoever may push may have put another there."""
 
+    def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
+        """Whether a revision contains a commit; False when the commit is not there any more."""
+
     def is_untouched(self, repository: str, path: str, one: str, other: str) -> bool:
         """Whether no commit that only one of two revisions contains touches ``path``; not so when one is unknown."""
 
@@ -143,9 +146,6 @@ class GraphCommit:
 
 class HistoryReader(GitReader, Protocol):
     """Reads the commit graph of configuration and application repositories."""
-
-    def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
-        """Whether a revision contains a commit; False when the commit is not there any more."""
 
     def refresh(self, repository: str) -> None:
         """Fetches branches and tags, so that names resolve to what they are now."""

@@ -272,6 +272,11 @@ class Git(GitCache):
         texts = [text for text in done.stdout.split("\x01") if text.strip()]
         return parse_commit(texts[0]) if done.exit_code == 0 and texts else None
 
+    def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
+        """See ``ports.GitReader.is_ancestor``."""
+        self._ensure(repository, descendant)
+        return self._is_ancestor(repository, ancestor, descendant)
+
     def is_untouched(self, repository: str, path: str, one: str, other: str) -> bool:
         """See ``ports.GitReader.is_untouched``. What a commit's id stands for never changes, so an answer is kept."""
         span = f"{full_id(one)}...{full_id(other)}"

@@ -26,11 +26,6 @@ _PATCH_COMMITS = 500
 class GitHistory(Git):
     """Git with its commit graph; implements ``ports.HistoryReader`` beside what ``Git`` implements."""
 
-    def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
-        """See ``ports.HistoryReader.is_ancestor``."""
-        self._ensure(repository, descendant)
-        return self._is_ancestor(repository, ancestor, descendant)
-
     def refresh(self, repository: str) -> None:
         """See ``ports.HistoryReader.refresh``."""
         self._fetch(repository)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ PARENT_S = 120
 """How long a parent may take to have its child ask for the new version."""
 
 SEARCHED_COMMITS = 2000
+FULL_ID = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,10 @@ def _bring(
         # Right before the sync: a commit that somebody took back since is not brought.
         ours = {"revision": revision} if plan.arguments["edits"] else None
         refuse_changed(writers.view, plan, ours)
+        later = _brought_later(writers, plan, present, origin, revision)
+        if later:
+            # Somebody synced what holds our commit and more: a sync to ours would take that back.
+            return {"application": name, "revision": revision, "brought_by": later}
         argo.sync(name, revision=revisions_for(present, origin, revision), identifier=identifier)
         return {"application": name, "revision": revision, "identifier": identifier}
 
@@ -179,6 +185,23 @@ def _bring(
         probe=lambda: _find_sync(writers, cluster, name, looked_for, identifier),
     )
     return results
+
+
+def _brought_later(
+    writers: PromotionWriters, plan: Plan, application: Json | None, origin: Origin, revision: str
+) -> str:
+    """A later commit of the branch that is in force already and holds this run's commit; "" where none is."""
+    history = history_of(application)
+    if not plan.arguments["edits"] or origin is NOWHERE or not history:
+        return ""
+    entry = history[-1]
+    sources = sources_of(entry) or sources_of((application or {}).get("spec") or {})
+    pairs = zip(revisions_of(entry), sources, strict=False)
+    newest = next((str(one) for one, source in pairs if origin.has(source)), "")
+    git, repository = writers.view.git, str(plan.arguments["repository"])
+    if newest in ("", revision) or not FULL_ID.fullmatch(newest):
+        return ""
+    return newest if git.is_ancestor(repository, revision, newest) else ""
 
 
 def _refuse_other_spec(application: Mapping[str, Any], present: Json | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,7 @@ class _Seen:
     gave_up: str = ""
     seconds: int = 0
     pods: tuple[tuple[str, str, str, str], ...] = ()
+    look: Callable[[], Judgement] | None = None
 
 
 def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outcome:
@@ -73,6 +74,8 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
             facts=_commit_facts(commit),
             undo=request.command(str(arguments["version_before"])),
         )
+    if len(seen) > 1 and all(_rank(one) == 2 for one in seen):
+        seen = [_looked_again(one) for one in seen]
     worst = min(seen, key=_rank)
     changed = _changed(view, plan, is_needed=_rank(worst) == 2)
     if changed:
@@ -84,6 +87,25 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     return _in_doubt(request, plan, worst, seen, commit)
 
 
+def _looked_at_now(
+    view: View, release: Release, expectation: Expectation, cluster: str, name: str
+) -> Judgement:
+    snapshot = view.argo[cluster].snapshot(name)
+    versions = release.expectation(snapshot.application).versions
+    wanted = replace(expectation, versions=versions)
+    return judge_release(view, release, snapshot, expectation=wanted)
+
+
+def _looked_again(seen: _Seen) -> _Seen:
+    """One that ran when it was watched, judged once more: others were watched after it, for minutes perhaps."""
+    assert seen.look is not None  # what was judged can be judged again
+    now = seen.look()
+    if now.state is State.DEPLOYED:
+        return replace(seen, judgement=now)
+    sentence = f"it ran, and does not any more: {now.sentence}"
+    return replace(seen, judgement=replace(now, sentence=sentence))
+
+
 def _watch(
     view: View, request: Promotion, plan: Plan, applied: Applied, placement: Mapping[str, Any]
 ) -> _Seen:
@@ -92,7 +114,8 @@ def _watch(
     sync = applied.results.get(f"sync {cluster}")
     application = view.argo[cluster].snapshot(name).application
     expectation = replace(
-        release.expectation(application), identifier=str(sync["identifier"]) if sync else None
+        release.expectation(application),
+        identifier=str(sync["identifier"]) if sync and "identifier" in sync else None,
     )
     begun = view.clock.now()
     trouble_since: datetime | None = None
@@ -104,7 +127,16 @@ def _watch(
 
     def seen(gave_up: str = "") -> _Seen:
         took = int((view.clock.now() - begun).total_seconds())
-        return _Seen(cluster, name, judgement, gave_up, took, _pods(snapshot))
+        known = expectation
+        return _Seen(
+            cluster,
+            name,
+            judgement,
+            gave_up,
+            took,
+            _pods(snapshot),
+            look=lambda: _looked_at_now(view, release, known, cluster, name),
+        )
 
     for snapshot in view.argo[cluster].watch(name, timeout_s=request.timeout.total_seconds()):
         now = view.clock.now()
@@ -177,7 +209,9 @@ def _release(
     cluster, repository = placement["cluster"], str(arguments["repository"])
     parent = str((placement.get("parent") or {}).get("name", ""))
     role = "parent " if parent else ""
-    revision = str(applied.results[f"refresh {role}{cluster}"]["revision"])
+    synced = applied.results.get(f"sync {role}{cluster}") or {}
+    asked = applied.results[f"refresh {role}{cluster}"]["revision"]
+    revision = str(synced.get("brought_by") or asked)
     keys = keys_at(view.git, request, (arguments["folder"],), repository, revision)[0]
     before = {(edit["path"], edit["key"]): str(edit["before"]) for edit in arguments["edits"]}
     values = [(key.value, before.get((key.path, key.key), "")) for key in keys]
@@ -208,11 +242,17 @@ def _deployed(request: Promotion, plan: Plan, seen: list[_Seen], commit: Any) ->
     after, back, instead = plan.arguments["version_after"], version_back(plan), replaced(plan)
     longest = max(s.seconds for s in seen)
     stable = _took(int(request.stable_for.total_seconds()))
+    later = [s for s in seen if s.judgement.sync != "Synced"]
+    how = "In force" if later else "Synced"
+    by_now = "".join(
+        f" {s.name} is {s.judgement.sync or 'not compared'} by now: Git has more than this run brought."
+        for s in later
+    )
     return Outcome(
         result=Result.DEPLOYED,
         title=f"{request.application} {after} runs in {request.target}{_lacking(plan)}",
         sentence=(f"{instead} " if instead else "")
-        + f"Synced and healthy after {_took(longest)}, and stayed so for {stable}."
+        + f"{how} and healthy after {_took(longest)}, and stayed so for {stable}.{by_now}"
         + "".join(f" {_sentence(note)}" for s in seen for note in s.judgement.notes),
         facts=(*_commit_facts(commit), *_placement_facts(seen)),
         tables=_tables(seen),

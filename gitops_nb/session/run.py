@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -29,7 +30,7 @@ from gitops_nb.model import (
     format_time,
     from_json,
 )
-from gitops_nb.policy import Rules, rules_for
+from gitops_nb.policy import Rules, freeze, rules_for
 from gitops_nb.record.fold import RunState, StepState
 from gitops_nb.record.journal import Record
 from gitops_nb.record.register import Entry
@@ -41,6 +42,9 @@ from gitops_nb.session.slices import AllWriters, Slice
 from gitops_nb.session.warrant import Warrant
 
 T = TypeVar("T")
+
+FRESH = timedelta(seconds=60)
+"""How long what was seen or said may be relied upon: cells of a notebook may be run hours apart."""
 
 NOUN = {
     "observe": "state",
@@ -141,6 +145,9 @@ class Session:
         self._values: dict[str, Any] = {}
         self._warrant = warrant
         self._earlier = Earlier()
+        self._gates: Callable[..., tuple[Verdict, ...]] | None = None
+        # When the world was looked at, the gates answered and the outcome was seen: cells may be run hours apart.
+        self._at: dict[str, datetime] = {}
 
     @property
     def run(self) -> str:
@@ -220,9 +227,12 @@ class Session:
             )
         self._refuse_strange(gates)
         rules = self._rules_of_both()
+        self._gates = gates
         if self._earlier.shown is not None:
             decision = self._gate.goes_on(plan, rules, self._earlier.begun)
         else:
+            if self._is_old("observe"):
+                self._look_again(plan)
             decision = self._gate.decide(
                 plan, rules, lambda: gates(**self._arguments(gates, rules))
             )
@@ -230,8 +240,17 @@ class Session:
                 waits = self._wait if self._front.is_interactive else None
                 decision = await self._gate.wait(plan, rules, decision, waits)
                 self._ask_again(plan, gates)
+        self._at["gates"] = self._now()
         self._values["decision"] = decision
         return decision
+
+    def _now(self) -> datetime:
+        return self.platform.view.clock.now()
+
+    def _is_old(self, what: str) -> bool:
+        """Whether something was seen, or said, so long ago that nothing green may rest on it."""
+        at = self._at.get(what)
+        return at is None or self._now() - at > FRESH
 
     def _rules_of_both(self) -> Rules:
         """What both the request's rules and today's allow; today's where nobody was asked yet."""
@@ -248,23 +267,31 @@ class Session:
         Raises:
             Refused: The plan would be another one now, or a gate is closed.
         """
-        observe, planned = self._parts.verbs[:2]
-        before = dict(self._values)
+        self._look_again(plan)
         rules = self._rules_of_both()
-        try:
-            self._values[NOUN.get(observe.__name__, observe.__name__)] = observe(
-                **self._arguments(observe)
-            )
-            again = planned(**self._arguments(planned))
-            closed = [v for v in gates(**self._arguments(gates, rules)) if not v.passed]
-        finally:
-            self._values = before
-        if again.digest != plan.digest:
-            text = f"the plan went stale while it waited; it is now “{again.summary}”"
-            self._recorder.stop(Refused(text, hint="Run the runbook again and ask anew."))
-        if closed:
+        closed = [v for v in gates(**self._arguments(gates, rules)) if not v.passed]
+        # Whoever broke the glass, and signed why, was told which gates are closed.
+        if closed and not (self.state.request or {}).get("break_glass"):
             text = "; ".join(f"{v.gate.replace('_', ' ')}: {v.reason}" for v in closed)
             self._recorder.stop(Refused(text, hint="Mend what it names, then run it again."))
+        self._at["gates"] = self._now()
+
+    def _look_again(self, plan: Plan) -> None:
+        """Observes anew, so that what follows rests on what is there now.
+
+        Raises:
+            Refused: The plan would be another one.
+        """
+        observe, planned = self._parts.verbs[:2]
+        noun = NOUN.get(observe.__name__, observe.__name__)
+        before = self._values[noun]
+        self._values[noun] = observe(**self._arguments(observe))
+        again = planned(**self._arguments(planned))
+        if again.digest != plan.digest:
+            self._values[noun] = before
+            text = f"the plan went stale while it waited; it is now “{again.summary}”"
+            self._recorder.stop(Refused(text, hint="Run the runbook again and ask anew."))
+        self._at["observe"] = self._now()
 
     def finish(self) -> RunState:
         """Ends the run, writes its reports, and returns its state.
@@ -279,6 +306,7 @@ class Session:
             raise UsageError(
                 "there is no outcome to finish with", hint="Run the cells in order, from the top."
             )
+        outcome = self._seen_now(outcome)
         text = f"{outcome.title}: {outcome.sentence}"
         hint = f"{outcome.next_step} {outcome.command}".strip()
         error: GitOpsError | None = None
@@ -301,6 +329,22 @@ class Session:
         if error:
             raise error
         return self.state
+
+    def _seen_now(self, outcome: Outcome) -> Outcome:
+        """The outcome, looked at again where it is green and the verify cell ran long ago.
+
+        Raises:
+            Refused: What needed no change then needs one now.
+        """
+        plan, verify = self._values.get("plan"), self._parts.verbs[-1]
+        if not isinstance(plan, Plan) or not self._is_old("verify"):
+            return outcome
+        if outcome.result is Result.NOTHING:
+            self._look_again(plan)
+        elif outcome.result is Result.DEPLOYED:
+            again: Outcome = self.step(verify)
+            return again
+        return outcome
 
     def secret(self, parameter: str) -> Secret:
         """The value behind a parameter of type ``secret``, known to the redactor from this moment on.
@@ -334,6 +378,7 @@ class Session:
                 if "writers" in inspect.signature(verb).parameters:
                     arguments["writers"] = self._open_writers(name)
                 value = verb(**arguments)
+                self._at[name] = self._now()
             self._recorder.refuse_secrets(name, value)
             self._recorder.save_evidence(name, value)
             self._recorder.append(
@@ -419,6 +464,7 @@ class Session:
             )
         self.platform.processes.keep_open(*self._recorder.lock_descriptors)
         self._gate.refuse_unlisted_runner(self.rules)
+        self._ask_before_apply()
         try:
             self._recorder.sign_start(self._warrant, self._values["plan"], decision)
         except (Refused, NeedsAttention) as refusal:
@@ -426,6 +472,20 @@ class Session:
                 raise
             # What was begun is looked at to its end, whatever forbids to begin more.
             self._warrant.forbid(refusal)
+
+    def _ask_before_apply(self) -> None:
+        """Before the first effect: what the gates said in their cell may be hours old, and the rules others by now.
+
+        Raises:
+            Refused: The plan would be another one now, or a gate is closed.
+        """
+        earlier, plan = self._earlier, self._values["plan"]
+        is_half_done = earlier.began and self._parts.applies is StepKind.IDEMPOTENT
+        if earlier.shown is not None or is_half_done or self._gates is None:
+            return
+        frozen = freeze(self._rules_of_both(), self._now())
+        if self._is_old("gates") or not frozen.passed:
+            self._ask_again(plan, self._gates)
 
     def _refuse_strange(self, verb: Callable[..., Any]) -> None:
         """In a run that needs approval nothing is called but the verbs of its runbook's own slice.
