@@ -304,10 +304,19 @@ class ArgoWriter(Protocol):
     def refresh(self, name: str, *, timeout_s: float = 120) -> None:
         """Asks for a comparison with Git by annotation, and waits until it was taken up."""
 
-    def sync(self, name: str, *, revision: str, identifier: str, prune: bool = False) -> None:
+    def sync(
+        self,
+        name: str,
+        *,
+        revision: str,
+        identifier: str,
+        prune: bool = False,
+        holds: Callable[[Json], None] | None = None,
+    ) -> None:
         """Starts one sync to ``revision``, marked with ``identifier`` so that it can be told from others.
 
-        One merge patch with resourceVersion, ``operation`` and ``status.operationState: null``.
+        One merge patch with resourceVersion, ``operation`` and ``status.operationState: null``. ``holds`` is asked of the very
+        Application that the patch is conditional on, and raises where it is not to be synced.
 
         Raises:
             ConflictError: Another operation runs on this Application; nothing was started.

@@ -6,7 +6,7 @@ What it relies on was recorded from Argo CD 3.0.11; the traps it avoids are name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -135,7 +135,15 @@ class ArgoCD:
             hint=f"Check the argocd-application-controller in namespace {self._namespace}.",
         )
 
-    def sync(self, name: str, *, revision: str, identifier: str, prune: bool = False) -> None:
+    def sync(
+        self,
+        name: str,
+        *,
+        revision: str,
+        identifier: str,
+        prune: bool = False,
+        holds: Callable[[Json], None] | None = None,
+    ) -> None:
         """Starts one sync; returns when it is asked for, not when it is done.
 
         ``status.operationState`` is nulled in the same patch: the controller merges, and would otherwise obey
@@ -154,6 +162,8 @@ class ArgoCD:
                     f"Application {name} does not exist", hint="Run the bootstrap runbook first."
                 )
             _refuse_if_busy(application)
+            if holds is not None:
+                holds(application)
             patch = {
                 "metadata": {"resourceVersion": application["metadata"]["resourceVersion"]},
                 "operation": _operation(application, revision, identifier=identifier, prune=prune),

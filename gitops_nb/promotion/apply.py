@@ -20,7 +20,17 @@ from gitops_nb.errors import (
     TakenBack,
     UnavailableError,
 )
-from gitops_nb.model import Answer, Applied, Commit, Decision, Json, Plan, StepKind, digest
+from gitops_nb.model import (
+    Answer,
+    Applied,
+    Commit,
+    Decision,
+    Json,
+    Plan,
+    StepKind,
+    digest,
+    parse_time,
+)
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
 from gitops_nb.promotion.asked import carried_out, refuse_changed, refuse_other_folders
 from gitops_nb.promotion.judging import NOWHERE
@@ -33,6 +43,8 @@ PARENT_S = 120
 """How long a parent may take to have its child ask for the new version."""
 
 SEARCHED_COMMITS = 2000
+HISTORY = 10
+"""How many syncs Argo CD remembers, unless an Application says otherwise."""
 FULL_ID = re.compile(r"[0-9a-f]{40}")
 
 
@@ -139,7 +151,9 @@ def _deliver(
     # Until the parent was applied the child asks for the version before: a sync would bring that.
     if not placement["automated"] and not _asks(writers, placement, version):
         return results | _refreshed(writers, cluster, placement["name"], revision)
-    return results | _bring(writers, plan, cluster, placement, revision, origin=NOWHERE)
+    return results | _bring(
+        writers, plan, cluster, placement, revision, origin=NOWHERE, is_child=True
+    )
 
 
 def _bring(
@@ -151,6 +165,7 @@ def _bring(
     *,
     origin: Origin,
     role: str = "",
+    is_child: bool = False,
 ) -> dict[str, Mapping[str, Json]]:
     name = application["name"]
     results = _refreshed(writers, cluster, name, revision, role=role)
@@ -161,16 +176,32 @@ def _bring(
 
     def sync() -> Mapping[str, Json]:
         present = writers.view.argo[cluster].snapshot(name).application
-        _refuse_other_spec(application, present)
+        # A child's sources that follow the branch are brought to the commit as well: what is pushed behind it was not shown.
+        own = (
+            _origin(writers, {"cluster": cluster, "name": name}, plan.arguments)
+            if is_child
+            else origin
+        )
+        revisions = revisions_for(present, own, revision)
+
+        def holds(found: Json) -> None:
+            _refuse_other_spec(application, found)
+            if revisions_for(found, own, revision) != revisions:
+                raise ConflictError(f"{name} changed its sources while a sync was being asked for")
+
+        holds(present)
         # Right before the sync: a commit that somebody took back since is not brought.
         ours = {"revision": revision} if plan.arguments["edits"] else None
         refuse_changed(writers.view, plan, ours)
-        later = _brought_later(writers, plan, present, origin, revision)
+        later = _brought_later(writers, plan, present, own, revision)
         if later:
             # Somebody synced what holds our commit and more: a sync to ours would take that back.
             return {"application": name, "revision": revision, "brought_by": later}
-        argo.sync(name, revision=revisions_for(present, origin, revision), identifier=identifier)
+        argo.sync(name, revision=revisions, identifier=identifier, holds=holds)
         return {"application": name, "revision": revision, "identifier": identifier}
+
+    def find_later(present: Json) -> str:
+        return _brought_later(writers, plan, present, origin, revision)
 
     # A child's own sources have other revisions; its operation is known by its identifier alone.
     # A plan without an edit may find another tip when it is resumed: its operation is known by its identifier, too.
@@ -182,7 +213,15 @@ def _bring(
         kind=StepKind.EFFECT,
         sentence=f"sync {name} {to}",
         act=sync,
-        probe=lambda: _find_sync(writers, cluster, name, looked_for, identifier),
+        probe=lambda: _find_sync(
+            writers,
+            plan,
+            cluster,
+            name,
+            revision=looked_for,
+            identifier=identifier,
+            find_later=find_later,
+        ),
     )
     return results
 
@@ -192,7 +231,7 @@ def _brought_later(
 ) -> str:
     """A later commit of the branch that is in force already and holds this run's commit; "" where none is."""
     history = history_of(application)
-    if not plan.arguments["edits"] or origin is NOWHERE or not history:
+    if not plan.arguments["edits"] or not history:
         return ""
     entry = history[-1]
     sources = sources_of(entry) or sources_of((application or {}).get("spec") or {})
@@ -336,9 +375,20 @@ def find_commit(
 
 
 def _find_sync(
-    writers: PromotionWriters, cluster: str, name: str, revision: str, identifier: str
+    writers: PromotionWriters,
+    plan: Plan,
+    cluster: str,
+    name: str,
+    *,
+    revision: str,
+    identifier: str,
+    find_later: Callable[[Json], str],
 ) -> Mapping[str, Json] | None:
-    """Whether our sync was taken up: still pending, running, finished, or in the history."""
+    """Whether our sync was taken up: still pending, running, finished, or in the history; or a later one brought it.
+
+    Raises:
+        UnavailableError: Argo CD has forgotten: its history is full of syncs that came after the commit.
+    """
     application = writers.view.argo[cluster].snapshot(name).application or {}
     found = {"application": name, "revision": revision, "identifier": identifier}
     operations = (application.get("operation"), operation_state(application).get("operation"))
@@ -348,10 +398,23 @@ def _find_sync(
         if operation
     ):
         return found
-    for entry in history_of(application):
+    history = history_of(application)
+    for entry in history:
         initiator = (entry.get("initiatedBy") or {}).get("username")
         if revision and initiator == USERNAME and revision in revisions_of(entry):
             return found
+    later = find_later(application) if revision else ""
+    if later:
+        return {"application": name, "revision": revision, "brought_by": later}
+    if revision and len(history) >= HISTORY:
+        repository = str(plan.arguments["repository"])
+        made = writers.view.git.log(repository, revision, limit=1)[0].committed_at
+        ends = [str(entry.get("deployedAt") or "") for entry in history]
+        if all(end and parse_time(end) > made for end in ends):
+            raise UnavailableError(
+                f"the history of {name} holds the newest {len(history)} syncs, and all came later",
+                hint="Look at what runs, and at the commit; a new promotion plans on what is there.",
+            )
     return None
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from gitops_nb.adapters.argocd import ArgoCD
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import ConflictError, Refused, WaitingForApproval
+from gitops_nb.errors import ConflictError, NeedsAttention, Refused, WaitingForApproval
 from gitops_nb.model import ObjectRef, Status
 from gitops_nb.session import open_session
 from gitops_nb.session.lifecycle import recover
@@ -463,3 +463,99 @@ def test_a_value_file_that_an_override_file_names_is_bound(soaked):
     _, stop = soaked.promote(run=waiting.run)
     assert isinstance(stop, Refused), stop
     assert soaked.tip() == before
+
+
+def pushes_once(monkeypatch, name: str, push) -> None:
+    """Somebody pushes right when apply asks something."""
+    real, done = getattr(promotion_apply, name), []
+
+    def asked(*given, **named):
+        if not done:
+            done.append(push())
+        return real(*given, **named)
+
+    monkeypatch.setattr(promotion_apply, name, asked)
+
+
+def names_in(runner) -> set[str]:
+    """The Deployments of the application's namespace."""
+    found = runner.platform().view.clusters["production"].list("apps/v1", "Deployment")
+    return {
+        item["metadata"]["name"] for item in found if item["metadata"]["namespace"] == "checkout"
+    }
+
+
+def test_the_application_that_is_patched_is_the_one_that_was_compared(soaked, monkeypatch):
+    """Its sources change between the comparison with the plan and the sync: the sync is not asked for."""
+    commit(soaked, {MINER: read(soaked, PRODUCTION).replace("checkout", "miner")}, "Beside")
+    settle(soaked, "production", syncs=False)
+    waiting, _ = soaked.promote()
+    soaked.answer(waiting.run)
+
+    def push() -> None:
+        named = manifest(soaked, "production")
+        block = re.search(r"  source:\n((?:    .*\n)+)", named)
+        one = f"    - {block[1].strip()}\n".replace("\n    ", "\n      ")
+        two = one.replace("apps/checkout/production", "apps/other/thing")
+        text = named.replace(block[0], f"  sources:\n{one}{two}")
+        commit(soaked, {"argocd/production/checkout.yaml": text}, "Evil")
+        platform = soaked.platform()
+        writers = platform.open_writers(bool, environment="production", files=frozenset())
+        writers.argo["production"].refresh("root")
+        platform.view.clock.sleep(30)
+
+    pushes_once(monkeypatch, "refuse_changed", push)
+    _, stop = soaked.promote(run=waiting.run)
+    assert isinstance(stop, ConflictError), stop
+    assert "asks for something else" in stop.message
+    assert names_in(soaked) == {"checkout"}
+
+
+def test_a_child_is_synced_to_the_commit_that_was_shown(umbrella, monkeypatch):
+    """What is pushed to its folder while the run waits for the parent does not come along."""
+    waiting, _ = umbrella.promote()
+    umbrella.answer(waiting.run)
+    folder = PRODUCTION.rpartition("/")[0]
+
+    def push() -> None:
+        miner = read(umbrella, PRODUCTION).replace("name: checkout", "name: miner")
+        resources = "resources: [deployment.yaml, service.yaml, miner.yaml]\n"
+        files = {f"{folder}/miner.yaml": miner, f"{folder}/kustomization.yaml": resources}
+        commit(umbrella, files, "Evil")
+
+    pushes_once(monkeypatch, "_asks", push)
+    umbrella.promote(run=waiting.run)
+    assert names_in(umbrella) == {"checkout"}
+
+
+def test_what_somebody_brought_later_is_not_taken_back(soaked, monkeypatch):
+    """Killed behind the push; somebody syncs our commit and a later one: the resumed run syncs nothing, and ends well."""
+    waiting, _ = soaked.promote()
+    soaked.answer(waiting.run)
+    cut_off(soaked, monkeypatch, waiting.run, where="after")
+    recover(find_workspace(soaked.workspace.root))
+    change(soaked, PRODUCTION, lambda text: text.replace(b"replicas: 3", b"replicas: 5"))
+    settle(soaked, "production")
+    before = synced_of(soaked)
+    state, stop = soaked.promote(run=waiting.run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    assert synced_of(soaked) == before
+    (ours,) = (effect for effect in state.effects if effect.key == "sync production")
+    assert ours.result["brought_by"] == soaked.tip()
+
+
+def test_a_sync_that_argo_cd_forgot_is_not_done_twice(soaked, monkeypatch):
+    """Its history keeps ten: where all came later, and none holds our commit, nobody can tell."""
+    waiting, _ = soaked.promote()
+    soaked.answer(waiting.run)
+    cut_off(soaked, monkeypatch, waiting.run, where="after")
+    recover(find_workspace(soaked.workspace.root))
+    ours = soaked.tip()
+    history = soaked.platform().view.argo["production"].snapshot("checkout-production").application
+    entry = history["status"]["history"][-1]
+    later = [{**entry, "id": 100 + n, "deployedAt": f"2099-01-01T00:00:{n:02}Z"} for n in range(10)]
+    patch_application(soaked, "production", {"status": {"history": later}})
+    _, stop = soaked.promote(run=waiting.run)
+    assert isinstance(stop, NeedsAttention), stop
+    assert "holds the newest 10 syncs, and all came later" in stop.message
+    assert soaked.tip() == ours

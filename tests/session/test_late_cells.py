@@ -1,0 +1,152 @@
+"""Cells that are run hours apart: nothing green rests on what was seen, said or decided then."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gitops_nb import promotion
+from gitops_nb.errors import GitOpsError, NeedsAttention, Refused
+from gitops_nb.model import Status
+from tests.session.platform_edits import DEPLOYMENT, commit, read, settle, without_approval
+from tests.session.test_promotion import version
+from tests.session.test_threats import take_back
+
+HOURS = 3 * 3600
+FREEZE = """freeze_windows:
+  - name: incident
+    environments: [production]
+    start: {start}
+    end: {end}
+"""
+
+
+@pytest.fixture
+def free(runner):
+    """Nobody has to approve, and nothing has to soak."""
+    without_approval(runner)
+    return runner
+
+
+class Cells:
+    """The cells of the promotion notebook, run one by one."""
+
+    def __init__(self, runner, **parameters) -> None:
+        self.session = runner.open(**parameters)
+
+    def until(self, name: str) -> None:
+        """Runs all cells up to one of them."""
+        for verb in (promotion.observe, promotion.plan):
+            self.session.step(verb)
+        if name == "plan":
+            return
+        self.gate()
+        if name == "gate":
+            return
+        self.session.step(promotion.apply)
+        self.session.step(promotion.verify)
+
+    def gate(self) -> None:
+        asyncio.run(self.session.gate(promotion.gates))
+
+    def later(self, seconds: float = HOURS) -> None:
+        """Time passes on the platform."""
+        self.session.platform.view.clock.sleep(seconds)
+
+
+def freeze(runner, hours: float) -> None:
+    """Somebody stops changes of production for nine hours, from so many hours on."""
+    begins = datetime.now(UTC) + timedelta(hours=hours)
+    ends = begins + timedelta(hours=9)
+    text = FREEZE.format(start=begins.isoformat(), end=ends.isoformat())
+    runner.workspace.replace("runbooks/policy.yaml", "freeze_windows:\n", text)
+
+
+def end_of(session) -> tuple[Status, str]:
+    state = session.state
+    session.close()
+    return state.status, state.reason
+
+
+def test_a_freeze_that_began_since_the_gate_lets_nothing_out(free):
+    """The gate said yes, then a freeze window opened: apply asks again, and Git is as it was."""
+    cells, before = Cells(free), free.tip()
+    cells.until("gate")
+    freeze(free, -0.1)
+    with pytest.raises(Refused, match="“incident” is open until"):
+        cells.session.step(promotion.apply)
+    assert end_of(cells.session)[0] is Status.REFUSED
+    assert free.tip() == before
+
+
+def test_a_gate_judges_by_its_own_time(free):
+    """Observed before a freeze, asked within it: the gate is closed, whatever was true when the cells above ran."""
+    freeze(free, 2)
+    cells = Cells(free)
+    cells.until("plan")
+    cells.later()
+    with pytest.raises(Refused, match="“incident” is open until"):
+        cells.gate()
+    cells.session.close()
+
+
+@pytest.mark.parametrize("cell", ["gate", "apply"])
+def test_what_was_planned_long_ago_is_looked_at_again(free, cell):
+    """Somebody promoted meanwhile: neither gate nor apply goes on with the old plan."""
+    cells = Cells(free)
+    cells.until("plan" if cell == "gate" else "gate")
+    take_over(free)
+    cells.later()
+    goes_on = cells.gate if cell == "gate" else lambda: cells.session.step(promotion.apply)
+    with pytest.raises(Refused, match="the plan went stale"):
+        goes_on()
+    cells.session.close()
+
+
+def take_over(runner) -> None:
+    """Somebody writes the newer version into production by hand."""
+    path = DEPLOYMENT.format("production")
+    text = read(runner, path)
+    old, new = version(runner, "production"), version(runner, "staging")
+    commit(runner, {path: text.replace(old, new)}, "By hand")
+
+
+def test_an_end_speaks_of_the_time_when_it_is_said(free):
+    """Verified, then reverted and synced back by hand, and hours later finished: no green end."""
+    cells = Cells(free)
+    cells.until("verify")
+    take_back(free)
+    settle(free, "production")
+    cells.later()
+    with pytest.raises(GitOpsError, match="does not ask for checkout"):
+        cells.session.finish()
+    assert end_of(cells.session)[0] is Status.FAILED
+
+
+def test_nothing_to_do_is_said_of_now(free):
+    """It already ran when the cells above were run, and does not any more when the run is finished."""
+    assert free.promote()[1] is None
+    cells = Cells(free)
+    cells.until("verify")
+    take_back(free)
+    settle(free, "production")
+    cells.later()
+    with pytest.raises((Refused, NeedsAttention), match="the plan went stale"):
+        cells.session.finish()
+    assert end_of(cells.session)[0] is not Status.SUCCEEDED
+
+
+def test_cells_that_are_run_apart_go_through(free):
+    """Hours between all cells, and nobody changed anything: the promotion arrives."""
+    cells = Cells(free)
+    cells.until("plan")
+    cells.later()
+    cells.gate()
+    cells.later()
+    cells.session.step(promotion.apply)
+    cells.later()
+    cells.session.step(promotion.verify)
+    cells.later()
+    assert cells.session.finish().status is Status.SUCCEEDED
