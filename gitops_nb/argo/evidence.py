@@ -224,7 +224,7 @@ def _look_at_images(
         elif shown and not all(c.runs for c in shown):
             wrong.append(f"{unit.name} has {version.value} in a container that does not run")
         elif shown:
-            carriers.append(unit.name)
+            carriers.append(unit.name + _by_other_names(shown, version))
         elif own and version.workloads:
             wrong.append(f"{unit.name} runs {running}")
         elif own:
@@ -249,6 +249,16 @@ def _carries(container: Container, version: Version) -> bool:
     name = container.image.name
     is_known = not version.names or any(is_alike(name, known) for known in version.names)
     return is_known and shows(container.image, version.value)
+
+
+def _by_other_names(shown: Sequence[Container], version: Version) -> str:
+    """Images that carry the version by another name than the file's: a mirror, or something else; a reader has to tell."""
+    names = dict.fromkeys(
+        c.image.name
+        for c in shown
+        if version.names and not any(is_same_name(c.image.name, known) for known in version.names)
+    )
+    return f" (as {', '.join(names)})" if names else ""
 
 
 def _is_meant(

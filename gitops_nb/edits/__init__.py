@@ -14,6 +14,7 @@ from gitops_nb.edits.objects import kubernetes_objects
 from gitops_nb.edits.reader import MAX_BYTES
 from gitops_nb.edits.reading import PartReader, Scalar, read_part, read_scalar
 from gitops_nb.edits.scalars import is_text
+from gitops_nb.edits.secrets import without_secret_values
 from gitops_nb.edits.versions import VERSION
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "read_part",
     "read_scalar",
     "split_image",
+    "without_secret_values",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from gitops_nb.edits import without_secret_values
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import digest
 from gitops_nb.ports import GitReader
@@ -58,11 +59,16 @@ def bound_folders(
 def _texts(
     git: GitReader, repository: str, blobs: Mapping[str, str], paths: Sequence[str]
 ) -> dict[str, str | None]:
-    """The texts of files, whatever their mode: of a link where it leads, of a submodule its commit."""
+    """The texts of files, whatever their mode: of a link where it leads, of a submodule its commit.
+
+    Values of Secrets are masked: a plan is signed and kept, and many can read it.
+    """
     files = [path for path in paths if path in blobs and " commit " not in blobs[path]]
     contents = git.contents(repository, [blobs[path].rpartition(" ")[2] for path in files])
     known = dict(zip(files, contents, strict=True))
     return {
-        path: blobs.get(path) if path not in known else known[path].decode(errors="replace")
+        path: blobs.get(path)
+        if path not in known
+        else without_secret_values(known[path]).decode(errors="backslashreplace")
         for path in paths
     }

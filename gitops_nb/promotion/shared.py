@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from gitops_nb.catalog.fleet import Promotable
+from gitops_nb.argo.sources import is_address
+from gitops_nb.catalog.fleet import Promotable, Repository
 from gitops_nb.edits import read_scalar
 from gitops_nb.errors import Refused, UsageError
 from gitops_nb.promotion.request import Promotion
@@ -42,11 +43,11 @@ def refuse_shared(request: Promotion, keys: Sequence[PromotedKey]) -> None:
 
 
 def _elsewhere(request: Promotion) -> Iterator[tuple[str, str, Promotable, str]]:
-    """Every promotable key of every other environment in the same repository."""
+    """Every promotable key of every other environment in the same repository, whatever fleet.yaml calls it."""
     fleet = request.fleet
     repository = fleet.applications[request.application].repository
     for name, application in fleet.applications.items():
-        if application.repository != repository:
+        if not _is_same(fleet.repositories[application.repository], fleet.repositories[repository]):
             continue
         for environment in fleet.environments:
             folder = fleet.path(name, environment)
@@ -54,6 +55,12 @@ def _elsewhere(request: Promotion) -> Iterator[tuple[str, str, Promotable, str]]
                 continue
             for declared in application.promotable:
                 yield name, environment, declared, file_of(name, folder, declared)
+
+
+def _is_same(one: Repository, other: Repository) -> bool:
+    """Whether two repositories of fleet.yaml are one branch of one place, by whatever name or address."""
+    addresses = [(each.url, *each.aliases) for each in (one, other)]
+    return one.branch == other.branch and any(is_address(url, addresses[1]) for url in addresses[0])
 
 
 def _is_same_place(key: PromotedKey, declared: Promotable) -> bool:

@@ -1,0 +1,79 @@
+"""What people are shown of two files: every difference, and no value of a Secret."""
+
+from __future__ import annotations
+
+import pytest
+
+from gitops_nb.edits import diff, without_secret_values
+
+SECRET = b"""kind: Secret
+apiVersion: v1
+metadata: {name: a}
+data:
+  password: aHVudGVyMg==
+  more: &shared |
+    hunter2
+stringData: {token: 'hunter2', "again": *shared}
+---
+kind: ConfigMap
+data: {mode: hunter-free}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"# a\x0cb\n", b"# a\nb\n"),
+        (b"a\r\n", b"a\n"),
+        (b"a\x1cb\n", b"a\nb\n"),
+        ("a\u2028b\n".encode(), b"a\nb\n"),
+        (b"a\x85b\n", b"a\x86b\n"),
+        (b"a\n", b"a"),
+        (b"a", b"a\n"),
+        (b"a\n", b"a\n\n"),
+        (b"", b"\n"),
+        (b"\xff\n", b"\xfe\n"),
+        (b"a\x00\n", b"a\n"),
+    ],
+)
+def test_files_that_differ_have_a_difference(before, after):
+    """Whatever ends a line elsewhere, is no UTF-8 or cannot be seen: it is written out."""
+    changed = [line for line in diff(before, after) if line.sign != " "]
+    assert changed
+    assert all(line.text.isprintable() for line in changed), changed
+    assert diff(before, before) == ()
+
+
+def test_values_of_secrets_are_masked_and_their_change_shows():
+    """At whatever depth, in every style; everything else of the file stays as it is."""
+    shown = without_secret_values(SECRET)
+    assert b"hunter2" not in shown
+    assert b"aHVudGVyMg" not in shown
+    assert b"hunter-free" in shown
+    assert shown.count(b"a Secret's value, sha256 ") >= 3
+    changed = without_secret_values(SECRET.replace(b"aHVudGVyMg==", b"b3RoZXI="))
+    (gone, come) = (line for line in diff(shown, changed) if line.sign != " ")
+    assert gone.text != come.text
+    assert "password" in gone.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"kind: List\nitems:\n  - kind: Secret\n    data: {p: hunter2}\n",
+        b'{"kind": "Secret", "stringData": {"p": "hunter2"}}\n',
+        b"kind: Secret\nstringData:\n  - [hunter2, {p: hunter2}]\n",
+        b"kind: Secret\nmetadata: {annotations: {kubectl.kubernetes.io/last-applied-configuration: hunter2}}\n",
+        b"kind: Secret\ndata: {p: hunter2\n",
+        b"kind: Secret\ndata:\n\tp: hunter2\n  q: {\n",
+    ],
+)
+def test_no_layout_of_a_secret_shows_it(text):
+    """Lists, JSON, odd shapes; a file that cannot be read is not shown at all."""
+    assert b"hunter2" not in without_secret_values(text)
+
+
+def test_other_files_stay_as_they_are():
+    """A file without a Secret is not touched, however it is written."""
+    for text in (b"kind: ConfigMap\ndata: {a: b}\n", b"\xff\xfe", b"kind: SecretStore\nspec: {}\n"):
+        assert without_secret_values(text) == text
