@@ -28,11 +28,12 @@ from gitops_nb.model import Mode, Risk, Status
 from gitops_nb.policy import Requester, rules_for
 from gitops_nb.ports import View
 from gitops_nb.record import journal
-from gitops_nb.record.fold import RunState
-from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked, read_run
+from gitops_nb.record.fold import RunState, fold
+from gitops_nb.record.runs import engine_lock, find_run, holder, is_held, locked
 from gitops_nb.report.story import rules_sentence
 from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.endings import ENDED_FOR_GOOD
+from gitops_nb.session.held import refuse_rewritten
 from gitops_nb.session.lifecycle import create, recover, refuse_changed, runbook_of
 from gitops_nb.session.opening import asks_somebody, choose_mode, refuse_unfit
 from gitops_nb.session.platform import open_platform
@@ -161,8 +162,12 @@ def order_of(
     break_glass: str = "",
     shows_index: bool = True,
 ) -> engine.Order:
-    """What the engine has to execute for a run, as its record says."""
-    opened = read_run(directory).opened
+    """What the engine has to execute for a run, as its record says.
+
+    Raises:
+        Refused: The record does not begin as this machine began it.
+    """
+    opened = _own_record(where, directory).opened
     parameters = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in opened["parameters"].items()
@@ -237,8 +242,9 @@ def _execute(
 ) -> int:
     unrecorded: engine.Unrecorded | None = None
     with Progress(directory, quiet=as_json) as progress:
-        progress.heading(read_run(directory))
-        with executor_of(where, read_run(directory)) as executor:
+        known = _own_record(where, directory)
+        progress.heading(known)
+        with executor_of(where, known) as executor:
             try:
                 state = engine.execute(
                     where, directory, order, signals=signals, waiting=process, executor=executor
@@ -261,6 +267,13 @@ def _execute(
         # Whoever read our output has gone; the exit code still comes from the journal.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+def _own_record(where: Workspace, directory: Path) -> RunState:
+    """A run of this machine, by a journal that begins as this machine began it."""
+    records = journal.read(directory / journal.FILE)[0]
+    refuse_rewritten(where, directory.name, records)
+    return fold(records)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from gitops_nb.record.journal import read as read_records
 from gitops_nb.record.keys import held_key
 from gitops_nb.record.runs import holder, is_held, lock_holder, read_run, try_lock
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
-from gitops_nb.session.held import saw_cause, saw_end
+from gitops_nb.session.held import refuse_unseen, saw_cause, saw_end
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.notary import notary
 from gitops_nb.session.order import Order as Told
@@ -404,12 +404,25 @@ def _close(
         return _close_journal(
             workspace, directory, order, before=before, cause=cause, death=death, document=document
         )
+    except _Rewritten:
+        raise
     except RecordError as error:
         raise _unrecorded(
             workspace, directory, error, before=before, cause=cause, death=death
         ) from error
     finally:
         lock.release()
+
+
+class _Rewritten(RecordError):
+    """The journal is not what the processes of this run wrote."""
+
+
+def _refuse_unseen(workspace: Workspace, run: str, journal: Journal) -> None:
+    try:
+        refuse_unseen(workspace, run, journal.records)
+    except RecordError as error:
+        raise _Rewritten(error.message, hint=error.hint) from error
 
 
 def _close_journal(
@@ -432,6 +445,8 @@ def _close_journal(
         if is_cut_short(state, cause) and state.status is not Status.WAITING:
             append_end(journal, cause=cause, death=death)
             saw_end(workspace, directory.name, journal.head)
+        else:
+            _refuse_unseen(workspace, directory.name, journal)
         if document is not None:
             document.save(fold(journal.records))
         shows_index = order.shows_index or cause is not None

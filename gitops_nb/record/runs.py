@@ -57,8 +57,11 @@ def new_run_id(runbook: str, environment: str, now: datetime) -> str:
     return f"{stem}-{secrets.token_hex(2)}"
 
 
-def create_run(reports: Path, run: str, opened: Mapping[str, Any]) -> Path:
+def create_run(reports: Path, run: str, opened: Mapping[str, Any]) -> tuple[Path, str]:
     """Makes the directory of a new run; its name appears together with the journal's first record.
+
+    Returns:
+        The directory, and the hash of that record: what is read back may be somebody else's by then.
 
     Raises:
         RecordError: The reports folder cannot be written.
@@ -70,6 +73,7 @@ def create_run(reports: Path, run: str, opened: Mapping[str, Any]) -> Path:
         building.mkdir()
         first = Journal.open(building)
         first.append("opened", run=run, **opened)
+        begun = first.head
         first.close()
         building.rename(directory)
         fsync_directory(reports)
@@ -78,7 +82,7 @@ def create_run(reports: Path, run: str, opened: Mapping[str, Any]) -> Path:
             f"cannot write {directory}: {error.strerror}",
             hint="Name a writable folder with --reports; nothing was run.",
         ) from error
-    return directory
+    return directory, begun
 
 
 def find_run(reports: Path, name: str, fits: Fits | None = None, *, wanted: str = "") -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import RecordError
+from gitops_nb.errors import RecordError, Refused
 from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.journal import FILE, Record, read
 from gitops_nb.record.runs import RUN_ID
@@ -72,6 +72,34 @@ def open_here(workspace: Workspace) -> dict[str, str]:
 def began_with(workspace: Workspace, run: str) -> str:
     """The hash of the first record of an open run, as this machine noted it; "" where it noted none."""
     return _read(_folder(workspace) / run)[1]
+
+
+def refuse_rewritten(workspace: Workspace, run: str, records: Sequence[Record]) -> None:
+    """Refuses a journal that begins otherwise than this machine began the run: mode and parameters stand there.
+
+    Raises:
+        Refused: Somebody wrote another first record, now or a moment ago.
+    """
+    noted = began_with(workspace, run)
+    if noted and (not records or records[0].hash != noted):
+        raise Refused(
+            f"the record of {run} does not begin as this machine began it",
+            hint="Somebody wrote into its directory: look at it with `gitops-nb verify`, and start a new run.",
+        )
+
+
+def refuse_unseen(workspace: Workspace, run: str, records: Sequence[Record]) -> None:
+    """Refuses a journal whose end this machine did not see: whoever wrote it was no process of the run.
+
+    Raises:
+        RecordError: It ends otherwise than its process noted, or that noted no end.
+    """
+    noted = _read(_folder(workspace) / run)[0]
+    if not is_seen(noted, records):
+        raise RecordError(
+            f"the journal of {run} does not end as its process wrote it",
+            hint="Somebody wrote into its directory: what it says is not believed. Look at it with `gitops-nb verify`.",
+        )
 
 
 def pending(workspace: Workspace) -> tuple[str, ...]:

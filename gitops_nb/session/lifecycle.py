@@ -23,7 +23,6 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Mode, Status, format_time, parse_time, to_json
 from gitops_nb.policy import Requester
-from gitops_nb.record import journal as journals
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
@@ -124,7 +123,7 @@ def create(
     is_sandbox = mode is Mode.SANDBOX
     expect(workspace, run, ledger_name(request.environment, is_sandbox=is_sandbox))
     hold(workspace, run)
-    directory = create_run(
+    directory, begun = create_run(
         workspace.reports,
         run,
         {
@@ -148,7 +147,7 @@ def create(
             "plan_only": plan_only,
         },
     )
-    hold(workspace, run, journals.read(directory / journals.FILE)[0][0].hash)
+    hold(workspace, run, begun)
     return directory, lock
 
 

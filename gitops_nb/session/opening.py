@@ -24,7 +24,7 @@ from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.gate import Gate
-from gitops_nb.session.held import hold
+from gitops_nb.session.held import hold, refuse_rewritten
 from gitops_nb.session.lifecycle import (
     create,
     other_code,
@@ -191,6 +191,7 @@ def _open_journal(
     """
     journal = Journal.open(directory)
     try:
+        refuse_rewritten(workspace, directory.name, journal.records)
         refuse_earlier(journal.records[-1].at)
         state = fold(journal.records)
         refuse_changed(workspace, runbook, parameters, state)

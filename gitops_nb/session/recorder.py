@@ -291,6 +291,9 @@ class Recorder:
 
     def pause(self) -> None:
         """Writes the reports and lets go of the run; a supervised run leaves that to the engine."""
+        if self._is_supervised and not self.state.ended:
+            # The engine believes a journal that ends as this process saw it end, or wait.
+            saw_end(self.workspace, self.run, self._journal.head)
         if not self._is_supervised:
             close_run(self.workspace, self.directory, self._journal, signer="session")
             self.close()

@@ -135,7 +135,7 @@ def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace):
         "environment": "production", "source": "", "subject": "checkout", "parameters": {}, "steps": ["observe"],
         "requester": {"name": "priya", "kind": "person", "evidence": "test"}, "workspace": "w",
     }  # fmt: skip
-    directory = create_run(where.reports, RUN, opened)
+    directory, _ = create_run(where.reports, RUN, opened)
     journal = Journal.open(directory)
     journal.append("attempt", number=1, front="gitops-nb run", who="priya", host="elsewhere", pid=7)
     journal.close()

@@ -137,7 +137,7 @@ def make_run(root: Path, ledger: Ledger, key: Path, trust: Trust, number: int) -
         (ResourceChange("config:cart.yaml", Action.UPDATE, "v0", f"v{number}"),), {"config:cart.yaml": "a" * 40},
     )  # fmt: skip
     requester = {"name": "priya", "kind": "person", "evidence": "test", "proof": "key"}
-    directory = create_run(
+    directory, _ = create_run(
         reports,
         run,
         {
