@@ -336,13 +336,13 @@ class Session:
         Raises:
             Refused: What needed no change then needs one now.
         """
-        plan, verify = self._values.get("plan"), self._parts.verbs[-1]
+        plan = self._values.get("plan")
         if not isinstance(plan, Plan) or not self._is_old("verify"):
             return outcome
         if outcome.result is Result.NOTHING:
             self._look_again(plan)
         elif outcome.result is Result.DEPLOYED:
-            again: Outcome = self.step(verify)
+            again: Outcome = self.step(self._parts.verbs[-1])
             return again
         return outcome
 
