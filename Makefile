@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # Free of the person's own settings: what is installed is what the lock says.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test fast torture test-live test-spark check format bench lock clean
+.PHONY: help setup demo test fast torture test-live test-spark check format bench calibrate lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ bench: $(READY) ## measure what README and docs state, as JSON
 	@$(BIN)/python tools/bench.py
 	@$(BIN)/python tools/bench_dora.py
 	@$(BIN)/python tools/bench_collect.py
+
+calibrate: $(READY) ## how often the DORA report claims a change that is none, and tells one that is
+	@$(BIN)/python tools/calibrate.py
 
 lock: $(READY) ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile pyproject.toml --extra lab --group dev --universal --python-version 3.11 \

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from gitops_nb.dora import words
+from gitops_nb.dora import statistics, words
 from gitops_nb.dora.definition import DAY_S, WEEK_S, Start
 from gitops_nb.dora.results import Look, Measured, Metric, Service
 from gitops_nb.dora.windows import Window
@@ -136,7 +136,7 @@ def note(service: Service, measured: Measured, *, zone: ZoneInfo) -> str:
     elif not service.deployments or silence_s >= 6 * WEEK_S:
         found.append(f"last deployed {words.day(service.last_s, zone)}")
     fleet = measured.metric("fail_rate").now.value
-    if fleet is not None and service.fail_rate.low is not None and service.fail_rate.low > fleet:
+    if fleet is not None and service.fail_rate.low is not None and _fails_more(service, measured):
         found.append("fails more often than the fleet")
     lead = measured.metric("lead_time").now
     if (
@@ -219,7 +219,7 @@ def _fails_most(measured: Measured, services: Sequence[Service]) -> list[Look]:
     fleet = measured.metric("fail_rate").now.value
     if fleet is None:
         return []
-    worse = [s for s in services if s.fail_rate.low is not None and s.fail_rate.low > fleet]
+    worse = [s for s in services if _fails_more(s, measured)]
     if not worse:
         return []
     worst = max(worse, key=lambda s: s.fail_rate.low or 0)
@@ -230,6 +230,18 @@ def _fails_most(measured: Measured, services: Sequence[Service]) -> list[Look]:
             f", {words.interval('ratio', worst.fail_rate)}.",
         )
     ]
+
+
+def _fails_more(service: Service, measured: Measured) -> bool:
+    """Whether a service fails more often than the others; of many that are alike one always failed most."""
+    counts = measured.metric("fail_rate").counts
+    failed, made = counts.get("failed", 0), counts.get("deployments", 0)
+    return statistics.is_above(
+        service.failed,
+        service.deployments,
+        (failed - service.failed, made - service.deployments),
+        of=measured.services,
+    )
 
 
 def _failed_most_often(services: Sequence[Service]) -> list[Look]:
@@ -281,7 +293,10 @@ def _out_of_sync(measured: Measured) -> list[Look]:
 
 
 def _stopped(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) -> list[Look]:
-    """Services whose silence is hard to explain by chance, at the rate they had before (under 1 %)."""
+    """Services whose silence is hard to explain by chance, at the rate and with the bursts that they had before.
+
+    Under 1 % for any of all services: of many one is always quiet for long.
+    """
     end_s = measured.window.end_s
     silent = []
     for service in services:
@@ -290,8 +305,10 @@ def _stopped(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo)
         weeks = (end_s - (measured.before or measured.window).start_s - silence_s) / WEEK_S
         if not service.last_s or silence_s < 4 * WEEK_S or weeks <= 0 or usual < 4:
             continue
-        chance = math.exp(-usual / weeks * silence_s / WEEK_S)
-        if chance < 0.01:
+        quiet = math.ceil(silence_s / WEEK_S)
+        scatter = statistics.dispersion(service.weeks[: max(0, len(service.weeks) - quiet)])
+        chance = math.exp(-usual / weeks * silence_s / WEEK_S / scatter)
+        if chance < 0.01 / max(1, len(services)):
             silent.append((service.last_s < measured.window.start_s, chance, service.name, service))
     if not silent:
         return []

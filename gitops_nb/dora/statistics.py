@@ -85,6 +85,32 @@ def wilson(hits: int, n: int) -> Estimate:
     return Estimate.of(share, low, high, n=n)
 
 
+def is_above(hits: int, n: int, others: tuple[int, int], *, of: int) -> bool:
+    """Whether a proportion lies above that of others, when the highest of so many alike had to be told from chance.
+
+    Args:
+        hits: How many of ``n``.
+        n: How many there are.
+        others: The same of all others together.
+        of: How many proportions are looked at: a level of 1 % is shared among them (Bonferroni).
+    """
+    if not n or not others[1]:
+        return False
+    z = NormalDist().inv_cdf(1 - 0.01 / max(1, of))
+    pooled = (hits + others[0]) / (n + others[1])
+    share, scale = hits / n, 1 + z * z / n
+    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (share + z * z / (2 * n) - spread) / scale > pooled
+
+
+def dispersion(counts: Sequence[int]) -> float:
+    """Variance of counts over their mean, 1 at least: how much more they scatter than chance alone would have it."""
+    if len(counts) < 2 or not sum(counts):
+        return 1.0
+    mean = sum(counts) / len(counts)
+    return max(1.0, sum((count - mean) ** 2 for count in counts) / (len(counts) - 1) / mean)
+
+
 def median(values: Sequence[float]) -> Estimate:
     """The median with the interval between two order statistics; under 6 values there is none.
 
@@ -258,38 +284,12 @@ def difference(now: Estimate, then: Estimate) -> Estimate:
     return Estimate.of(change, change - down, change + up, n=n)
 
 
-def rate_ratio(now: Sequence[int], then: Sequence[int]) -> Estimate:
-    """Ratio of the mean weekly counts of two windows; the interval is widened by the weeks' scatter.
-
-    A Poisson interval alone is too narrow for deployments, which come in bursts: the dispersion of each
-    window (variance over mean, at least 1) multiplies its variance (quasi-Poisson).
-
-    Source: McCullagh and Nelder, Generalized Linear Models, 1989, section 6.2.3.
-    """
-    total_now, total_then = sum(now), sum(then)
-    if not now or not then or total_now == 0 or total_then == 0:
-        return Estimate()
-    ratio = (total_now / len(now)) / (total_then / len(then))
-    if len(now) < 2 or len(then) < 2:
-        return Estimate.of(ratio, n=min(len(now), len(then)))
-    spread = Z * math.sqrt(_dispersion(now) / total_now + _dispersion(then) / total_then)
-    return Estimate.of(
-        ratio, ratio * math.exp(-spread), ratio * math.exp(spread), n=min(len(now), len(then))
-    )
-
-
 def _millionths(number: float | None) -> int | None:
     return None if number is None else round(number * 1_000_000)
 
 
 def _units(millionths: int | None) -> float | None:
     return None if millionths is None else millionths / 1_000_000
-
-
-def _dispersion(counts: Sequence[int]) -> float:
-    mean = sum(counts) / len(counts)
-    variance = sum((count - mean) ** 2 for count in counts) / (len(counts) - 1)
-    return max(1.0, variance / mean)
 
 
 def _median_rank(n: int) -> int:

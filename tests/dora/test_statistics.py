@@ -99,15 +99,6 @@ def test_a_difference_of_rates_has_newcombes_interval():
     assert found.high == pytest.approx(0.3339, abs=5e-5)
 
 
-def test_bursts_widen_the_interval_of_a_frequency():
-    """The same totals in bursts say less than in even weeks."""
-    even = statistics.rate_ratio([10] * 10, [8] * 10)
-    bursts = statistics.rate_ratio([50, 0] * 5, [40, 0] * 5)
-
-    assert (even.low or 0) > (bursts.low or 0)
-    assert (even.high or 0) < (bursts.high or 0)
-
-
 def _coverage(n: int, rank: int) -> float:
     """P(rank <= B <= n - rank) of a fair coin thrown n times."""
     scale = n * math.log(2)

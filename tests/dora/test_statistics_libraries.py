@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 
 import numpy as np
 import pytest
 import scipy.stats
-import statsmodels.api as sm
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
@@ -73,22 +71,6 @@ def test_kaplan_meier_is_scipys(ended, lasting):
     assert found.value == crossing(curve.probabilities)
     assert found.low == crossing(band.low.probabilities)
     assert found.high == crossing(band.high.probabilities)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_frequency_ratio_is_that_of_a_poisson_regression(seed):
-    """Where weeks scatter less than Poisson, the interval is the regression's own."""
-    chance = random.Random(seed)
-    now = [chance.randrange(18, 22) for _ in range(13)]
-    then = [chance.randrange(10, 13) for _ in range(12)]
-    design = sm.add_constant([1.0] * len(now) + [0.0] * len(then))
-    fit = sm.GLM(now + then, design, family=sm.families.Poisson()).fit()
-    low, high = np.exp(fit.conf_int()[1])
-
-    found = statistics.rate_ratio(now, then)
-
-    assert found.value == pytest.approx(np.exp(fit.params[1]), rel=1e-6)
-    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-5)
 
 
 @pytest.mark.parametrize("method", list(Bootstrap))
