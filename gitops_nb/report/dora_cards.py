@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -146,10 +147,12 @@ def _change(metric: Metric, change: Change) -> str:
         times = f"{value:.2f} times the window before ({low:.2f} to {high:.2f})"
         lead = {"up": f"{rises}:", "down": f"{falls}:"}.get(change.direction, "No clear change:")
         which = "all deployments" if change.compared is None else f"deployments{_compared(change)}"
-        return f"{lead} {which} {times}.{_strata(change, ('less often', 'more often'))}"
+        more = _visible(metric, change) if change.direction == "flat" else ""
+        return f"{lead} {which} {times}.{more}{_strata(change, ('less often', 'more often'))}"
     if change.direction == "flat":
         difference = _signed(metric.unit, change.estimate)
-        return f"No clear change: {difference}{_compared(change)}.{_strata(change)}"
+        more = _visible(metric, change)
+        return f"No clear change: {difference}{_compared(change)}.{more}{_strata(change)}"
     word = rises if change.direction == "up" else falls
     size = Estimate.of(abs(value), *_absolute(change.estimate), n=change.estimate.n)
     amount, unit = _difference_parts(metric.unit, size.value or 0, size.value or 0)
@@ -159,6 +162,18 @@ def _change(metric: Metric, change: Change) -> str:
         f"{word} by {amount}{words.NBSP}{unit} ({low_text} to {high_text}{words.NBSP}{unit})"
         f"{_compared(change)}.{_strata(change)}"
     )
+
+
+def _visible(metric: Metric, change: Change) -> str:
+    """How large a change would have had to be; what a history this short cannot show is no proof of steadiness."""
+    if change.visible is None:
+        return ""
+    percent = math.ceil(change.visible * 100)
+    if metric.unit == "ratio":
+        return f" One of {percent} percentage points or more would likely have shown."
+    if percent > 900:
+        return " So little is known that hardly any change would have shown."
+    return f" One of {percent}{words.NBSP}% or more would likely have shown."
 
 
 def _compared(change: Change) -> str:

@@ -17,7 +17,8 @@ from gitops_nb.adapters.process import LocalProcesses
 from tests.engine.stops import STOPPER, left_of
 
 STARTER = """
-import sys, threading, time
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import UnavailableError
 for _ in range(8):
