@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gitops_nb import promotion
 from gitops_nb.errors import GitOpsError, NeedsAttention, Refused
-from gitops_nb.model import Status
+from gitops_nb.model import Result, Status
 from tests.session.platform_edits import DEPLOYMENT, commit, read, settle, without_approval
 from tests.session.test_promotion import version
 from tests.session.test_threats import take_back
 
 HOURS = 3 * 3600
+promotion_verify = importlib.import_module("gitops_nb.promotion.verify")
 FREEZE = """freeze_windows:
   - name: incident
     environments: [production]
@@ -150,3 +153,35 @@ def test_cells_that_are_run_apart_go_through(free):
     cells.session.step(promotion.verify)
     cells.later()
     assert cells.session.finish().status is Status.SUCCEEDED
+
+
+def test_what_ran_when_it_was_watched_is_looked_at_again(free, monkeypatch):
+    """Two clusters are watched one after the other; the first runs the version before again by the time the second is done."""
+    cells = Cells(free)
+    cells.until("verify")
+    values = cells.session._values
+    plan, platform = values["plan"], cells.session.platform
+    (placement,) = plan.arguments["placements"]
+    twice = replace(plan, arguments={**plan.arguments, "placements": [placement, placement]})
+    asked = (platform.view, cells.session.request, twice, values["applied"])
+    assert promotion.verify(*asked).result is Result.DEPLOYED
+    watch, watched = promotion_verify._watch, []
+
+    def watching(*given):
+        found = watch(*given)
+        watched.append(found)
+        if len(watched) == 2:
+            folder = "apps/checkout/production"
+            argo = platform.open_writers(bool, environment="production", files=frozenset()).argo
+            before = platform.view.git.log("platform-config", free.tip(), path=folder, limit=2)[1]
+            argo["production"].sync(
+                "checkout-production", revision=before.sha, identifier="somebody"
+            )
+            platform.view.clock.sleep(60)
+        return found
+
+    monkeypatch.setattr(promotion_verify, "_watch", watching)
+    outcome = promotion.verify(*asked)
+    cells.session.close()
+    assert outcome.result is not Result.DEPLOYED, outcome.title
+    assert "it ran, and does not any more" in outcome.sentence
