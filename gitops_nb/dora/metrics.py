@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gitops_nb.dora import levels, statistics, trends, windows
+from gitops_nb.dora import levels, resampling, statistics, trends, windows
 from gitops_nb.dora.definition import WEEK_S, DoraDefinition, Failure, Start, Unit
 from gitops_nb.dora.numbers import BEFORE, NOW, Counts, Numbers, Recoveries, Span
 from gitops_nb.dora.reassigning import Moved
@@ -23,7 +23,9 @@ def frequency(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     Source: DORA, "deployment frequency", dora.dev/guides/dora-metrics.
     """
     now_rates, short = _rates(numbers, scope, NOW)
-    now = statistics.median(now_rates)
+    now = resampling.rate_by_weeks(
+        statistics.median(now_rates), *trends.service_table(numbers, scope)
+    )
     before = change = None
     if scope.before is not None:
         before = statistics.median(_rates(numbers, scope, BEFORE)[0])
@@ -62,7 +64,7 @@ def lead_time(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
 
     Source: DORA, "change lead time", dora.dev/guides/dora-metrics; the start is named in the definition.
     """
-    now = numbers.leads[NOW].median
+    now = resampling.median_by_weeks(numbers.leads[NOW].median, trends.lead_table(numbers, scope))
     before = change = None
     if scope.before is not None:
         before = numbers.leads[BEFORE].median
@@ -127,7 +129,7 @@ def fail_rate(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     Source: DORA, "change fail rate", dora.dev/guides/dora-metrics.
     """
     failed, deployments = trends.totals(numbers, NOW, "failed")
-    now = statistics.wilson(failed, deployments)
+    now = _share(numbers, scope, "failed")
     before = change = None
     if scope.before is not None and scope.knows_failures:
         before = trends.before_of_failures(numbers, scope, "failed")
@@ -161,7 +163,7 @@ def rework(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric
     Source: DORA, "deployment rework rate" (since 2024), dora.dev/guides/dora-metrics.
     """
     unplanned, deployments = trends.totals(numbers, NOW, "unplanned")
-    now = statistics.wilson(unplanned, deployments)
+    now = _share(numbers, scope, "unplanned")
     before = change = None
     if scope.before is not None and scope.has_incidents:
         before = trends.before_of_failures(numbers, scope, "unplanned")
@@ -240,7 +242,7 @@ def recovery(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metr
 def rollbacks(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Share of deployments that went back; shown apart, because history alone tells it."""
     count, deployments = trends.totals(numbers, NOW, "rollbacks")
-    now = statistics.wilson(count, deployments)
+    now = _share(numbers, scope, "rollbacks")
     before = change = None
     if scope.before is not None:
         before = statistics.wilson(*trends.totals(numbers, BEFORE, "rollbacks"))
@@ -268,6 +270,24 @@ def rollbacks(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
             "not comparable": trends.totals(numbers, NOW, "incomparable")[0],
         },
         missing="" if deployments else "no deployment in this window",
+    )
+
+
+def _share(numbers: Numbers, scope: Scope, name: str) -> Estimate:
+    """Such deployments of all in the window, with the interval that its complete weeks leave."""
+    hits, made = trends.totals(numbers, NOW, name)
+    by_weeks = resampling.share_by_weeks(*trends.week_totals(numbers, scope, name))
+    found = statistics.wilson(hits, made)
+    if found.value is None or by_weeks.value is None or by_weeks.low is None:
+        return found
+    # The share is of the whole window; how far it is known is what its weeks say.
+    down, up = by_weeks.value - by_weeks.low, (by_weeks.high or 0.0) - by_weeks.value
+    low, high = found.low or 0.0, found.high or 0.0
+    return Estimate.of(
+        found.value,
+        max(0.0, min(low, found.value - down)),
+        min(1.0, max(high, found.value + up)),
+        n=made,
     )
 
 

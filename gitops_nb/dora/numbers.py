@@ -106,8 +106,8 @@ class Numbers:
     """Everything that the metrics, the charts and the table of services are computed from.
 
     Sequences by period have ``NOW`` first. ``weeks`` is by (service, week), ``lead_weeks`` by week: n and quartiles in
-    seconds. ``last_s`` is each service's last deployment before the window's end. ``lead_steps`` counts the lead times of the
-    services that changes compare, by week and step of ``reassigning.step_of``; ``failures`` are those of both periods.
+    seconds. ``last_s`` is each service's last deployment before the window's end. ``lead_steps`` counts lead times by week and
+    step of ``reassigning.step_of``: of all services, and of those that changes compare. ``failures`` are those of both periods.
     """
 
     spans: Mapping[str, Span]
@@ -120,7 +120,7 @@ class Numbers:
     weeks: Mapping[tuple[str, int], WeekCounts]
     lead_weeks: Mapping[int, tuple[int, float, float, float]]
     last_s: Mapping[str, int]
-    lead_steps: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    lead_steps: Mapping[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     failures: Sequence[Failed] = ()
 
 
@@ -178,8 +178,10 @@ def ask(
         lead_steps={}
         if leads is None
         else {
-            (week, step): n
-            for week, step, n in engine.rows(lead_steps(leads, weeks, zone=zone, stayed=stayed))
+            (week, step): (n, compared)
+            for week, step, n, compared in engine.rows(
+                lead_steps(leads, weeks, zone=zone, stayed=stayed)
+            )
         },
         failures=failures,
     )
@@ -217,13 +219,16 @@ def weekly(judged: ir.Table, window: Window, *, zone: ZoneInfo) -> ir.Table:
 def lead_steps(
     leads: ir.Table, window: Window, *, zone: ZoneInfo, stayed: frozenset[str] | None
 ) -> ir.Table:
-    """Lead times of services (all: None) counted by week and step of ``reassigning.step_of``: week, step, n."""
+    """Lead times counted by week and step of ``reassigning.step_of``: week, step, n, and those of some services (all: None)."""
     rows = inside(leads, window)
-    if stayed is not None:
-        rows = rows.filter(rows.service.isin(sorted(stayed)))
+    is_compared = ibis.literal(True) if stayed is None else rows.service.isin(sorted(stayed))
     step = ((rows.lead_s + 1).cast("float64").ln() * BINS_PER_E).floor().cast("int64")
-    rows = rows.mutate(week=week_of(rows.finished_s, window, zone=zone), step=step)
-    return rows.group_by(["week", "step"]).agg(n=rows.count())
+    rows = rows.mutate(
+        week=week_of(rows.finished_s, window, zone=zone),
+        step=step,
+        compared=is_compared.ifelse(1, 0).cast("int64"),
+    )
+    return rows.group_by(["week", "step"]).agg(n=rows.count(), compared=rows.compared.sum())
 
 
 def last(judged: ir.Table, end_s: int) -> ir.Table:

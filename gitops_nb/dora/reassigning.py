@@ -134,12 +134,12 @@ def _share(events: str) -> Callable[[WeekSums, Floats], Floats]:
 def _durations(table: str) -> Callable[[WeekSums, Floats], Floats]:
     def difference(sums: WeekSums, now: Floats) -> Floats:
         counts: Floats = getattr(sums, table)
-        return _middles(now @ counts) - _middles((1 - now) @ counts)
+        return middles(now @ counts) - middles((1 - now) @ counts)
 
     return difference
 
 
-def _middles(counts: Floats) -> Floats:
+def middles(counts: Floats) -> Floats:
     """The median of each row of counts by step, as a logarithm; nan for an empty row."""
     if not counts.shape[1]:
         return np.full(counts.shape[0], np.nan)

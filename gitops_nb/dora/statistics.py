@@ -96,11 +96,25 @@ def is_above(hits: int, n: int, others: tuple[int, int], *, of: int) -> bool:
     """
     if not n or not others[1]:
         return False
-    z = NormalDist().inv_cdf(1 - 0.01 / max(1, of))
     pooled = (hits + others[0]) / (n + others[1])
-    share, scale = hits / n, 1 + z * z / n
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (share + z * z / (2 * n) - spread) / scale > pooled
+    return hits > n * pooled and _upper_tail(hits, n, pooled) < 0.01 / max(1, of)
+
+
+def _upper_tail(hits: int, n: int, share: float) -> float:
+    """P(B >= hits) for B ~ Bin(n, share), exactly."""
+    if share >= 1:
+        return 1.0
+    scale = math.lgamma(n + 1)
+    return sum(
+        math.exp(
+            scale
+            - math.lgamma(k + 1)
+            - math.lgamma(n - k + 1)
+            + k * math.log(share)
+            + (n - k) * math.log1p(-share)
+        )
+        for k in range(hits, n + 1)
+    )
 
 
 def dispersion(counts: Sequence[int]) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gitops_nb.dora import reassigning, statistics, windows
 from gitops_nb.dora.numbers import BEFORE, NOW, Leads, Numbers, Recoveries, WeekCounts
-from gitops_nb.dora.reassigning import Moved, WeekSums
+from gitops_nb.dora.reassigning import Floats, Moved, WeekSums
 from gitops_nb.dora.results import Change
 from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.statistics import Estimate
@@ -150,9 +150,9 @@ def week_sums(numbers: Numbers, scope: Scope) -> WeekSums:
             )
     steps = max((step for _, step in numbers.lead_steps), default=-1) + 1
     leads = np.zeros((len(place), steps))
-    for (week, step), n in numbers.lead_steps.items():
+    for (week, step), (_, compared) in numbers.lead_steps.items():
         if week in place:
-            leads[place[week], step] += n
+            leads[place[week], step] += compared
     borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
     failures = [
         (place[week], None if one.is_open else reassigning.step_of(one.took_s))
@@ -177,6 +177,57 @@ def weekly(numbers: Numbers, scope: Scope, window: Window) -> list[int]:
         if week in totals and (scope.stayed is None or service in scope.stayed):
             totals[week] += found.deployments
     return list(totals.values())
+
+
+def whole_weeks(scope: Scope) -> list[int]:
+    """The complete weeks of the window, by their place among those that the charts show; with a freeze or without."""
+    borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
+    return [
+        index
+        for index, (a, b) in enumerate(itertools.pairwise(borders))
+        if scope.window.start_s <= a and b <= scope.window.end_s
+    ]
+
+
+def lead_table(numbers: Numbers, scope: Scope) -> Floats:
+    """Lead times of all services in the window's complete weeks: weeks by steps."""
+    place = {week: index for index, week in enumerate(whole_weeks(scope))}
+    steps = max((step for _, step in numbers.lead_steps), default=-1) + 1
+    table = np.zeros((len(place), steps))
+    for (week, step), (n, _) in numbers.lead_steps.items():
+        if week in place:
+            table[place[week], step] += n
+    return table
+
+
+def week_totals(numbers: Numbers, scope: Scope, name: str) -> tuple[Floats, Floats]:
+    """Such deployments, and all, of all services in the window's complete weeks."""
+    place = {week: index for index, week in enumerate(whole_weeks(scope))}
+    found = np.zeros((2, len(place)))
+    for (_, week), counts in numbers.weeks.items():
+        if week in place:
+            found[:, place[week]] += (getattr(counts, name), counts.deployments)
+    return found[0], found[1]
+
+
+def service_table(numbers: Numbers, scope: Scope) -> tuple[Floats, Floats]:
+    """Deployments of each service in the window's complete weeks without a freeze, and which part of them it was there."""
+    borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
+    weeks = [
+        week
+        for week in whole_weeks(scope)
+        if not any(f.start_s < borders[week + 1] and borders[week] < f.end_s for f in scope.freezes)
+    ]
+    names = list(numbers.spans)
+    counts, present = np.zeros((2, len(names), len(weeks)))
+    for row, name in enumerate(names):
+        span = numbers.spans[name]
+        for column, week in enumerate(weeks):
+            a, b = borders[week], borders[week + 1]
+            until_s = b if span.removed_s is None else min(b, span.removed_s)
+            present[row, column] = max(0, until_s - max(a, span.first_s)) / (b - a)
+            counts[row, column] = numbers.weeks.get((name, week), _NO_WEEK).deployments
+    return counts, present
 
 
 def _compared_weeks(scope: Scope, window: Window) -> list[int]:
