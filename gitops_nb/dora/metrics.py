@@ -24,11 +24,14 @@ def frequency(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     """
     now_rates, short = _rates(numbers, scope, NOW)
     now = resampling.rate_by_weeks(
-        statistics.median(now_rates), *trends.service_table(numbers, scope)
+        statistics.median(now_rates), *trends.service_table(numbers, scope, scope.window)
     )
     before = change = None
     if scope.before is not None:
-        before = statistics.median(_rates(numbers, scope, BEFORE)[0])
+        before = resampling.rate_by_weeks(
+            statistics.median(_rates(numbers, scope, BEFORE)[0]),
+            *trends.service_table(numbers, scope, scope.before),
+        )
         now_weeks, before_weeks = (trends.weekly(numbers, scope, w) for w in scope.periods)
         least = scope.definition.minimum_weeks
         few = scope.pauses and min(len(now_weeks), len(before_weeks)) < least
@@ -64,10 +67,14 @@ def lead_time(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
 
     Source: DORA, "change lead time", dora.dev/guides/dora-metrics; the start is named in the definition.
     """
-    now = resampling.median_by_weeks(numbers.leads[NOW].median, trends.lead_table(numbers, scope))
+    now = resampling.median_by_weeks(
+        numbers.leads[NOW].median, trends.lead_table(numbers, scope, scope.window)
+    )
     before = change = None
     if scope.before is not None:
-        before = numbers.leads[BEFORE].median
+        before = resampling.median_by_weeks(
+            numbers.leads[BEFORE].median, trends.lead_table(numbers, scope, scope.before)
+        )
         stratified = trends.stratify(numbers.leads[NOW], numbers.leads[BEFORE])
         # Of other services a median may move although nobody's did.
         same, then = (
@@ -132,7 +139,7 @@ def fail_rate(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     now = _share(numbers, scope, "failed")
     before = change = None
     if scope.before is not None and scope.knows_failures:
-        before = trends.before_of_failures(numbers, scope, "failed")
+        before = None if scope.no_failures else _share(numbers, scope, "failed", BEFORE)
         change = trends.change_of_rate(
             numbers, scope, "failed", moved.get("fail_rate"), reason=scope.no_failures
         )
@@ -166,7 +173,7 @@ def rework(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric
     now = _share(numbers, scope, "unplanned")
     before = change = None
     if scope.before is not None and scope.has_incidents:
-        before = trends.before_of_failures(numbers, scope, "unplanned")
+        before = None if scope.no_failures else _share(numbers, scope, "unplanned", BEFORE)
         change = trends.change_of_rate(
             numbers, scope, "unplanned", moved.get("rework"), reason=scope.no_failures
         )
@@ -245,7 +252,7 @@ def rollbacks(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     now = _share(numbers, scope, "rollbacks")
     before = change = None
     if scope.before is not None:
-        before = statistics.wilson(*trends.totals(numbers, BEFORE, "rollbacks"))
+        before = _share(numbers, scope, "rollbacks", BEFORE)
         change = trends.change_of_rate(
             numbers,
             scope,
@@ -273,10 +280,11 @@ def rollbacks(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     )
 
 
-def _share(numbers: Numbers, scope: Scope, name: str) -> Estimate:
-    """Such deployments of all in the window, with the interval that its complete weeks leave."""
-    hits, made = trends.totals(numbers, NOW, name)
-    by_weeks = resampling.share_by_weeks(*trends.week_totals(numbers, scope, name))
+def _share(numbers: Numbers, scope: Scope, name: str, period: int = NOW) -> Estimate:
+    """Such deployments of all in a window, with the interval that its complete weeks leave."""
+    hits, made = trends.totals(numbers, period, name)
+    window = scope.periods[period]
+    by_weeks = resampling.share_by_weeks(*trends.week_totals(numbers, scope, window, name))
     found = statistics.wilson(hits, made)
     if found.value is None or by_weeks.value is None or by_weeks.low is None:
         return found

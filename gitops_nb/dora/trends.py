@@ -36,13 +36,6 @@ def everywhere(numbers: Numbers, period: int, *, only: frozenset[str] | None = N
     return sum((r for s, r in found if only is None or s in only), Recoveries())
 
 
-def before_of_failures(numbers: Numbers, scope: Scope, name: str) -> Estimate | None:
-    """The share in the window before; none beside a record of incidents that has a gap: a reader would compare."""
-    if scope.no_failures:
-        return None
-    return statistics.wilson(*totals(numbers, BEFORE, name))
-
-
 def change_of_rate(
     numbers: Numbers, scope: Scope, name: str, moved: Moved | None, *, reason: str = ""
 ) -> Change:
@@ -179,19 +172,19 @@ def weekly(numbers: Numbers, scope: Scope, window: Window) -> list[int]:
     return list(totals.values())
 
 
-def whole_weeks(scope: Scope) -> list[int]:
-    """The complete weeks of the window, by their place among those that the charts show; with a freeze or without."""
+def whole_weeks(scope: Scope, window: Window) -> list[int]:
+    """The complete weeks of a window, by their place among those that the charts show; with a freeze or without."""
     borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
     return [
         index
         for index, (a, b) in enumerate(itertools.pairwise(borders))
-        if scope.window.start_s <= a and b <= scope.window.end_s
+        if window.start_s <= a and b <= window.end_s
     ]
 
 
-def lead_table(numbers: Numbers, scope: Scope) -> Floats:
-    """Lead times of all services in the window's complete weeks: weeks by steps."""
-    place = {week: index for index, week in enumerate(whole_weeks(scope))}
+def lead_table(numbers: Numbers, scope: Scope, window: Window) -> Floats:
+    """Lead times of all services in a window's complete weeks: weeks by steps."""
+    place = {week: index for index, week in enumerate(whole_weeks(scope, window))}
     steps = max((step for _, step in numbers.lead_steps), default=-1) + 1
     table = np.zeros((len(place), steps))
     for (week, step), (n, _) in numbers.lead_steps.items():
@@ -200,9 +193,9 @@ def lead_table(numbers: Numbers, scope: Scope) -> Floats:
     return table
 
 
-def week_totals(numbers: Numbers, scope: Scope, name: str) -> tuple[Floats, Floats]:
-    """Such deployments, and all, of all services in the window's complete weeks."""
-    place = {week: index for index, week in enumerate(whole_weeks(scope))}
+def week_totals(numbers: Numbers, scope: Scope, window: Window, name: str) -> tuple[Floats, Floats]:
+    """Such deployments, and all, of all services in a window's complete weeks."""
+    place = {week: index for index, week in enumerate(whole_weeks(scope, window))}
     found = np.zeros((2, len(place)))
     for (_, week), counts in numbers.weeks.items():
         if week in place:
@@ -210,12 +203,12 @@ def week_totals(numbers: Numbers, scope: Scope, name: str) -> tuple[Floats, Floa
     return found[0], found[1]
 
 
-def service_table(numbers: Numbers, scope: Scope) -> tuple[Floats, Floats]:
-    """Deployments of each service in the window's complete weeks without a freeze, and which part of them it was there."""
+def service_table(numbers: Numbers, scope: Scope, window: Window) -> tuple[Floats, Floats]:
+    """Deployments of each service in a window's complete weeks without a freeze, and which part of them it was there."""
     borders = windows.week_borders(scope.shown.start_s, scope.shown.end_s, zone=scope.zone)
     weeks = [
         week
-        for week in whole_weeks(scope)
+        for week in whole_weeks(scope, window)
         if not any(f.start_s < borders[week + 1] and borders[week] < f.end_s for f in scope.freezes)
     ]
     names = list(numbers.spans)
