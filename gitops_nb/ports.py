@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from gitops_nb.model import Blob, Commit, Json, ObjectRef, SecretRef, StepKind
@@ -350,6 +351,7 @@ class Processes(Protocol):
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         grace_s: float = 5.0,
+        files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Completed:
         """Runs to the end and returns the exit code, whatever it is.
 
@@ -360,6 +362,7 @@ class Processes(Protocol):
             environment: Variables beside the few that are inherited.
             stdin: Its standard input.
             grace_s: How long it may take to end after its one SIGINT, before TERM and KILL.
+            files: What it reads as files, by the argument that stands for each: nobody else can write there.
 
         Raises:
             UnavailableError: The program is missing.

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import selectors
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gitops_nb.adapters import warden
@@ -28,6 +30,7 @@ from gitops_nb.ports import Completed
 
 _PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR", "DISPLAY", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")  # fmt: skip
 _CHUNK_BYTES = 64 * 1024
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _START = "import sys; sys.path.append(sys.argv[1]); import warden; warden.main()"
 """An imported module is there in compiled form, a script is compiled each time."""
 
@@ -51,6 +54,7 @@ class LocalProcesses:
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         grace_s: float = 5.0,
+        files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Completed:
         """See ``ports.Processes.run``. ``environment`` is added to a short list of inherited variables."""
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -59,12 +63,14 @@ class LocalProcesses:
             "env": {**passed, **(environment or {})},
             "cwd": None if cwd is None else str(cwd),
             "grace_s": grace_s,
+            "files": tuple(files),
         }
         kept = tuple(fd for fd in self._kept_open if _is_open(fd))
         deadline = time.monotonic() + timeout_s
         name = shown(argv)
-        with _free_warden() as free:
-            with closing(_Command(free.socket, request, kept, stdin=stdin)) as command:
+        with _sealed(files.values()) as sealed, _free_warden() as free:
+            inherited = (*sealed, *kept)
+            with closing(_Command(free.socket, request, inherited, stdin=stdin)) as command:
                 try:
                     command.follow(deadline)
                 finally:
@@ -135,6 +141,24 @@ def prepare() -> None:
     _idle(os.getpid()).append(_Warden())
 
 
+@contextmanager
+def _sealed(contents: Iterable[bytes]) -> Iterator[tuple[int, ...]]:
+    """Files without a name, which nobody can change any more: not even who may open what this user's processes have open."""
+    with ExitStack() as kept:
+        descriptors: list[int] = []
+        for content in contents:
+            descriptor = os.memfd_create("gitops-nb", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            kept.callback(os.close, descriptor)
+            left = memoryview(content)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            if os.pread(descriptor, len(content) + 1, 0) != content:
+                raise UnavailableError("a file of this process was changed while it was written")
+            descriptors.append(descriptor)
+        yield tuple(descriptors)
+
+
 @cache
 def _idle(_pid: int) -> list[_Warden]:
     """The wardens of this process that run no command; a forked child has its own."""
@@ -170,7 +194,7 @@ class _Command:
     Args:
         starter: The socket of its warden.
         request: What to run, see ``warden``.
-        kept: Descriptors that it inherits beside its standard streams.
+        kept: Descriptors that it inherits beside its standard streams: its files first.
         stdin: Its standard input.
     """
 

@@ -7,8 +7,8 @@ the rest.
 Linux sends a command the SIGINT once its parent is gone (PDEATHSIG), once for each thread of that parent; so the parent has a
 single one, and interrupting a command means to leave it: whoever else was killed, in whatever order, nobody can do that twice.
 
-In: a request (argv, env, cwd, grace_s; see ``framed``) with descriptors: the command's standard input, output and error, then
-those it inherits. Out: ``began PID``, then ``ended STATUS`` or ``failed ERRNO``. When our starter closes its side or dies, the
+In: a request (argv, env, cwd, grace_s, files; see ``framed``) with descriptors: the command's standard input, output and error,
+one for each of its files, then others that it inherits. Out: ``began PID``, then ``ended STATUS`` or ``failed ERRNO``. When our starter closes its side or dies, the
 command is left; a fork of ours that is not its parent waits out its grace and sends its process group TERM, then KILL.
 """
 
@@ -205,7 +205,12 @@ def _become(
             os.set_inheritable(descriptor, True)
         if request["cwd"] is not None:
             os.chdir(request["cwd"])
-        _exec(programs, request["argv"], request["env"])
+        files = {
+            name: f"/dev/fd/{fd}"
+            for name, fd in zip(request["files"], descriptors[3:], strict=False)
+        }
+        argv = [files.get(word, word) for word in request["argv"]]
+        _exec(programs, argv, request["env"])
     except OSError as error:
         _say(starter, f"failed {error.errno}")
     finally:

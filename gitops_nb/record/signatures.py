@@ -1,7 +1,7 @@
 """SSH signatures of people: made by ssh-keygen or an agent, checked against the keys of trust.yaml.
 
-What a key may sign is decided twice: here, by the times in trust.yaml, and by OpenSSH, which gets the same times as
-``valid-after`` and ``valid-before`` and the key revocation list.
+What a key may sign is decided twice: here, by the times in trust.yaml and by the key that signed, and by OpenSSH, which gets
+the same times as ``valid-after`` and ``valid-before`` and the key revocation list. Nothing of that lies in a folder meanwhile.
 
 Source: ssh-keygen(1), ALLOWED SIGNERS and KEY REVOCATION LISTS.
 """
@@ -9,8 +9,6 @@ Source: ssh-keygen(1), ALLOWED SIGNERS and KEY REVOCATION LISTS.
 from __future__ import annotations
 
 import base64
-import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +16,10 @@ from pathlib import Path
 from gitops_nb.catalog.trust import LIVE_REALM, PersonKey, Trust, TrustedPerson
 from gitops_nb.errors import RecordError, UnavailableError, UsageError
 from gitops_nb.ports import Processes
+from gitops_nb.record.sshsig import fingerprint, signing_key
+
+_ALLOWED, _SIGNATURE, _REVOKED = "<allowed_signers>", "<signature>", "<revoked>"
+"""Stand for files among ssh-keygen's arguments; no person is called so."""
 
 
 def sign(
@@ -101,33 +103,36 @@ def check_signature(
     ]
     if not keys or not isinstance(signature, str):
         return None
-    with tempfile.TemporaryDirectory(prefix="gitops-nb-") as folder:
-        allowed, file = Path(folder, "allowed_signers"), Path(folder, "signature")
-        allowed.write_text("".join(_line(person, namespace, key) for key in keys), encoding="utf-8")
-        file.write_text(signature, encoding="utf-8")
-        revoked: tuple[str, ...] = ()
-        if trust.revoked:
-            listed = Path(folder, "revoked")
-            listed.write_bytes(base64.b64decode(trust.revoked))
-            revoked = ("-r", str(listed))
-        try:
-            done = processes.run(
-                (
-                    "ssh-keygen", "-Y", "verify", "-f", str(allowed), "-I", person, "-n", namespace,
-                    "-s", str(file), "-O", f"verify-time={_time(moments[0])}", *revoked,
-                ),
-                timeout_s=20,
-                stdin=message,
-                environment={"TZ": "UTC"},
-            )  # fmt: skip
-        except UnavailableError as error:
-            raise RecordError(
-                "ssh-keygen is missing", hint="Install the OpenSSH client."
-            ) from error
-    if done.exit_code != 0:
+    # Whose key it was is decided here, with the very bytes of trust.yaml; ssh-keygen can only say no.
+    signer = signing_key(message, signature, namespace)
+    if signer is None or signer not in {_blob(key) for key in keys}:
         return None
-    match = re.search(r"SHA256:[A-Za-z0-9+/]+", done.stdout)
-    return match[0] if match else "unknown key"
+    files = {
+        _ALLOWED: "".join(_line(person, namespace, key) for key in keys).encode(),
+        _SIGNATURE: signature.encode(),
+    }
+    revoked: tuple[str, ...] = ()
+    if trust.revoked:
+        files[_REVOKED] = base64.b64decode(trust.revoked)
+        revoked = ("-r", _REVOKED)
+    try:
+        done = processes.run(
+            (
+                "ssh-keygen", "-Y", "verify", "-f", _ALLOWED, "-I", person, "-n", namespace,
+                "-s", _SIGNATURE, "-O", f"verify-time={_time(moments[0])}", *revoked,
+            ),
+            timeout_s=20,
+            stdin=message,
+            environment={"TZ": "UTC"},
+            files=files,
+        )  # fmt: skip
+    except UnavailableError as error:
+        raise RecordError("ssh-keygen is missing", hint="Install the OpenSSH client.") from error
+    return fingerprint(signer) if done.exit_code == 0 else None
+
+
+def _blob(key: PersonKey) -> bytes:
+    return base64.b64decode(key.key.split()[1])
 
 
 def _line(person: str, namespace: str, key: PersonKey) -> str:

@@ -79,3 +79,22 @@ def test_programs_are_found_as_a_shell_finds_them(tmp_path):
     assert found("bin", "second") == "here/bin"
     with pytest.raises(UnavailableError, match="cannot start which-one: Permission denied"):
         found("closed")
+
+
+def test_a_command_reads_files_that_nobody_can_write():
+    """An argument stands for a file: it is read, by name, and cannot be changed even by the command."""
+    code = """
+import sys
+for name in sys.argv[1:]:
+    print(open(name).read())
+    try:
+        open(name, "w")
+    except OSError:
+        print("sealed")
+"""
+    done = LocalProcesses().run(
+        (sys.executable, "-c", code, "<one>", "<two>"),
+        timeout_s=30,
+        files={"<two>": b"2" * 100_000, "<one>": b"1"},
+    )
+    assert done.stdout.split() == ["1", "sealed", "2" * 100_000, "sealed"]
