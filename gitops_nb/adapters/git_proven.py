@@ -22,7 +22,8 @@ Ask = Callable[[tuple[str, ...], bytes], Completed]
 
 UNMOVED: Mapping[str, str] = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": devnull}
 """Variables without which a repository may let one object stand in for another."""
-
+UNASKED: Mapping[str, str] = {"GIT_ALLOW_PROTOCOL": "none", "GIT_OPTIONAL_LOCKS": "0"}
+"""Variables without which Git may fetch an object that a repository lacks, by a program that its settings name."""
 
 TREE = "40000 "
 """How the entry of a folder begins."""
@@ -35,9 +36,11 @@ def is_itself(one: GitObject) -> bool:
     return hashed.hexdigest() == one.sha
 
 
-def blob_id(content: bytes) -> str:
-    """The id (40 hex) that Git gives a file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def blob_id(content: bytes, length: int = 40) -> str:
+    """The id that Git gives a file's content, of so many hexadecimal digits as the repository's ids have."""
+    hashed = hashlib.new("sha1" if length == 40 else "sha256", usedforsecurity=False)
+    hashed.update(b"blob %d\0" % len(content) + content)
+    return hashed.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,11 @@ KINDS: dict[str, type[BaseModel]] = {
     "Trust": Trust,
     "Runbook": Runbook,
 }
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "fleet.yaml": Fleet,
+    "policy.yaml": Policy,
+    "trust.yaml": Trust,
+}
 CONFIGURATION_FILES = ("fleet.yaml", "policy.yaml", "trust.yaml")
 
 
@@ -44,27 +49,73 @@ def load_catalog(folder: Path) -> Catalog:
     Raises:
         ConfigurationError: With one line for each problem in any of the files.
     """
-    problems: list[str] = []
-    fleet = _load(folder / "fleet.yaml", Fleet, problems)
-    policy = _load(folder / "policy.yaml", Policy, problems)
+    runbooks = [p.name for p in sorted(folder.glob("*.yaml")) if p.name not in CONFIGURATION_FILES]
     # Without the file nobody's signature counts: that refuses, and is no error.
-    listed = folder / "trust.yaml"
-    trust = _load(listed, Trust, problems) if listed.exists() else Trust()
+    listed = ("trust.yaml",) if (folder / "trust.yaml").exists() else ()
+    names = ("fleet.yaml", "policy.yaml", *listed, *runbooks)
+    return _catalog([_Source(_name(folder / name), folder / name) for name in names])
+
+
+def parse_catalog(files: Mapping[str, bytes], *, folder: str = "runbooks") -> Catalog:
+    """The catalog of files that are held in memory: what was proven of them is what is read.
+
+    Args:
+        files: Contents by name, without a folder.
+        folder: How messages call the place that they were read from.
+
+    Raises:
+        ConfigurationError: See ``load_catalog``.
+    """
+    names = dict.fromkeys(("fleet.yaml", "policy.yaml", *sorted(files)))
+    return _catalog([_Source(f"{folder}/{name}", files.get(name)) for name in names])
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file: how messages call it, and where it lies or what it says; None when it is not there."""
+
+    name: str
+    place: Path | bytes | None
+
+    @property
+    def file(self) -> str:
+        """Its name without a folder."""
+        return self.name.rpartition("/")[2]
+
+    def read(self) -> strict_yaml.Document:
+        """Raises ``ConfigurationError`` when it cannot be read."""
+        match self.place:
+            case Path():
+                return strict_yaml.load(self.place, name=self.name)
+            case bytes():
+                return strict_yaml.parse(self.place, name=self.name)
+        raise ConfigurationError(f"{self.name}:1: (file): No such file or directory")
+
+
+def _catalog(sources: Sequence[_Source]) -> Catalog:
+    problems: list[str] = []
+    own = [source for source in sources if source.file in CONFIGURATION_FILES]
+    read = {source.file: _load(source, _MODELS[source.file], problems) for source in own}
+    parts: dict[str, Any] = {file: found for file, (found, _) in read.items()}
+    fleet, policy = parts["fleet.yaml"], parts["policy.yaml"]
+    trust = parts.get("trust.yaml", Trust())
     if fleet and fleet.environments and policy and trust:
-        document = strict_yaml.load(folder / "policy.yaml", name=_name(folder / "policy.yaml"))
+        document = read["policy.yaml"][1]
         # An environment that is declared wrongly is declared.
-        declared = strict_yaml.load(folder / "fleet.yaml", name="fleet.yaml").value["environments"]
+        declared = read["fleet.yaml"][1].value["environments"]
         found = policy.problems(tuple(declared), {p.person for p in trust.persons})
         problems += [document.problem(where, text) for where, text in found]
     runbooks: dict[str, Runbook] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        if path.name in CONFIGURATION_FILES:
+    for source in sources:
+        if source in own:
             continue
-        runbook = _load(path, Runbook, problems)
+        runbook, _ = _load(source, Runbook, problems)
         if runbook is None:
             continue
-        if runbook.name != path.stem:
-            problems.append(f"{_name(path)}:1: name: {runbook.name!r} in a file called {path.name}")
+        if runbook.name != source.file.removesuffix(".yaml"):
+            problems.append(
+                f"{source.name}:1: name: {runbook.name!r} in a file called {source.file}"
+            )
         runbooks[runbook.name] = runbook
     if problems or fleet is None or policy is None or trust is None:
         raise ConfigurationError(
@@ -81,26 +132,28 @@ def read_model(path: Path, model: type[M]) -> M:
         ConfigurationError: With one line for each problem.
     """
     problems: list[str] = []
-    value = _load(path, model, problems)
+    value, _ = _load(_Source(_name(path), path), model, problems)
     if value is None or problems:
         raise ConfigurationError("\n".join(problems), hint="Mend the file; nothing was run.")
     return value
 
 
-def _load(path: Path, model: type[M], problems: list[str]) -> M | None:
-    name = _name(path)
+def _load(
+    source: _Source, model: type[M], problems: list[str]
+) -> tuple[M | None, strict_yaml.Document]:
+    """The model of a file, and the document that it was read from: nothing is read a second time."""
     try:
-        document = strict_yaml.load(path, name=name)
+        document = source.read()
     except ConfigurationError as error:
         problems.append(error.message)
-        return None
+        return None, strict_yaml.Document(source.name, None)
     if not isinstance(document.value, dict):
         problems.append(document.problem((), f"a {model.__name__} is a mapping of names to values"))
-        return None
+        return None, document
     kind = document.value.get("kind", model.__name__)
     if kind != model.__name__:
         problems.append(document.problem(("kind",), f"{kind!r} where {model.__name__!r} is due"))
-        return None
+        return None, document
     value, dropped = _validate(document, model, problems)
     if isinstance(value, Fleet | Runbook | Trust):
         for where, text in value.problems():
@@ -109,7 +162,7 @@ def _load(path: Path, model: type[M], problems: list[str]) -> M | None:
             # What there is would leave out what was dropped.
             said = text.partition("; there are ")[0] if dropped else text
             problems.append(document.problem(where, said))
-    return value
+    return value, document
 
 
 def _validate(

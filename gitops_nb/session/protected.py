@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from gitops_nb.adapters.git_pinned import PinnedRepository, as_variables
 from gitops_nb.adapters.git_proven import UNMOVED, ProvenObjects
 from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.catalog.fleet import Fleet
-from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, load_catalog
+from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, parse_catalog
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
@@ -86,7 +85,7 @@ def protected(workspace: Workspace, catalog: Catalog, processes: Processes) -> G
         source = {"from": "workspace", "digest": _digest(catalog)}
         return Ground(catalog.fleet, catalog.policy, catalog.trust, source)
     files = _files(branch, branch.commit, processes)
-    rules = _rules(files)
+    rules = parse_catalog(files)
     source = {
         "from": f"origin/{branch.name}",
         "origin": branch.url,
@@ -234,7 +233,7 @@ def rules_at(branch: Branch, commit: str, processes: Processes) -> tuple[Catalog
                 return None, f"this clone is shallow, and {error.message}"
         if _git(branch.root, asked, processes) is None:
             return None, ""
-    return _rules(_files(branch, commit, processes)), ""
+    return parse_catalog(_files(branch, commit, processes)), ""
 
 
 def _digest(catalog: Catalog) -> str:
@@ -272,15 +271,6 @@ def _is_shallow(root: Path, processes: Processes) -> bool:
 def _files(branch: Branch, commit: str, processes: Processes) -> Mapping[str, bytes]:
     """Fleet, policy and keys of a commit, from Git's objects each time: a copy on disk could be edited like any file."""
     return _objects(branch, processes).files(commit, branch.inside, CONFIGURATION_FILES)
-
-
-def _rules(files: Mapping[str, bytes]) -> Catalog:
-    with tempfile.TemporaryDirectory(prefix="gitops-nb-") as temporary:
-        folder = Path(temporary) / "runbooks"  # messages name a file with its folder
-        folder.mkdir()
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        return load_catalog(folder)
 
 
 def _objects(branch: Branch, processes: Processes) -> ProvenObjects:

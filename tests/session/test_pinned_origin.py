@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import zlib
 from types import SimpleNamespace
 
@@ -357,3 +358,21 @@ def test_a_repository_of_sha_256_is_read(trap, tmp_path):
     git(root, "push", "--quiet", "origin", "main")
     origins.pin(root, str(url), "main")
     assert ground_of(trap.workspace).source["commit"] == git(root, "rev-parse", "HEAD")
+
+
+def test_proven_files_are_never_written_and_read_again(trap, monkeypatch, tmp_path):
+    """What was hashed is what is parsed: a folder for temporary files, that others may write to, has no part in it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert is_honest(trap)
+
+
+def test_a_branch_without_a_file_says_which(trap):
+    """Messages name the branch's files as those of the workspace."""
+    git(trap.workspace.root, "rm", "--quiet", "runbooks/policy.yaml")
+    git(trap.workspace.root, "commit", "--quiet", "-m", "Without policy")
+    git(trap.workspace.root, "push", "--quiet", "origin", "HEAD:main")
+    git(trap.workspace.root, "revert", "--no-edit", "HEAD")
+    with pytest.raises(
+        ConfigurationError, match=r"runbooks/policy\.yaml:1: \(file\): No such file"
+    ):
+        ground_of(trap.workspace)
