@@ -10,7 +10,7 @@ import socket
 import time
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -25,7 +25,7 @@ from gitops_nb.record.journal import FILE, Record
 from gitops_nb.record.keys import taken_key
 from gitops_nb.record.runs import read_run
 from gitops_nb.session import Front
-from gitops_nb.session.order import given
+from gitops_nb.session.order import Order, given
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.private import private_folder
 from gitops_nb.session.wire import Wire, raised
@@ -268,20 +268,24 @@ def _own_executor(
             address=address,
             log=private / "executor.log",
             environment=os.environ,
-            told=asdict(
-                replace(
-                    given(),
-                    executor="",
-                    notary="",
-                    workspace=str(workspace.root),
-                    reports=workspace.bucket or str(workspace.reports),
-                    mode=str(mode),
-                )
-            ),
+            told=asdict(_order_of_nobody(workspace, mode)),
             key=taken_key(),
         )
     )
     return address, process
+
+
+def _order_of_nobody(workspace: Workspace, mode: Mode) -> Order:
+    """What an executor is told where no command stands behind this process: where it works, and nothing that decides.
+
+    Whatever lies in this process is the notebook's word. Breaking the glass, doing it again and going on with a run are a
+    person's, who says so to a command.
+    """
+    return Order(
+        workspace=str(workspace.root),
+        reports=workspace.bucket or str(workspace.reports),
+        mode=str(mode),
+    )
 
 
 def _connect(address: Path, ended: Callable[[], int | None] = lambda: None) -> Wire:
