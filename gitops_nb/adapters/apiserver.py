@@ -20,6 +20,7 @@ import urllib3
 from kubernetes.client import ApiClient
 from kubernetes.config import ConfigException
 
+from gitops_nb.adapters.tls import context
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Json
 
@@ -110,7 +111,7 @@ class ApiServer:
 
     def fetch(self, url: str) -> Answer:
         """A GET to another server, within the same deadline and without our credentials."""
-        pool = urllib3.PoolManager(retries=False)
+        pool = urllib3.PoolManager(retries=False, ssl_context=context())
         return self._within(lambda: _read(_request(pool, "GET", url, {}, None, read_s=READ_S)), url)
 
     def events(self, path: str, query: Mapping[str, str], until: float) -> Iterator[Json]:

@@ -9,6 +9,7 @@ Source: cloud.google.com/storage/docs/request-preconditions, "retry-strategy".
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import threading
@@ -20,10 +21,12 @@ from typing import Any, TypeVar
 
 from gitops_nb.adapters.deadline import within
 from gitops_nb.adapters.folder import check_key
+from gitops_nb.adapters.google import UNIVERSE, google_session
 from gitops_nb.errors import GitOpsError, UnavailableError, UsageError
 
 T = TypeVar("T")
 URL = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
+GOOGLE = f"https://storage.{UNIVERSE}"
 DEADLINE_S = 60.0
 _TRY_S = (5.0, 20.0)
 """Connect, and between two bytes of an answer; the deadline bounds the whole."""
@@ -32,17 +35,24 @@ _PIECE = 512
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
+def emulator() -> str:
+    """The address of an emulator that the environment names, "" where it names none."""
+    named = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    return named if not named or "://" in named else f"http://{named}"
+
+
 class Bucket:
     """A bucket, below a prefix, as a store.
 
-    Credentials are Google's application default; with STORAGE_EMULATOR_HOST set none are needed.
+    Credentials are Google's application default; an emulator needs none.
 
     Args:
         url: ``gs://BUCKET/PREFIX``.
         deadline_s: For one call with all its tries.
+        endpoint: Who answers; by default the emulator that STORAGE_EMULATOR_HOST names, else Google.
     """
 
-    def __init__(self, url: str, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, url: str, *, deadline_s: float = DEADLINE_S, endpoint: str = "") -> None:
         match = URL.fullmatch(url)
         if match is None:
             raise UsageError(f"{url!r} is not gs://BUCKET/PREFIX", hint="Name a bucket.")
@@ -52,6 +62,7 @@ class Bucket:
         self.url = url
         self._prefix = f"{prefix}/" if prefix else ""
         self._deadline_s = deadline_s
+        self._endpoint = endpoint or emulator() or GOOGLE
         self._name = match["bucket"]
         self._client: Any = None
         self._opening = threading.Lock()
@@ -157,10 +168,9 @@ class Bucket:
     def _bucket(self) -> Any:
         with self._opening:
             if self._client is None:
-                from google.cloud import storage
                 from requests.adapters import HTTPAdapter
 
-                self._client = storage.Client()
+                self._client = _client(self._endpoint)
                 # The client keeps ten connections; each further one would be thrown away after one answer.
                 pool = HTTPAdapter(pool_connections=_AT_ONCE, pool_maxsize=_AT_ONCE)
                 for scheme in ("https://", "http://"):
@@ -187,6 +197,21 @@ class Bucket:
                     hint="Check the bucket's name, credentials and network.",
                 ) from outcome
             time.sleep(pause)
+
+
+def _client(endpoint: str) -> Any:
+    """A client of Google's library that asks this address, whatever its own variables say."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    options = {"api_endpoint": endpoint, "universe_domain": UNIVERSE}
+    if endpoint == GOOGLE:
+        session = google_session(GOOGLE.removeprefix("https://"))
+        return storage.Client(
+            project="none", credentials=session.credentials, _http=session, client_options=options
+        )
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth has no types here
+    return storage.Client(project="none", credentials=credentials, client_options=options)
 
 
 def _is_passing(error: BaseException) -> bool:

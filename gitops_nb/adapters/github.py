@@ -13,9 +13,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 from gitops_nb.adapters.deadline import within
+from gitops_nb.adapters.tls import opener
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Json
 from gitops_nb.ports import Clock, Page
@@ -44,14 +46,23 @@ class GitHub:
         token: Sent to that address only; "" reads what is public.
         clock: Waits when GitHub says how long.
         deadline_s: For one call of ``pages`` with all its waiting.
+        trusted: Who vouches for the server; by default this machine's certificate authorities.
     """
 
-    def __init__(self, url: str, *, token: str, clock: Clock, deadline_s: float = 3600) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str,
+        clock: Clock,
+        deadline_s: float = 3600,
+        trusted: Path | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
         self._token = token
         self._clock = clock
         self._deadline_s = deadline_s
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = opener(_NoRedirect, trusted=trusted)
 
     def pages(
         self, path: str, parameters: Mapping[str, str] | None = None, *, start: str = ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gitops_nb.adapters.deadline import within
+from gitops_nb.adapters.tls import opener
 from gitops_nb.errors import Refused, UnavailableError
 from gitops_nb.model import Json
 from gitops_nb.redaction import process_redactor
@@ -28,6 +30,7 @@ LEEWAY_S = 60
 _MAX_BYTES = 1 << 20
 _MAX_LIFE_S = 3600
 _ALGORITHMS = ["RS256"]
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _NEEDED = ["iss", "aud", "sub", "exp", "nbf", "iat", "repository", "run_id", "run_attempt", "actor"]
 KEPT = (
     "iss", "aud", "sub", "iat", "nbf", "exp", "jti",
@@ -66,6 +69,13 @@ def prove(
         UnavailableError: CI or the issuer did not answer in time.
     """
     ends = time.monotonic() + DEADLINE_S
+    if not _is_door_of(issuer, request_url):
+        where = urllib.parse.urlsplit(request_url)
+        raise Refused(
+            f"ACTIONS_ID_TOKEN_REQUEST_URL is at {where.scheme}://{where.hostname}, and policy.yaml believes {issuer}; "
+            "the job's token was not sent there",
+            hint="Find out who set it; GitHub sets it for each job.",
+        )
     redactor = process_redactor()
     redactor.register("the token that asks for CI's identity", request_token)
     query = urllib.parse.urlencode({"audience": audience})
@@ -206,10 +216,10 @@ def _ask(url: str, ends: float, *, token: str = "") -> Mapping[str, Any]:
     if token:
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  https, checked above
-    opener = urllib.request.build_opener(_NoRedirect)
+    opening = opener(_NoRedirect)
 
     def ask() -> bytes:
-        with opener.open(request, timeout=5) as answer:
+        with opening.open(request, timeout=5) as answer:
             content: bytes = answer.read(_MAX_BYTES + 1)
             return content
 
@@ -232,6 +242,27 @@ def _ask(url: str, ends: float, *, token: str = "") -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UnavailableError(f"{place} does not answer a JSON object")
     return value
+
+
+def _is_door_of(issuer: str, url: str) -> bool:
+    """Whether an address is the issuer's own: its token opens identities of this job for any audience.
+
+    GitHub signs at ``token.DOMAIN`` and is asked at other names below DOMAIN; an enterprise server has one name.
+
+    >>> _is_door_of("https://token.actions.example.com", "https://run-1.actions.example.com/x?y=1")
+    True
+    >>> _is_door_of("https://token.actions.example.com", "https://actions.example.com.evil.example/")
+    False
+    """
+    where, theirs = urllib.parse.urlsplit(url), urllib.parse.urlsplit(issuer)
+    if theirs.scheme != "https":
+        return _origin(url) == _origin(issuer)
+    host, signs_at = where.hostname or "", theirs.hostname or ""
+    if where.scheme != "https" or "@" in where.netloc or not _HOST.fullmatch(host):
+        return False
+    domain = signs_at.removeprefix("token.")
+    below = domain if "." in domain else signs_at
+    return host in (signs_at, below) or host.endswith(f".{below}")
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -28,7 +28,8 @@ from gitops_nb.adapters import warden
 from gitops_nb.errors import TimedOut, UnavailableError
 from gitops_nb.ports import Completed
 
-_PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR", "DISPLAY", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")  # fmt: skip
+_PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR", "DISPLAY", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy")  # fmt: skip
+"""Who vouches for a server is not among them: a proxy may carry what Git says, and not answer it."""
 _CHUNK_BYTES = 64 * 1024
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _START = "import sys; sys.path.append(sys.argv[1]); import warden; warden.main()"

@@ -96,15 +96,6 @@ class PlatformSecrets:
             ) from error
 
 
-def google_session() -> Any:
-    """A session of google-auth with the credentials of this process."""
-    import google.auth
-    from google.auth.transport.requests import AuthorizedSession
-
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]  # google-auth has no types here
-
-
 def _read_private(path: Path, ref: SecretRef) -> str:
     try:
         found = path.stat()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 from gitops_nb.adapters.clock import WallClock
 from gitops_nb.adapters.git_cache import Remote
 from gitops_nb.adapters.git_history import GitHistory
+from gitops_nb.adapters.google import google_session
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.adapters.secrets import LocalSecrets, PlatformSecrets, google_session
+from gitops_nb.adapters.secrets import LocalSecrets, PlatformSecrets
 from gitops_nb.catalog.fleet import Cluster, Fleet
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.policies import Approver, Policy
@@ -38,6 +39,7 @@ from gitops_nb.session.notary import check_identity, prove, runner_key
 from gitops_nb.session.protected import Ground, protected
 from gitops_nb.session.requester import ci_identity, ci_run, default_key, find_requester
 from gitops_nb.session.reviews import GitHubReviews
+from gitops_nb.session.stores import refuse_emulator
 
 if TYPE_CHECKING:
     from gitops_nb.sandbox.opening import Person
@@ -240,6 +242,8 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
     from gitops_nb.adapters.argocd import ArgoCD
     from gitops_nb.adapters.kubernetes import KubernetesCluster, connect
 
+    for url in filter(None, (workspace.locks, workspace.bucket)):
+        refuse_emulator(url)
     processes = LocalProcesses()
     ground = protected(workspace, catalog, processes)
     fleet, policy = ground.fleet, ground.policy

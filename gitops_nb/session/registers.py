@@ -29,7 +29,7 @@ from gitops_nb.record.locks import Owner
 from gitops_nb.record.register import Believed, Chain, Earlier, Kind, Register
 from gitops_nb.session.allowances import LiveRules
 from gitops_nb.session.protected import Ground
-from gitops_nb.session.stores import open_store
+from gitops_nb.session.stores import open_true_store
 
 BUCKET, GIT, HERE = "bucket", "git", "this machine"
 _AUTHOR = ("gitops-nb", "gitops-nb@localhost")
@@ -140,7 +140,7 @@ def _store(
     workspace: Workspace, place: Mapping[str, Json], processes: Processes, *, is_sandbox: bool
 ) -> Store:
     if place["kind"] == BUCKET:
-        return open_store(str(place["at"]))
+        return open_true_store(str(place["at"]))
     if place["kind"] != GIT:
         return Folder(workspace.own / ("sandbox-register" if is_sandbox else "register"))
     name = str(place["name"])

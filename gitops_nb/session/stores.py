@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from gitops_nb.adapters.folder import Folder
-from gitops_nb.adapters.gcs import DEADLINE_S, Bucket
+from gitops_nb.adapters.gcs import DEADLINE_S, GOOGLE, Bucket, emulator
 from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError
 from gitops_nb.ports import Store
 
 VARIABLE = "GITOPS_NB_STORE_S"
@@ -30,4 +31,31 @@ def locks_store(workspace: Workspace) -> Store | None:
 
 def open_store(url: str) -> Store:
     """A bucket by its name, ``gs://BUCKET/PREFIX``."""
-    return Bucket(url, deadline_s=float(os.environ.get(VARIABLE) or DEADLINE_S))
+    return Bucket(url, deadline_s=_deadline_s())
+
+
+def open_true_store(url: str) -> Store:
+    """The same where what lies there decides about something real: Google's own, which no variable can stand in for.
+
+    Raises:
+        ConfigurationError: The environment names an emulator.
+    """
+    refuse_emulator(url)
+    return Bucket(url, deadline_s=_deadline_s(), endpoint=GOOGLE)
+
+
+def refuse_emulator(url: str) -> None:
+    """Refuses to take an emulator for a bucket.
+
+    Raises:
+        ConfigurationError: The environment names one.
+    """
+    if named := emulator():
+        raise ConfigurationError(
+            f"STORAGE_EMULATOR_HOST says that {named} answers for {url}; nothing was done",
+            hint="Unset it: in live mode nobody but Google does. The sandbox may use an emulator.",
+        )
+
+
+def _deadline_s() -> float:
+    return float(os.environ.get(VARIABLE) or DEADLINE_S)

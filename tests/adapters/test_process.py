@@ -98,3 +98,13 @@ for name in sys.argv[1:]:
         files={"<two>": b"2" * 100_000, "<one>": b"1"},
     )
     assert done.stdout.split() == ["1", "sealed", "2" * 100_000, "sealed"]
+
+
+def test_a_command_is_not_told_who_vouches_for_servers(monkeypatch):
+    """Git asks the machine's own authorities; a proxy's address is passed on."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/x")
+    monkeypatch.setenv("SSL_CERT_DIR", "/x")
+    monkeypatch.setenv("GIT_SSL_CAINFO", "/x")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
+    done = run("import os; print([n for n in os.environ if 'SSL' in n], os.environ['HTTPS_PROXY'])")
+    assert done.stdout.strip() == "[] http://proxy.example"

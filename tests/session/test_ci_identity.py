@@ -479,7 +479,7 @@ def test_an_issuer_that_drips_ends_at_the_deadline(issuer, monkeypatch):
 
 def test_a_door_without_https_is_not_used():
     """The job's own token goes nowhere in the clear."""
-    with pytest.raises(UnavailableError, match="is not https"):
+    with pytest.raises(Refused, match="http://ci"):
         oidc.prove("http://ci.example/token", REQUEST_TOKEN, audience=AUDIENCE, issuer="https://x")
 
 
