@@ -25,10 +25,11 @@ USER, PASSWORD = "argo", "correct-horse-battery"
 
 @dataclass
 class GitServer:
-    """A running server. ``config`` is a Git configuration that trusts its certificate."""
+    """A running server. ``config`` is a Git configuration that trusts its ``certificate``."""
 
     url: str
     config: Path
+    certificate: Path
     asked: list[str] = field(default_factory=list)
     """The Authorization header of each request, "" without one."""
 
@@ -94,7 +95,9 @@ def serving(bare: Path, folder: Path, *, public: bool = False) -> Iterator[GitSe
     config = folder / "gitconfig"
     config.write_text(f"[http]\n\tsslCAInfo = {certificate}\n", encoding="utf-8")
     try:
-        yield GitServer(f"https://127.0.0.1:{server.server_port}/{bare.name}", config, asked)
+        yield GitServer(
+            f"https://127.0.0.1:{server.server_port}/{bare.name}", config, certificate, asked
+        )
     finally:
         server.shutdown()
         server.server_close()

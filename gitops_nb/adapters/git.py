@@ -57,6 +57,7 @@ class Git(GitCache):
         cache: Folder for the bare caches; made when needed.
         processes: Runs git.
         author: Name that commits carry, with an e-mail address.
+        trusted: See ``GitCache``.
     """
 
     def __init__(
@@ -66,8 +67,9 @@ class Git(GitCache):
         cache: Path,
         processes: Processes,
         author: tuple[str, str],
+        trusted: Path | None = None,
     ) -> None:
-        super().__init__(remotes, cache=cache, processes=processes)
+        super().__init__(remotes, cache=cache, processes=processes, trusted=trusted)
         self._author = author
         self._untouched: dict[tuple[str, str, str], bool] = {}
 
@@ -341,21 +343,9 @@ class Git(GitCache):
         return contents
 
     def effective_url(self, repository: str) -> str:
-        """Where git really goes for a repository, after the settings of the machine and of the cache.
-
-        ``url.<base>.insteadOf`` moves it, and ``pushInsteadOf`` what is pushed: that address where it is another one.
-        """
+        """Where git really goes for a repository: no setting of the person or of the cache has a part in it."""
         url = self._remote(repository).url
-        fetched = self._in_cache(repository, ("ls-remote", "--get-url", "--", url)).stdout.strip()
-        settings = self._in_cache(
-            repository, ("config", "--null", "--get-regexp", r"^url\..*\.pushinsteadof$")
-        ).stdout
-        rows = [row.partition("\n") for row in settings.split("\0") if row]
-        moved = [(prefix, name) for name, _, prefix in rows if url.startswith(prefix)]
-        if not moved:
-            return fetched
-        prefix, name = max(moved, key=lambda found: len(found[0]))
-        return name.removeprefix("url.").rpartition(".")[0] + url.removeprefix(prefix)
+        return self._in_cache(repository, ("ls-remote", "--get-url", "--", url)).stdout.strip()
 
     # -- writing ---------------------------------------------------------------------------------
 

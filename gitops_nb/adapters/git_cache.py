@@ -14,12 +14,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from gitops_nb.adapters.git_proven import UNMOVED
+from gitops_nb.adapters.git_settings import (
+    ALONE,
+    Settings,
+    added_settings,
+    as_variables,
+    credentials_of,
+)
 from gitops_nb.adapters.git_text import full_id, refuse_sha_256
 from gitops_nb.adapters.git_words import is_locked, reason_of
-from gitops_nb.errors import UnavailableError, UsageError
+from gitops_nb.errors import ConfigurationError, UnavailableError, UsageError
 from gitops_nb.ports import Completed, Processes
 
 _URL = re.compile(
@@ -53,6 +61,7 @@ class GitCache:
         remotes: Repositories by name.
         cache: Folder for the bare caches; made when needed.
         processes: Runs git.
+        trusted: Who vouches for servers, a file of certificates; by default the machine's own authorities.
     """
 
     def __init__(
@@ -61,10 +70,12 @@ class GitCache:
         *,
         cache: Path,
         processes: Processes,
+        trusted: Path | None = None,
     ) -> None:
         self._remotes = remotes
         self._cache = cache
         self._processes = processes
+        self._trusted = () if trusted is None else ("-c", f"http.sslCAInfo={trusted}")
         self._held: set[tuple[str, str]] = set()
         for name, remote in remotes.items():
             if not _URL.fullmatch(remote.url):
@@ -156,9 +167,11 @@ class GitCache:
         timeout_s: float = LOCAL_S,
         grace_s: float = GRACE_S,
     ) -> Completed:
+        folder = self._folder(repository)
+        self._refuse_edited(folder)
         return self._git(
             argv,
-            folder=self._folder(repository),
+            folder=folder,
             stdin=stdin,
             timeout_s=timeout_s,
             grace_s=grace_s,
@@ -176,27 +189,41 @@ class GitCache:
     ) -> Completed:
         where = ("--git-dir", str(folder)) if folder else ()
         return self._processes.run(
-            ("git", *_SAFE, *where, *argv),
+            ("git", *_SAFE, *self._trusted, *where, *argv),
             timeout_s=timeout_s,
             stdin=stdin,
             grace_s=grace_s,
+            # The folder that the command happens to be called in may be a repository, with settings of its own.
+            cwd=Path("/"),
             environment={
-                "GIT_TERMINAL_PROMPT": "0",
                 # Output is read whole; by default a log is written commit by commit.
                 "GIT_FLUSH": "0",
-                "GIT_SSH_COMMAND": os.environ.get(
-                    "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10"
-                ),
-                "LC_ALL": "C.UTF-8",
                 **UNMOVED,
-                **{
-                    k: v
-                    for k, v in os.environ.items()
-                    if k in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
-                },
+                **ALONE,
+                **as_variables(self._credentials),
                 **(environment or {}),
             },
         )
+
+    @cached_property
+    def _credentials(self) -> Settings:
+        """How the person proves who they are; a repository on this machine asks nobody."""
+        if all(r.url.startswith(("/", "file:")) for r in self._remotes.values()):
+            return ()
+        names = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
+        return credentials_of(self._processes, {n: os.environ[n] for n in names if n in os.environ})
+
+    def _refuse_edited(self, folder: Path) -> None:
+        """What a cache's config says decides where Git goes, and who answers: it says nothing but its format."""
+        try:
+            added = added_settings((folder / "config").read_text(errors="replace"))
+        except OSError as error:
+            raise UnavailableError(f"cannot read {folder / 'config'}: {error.strerror}") from error
+        if added:
+            raise ConfigurationError(
+                f"somebody edited {folder}: its config has {', '.join(added)}; nothing was done",
+                hint="Find out who did; delete the folder, and it is fetched again.",
+            )
 
     def _unreachable(self, repository: str, done: Completed) -> UnavailableError:
         return UnavailableError(

@@ -34,7 +34,11 @@ def acting_with(credentials: GitCredentials, url: str) -> Iterator[Manner]:
             options += ["-c", f"credential.helper=store --file={store}"]
         yield Manner(
             tuple(options),
-            {"GIT_ASKPASS": "", "GIT_SSH_COMMAND": _ssh(credentials, Path(folder))},
+            {
+                "GIT_ASKPASS": "",
+                "GIT_CONFIG_COUNT": "0",
+                "GIT_SSH_COMMAND": _ssh(credentials, Path(folder)),
+            },
         )
 
 

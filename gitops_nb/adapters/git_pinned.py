@@ -1,7 +1,7 @@
 """A repository at an address that is trusted, in a bare cache of our own that no workspace can reach.
 
 Where Git goes and what it runs is said here alone. Of the person's own configuration, and of the machine's, only the settings
-``credential.*`` are taken: a rewritten address, another transport, a proxy or a hook are not. HOME is the user database's.
+``credential.*`` and headers that authorize are taken: a rewritten address, another transport, a proxy or a hook are not. HOME is the user database's.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from gitops_nb.adapters.git_cache import exclusive, remove_stale_locks
 from gitops_nb.adapters.git_proven import UNMOVED
+from gitops_nb.adapters.git_settings import ALONE, NOWHERE, Settings, as_variables, credentials_of
 from gitops_nb.adapters.git_words import is_locked, reason_of
 from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.ports import Completed, Processes
 
 ASK_S, FETCH_S, LOCAL_S = 60.0, 600.0, 60.0
-_NOWHERE = "/dev/null"
 _SAFE = (
-    "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={_NOWHERE}", "-c", "gc.auto=0",
+    "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={NOWHERE}", "-c", "gc.auto=0",
     "-c", "maintenance.auto=false", "-c", "core.commitGraph=false", "-c", "fetch.recurseSubmodules=false",
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
     "-c", "protocol.ssh.allow=always", "-c", "protocol.file.allow=always",
@@ -57,7 +56,7 @@ class PinnedRepository:
         home: Path,
         caches: Path,
         processes: Processes,
-        credentials: tuple[tuple[str, str], ...] = (),
+        credentials: Settings = (),
     ) -> None:
         if "://" not in url and ":" not in url.partition("/")[0] and not url.startswith("/"):
             raise ConfigurationError(
@@ -77,7 +76,7 @@ class PinnedRepository:
             UnavailableError: The repository does not answer, or has no such branch.
         """
         reference = f"refs/heads/{branch}" if branch else "HEAD"
-        rows = self._remote(("ls-remote", "--symref", "--", self._url, reference), ASK_S, _NOWHERE)
+        rows = self._remote(("ls-remote", "--symref", "--", self._url, reference), ASK_S, NOWHERE)
         listed = [row.partition("\t") for row in rows.splitlines()]
         found = {name: said for said, _, name in listed if not said.startswith("ref: ")}
         default = [said[5:] for said, _, name in listed if said.startswith("ref: ") and name == "HEAD"]  # fmt: skip
@@ -179,19 +178,10 @@ class PinnedRepository:
         return done.stdout
 
     @cached_property
-    def _settings(self) -> tuple[tuple[str, str], ...]:
+    def _settings(self) -> Settings:
         """How the person proves who they are to a Git host: what their own and the machine's configuration say."""
-        done = self._processes.run(
-            ("git", "--git-dir", _NOWHERE, "config", "-z", "--get-regexp", r"^credential\."),
-            timeout_s=LOCAL_S,
-            cwd=Path("/"),
-            environment={"HOME": str(self._home)},
-        )
-        rows = done.output.decode(errors="surrogateescape").split("\0")[:-1]
-        told = (row.partition("\n") for row in rows)
-        # A key without a value is true.
-        named = tuple((key, value if mark else "true") for key, mark, value in told)
-        return (*named, *self._credentials)
+        own = credentials_of(self._processes, {"HOME": str(self._home)})
+        return (*own, *self._credentials)
 
     def _git(
         self,
@@ -200,7 +190,7 @@ class PinnedRepository:
         folder: Path | str | None,
         *,
         stdin: bytes = b"",
-        settings: tuple[tuple[str, str], ...] = (),
+        settings: Settings = (),
     ) -> Completed:
         where = () if folder is None else ("--git-dir", str(folder))
         return self._processes.run(
@@ -210,12 +200,8 @@ class PinnedRepository:
             stdin=stdin,
             environment={
                 **UNMOVED,
-                "GIT_CONFIG_GLOBAL": _NOWHERE,
-                "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_TERMINAL_PROMPT": "0",
-                "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
+                **ALONE,
                 "HOME": str(self._home),
-                "LC_ALL": "C.UTF-8",
                 **as_variables(settings),
             },
         )
@@ -223,11 +209,3 @@ class PinnedRepository:
 
 class _Locked(UnavailableError):
     """A lock was in the way, of a git that goes on or of one that was killed."""
-
-
-def as_variables(settings: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    """Settings as variables: arguments of a process can be read by every user of the machine."""
-    found = {"GIT_CONFIG_COUNT": str(len(settings))}
-    for number, (key, value) in enumerate(settings):
-        found |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return found

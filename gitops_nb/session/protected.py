@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitops_nb.adapters.git_pinned import PinnedRepository, as_variables
+from gitops_nb.adapters.git_pinned import PinnedRepository
 from gitops_nb.adapters.git_proven import UNMOVED, ProvenObjects
+from gitops_nb.adapters.git_settings import as_variables
 from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, parse_catalog

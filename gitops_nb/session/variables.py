@@ -35,9 +35,8 @@ READ: Mapping[str, str] = {
     "HTTPS_PROXY": "carries calls to Git hosts, issuer and buckets, and cannot answer them",
     "NO_PROXY": "which hosts are asked without HTTPS_PROXY",
     "USER": "a name to show",
-    "GIT_SSH_COMMAND": "how Git reaches its hosts",
-    "GIT_CONFIG_GLOBAL": "the person's own Git settings",
-    "GIT_CONFIG_NOSYSTEM": "the machine's own Git settings",
+    "GIT_CONFIG_GLOBAL": "where the person's own credentials for Git hosts are named; nothing else of it counts",
+    "GIT_CONFIG_NOSYSTEM": "whether the machine's are read, too",
     "PYDANTIC_DISABLE_PLUGINS": "set while our own models are built, and put back",
 }
 """By name. The shell's own (PATH, HOME, TMPDIR, LANG, proxies) reach the programs that are started: docs/approvals.md."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gitops_nb.adapters.git_proven import blob_id
-from gitops_nb.errors import UnavailableError
+from gitops_nb.errors import ConfigurationError, UnavailableError
 from tests.adapters.test_git import adapter, bare, git, opened
 
 __all__ = ["adapter", "bare"]
@@ -100,19 +101,39 @@ def test_a_forged_object_ends_before_the_push(adapter, bare, tmp_path, what):
 
 
 @pytest.mark.parametrize("setting", ["insteadOf", "pushInsteadOf"])
-@pytest.mark.parametrize("place", ["the cache", "this user"])
-def test_the_address_is_where_a_push_goes(adapter, tmp_path, monkeypatch, setting, place):
-    """A setting that moves what is fetched or pushed shows in the address that is held against the fleet's."""
+def test_a_persons_settings_move_nothing(adapter, bare, tmp_path, monkeypatch, setting):
+    """A push goes to the address of fleet.yaml, whatever this user's configuration makes of it."""
     url = adapter.effective_url("r")
-    assert url.startswith("file://")
-    folder, _ = cache_of(adapter, tmp_path)
-    file = folder / "config" if place == "the cache" else tmp_path / "gitconfig"
-    if place != "the cache":
-        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(file))
-    subprocess.run(
-        ("git", "config", "-f", str(file), f"url.file:///evil.git.{setting}", url), check=True
-    )  # fmt: skip
-    assert adapter.effective_url("r") == "file:///evil.git"
+    file = tmp_path / "gitconfig"
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(file))
+    moved = ("git", "config", "-f", str(file), f"url.file:///evil.git.{setting}", url)
+    subprocess.run(moved, check=True)
+    assert adapter.effective_url("r") == url
+    commit(adapter, adapter.tip("r", "main"))
+    assert git("show", "main:a/x.yaml", cwd=bare) == "v: 3"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '[url "file:///evil.git"]\n\tpushInsteadOf = file:///',
+        "[http]\n\tproxy = http://127.0.0.1:1",
+        "[http] sslVerify = false",
+        "[core]\n\tsshCommand = /x",
+        "[include]\n\tpath = /x",
+    ],
+)
+def test_a_cache_whose_config_somebody_edited_is_named(adapter, bare, tmp_path, line):
+    """Where Git goes, who answers and what it runs are said there: nothing is done; a new cache goes through."""
+    folder, tip = cache_of(adapter, tmp_path)
+    with (folder / "config").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(ConfigurationError, match=r"somebody edited .* its config has"):
+        commit(adapter, tip)
+    assert git("rev-parse", "main", cwd=bare) == tip
+    shutil.rmtree(folder)
+    commit(opened(bare, tmp_path / "fresh"), tip)
+    assert git("show", "main:a/x.yaml", cwd=bare) == "v: 3"
 
 
 def test_a_blobs_id_is_gits(bare):

@@ -55,6 +55,7 @@ def private(bootstrapper, tmp_path, monkeypatch):
             cache=tmp_path / "cache",
             processes=LocalProcesses(),
             author=("test", "test@localhost"),
+            trusted=server.certificate,
         )
         view = dataclasses.replace(bootstrapper.platform.view, git=git)
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argocd"}}
