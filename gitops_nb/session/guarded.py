@@ -11,7 +11,7 @@ from typing import Any
 
 from gitops_nb.errors import ConflictError, Refused
 from gitops_nb.model import Json, ObjectRef
-from gitops_nb.ports import ClusterReader, ClusterWriter, GitWriter
+from gitops_nb.ports import ClusterReader, ClusterWriter, GitReader, GitWriter
 
 Confirm = Callable[[], None]
 """Raises when the run may not write any more."""
@@ -47,6 +47,48 @@ class GuardedGit:
         if strange:
             raise Refused(f"{strange[0]} of {repository} is no file of the plan; it is not changed")
         self._confirm()
+        return self._git.commit(
+            repository,
+            branch=branch,
+            parent=parent,
+            files=files,
+            message=message,
+            witness=witness,
+        )
+
+
+class FirstPush:
+    """A repository for a run of which the register knows no start: where it witnesses a push of that run, nothing is pushed.
+
+    Somebody put the register back, or has another one answer for it; the repository itself says what happened.
+
+    Args:
+        git: Writes.
+        reader: Says what was pushed under a name.
+    """
+
+    def __init__(self, git: GitWriter, reader: GitReader) -> None:
+        self._git = git
+        self._reader = reader
+
+    def commit(
+        self,
+        repository: str,
+        *,
+        branch: str,
+        parent: str,
+        files: Mapping[str, bytes],
+        message: str,
+        witness: str = "",
+    ) -> str:
+        """See ``ports.GitWriter.commit``."""
+        pushed = self._reader.witness(repository, witness) if witness else None
+        if pushed is not None:
+            raise Refused(
+                f"{repository} says that this run pushed {pushed.sha[:8]} before (refs/gitops-nb/pushed/{witness}), "
+                "and the register knows of no start; nothing was pushed",
+                hint="Find out who put the register back; a new run plans on what is there.",
+            )
         return self._git.commit(
             repository,
             branch=branch,

@@ -36,6 +36,7 @@ from gitops_nb.record.journal import Record
 from gitops_nb.record.register import Entry
 from gitops_nb.redaction import Secret, process_redactor
 from gitops_nb.session.gate import Gate
+from gitops_nb.session.guarded import FirstPush
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.slices import AllWriters, Slice
@@ -423,16 +424,17 @@ class Session:
             environment=self.request.environment,
             files=frozenset(self._values["plan"].materials),
         )
+        had_starts = self._warrant.had_starts
         return self._parts.writers(
             AllWriters(
                 view=self.platform.view,
-                git=opened.git,
+                git=opened.git if had_starts else FirstPush(opened.git, self.platform.git),
                 argo=opened.argo,
                 clusters=opened.clusters,
                 effects=self._recorder.effects(
                     name,
                     Authority(self._warrant, self._values["plan"]),
-                    may_have_happened=self._earlier.began or self._warrant.had_starts,
+                    may_have_happened=self._earlier.began or had_starts,
                     done_before=self._earlier.done,
                 ),
                 requester=self.platform.requester.name,

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
@@ -237,6 +238,27 @@ def test_one_approval_is_used_once_by_two_copies(runner, approved):
     assert world(runner) == before
     entries = [entry.kind for entry in chain_of(runner, approved).entries]
     assert entries == [Kind.START, Kind.END]
+
+
+def test_what_the_repository_witnesses_is_not_pushed_again(runner, approved):
+    """Reports put back, taken back in Git, and an empty register in its place: the run's own reference says that it pushed."""
+    reports, copy = runner.workspace.reports, runner.workspace.root / "copy"
+    shutil.copytree(reports, copy)
+    done, stop = runner.promote(run=approved.run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+    take_back(runner)
+    before = world(runner)
+    shutil.rmtree(reports)
+    shutil.copytree(copy, reports)
+    bare = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    register = f"refs/gitops-nb/register/{approved.request_digest.removeprefix('sha256:')}"
+    subprocess.run(("git", "-C", str(bare), "update-ref", "-d", register), check=True)
+    state, stop = runner.promote(run=approved.run)
+    assert isinstance(stop, Refused)
+    assert f"refs/gitops-nb/pushed/{approved.run}" in stop.message
+    assert "the register knows of no start; nothing was pushed" in stop.message
+    assert world(runner) == before
+    assert not [effect for effect in state.effects if effect.ended and not effect.failed]
 
 
 def take_back(runner) -> None:
