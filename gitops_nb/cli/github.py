@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gitops_nb.model import Status
+from gitops_nb.model import Mode, Status
 from gitops_nb.record.fold import RunState
 from gitops_nb.report.story import after
 from gitops_nb.report.text import one_line
@@ -14,11 +14,13 @@ _SPECIAL = "\\`*_{}[]()#+-.!|<>&~:@"
 
 
 def tell_github(state: RunState, exit_code: int) -> None:
-    """Appends to GITHUB_OUTPUT (run, status, exit_code) and GITHUB_STEP_SUMMARY; does nothing elsewhere."""
+    """Appends to GITHUB_OUTPUT (run, mode, status, exit_code) and GITHUB_STEP_SUMMARY; does nothing elsewhere."""
     output, summary = os.environ.get("GITHUB_OUTPUT"), os.environ.get("GITHUB_STEP_SUMMARY")
     if output:
         with Path(output).open("a", encoding="utf-8") as file:
-            file.write(f"run={state.run}\nstatus={state.status}\nexit_code={exit_code}\n")
+            mode = Mode.SANDBOX if state.is_sandbox else Mode.LIVE
+            file.write(f"run={state.run}\nmode={mode}\nstatus={state.status}\n")
+            file.write(f"exit_code={exit_code}\n")
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(step_summary(state))

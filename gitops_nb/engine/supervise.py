@@ -121,6 +121,7 @@ def execute(
             break_glass=order.break_glass,
             is_supervised=True,
             notary=str(address),
+            mode=order.mode,
         )
         if executor is not None:
             executor.order(
@@ -134,7 +135,6 @@ def execute(
                             notary="",
                             workspace=str(workspace.root),
                             reports=workspace.bucket or str(workspace.reports),
-                            mode=order.mode,
                         )
                     ),
                     key=held_key(),

@@ -12,7 +12,7 @@ from typing import Any
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.parameters import check
 from gitops_nb.catalog.runbooks import Runbook
-from gitops_nb.catalog.workspace import Workspace, find_workspace
+from gitops_nb.catalog.workspace import FILE, Workspace, find_workspace
 from gitops_nb.errors import ConfigurationError, ConflictError, Refused, UnavailableError
 from gitops_nb.model import Decision, Mode, Risk, Status
 from gitops_nb.policy import rules_for
@@ -75,7 +75,7 @@ def open_session(
         runbook: Name of the runbook.
         workspace: Its folder; see ``find_workspace`` for the order of sources.
         reports: Where run directories go, if not where the workspace says.
-        mode: sandbox or live, if not what GITOPS_NB_MODE or the workspace says.
+        mode: sandbox or live, if not what the command or the workspace says; see ``choose_mode``.
         front: Where the session is shown.
         order: What decides about the run beside its parameters; by default what this process was told.
         elsewhere: Opens a run that needs approval in a process that the notebook has no part in; without it all is done here.
@@ -154,14 +154,22 @@ def refuse_unfit(
         parts.fits(view, parts.request(catalog.fleet, parameters, around))
 
 
-def choose_mode(workspace: Workspace, given: Mode | str | None) -> Mode:
+def choose_mode(workspace: Workspace, mode: Mode | str | None) -> Mode:
     """The mode of a run; there is no default.
 
+    A command says it, or what a command told this process; a variable only where the workspace's file leaves it open.
+
     Raises:
-        ConfigurationError: Nobody named one, or it is none.
+        ConfigurationError: Nobody named one, it is none, or a variable says something else than the file.
     """
-    text = given or os.environ.get("GITOPS_NB_MODE") or workspace.mode
-    if text is None:
+    said, variable = mode or given().mode, os.environ.get("GITOPS_NB_MODE")
+    if not said and variable and workspace.mode is not None and variable != workspace.mode:
+        raise ConfigurationError(
+            f"GITOPS_NB_MODE says {variable!r}, and {FILE} says {str(workspace.mode)!r}; nothing was run",
+            hint=f"Unset it, or say it to the command: --mode {variable}.",
+        )
+    text = said or variable or workspace.mode
+    if not text:
         raise ConfigurationError(
             "nobody said whether this is the sandbox or live",
             hint="Write `mode: sandbox` or `mode: live` into gitops-nb.yaml, or give --mode.",

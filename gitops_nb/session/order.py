@@ -22,9 +22,9 @@ class Order:
         is_supervised: An engine stands behind this process: it closes the record.
         notary: Path of the engine's socket, "" where there is none.
         executor: Path of the socket of the process that calls the verbs, "" where there is none.
-        workspace: For that process: which workspace, reports and mode it works in, whoever asks it.
+        workspace: For that process: which workspace and reports it works in, whoever asks it.
         reports: See ``workspace``.
-        mode: See ``workspace``.
+        mode: Sandbox or live, as the command chose.
     """
 
     run: str = ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 READ: Mapping[str, str] = {
     "GITOPS_NB_WORKSPACE": "stands in for --workspace",
     "GITOPS_NB_REPORTS": "stands in for --reports",
-    "GITOPS_NB_MODE": "stands in for --mode; what needs approval needs it in either",
+    "GITOPS_NB_MODE": "stands in for --mode where the workspace's file leaves the mode open",
     "GITOPS_NB_STORE_S": "how many seconds one call to a bucket may take",
     "STORAGE_EMULATOR_HOST": "an emulator that answers for the sandbox's buckets; live refuses it",
     "GITOPS_NB_RUNNER_KEY": "the runner's private key, or its file; whoever has it is this runner, never a person",

@@ -135,5 +135,10 @@ def test_outputs_of_a_step_cannot_be_forged(tmp_path, monkeypatch, text):
     run = "20261123T091412Z-promotion-production-7c1e"
     opened = {"title": text, "runbook": text, "environment": text, "requester": {"name": text}}
     tell_github(RunState(run=run, status=Status.FAILED, reason=text, hint=text, opened=opened), 1)
-    assert output.read_text().splitlines() == [f"run={run}", "status=failed", "exit_code=1"]
+    assert output.read_text().splitlines() == [
+        f"run={run}",
+        "mode=live",
+        "status=failed",
+        "exit_code=1",
+    ]
     assert len(summary.read_text().splitlines()) == 9
