@@ -35,6 +35,7 @@ from gitops_nb.session.order import Order
 from gitops_nb.session.platform import open_platform
 from gitops_nb.session.registers import register_of
 from tests.record.test_tampering import rewrite_journal
+from tests.session.platform_edits import settle
 from tests.session.test_interruptions import cut_off
 
 PATH = "apps/checkout/production/deployment.yaml"
@@ -247,6 +248,7 @@ def test_what_the_repository_witnesses_is_not_pushed_again(runner, approved):
     done, stop = runner.promote(run=approved.run)
     assert (stop, done.status) == (None, Status.SUCCEEDED)
     take_back(runner)
+    settle(runner, "production")
     before = world(runner)
     shutil.rmtree(reports)
     shutil.copytree(copy, reports)
