@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gitops_nb.catalog import strict_yaml
@@ -17,6 +17,7 @@ from gitops_nb.model import Mode
 
 FILE = "gitops-nb.yaml"
 OWN = ".gitops-nb"
+VARIABLE = "GITOPS_NB_WORKSPACE"
 _KEYS = ("kind", "mode", "reports", "locks", "runbooks", "notebooks", "time_zone")
 _TEXTS = ("reports", "locks", "runbooks", "notebooks", "time_zone")
 # A Path keeps one of the two slashes.
@@ -28,7 +29,8 @@ class Workspace:
     """Paths are absolute. ``mode`` is None when the file leaves it open; a run then has to name it.
 
     ``bucket`` is ``gs://BUCKET/PREFIX`` where the reports are kept in one, else ""; ``reports`` then is this machine's
-    copy of it. ``locks`` is the bucket of the locks, "" where they are for this machine only.
+    copy of it. ``locks`` is the bucket of the locks, "" where they are for this machine only. ``named_by`` is the variable that
+    chose the folder, "" where a person or the current folder did.
     """
 
     root: Path
@@ -39,6 +41,7 @@ class Workspace:
     time_zone: str = "UTC"
     bucket: str = ""
     locks: str = ""
+    named_by: str = ""
 
     @property
     def own(self) -> Path:
@@ -73,7 +76,7 @@ def find_workspace(
     Raises:
         ConfigurationError: There is none, or its file is wrong.
     """
-    named = given or os.environ.get("GITOPS_NB_WORKSPACE")
+    named = given or os.environ.get(VARIABLE)
     if named:
         root = Path(named).resolve()
         if not (root / FILE).is_file():
@@ -87,7 +90,24 @@ def find_workspace(
                 hint="Run `gitops-nb init DIR`, or name a workspace with --workspace.",
             )
         root = root_or_none
-    return _read(root, reports or os.environ.get("GITOPS_NB_REPORTS"))
+    found = _read(root, reports or os.environ.get("GITOPS_NB_REPORTS"))
+    return found if given or not named else replace(found, named_by=VARIABLE)
+
+
+def locks_of(content: bytes) -> str:
+    """The bucket of the locks that a workspace's file names, see ``Workspace.locks``.
+
+    Raises:
+        ConfigurationError: It is no such file, or it names no bucket.
+    """
+    value = strict_yaml.parse(content, name=FILE).value
+    texts = value if isinstance(value, dict) else {}
+    return _locks(str(texts.get("locks") or ""), str(texts.get("reports") or ""))
+
+
+def _locks(locks: str, reports: str) -> str:
+    # Where the workspace keeps its records its locks are, too; --reports moves no lock.
+    return _bucket(locks) or _bucket(reports)
 
 
 def _nearest(here: Path) -> Path | None:
@@ -143,8 +163,7 @@ def _read(root: Path, reports: str | Path | None) -> Workspace:
         notebooks=root / (texts["notebooks"] or "notebooks"),
         time_zone=texts["time_zone"] or "UTC",
         bucket=bucket,
-        # Where the workspace keeps its records its locks are, too; --reports moves no lock.
-        locks=_bucket(texts["locks"] or "") or _bucket(texts["reports"] or ""),
+        locks=_locks(texts["locks"] or "", texts["reports"] or ""),
     )
 
 

@@ -121,6 +121,7 @@ def execute(
             break_glass=order.break_glass,
             is_supervised=True,
             notary=str(address),
+            workspace=str(workspace.root),
             mode=order.mode,
         )
         if executor is not None:
@@ -133,7 +134,6 @@ def execute(
                         replace(
                             told,
                             notary="",
-                            workspace=str(workspace.root),
                             reports=workspace.bucket or str(workspace.reports),
                         )
                     ),

@@ -73,7 +73,7 @@ def open_session(
 
     Args:
         runbook: Name of the runbook.
-        workspace: Its folder; see ``find_workspace`` for the order of sources.
+        workspace: Its folder, if not what a command told this process; see ``find_workspace`` for the order of sources.
         reports: Where run directories go, if not where the workspace says.
         mode: sandbox or live, if not what the command or the workspace says; see ``choose_mode``.
         front: Where the session is shown.
@@ -85,7 +85,7 @@ def open_session(
         ConfigurationError: Workspace, catalog or mode are wrong; nothing was written.
         UsageError: A parameter is wrong; nothing was written.
     """
-    where = find_workspace(workspace, reports=reports)
+    where = find_workspace(workspace or given().workspace, reports=reports)
     catalog = load_catalog(where.runbooks)
     declared = runbook_of(catalog, runbook)
     checked = check(declared, catalog.fleet, parameters)

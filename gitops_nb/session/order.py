@@ -22,8 +22,8 @@ class Order:
         is_supervised: An engine stands behind this process: it closes the record.
         notary: Path of the engine's socket, "" where there is none.
         executor: Path of the socket of the process that calls the verbs, "" where there is none.
-        workspace: For that process: which workspace and reports it works in, whoever asks it.
-        reports: See ``workspace``.
+        workspace: Which workspace the process works in, whoever asks it.
+        reports: The same of its reports, for the process that calls the verbs.
         mode: Sandbox or live, as the command chose.
     """
 

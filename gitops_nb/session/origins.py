@@ -6,6 +6,7 @@ not choose it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -42,6 +43,15 @@ def pinned(root: Path) -> Pin | None:
         return Pin(str(value["url"]), str(value["branch"]), None if inside is None else str(inside))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def pinned_roots() -> tuple[Path, ...]:
+    """The workspaces of this machine's user that have a pin."""
+    found: list[Path] = []
+    for path in sorted(FOLDER.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.append(Path(str(json.loads(path.read_bytes())["workspace"])))
+    return tuple(found)
 
 
 def pin(root: Path, url: str, branch: str, inside: str | None = None) -> Path:

@@ -26,12 +26,12 @@ from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import CONFIGURATION_FILES, Catalog, parse_catalog
 from gitops_nb.catalog.policies import Policy
 from gitops_nb.catalog.trust import Trust
-from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.catalog.workspace import FILE, Workspace, locks_of
 from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.model import digest
 from gitops_nb.ports import Completed, Processes
 from gitops_nb.session import origins
-from gitops_nb.session.origins import pinned
+from gitops_nb.session.origins import pinned, pinned_roots
 
 _REMOTE_S = 60
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -129,6 +129,8 @@ def protected_branch(workspace: Workspace, processes: Processes) -> Branch | Non
     url = origin_url(root, processes)
     inside = rules_folder(workspace, processes) if url else None
     trusted = pinned(root)
+    if trusted is None:
+        _refuse_beside_pins(workspace, processes)
     if inside is None:
         if trusted is not None:
             raise ConfigurationError(
@@ -138,7 +140,9 @@ def protected_branch(workspace: Workspace, processes: Processes) -> Branch | Non
         return None
     if trusted is None:
         name, commit = _fetch(root, url, processes)
-        return Branch(root, inside, name, commit, url, is_pinned=False)
+        found = Branch(root, inside, name, commit, url, is_pinned=False)
+        _refuse_other_locks(workspace, found, processes)
+        return found
     if trusted.url != url:
         raise ConfigurationError(
             f"origin is {url}, and {trusted.url} is pinned for this workspace; nothing was done",
@@ -153,7 +157,52 @@ def protected_branch(workspace: Workspace, processes: Processes) -> Branch | Non
     repository = _repository(url, processes)
     name, commit = repository.tip(trusted.branch)
     repository.ensure(name, commit)
-    return Branch(root, inside, name, commit, url, is_pinned=True, repository=repository)
+    found = Branch(root, inside, name, commit, url, is_pinned=True, repository=repository)
+    _refuse_other_locks(workspace, found, processes)
+    return found
+
+
+def _refuse_beside_pins(workspace: Workspace, processes: Processes) -> None:
+    """A workspace without a pin, where one with a pin is meant: a folder in it, around it or beside it, or a variable's choice.
+
+    Raises:
+        ConfigurationError: Whoever writes the working tree, or sets a variable, would choose whose rules count.
+    """
+    root = workspace.root.resolve()
+    top = Path(_git(root, ("rev-parse", "--show-toplevel"), processes) or root).resolve()
+    for other in pinned_roots():
+        is_near = root.is_relative_to(other) or other.is_relative_to(root)
+        if is_near or other.is_relative_to(top):
+            raise ConfigurationError(
+                f"nobody pinned an origin for {root}, and {other} has one: which of the two is meant is no choice of files there",
+                hint=f"Go there, or name it: --workspace {other}. If this one is yours, pin it with `gitops-nb trust origin`.",
+            )
+        if workspace.named_by:
+            raise ConfigurationError(
+                f"{workspace.named_by} names {root}, for which nobody pinned an origin; {other} has one on this machine",
+                hint="Unset it, name the workspace with --workspace, or pin its origin with `gitops-nb trust origin`.",
+            )
+
+
+def _refuse_other_locks(workspace: Workspace, branch: Branch, processes: Processes) -> None:
+    """Locks and register are where the branch's gitops-nb.yaml says: elsewhere they would be empty.
+
+    Raises:
+        ConfigurationError: The working tree says another place.
+    """
+    top = workspace.runbooks.resolve()
+    for _ in Path(branch.inside).parts:
+        top = top.parent
+    folder = workspace.root.resolve().relative_to(top)
+    objects = _objects(branch, processes)
+    content = objects.files(branch.commit, folder.as_posix(), (FILE,)).get(FILE, b"")
+    said = locks_of(content)
+    if said != workspace.locks:
+        raise ConfigurationError(
+            f"{FILE} of the work tree has its locks and register in {workspace.locks or 'no bucket'}, "
+            f"and origin/{branch.name} in {said or 'no bucket'}; nothing was done",
+            hint="Find out who changed it; a new place counts once it is merged.",
+        )
 
 
 def rules_folder(workspace: Workspace, processes: Processes) -> str | None:
