@@ -11,9 +11,11 @@ from kubernetes import config
 from kubernetes.client import ApiClient
 
 from gitops_nb.adapters.apiserver import DEADLINE_S, Answer, ApiServer, ExpiredWatch
+from gitops_nb.adapters.kubeconfig import Allowed, open_context
 from gitops_nb.errors import ConfigurationError, ConflictError, UnavailableError
 from gitops_nb.model import Json, ObjectRef
 
+ALLOWED = Allowed()
 MANAGER = "gitops-nb"
 PAGE = 500
 OUTAGE_S = 90.0
@@ -22,20 +24,22 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 
-def connect(context: str, kubeconfig: Path | None = None) -> KubernetesCluster:
+def connect(
+    context: str, kubeconfig: Path | None = None, *, allowed: Allowed = ALLOWED
+) -> KubernetesCluster:
     """A cluster by the name of its kubeconfig context; nothing is asked of it yet.
 
     Args:
         context: Name of the context.
         kubeconfig: The file; KUBECONFIG or ~/.kube/config by default.
+        allowed: What it may say of who answers and what is run.
 
     Raises:
-        ConfigurationError: There is no such context, or it switches off the check of the server's certificate.
+        ConfigurationError: There is no such context, it says what is not allowed, or it switches off the check of the server's
+            certificate.
     """
     try:
-        client: ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]  # untyped there
-            config_file=str(kubeconfig) if kubeconfig else None, context=context
-        )
+        client = open_context(context, kubeconfig, allowed)
     except (config.ConfigException, OSError) as error:
         raise ConfigurationError(
             f"kubeconfig context {context!r} cannot be used: {error}",

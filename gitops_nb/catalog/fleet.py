@@ -63,6 +63,22 @@ class ArgoCDLocation(Strict):
     )
 
 
+class Kubeconfig(Strict):
+    """What the kubeconfig of a cluster's contexts may say of who answers and what is run on this machine."""
+
+    plugins: tuple[str, ...] = Field(
+        default=(),
+        description="Programs that log in, as its `exec.command` names them, beside gke-gcloud-auth-plugin, aws, kubelogin and the like.",
+    )
+    proxy: str = Field(default="", description="Its `proxy-url`; none by default.")
+    tls_server_name: str = Field(default="", description="Its `tls-server-name`; none by default.")
+    authority: str = Field(
+        default="",
+        pattern=worded(r"^([0-9a-f]{64})?\Z", "64 hexadecimal digits, as sha256sum prints them"),
+        description="SHA-256 of its certificate authority (of the decoded data, or the file); any by default.",
+    )
+
+
 class Cluster(Strict):
     """One Kubernetes cluster."""
 
@@ -84,6 +100,10 @@ class Cluster(Strict):
             "a UID as Kubernetes writes it, for example 6f1c2d3e-0000-4000-8000-0123456789ab",
         ),
         description="UID of its namespace kube-system; a live run refuses when another cluster answers there.",
+    )
+    kubeconfig: Kubeconfig = Field(
+        default=Kubeconfig(),
+        description="What its contexts' kubeconfig may say beside address and user.",
     )
     argocd: ArgoCDLocation = Field(
         default=ArgoCDLocation(), description="The Argo CD that deploys to it."

@@ -42,6 +42,7 @@ from gitops_nb.session.reviews import GitHubReviews
 from gitops_nb.session.stores import refuse_emulator
 
 if TYPE_CHECKING:
+    from gitops_nb.adapters.kubeconfig import Allowed
     from gitops_nb.sandbox.opening import Person
 
 MAIL = "gitops-nb@localhost"
@@ -250,7 +251,8 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
     requester = find_requester(workspace.root, processes, ground.trust)
     clock = WallClock()
     readers: dict[str, KubernetesCluster] = {
-        name: connect(cluster.context or name) for name, cluster in fleet.clusters.items()
+        name: connect(cluster.context or name, allowed=_allowed(cluster))
+        for name, cluster in fleet.clusters.items()
     }
     argo: dict[str, ArgoReader] = {
         name: ArgoCD(
@@ -267,7 +269,9 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         opened: dict[str, ClusterWriter] = {
             name: GuardedCluster(
                 readers[name],
-                connect(cluster.operator_context or cluster.context or name),
+                connect(
+                    cluster.operator_context or cluster.context or name, allowed=_allowed(cluster)
+                ),
                 confirm,
             )
             for name, cluster in fleet.clusters.items()
@@ -314,6 +318,13 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
         reviews=_reviews(policy.ci_api),
         secrets=PlatformSecrets(google_session),
     )
+
+
+def _allowed(cluster: Cluster) -> Allowed:
+    from gitops_nb.adapters.kubeconfig import Allowed
+
+    said = cluster.kubeconfig
+    return Allowed(said.plugins, said.proxy, said.tls_server_name, said.authority)
 
 
 def _reviews(ci_api: str) -> GitHubReviews | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import threading
 import time
@@ -15,6 +17,7 @@ import pytest
 from kubernetes.client import ApiClient, Configuration
 
 from gitops_nb.adapters import apiserver, kubernetes
+from gitops_nb.adapters.kubeconfig import Allowed
 from gitops_nb.adapters.kubernetes import KubernetesCluster, connect
 from gitops_nb.errors import ConfigurationError, ConflictError, UnavailableError
 from gitops_nb.model import ObjectRef
@@ -390,11 +393,95 @@ def test_context_with_an_exec_plugin(server: Server, tmp_path: Path) -> None:
     user = {"exec": {"apiVersion": version, "command": str(plugin), "interactiveMode": "Never"}}
     server.routes["GET /readyz"] = [reply(200, b"ok")]
     server.routes["GET /version"] = [reply(200, {"gitVersion": "v1.32.2"})]
-    found = connect("staging", _kubeconfig(tmp_path, server.url, user=user))
+    path = _kubeconfig(tmp_path, server.url, user=user)
+    with pytest.raises(ConfigurationError, match="is no program that fleet"):
+        connect("staging", path)
+    found = connect("staging", path, allowed=Allowed(plugins=(str(plugin),)))
     assert found.server == server.url
     assert found.version() == "v1.32.2"
     assert server.asked[-1][2]["authorization"] == "Bearer from-plugin"
     found._client.rest_client.pool_manager.clear()
+
+
+def test_how_everybody_logs_in_needs_no_line(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GKE's plugin, found by PATH, with the project that gcloud writes."""
+    plugin = tmp_path / "gke-gcloud-auth-plugin"
+    status = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "kind": "ExecCredential",
+        "status": {"token": "t"},
+    }
+    plugin.write_text(f"#!/bin/sh\necho '{json.dumps(status)}'\n")
+    plugin.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    exec_ = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1", "command": plugin.name,
+        "provideClusterInfo": True, "env": [{"name": "CLOUDSDK_CORE_PROJECT", "value": "acme"}],
+    }  # fmt: skip
+    path = _kubeconfig(tmp_path, server.url, user={"exec": exec_})
+    server.routes["GET /readyz"] = [reply(200, b"ok")]
+    server.routes["GET /version"] = [reply(200, {"gitVersion": "v1"})]
+    found = connect("staging", path)
+    assert found.version() == "v1"
+    assert server.asked[-1][2]["authorization"] == "Bearer t"
+    found._client.rest_client.pool_manager.clear()
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "said"),
+    [
+        ({}, {"proxy-url": "http://evil.example"}, "proxy-url is http://evil.example"),
+        ({}, {"tls-server-name": "evil.example"}, "tls-server-name is evil.example"),
+        ({"auth-provider": {"name": "gcp", "config": {"cmd-path": "{ran}"}}}, {}, "auth-provider names"),
+        ({"exec": {"apiVersion": "v1", "command": "{ran}"}}, {}, "it runs /"),
+        ({"exec": {"apiVersion": "v1", "command": "./aws"}}, {}, "it runs ./aws"),
+        (
+            {"exec": {"apiVersion": "v1", "command": "aws", "env": [{"name": "LD_PRELOAD", "value": "x"}]}},
+            {},
+            "it sets LD_PRELOAD for aws",
+        ),
+    ],
+)  # fmt: skip
+def test_a_kubeconfig_says_neither_who_answers_nor_what_runs(
+    server: Server, tmp_path: Path, user: Any, cluster: Any, said: str
+) -> None:
+    """A variable may name the file: what it says beside address and user is fleet.yaml's to allow; nothing ran."""
+    ran = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    given = json.loads(json.dumps(user).replace("{ran}", str(program)))
+    path = _kubeconfig(tmp_path, server.url, user=given, **cluster)
+    with pytest.raises(ConfigurationError, match=f"{said}.*nothing was run or asked"):
+        connect("staging", path)
+    assert (ran.exists(), server.asked) == (False, [])
+
+
+def test_what_fleet_yaml_says_of_a_kubeconfig_has_to_be_there(
+    server: Server, tmp_path: Path
+) -> None:
+    """Its proxy, its name and its authority: another one, or none, is refused; the same is obeyed."""
+    content = b"an authority"
+    allowed = Allowed(
+        proxy="http://proxy.example", tls_server_name="api.example", authority=hashlib.sha256(content).hexdigest()
+    )  # fmt: skip
+    right = {
+        "proxy-url": "http://proxy.example", "tls-server-name": "api.example",
+        "certificate-authority-data": base64.b64encode(content).decode(),
+    }  # fmt: skip
+    other = base64.b64encode(b"another").decode()
+    for wrong in (
+        {"proxy-url": ""},
+        {"tls-server-name": "x"},
+        {"certificate-authority-data": other},
+    ):
+        path = _kubeconfig(tmp_path, server.url, user={}, **{**right, **wrong})
+        with pytest.raises(ConfigurationError, match=r"and fleet\.yaml says"):
+            connect("staging", path, allowed=allowed)
+    found = connect("staging", _kubeconfig(tmp_path, server.url, user={}, **right), allowed=allowed)
+    assert found._client.configuration.proxy == "http://proxy.example"
 
 
 def test_unchecked_certificates_are_refused(server: Server, tmp_path: Path) -> None:
