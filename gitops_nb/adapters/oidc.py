@@ -120,7 +120,7 @@ def verify(
         raise _refused(str(error)) from error
     if claims["exp"] - claims["iat"] > _MAX_LIFE_S:
         raise _refused("it lasts longer than an hour")
-    kept: dict[str, Json] = {name: claims[name] for name in KEPT if name in claims}
+    kept = _kept(claims)
     odd = [name for name, value in kept.items() if not isinstance(value, str | int)]
     if odd:
         raise _refused(f"{odd[0]} is no text")
@@ -139,7 +139,14 @@ _PARTS = ("protected", "payload", "signature")
 
 
 class KeyGoneError(Exception):
-    """The issuer does not have the key any more: it cannot say what it signed."""
+    """The issuer does not have the key any more: it cannot say what it signed.
+
+    That proves nothing for the token: whoever writes one may name a key that never was.
+    """
+
+
+class _NoKeyError(Refused):
+    """The issuer answers, and its list has no key of this id."""
 
 
 def verify_kept(identity: Mapping[str, Json], *, issuer: str) -> str:
@@ -162,10 +169,15 @@ def verify_kept(identity: Mapping[str, Json], *, issuer: str) -> str:
         kid = header.get("kid")
         if header.get("alg") not in _ALGORITHMS or kid != identity.get("kid"):
             return "CI's identity is signed otherwise than the record says"
+        written = jwt.decode(token, options={"verify_signature": False})
+        if _kept(written) != identity.get("claims"):
+            return "CI's identity says something else than its token"
         try:
             key = _key(issuer, str(kid), time.monotonic() + DEADLINE_S)
-        except Refused as error:
+        except _NoKeyError as error:
             raise KeyGoneError(error.message) from error
+        except Refused as error:
+            return error.message
         claims = jwt.decode(
             token,
             key,
@@ -181,10 +193,12 @@ def verify_kept(identity: Mapping[str, Json], *, issuer: str) -> str:
         )
     except jwt.PyJWTError as error:
         return f"CI's identity is not its issuer's: {error}"
-    kept = {name: claims[name] for name in KEPT if name in claims}
-    return (
-        "" if kept == identity.get("claims") else "CI's identity says something else than its token"
-    )
+    same = _kept(claims) == identity.get("claims")
+    return "" if same else "CI's identity says something else than its token"
+
+
+def _kept(claims: Mapping[str, Any]) -> dict[str, Json]:
+    return {name: claims[name] for name in KEPT if name in claims}
 
 
 def _key(issuer: str, kid: str, ends: float) -> Any:
@@ -204,7 +218,8 @@ def _key(issuer: str, kid: str, ends: float) -> Any:
             and one.get("alg", "RS256") == "RS256"
         ):
             return jwt.PyJWK.from_dict(one, algorithm="RS256")
-    raise _refused(f"{issuer} has no key {kid}")
+    gone = _refused(f"{issuer} has no key {kid}")
+    raise _NoKeyError(gone.message, hint=gone.hint)
 
 
 def _ask(url: str, ends: float, *, token: str = "") -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """The identity that CI signed for a request: bound to the request's digest, and so to one plan and one job.
 
-The token itself is kept nowhere. What stays is what was verified: the claims, and the id of the issuer's key. The
-runner's signature in the ledger (``requested``) covers them.
+What stays is what was verified: the claims, the id of the issuer's key, and the token in its parts. The runner's signature in the
+ledger (``requested``) covers them.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
-from gitops_nb.model import Status, parse_time
+from gitops_nb.model import Json, Mode, Status, digest, parse_time
 from gitops_nb.record import dsse
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Record
@@ -56,6 +57,31 @@ def has_open_start(workspace: Workspace, state: RunState) -> bool:
         elif entry.phase is Phase.END:
             ended.add(entry.attempt)
     return bool(begun - ended)
+
+
+def was_asked(
+    workspace: Workspace, identity: Mapping[str, Json], request: Mapping[str, Json]
+) -> bool:
+    """Whether a runner that counts in its environment signed that CI asked for exactly this, with this identity.
+
+    It did so when it had verified the identity: with the request, or with a start where nobody has to approve.
+
+    Raises:
+        RecordError: Its ledger is damaged.
+    """
+    environment = str(request.get("environment"))
+    return any(
+        entry.phase in (Phase.REQUESTED, Phase.START)
+        and entry.predicate.get("request_digest") == digest(dict(request))
+        and entry.predicate.get("identity") == dict(identity)
+        for entry in _signed_of(
+            workspace,
+            environment,
+            str(request.get("run")),
+            is_sandbox=request.get("mode") == Mode.SANDBOX,
+            since=parse_time(str(request["created"])),
+        )
+    )
 
 
 def is_signed(workspace: Workspace, state: RunState) -> bool:
@@ -107,12 +133,25 @@ def refuse_unknown(workspace: Workspace, records: Sequence[Record]) -> None:
 
 
 def _signed(workspace: Workspace, state: RunState) -> Iterator[Entry]:
-    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
-    since = parse_time(state.started)
-    entries = find_entries(reports_store(workspace), name, state.run, since=since)
+    return _signed_of(
+        workspace,
+        state.environment,
+        state.run,
+        is_sandbox=state.is_sandbox,
+        since=parse_time(state.started),
+    )
+
+
+def _signed_of(
+    workspace: Workspace, environment: str, run: str, *, is_sandbox: bool, since: datetime
+) -> Iterator[Entry]:
+    """Records of a run that runners signed whose word counts in its environment."""
+    name = ledger_name(environment, is_sandbox=is_sandbox)
+    entries = find_entries(reports_store(workspace), name, run, since=since)
     if not entries:
         return
-    known = {dsse.fingerprint(one.key): one for one in _runners(workspace, state)}
+    runners = _runners(workspace, environment, is_sandbox=is_sandbox)
+    known = {dsse.fingerprint(one.key): one for one in runners}
     for entry in entries:
         runner = known.get(entry.keyid)
         if runner is None or not runner.counts_at(entry.at):
@@ -121,12 +160,18 @@ def _signed(workspace: Workspace, state: RunState) -> Iterator[Entry]:
             yield entry
 
 
-def _runners(workspace: Workspace, state: RunState) -> tuple[RunnerKey, ...]:
-    """This runner, and those that count by what the protected branch says; this one alone where that cannot be asked."""
+def _runners(workspace: Workspace, environment: str, *, is_sandbox: bool) -> tuple[RunnerKey, ...]:
+    """This runner, and those that count in an environment by what the protected branch says; this one alone where that cannot be asked.
+
+    One that is listed counts where it is listed, this runner as well; in the sandbox this one counts everywhere.
+    """
     own = RunnerKey(name="this-runner", key=open_runner_key(workspace.root).public)
     try:
         catalog = load_catalog(workspace.runbooks)
-        trust = catalog.trust if state.is_sandbox else LiveRules(workspace, catalog).now.trust
+        trust = catalog.trust if is_sandbox else LiveRules(workspace, catalog).now.trust
     except (ConfigurationError, UnavailableError):
         return (own,)
-    return (*trust.runners, own)
+    body = own.key.split(" ")[1]
+    is_listed = any(one.key.split(" ")[1] == body for one in trust.runners)
+    trusted = tuple(one for one in trust.runners if one.is_trusted_in(environment))
+    return trusted if is_listed and not is_sandbox else (*trusted, own)

@@ -111,10 +111,12 @@ class Trusts:
         self._platform: Platform | None = None
         self._built_s = sandbox_built_s(workspace)
 
-    def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
+    def check_identity(self, identity: Mapping[str, Json], request: Mapping[str, Json]) -> str:
         """See ``record.approvals.IdentityCheck``."""
         policy = self.live.now.policy
-        return check_identity(identity, issuer=policy.ci_issuer, ci_api=policy.ci_api)
+        return check_identity(
+            self._workspace, identity, request, issuer=policy.ci_issuer, ci_api=policy.ci_api
+        )
 
     def of_mode(self, *, is_sandbox: bool) -> Catalog:
         """The files of the workspace in the sandbox, else what the protected branch says."""

@@ -12,7 +12,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +46,7 @@ from gitops_nb.record.identity import audience_of
 from gitops_nb.record.keys import custody, open_runner_key
 from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name, size
 from gitops_nb.record.statement import body_of, subjects_of
+from gitops_nb.session.beginnings import was_asked
 from gitops_nb.session.copies import send_run
 from gitops_nb.session.held import forget
 from gitops_nb.session.identity import prove_here
@@ -86,7 +87,7 @@ def attest(workspace: Workspace, directory: Path, phase: Phase, *, signer: str) 
         if (entry.phase, entry.attempt) == (phase, attempt):
             return entry
     if phase is Phase.REQUESTED:
-        _refuse_unproven(state, earlier)
+        _refuse_unproven(workspace, state)
     return ledger.append(
         phase,
         run=state.run,
@@ -107,11 +108,13 @@ def open_ledger(workspace: Workspace, name: str) -> Ledger:
     return Ledger(reports_store(workspace), name, open_runner_key(workspace.root))
 
 
-def _refuse_unproven(state: RunState, earlier: Sequence[Entry]) -> None:
+def _refuse_unproven(workspace: Workspace, state: RunState) -> None:
     """CI's identity is signed by the process that verified it, or when it was signed before; a journal can say anything."""
     identity = dict(state.request_identity)
-    signed = [entry.predicate.get("identity") for entry in earlier]
-    if identity and identity not in _PROVEN and identity not in signed:
+    if not identity or identity in _PROVEN:
+        return
+    # What lies in a ledger's folder is not yet a runner's word.
+    if not was_asked(workspace, identity, state.request or {}):
         raise RecordError(
             f"{state.run} names an identity of CI's that this process did not verify; it was not signed",
             hint="Run the workflow again.",
@@ -189,10 +192,19 @@ def _prove(audience: str, issuer: str) -> Mapping[str, Json]:
     return found
 
 
-def check_identity(identity: Mapping[str, Json], *, issuer: str, ci_api: str) -> str:
-    """Whether CI's identity is what its issuer signed, or the host says the same of that run; "" when it is.
+def check_identity(
+    workspace: Workspace,
+    identity: Mapping[str, Json],
+    request: Mapping[str, Json],
+    *,
+    issuer: str,
+    ci_api: str,
+) -> str:
+    """Whether CI's identity is what its issuer signed for a request; "" when it is.
 
-    A runner's word for it proves nothing: the kept token is checked with the issuer's key, or the host is asked by run id.
+    A runner's word alone proves nothing: the kept token is checked with the issuer's key. Where the issuer does not have that key
+    any more, a runner has to have signed, when it verified it, that exactly this was asked for, and the host is asked by run id
+    whether that run was going on then and is the same in all that the request says of it.
 
     Raises:
         UnavailableError: Neither answers.
@@ -206,7 +218,13 @@ def check_identity(identity: Mapping[str, Json], *, issuer: str, ci_api: str) ->
     try:
         return verify_kept(identity, issuer=issuer)
     except KeyGoneError:
-        return GitHubRuns(github_api(ci_api, deadline_s=ASKED_S)).contradicts(identity["claims"])
+        if not was_asked(workspace, identity, request):
+            return (
+                f"{issuer} does not have the key any more that CI's identity names, and no runner that counts signed that "
+                "this was asked for"
+            )
+        host = GitHubRuns(github_api(ci_api, deadline_s=ASKED_S))
+        return host.contradicts(identity["claims"], request)
 
 
 def runner_key(workspace: Workspace) -> str:

@@ -111,6 +111,7 @@ class Platform:
     request and from an issuer; ``second_person`` is the sandbox's approver.
     """
 
+    workspace: Workspace
     mode: Mode
     fleet: Fleet
     policy: Policy
@@ -131,9 +132,12 @@ class Platform:
     incidents: Path | None = None
     reviews: GitHubReviews | None = None
 
-    def check_identity(self, identity: Mapping[str, Json], _: Mapping[str, Json]) -> str:
+    def check_identity(self, identity: Mapping[str, Json], request: Mapping[str, Json]) -> str:
         """See ``record.approvals.IdentityCheck``."""
-        return check_identity(identity, issuer=self.policy.ci_issuer, ci_api=self.policy.ci_api)
+        policy = self.policy
+        return check_identity(
+            self.workspace, identity, request, issuer=policy.ci_issuer, ci_api=policy.ci_api
+        )
 
     def targets(self, fleet: Fleet | None = None, environment: str = "") -> tuple[Target, ...]:
         """Every system that could be written to, for the check before the first live effect.
@@ -301,6 +305,7 @@ def _open_live(workspace: Workspace, catalog: Catalog) -> Platform:
     clusters: dict[str, ClusterReader] = dict(readers)
     git = _git(fleet, workspace.root / ".gitops-nb" / "git", processes, requester.name)
     return Platform(
+        workspace=workspace,
         mode=Mode.LIVE,
         fleet=fleet,
         policy=policy,
@@ -369,6 +374,7 @@ def _open_sandbox(workspace: Workspace, catalog: Catalog) -> Platform:
 
     git = _git(fleet, workspace.sandbox / "git-cache", processes, asks.name)
     return Platform(
+        workspace=workspace,
         mode=Mode.SANDBOX,
         fleet=fleet,
         policy=ground(catalog.policy).policy,

@@ -18,6 +18,7 @@ from jwt.utils import base64url_encode
 
 from gitops_nb.adapters import oidc
 from gitops_nb.catalog.policies import Policy
+from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError, RecordError, Refused, UnavailableError, WaitingForApproval
 from gitops_nb.model import Status, digest
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
@@ -62,6 +63,8 @@ class Asked(Table):
     """A run in GitHub Actions that asks for approval."""
 
     issuer: LocalIssuer
+    where: Workspace | None = None
+    ci_api = "http://127.0.0.1:1"
     workflows: tuple[dict[str, Any], ...] = (WORKFLOW,)
 
     @property
@@ -80,8 +83,8 @@ class Asked(Table):
     def consent(self) -> Consent:
         made = super().consent
         made._platform.prove = notary.prove
-        made._platform.check_identity = lambda identity, _: notary.check_identity(
-            identity, issuer=self.issuer.url, ci_api="http://127.0.0.1:1"
+        made._platform.check_identity = lambda identity, request: notary.check_identity(
+            self.where, identity, request, issuer=self.issuer.url, ci_api=self.ci_api
         )
         return made
 

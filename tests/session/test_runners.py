@@ -8,17 +8,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.utils import base64url_encode
 
 from gitops_nb.catalog.trust import RunnerKey, Trust
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import RecordError, Refused
-from gitops_nb.model import Mode, Status, to_json
+from gitops_nb.model import Mode, Status, digest, format_time, parse_time, to_json
 from gitops_nb.policy import decide
-from gitops_nb.record.keys import open_runner_key
-from gitops_nb.record.ledger import Phase
+from gitops_nb.record.keys import RunnerSigner, open_runner_key
+from gitops_nb.record.ledger import Ledger, Phase
 from gitops_nb.record.runs import read_run
 from gitops_nb.session import notary, opening, platform
 from gitops_nb.session.notary import attest
@@ -145,25 +147,101 @@ def test_a_runners_word_for_an_identity_is_none(asked, where, issuer, monkeypatc
         asked.consent.refuse_unproven(replace(asked.state, request_identity=without), rules)
 
 
-def test_where_the_issuers_key_is_gone_the_host_is_asked(asked, where, issuer, server, monkeypatch):  # noqa: F811
-    """Keys change within months: then GitHub says by run id whether commit, event, actor and workflow were those."""
-    asked.begin()
-    monkeypatch.setattr(notary, "_PROVEN", [])
-    identity, said = asked.state.request_identity, {}
-    claims = identity["claims"]
-    issuer.listed = ["strange"]
-    run = {
+def host_says(asked, **changes):  # noqa: F811
+    """GitHub's answer about the run that asked, which goes on; changed as a test wants it."""
+    claims = asked.state.request_identity["claims"]
+    created = parse_time(asked.state.request["created"])
+    return {
+        "id": 77, "run_attempt": 1, "repository": {"full_name": "acme/platform"}, "status": "in_progress",
         "head_sha": claims["sha"], "event": "workflow_dispatch", "actor": {"login": "priya"},
-        "path": ".github/workflows/runbook.yml",
+        "triggering_actor": {"login": "priya"}, "path": ".github/workflows/runbook.yml",
+        "run_started_at": format_time(created - timedelta(minutes=5)),
+        "updated_at": format_time(created - timedelta(minutes=4)), **changes,
     }  # fmt: skip
-    server.answer = lambda path, query: (200, {}, {**run, **said})
 
-    def problem():
-        return notary.check_identity(identity, issuer=issuer.url, ci_api=server.url)
 
-    assert problem() == ""
-    said["actor"] = {"login": "eve"}
-    assert "has actor eve, not priya" in problem()
+@pytest.fixture
+def gone(asked, where, issuer, server, monkeypatch):  # noqa: F811
+    """CI asked, a runner signed that, and the issuer has changed its keys since; says what the host is asked, and to what end."""
+    asked.begin()
+    asked.where = where
+    listed(asked, where)
+    attest(where, asked.directory, Phase.REQUESTED, signer="engine")
+    monkeypatch.setattr(notary, "_PROVEN", [])
+    issuer.listed = ["strange"]
+    questions: list[str] = []
+
+    def problem(identity=None, request=None, **changes):
+        def answer(path, query):
+            questions.append(path)
+            return 200, {}, host_says(asked, **changes)
+
+        server.answer = answer
+        state = asked.state
+        return notary.check_identity(
+            where,
+            state.request_identity if identity is None else identity,
+            state.request if request is None else request,
+            issuer=issuer.url,
+            ci_api=server.url,
+        )
+
+    problem.questions = questions
+    return problem
+
+
+def test_where_the_issuers_key_is_gone_the_host_is_asked(asked, gone):  # noqa: F811
+    """Keys change within months: then GitHub says by run id what of it the request and its identity tell, and when it was going on."""
+    created = parse_time(asked.state.request["created"])
+    assert gone() == ""
+    over = {"status": "completed", "updated_at": format_time(created + timedelta(minutes=1))}
+    assert gone(**over) == ""
+    for changes, said in (
+        ({"actor": {"login": "eve"}}, "has actor eve, not priya"),
+        ({"triggering_actor": {"login": "eve"}}, "has triggering actor eve, not priya"),
+        ({"run_attempt": 2}, "has attempt 2, not 1"),
+        ({"id": 78}, "has id 78, not 77"),
+        ({"head_sha": "b" * 40}, "has sha"),
+        ({"repository": {"full_name": "eve/platform"}}, "has repository eve/platform"),
+        ({"run_started_at": format_time(created + timedelta(hours=1))}, "the request is of"),
+        (
+            {**over, "updated_at": format_time(created - timedelta(hours=1))},
+            "the request is of",
+        ),
+        ({"run_started_at": None}, "does not say when"),
+    ):
+        assert said in gone(**changes)
+
+
+def test_a_token_of_a_key_that_never_was_proves_nothing(asked, gone, where):  # noqa: F811
+    """A run that is known to everybody fits a request that nobody made: without a runner's signature of that very request it is none."""
+    state = asked.state
+    identity = state.request_identity
+    made_up = {**state.request, "nonce": "another"}
+    audience = f"gitops-nb:{digest(made_up)}"
+    claims = {**identity["claims"], "aud": audience}
+    token = jwt.encode(claims, "nobody" * 8, algorithm="HS256", headers={"kid": "rotated-away"})
+    parts = dict(zip(("protected", "payload", "signature"), token.split("."), strict=True))
+    header = base64url_encode(b'{"alg":"RS256","kid":"rotated-away"}').decode()
+    forged = {
+        **identity, "kid": "rotated-away", "claims": claims,
+        "token": {**parts, "protected": header},
+    }  # fmt: skip
+    assert "no runner that counts signed that this was asked for" in gone(forged, made_up)
+    assert gone.questions == []
+    # What somebody writes into the ledger's folder without a key is no signature.
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    stranger = RunnerSigner(public, key)
+    body = {"request_digest": digest(made_up), "identity": forged}
+    Ledger(reports_store(where), "production", stranger).append(
+        Phase.REQUESTED, run=state.run, attempt=1, subjects={"request": "0" * 64}, body=body
+    )
+    assert "no runner that counts signed that this was asked for" in gone(forged, made_up)
+    # A payload that says something else than the claims is none, whatever key it names.
+    other = {**forged, "claims": {**forged["claims"], "actor": "lena"}}
+    assert "something else than its token" in gone(other, made_up)
+    assert gone() == ""
 
 
 def test_an_identity_is_signed_by_who_verified_it(asked, where, monkeypatch):  # noqa: F811
