@@ -179,7 +179,7 @@ def _audit(
                 findings.append(Finding(Code.MALFORMED, key, str(error)))
                 prev = hashlib.sha256(content or b"").hexdigest()
                 continue
-            findings += signature_findings(entry, known)
+            findings += signature_findings(entry, known, environment_of(name))
             findings += _check_place(entry, name, prev=prev, at=at, size=_number(key))
             if entry.at > now + CLOCK_SKEW:
                 text = f"it is dated in the future, {format_time(entry.at)}"
@@ -223,14 +223,24 @@ def _genesis(store: Store, slots: Sequence[str]) -> str:
     return hashlib.sha256(store.read(slots[0]) or b"").hexdigest()[:GENESIS_CHARACTERS]
 
 
-def signature_findings(entry: Entry, known: Mapping[str, RunnerKey]) -> list[Finding]:
-    """What is wrong with who signed a record; ``known`` are the runners' keys by fingerprint."""
+def environment_of(ledger: str) -> str:
+    """Whose ledger it is, by its name."""
+    return ledger.removeprefix("sandbox.")
+
+
+def signature_findings(
+    entry: Entry, known: Mapping[str, RunnerKey], environment: str
+) -> list[Finding]:
+    """What is wrong with who signed a record of an environment; ``known`` are the runners' keys by fingerprint."""
     runner = known.get(entry.keyid)
     if runner is None:
         text = f"no runner in trust.yaml has the key {entry.keyid}"
         return [Finding(Code.UNTRUSTED_KEY, entry.key, text)]
     if not dsse.is_signed_by(entry.envelope, dsse.raw_ed25519(runner.key)):
         return [Finding(Code.SIGNATURE, entry.key, f"the key of {runner.name} did not sign this")]
+    if not runner.is_trusted_in(environment):
+        text = f"trust.yaml does not list the key of {runner.name} for {environment}"
+        return [Finding(Code.UNTRUSTED_KEY, entry.key, text)]
     if not runner.counts_at(entry.at):
         text = f"the key of {runner.name} did not count on {format_time(entry.at)}"
         return [Finding(Code.KEY_VALIDITY, entry.key, text)]

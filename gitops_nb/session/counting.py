@@ -81,10 +81,18 @@ class Registered:
             if state.is_sandbox:
                 platform = open_platform(self._workspace, catalog, Mode.SANDBOX)
                 policy, trust = platform.policy, platform.trust
-            runners = runners_of(self._workspace, catalog, is_sandbox=state.is_sandbox)
-            # Whoever was a runner then made what was made then; a revoked key is one in `trust`, too.
+            runners = tuple(
+                one
+                for one in runners_of(self._workspace, catalog, is_sandbox=state.is_sandbox)
+                if one.is_trusted_in(state.environment)
+            )
+            # Whoever was a runner there then made what was made then; a revoked key is one in `trust`, too.
             known = {one.key.split(" ")[1] for one in runners}
-            runners += tuple(one for one in trust.runners if one.key.split(" ")[1] not in known)
+            runners += tuple(
+                one
+                for one in trust.runners
+                if one.key.split(" ")[1] not in known and one.is_trusted_in(state.environment)
+            )
             approvers = frozenset(
                 one.person for one in policy.approvers if state.environment in one.environments
             ) | self._trusts.live_approvers(state, commit)
@@ -182,7 +190,7 @@ class Trusts:
 def runners_of(
     workspace: Workspace, catalog: Catalog, *, is_sandbox: bool
 ) -> tuple[RunnerKey, ...]:
-    """Keys that count; in the sandbox this workspace's own does without an entry."""
+    """Keys that count, each in its environments; in the sandbox this workspace's own does without an entry, everywhere."""
     if not is_sandbox:
         return catalog.trust.runners
     own = open_runner_key(workspace.root).public

@@ -14,7 +14,7 @@ from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError, RecordError, UnavailableError
 from gitops_nb.model import Mode, Plan, Status, from_json, parse_time
-from gitops_nb.record.audit import Anchor, Audit, audit
+from gitops_nb.record.audit import Anchor, Audit, audit, environment_of
 from gitops_nb.record.commits import claim_findings
 from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.findings import Code, Finding, Unasked
@@ -31,7 +31,7 @@ from gitops_nb.session.counting import SANDBOX, Registered, Trusts, Witnessed, r
 from gitops_nb.session.held import is_unsigned, open_here, pending
 from gitops_nb.session.lifecycle import JUNK
 from gitops_nb.session.stores import bucket_store, reports_store
-from gitops_nb.session.witnesses import Witnesses
+from gitops_nb.session.witnesses import Witnesses, anchors_of
 
 _REMEMBERED = "verified.json"
 
@@ -288,7 +288,8 @@ def _audits(
         source = "" if is_sandbox else f"keys of trust.yaml as in {trusts.live.source}"
         seen = witnesses.of(is_sandbox=is_sandbox)
         for name in own:
-            known = (*seen.anchors, remembered[name]) if name in remembered else seen.anchors
+            told = anchors_of(seen.anchors, environment_of(name))
+            known = (*told, remembered[name]) if name in remembered else told
             runners = runners_of(workspace, catalog, is_sandbox=is_sandbox)
             audits[name] = read(store, name, runners=runners, now=now, anchors=known)
             there = {path.name for path in run_directories(workspace.reports)}

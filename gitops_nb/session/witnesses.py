@@ -42,6 +42,7 @@ class Witnesses:
     git: GitReader | None = None
     places: Mapping[str, str] = field(default_factory=dict)
     runners: tuple[RunnerKey, ...] = ()
+    environments: tuple[str, ...] = ()
     realm: str = LIVE_REALM
 
     def otherwise(self, sha: str, plan: Plan) -> str:
@@ -66,7 +67,7 @@ class Witnesses:
             commit.trailers,
             commit.parents[0],
             at=commit.committed_at,
-            runners=self.runners,
+            runners=trusted_for(run, self.runners, self.environments),
             realm=self.realm,
         )
         if signer is None:
@@ -101,6 +102,7 @@ def read_witnesses(
     note = unread = ""
     git: GitReader | None = None
     places: dict[str, str] = {}
+    environments = tuple(catalog.fleet.environments)
     try:
         git = open_git(workspace, catalog, mode)
         for name, repository in catalog.fleet.repositories.items():
@@ -110,18 +112,18 @@ def read_witnesses(
                 unread = f"only the newest {SEARCHED_COMMITS} commits of {name} were read"
             for commit in log:
                 where = f"commit {commit.sha[:8]} of {name}"
+                run = commit.trailers.get(TRAILER_RUN, "")
                 is_signed = len(commit.parents) == 1 and bool(
                     signed_by(
                         commit.trailers,
                         commit.parents[0],
                         at=commit.committed_at,
-                        runners=runners,
+                        runners=trusted_for(run, runners, environments),
                         realm=realm,
                     )
                 )
                 if is_signed:
                     anchors += _anchor(commit.trailers, where)
-                run = commit.trailers.get(TRAILER_RUN, "")
                 if RUN_ID.fullmatch(run):
                     plan, head, start = (
                         commit.trailers.get(t, "")
@@ -133,8 +135,43 @@ def read_witnesses(
         note = f"anchors in Git were not read: {error.message}"
         unread = error.message
     return Witnesses(
-        tuple(anchors), tuple(commits), note, unread, git, places, tuple(runners), realm
+        tuple(anchors),
+        tuple(commits),
+        note,
+        unread,
+        git,
+        places,
+        tuple(runners),
+        environments,
+        realm,
     )
+
+
+def trusted_for(
+    run: str, runners: Sequence[RunnerKey], environments: Sequence[str]
+) -> tuple[RunnerKey, ...]:
+    """Those whose word counts about a run, by the environment that its id names.
+
+    >>> trusted_for("20261123T174954Z-promotion-eu-staging-1887", (), ("staging", "eu-staging"))
+    ()
+    """
+    environment = _environment_in(run, environments)
+    return tuple(
+        one
+        for one in runners
+        if (one.is_trusted_in(environment) if environment else not one.environments)
+    )
+
+
+def _environment_in(run: str, environments: Sequence[str]) -> str:
+    """The environment that a run's id names, "" for none of the fleet's; the longest one, as `eu-staging` ends in `staging`."""
+    begin = run.rpartition("-")[0]
+    return max((one for one in environments if begin.endswith(f"-{one}")), key=len, default="")
+
+
+def anchors_of(anchors: Sequence[Anchor], environment: str) -> tuple[Anchor, ...]:
+    """Those that are about one environment's ledger: a runner of another one says nothing about it."""
+    return tuple(one for one in anchors if f"-{environment}-" in one.run)
 
 
 def _anchor(trailers: Mapping[str, str], where: str) -> list[Anchor]:
