@@ -161,6 +161,10 @@ class Trusts:
             return self.live.allowance
         return self._in_sandbox if self._is_of_this_sandbox(state) else None
 
+    def allowance_of(self, ledger: str) -> AllowanceAt:
+        """The same for records of a ledger."""
+        return self._in_sandbox if ledger.startswith(SANDBOX) else self.live.allowance
+
     def _in_sandbox(
         self, _: Mapping[str, Json], environment: str
     ) -> Sequence[Allowance | Doubt | Unasked | str]:

@@ -24,6 +24,7 @@ from gitops_nb.record.journal import FILE
 from gitops_nb.record.keys import HELD_HERE
 from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run, sealed_at
+from gitops_nb.record.tombstones import tombstone_findings
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
 from gitops_nb.session.compared import compared_contents, compared_names
@@ -116,7 +117,19 @@ def verify_records(
         runs.append(checked)
     checks = tuple(
         _ledger_check(
-            workspace, one, notes[name], now, unlocked=_check_unlocks(one, trusts.of_ledger(name))
+            workspace,
+            one,
+            notes[name],
+            now,
+            said_so=[
+                *_check_unlocks(one, trusts.of_ledger(name)),
+                *tombstone_findings(
+                    one,
+                    trust_of=trusts.of_ledger(name),
+                    processes=LocalProcesses(),
+                    allowance_at=trusts.allowance_of(name),
+                ),
+            ],
         )
         for name, one in audits.items()
     )
@@ -325,7 +338,7 @@ def _ledger_check(
     notes: Sequence[str],
     now: datetime,
     *,
-    unlocked: Sequence[Finding | str | Unasked],
+    said_so: Sequence[Finding | str | Unasked],
 ) -> LedgerCheck:
     findings = [*checked.findings]
     for run, entries in checked.by_run.items():
@@ -336,8 +349,8 @@ def _ledger_check(
         text = f"{entries[0].key} knows it, and its directory is gone"
         findings.append(Finding(Code.DELETED_RUN, run, text))
     said = list(notes)
-    findings += [text for text in unlocked if isinstance(text, Finding)]
-    said += [text for text in unlocked if isinstance(text, str)]
+    findings += [text for text in said_so if isinstance(text, Finding)]
+    said += [text for text in said_so if isinstance(text, str)]
     for run, entries in checked.by_run.items():
         last = entries[-1]
         held = is_run_held(workspace.reports, run)
@@ -366,7 +379,7 @@ def _ledger_check(
         )
     else:
         said.append(f"newest anchor: {anchor.where}, all {anchor.size} records")
-    unasked = tuple(one.text for one in unlocked if isinstance(one, Unasked))
+    unasked = tuple(one.text for one in said_so if isinstance(one, Unasked))
     return LedgerCheck(checked.name, checked.size, tuple(findings), tuple(said), unasked)
 
 

@@ -14,7 +14,9 @@ from gitops_nb.cli.pruning import prune_runs
 from gitops_nb.model import Status, canonical, format_time, parse_time
 from gitops_nb.record.findings import Code
 from gitops_nb.record.journal import FILE, ZERO
+from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import run_directories, scan_run
+from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.order import Order
 from gitops_nb.session.pruning import old_runs, prune
 from gitops_nb.session.verifying import verify_records
@@ -69,6 +71,33 @@ def test_a_review_that_is_due_keeps_its_run(runner, capsys):
     assert old.run == broken.run
 
 
+def test_a_tombstone_hides_no_review_that_is_due(runner):
+    """A runner's key removes a run whose broken glass nobody reviewed: verify says so, and a planted review does not help."""
+    where = find_workspace(runner.workspace.root)
+    lets_break_glass(runner.workspace)
+    runner.order = Order(break_glass="the site is down")
+    broken, _ = runner.promote()
+    ledger = open_ledger(where, "sandbox.production")
+    ledger.append(
+        Phase.REVIEWED, run=broken.run, attempt=1, subjects={"request": "0" * 64}, body={"review": {}}
+    )  # fmt: skip
+    prune(where, [broken])
+    (checked,) = verify_records(where, []).ledgers
+    assert [one.code for one in checked.problems] == [Code.REVIEW_DUE]
+    assert broken.run in checked.problems[0].text
+
+
+def test_a_reviewed_run_may_go(runner):
+    """Somebody else who may approve there looked at it: the tombstone holds."""
+    where = find_workspace(runner.workspace.root)
+    lets_break_glass(runner.workspace)
+    runner.order = Order(break_glass="the site is down")
+    broken, _ = runner.promote()
+    review(where, where.reports / broken.run, key=None, reason="looked", yes=True)
+    prune(where, [broken])
+    assert verify_records(where, []).holds
+
+
 def test_a_run_that_needs_attention_stays(runner):
     """What is unsettled is not forgotten: production may run something else than Git asks for."""
     where = find_workspace(runner.workspace.root)
@@ -84,6 +113,9 @@ def test_a_run_that_needs_attention_stays(runner):
     assert old_runs(where, lambda _: timedelta(0)).removable == ()
     ((kept, reason),) = old_runs(where, lambda _: timedelta(0)).unsettled
     assert (kept.run, reason) == (state.run, "it needs attention")
+    prune(where, [state])
+    said = [one.text for ledger in verify_records(where, []).ledgers for one in ledger.problems]
+    assert f"a tombstone of {state.run}, which needed attention" in said
 
 
 def test_dates_of_a_rewritten_journal_remove_nothing(runner):
