@@ -22,6 +22,7 @@ from gitops_nb.record.consents import (
     contradictions,
     review_findings,
 )
+from gitops_nb.record.evidence import copy_findings
 from gitops_nb.record.files import sha256_file
 from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState, fold
@@ -107,6 +108,7 @@ def verify_run(
     sealed = bool(records) and records[-1].kind == "sealed"
     if sealed:
         found += _check_files(directory, state)
+        found += copy_findings(directory, records)
     else:
         notes.append(
             "interrupted, or still going on: its files are checked once it is closed, which the next command does"

@@ -23,6 +23,7 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Mode, Status, format_time, parse_time, to_json
 from gitops_nb.policy import Requester
+from gitops_nb.record.evidence import restore_copies
 from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal
@@ -212,6 +213,7 @@ def close_run(
     now, zone = datetime.now(UTC), workspace.time_zone
     write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
     _remove_half_written(directory)
+    restore_copies(directory, journal.records)
     seal(directory, journal)
     if shows_index:
         write_index(workspace.reports, now=now, zone=zone, cache=workspace.index_cache)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 import time
@@ -26,6 +25,7 @@ from gitops_nb.errors import (
 )
 from gitops_nb.model import Decision, Plan, Status, StepKind, to_json
 from gitops_nb.record.effects import Authority, JournalEffects
+from gitops_nb.record.evidence import evidence_text
 from gitops_nb.record.files import own_folder, replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
@@ -172,8 +172,7 @@ class Recorder:
         folder = self.directory / "evidence"
         own_folder(folder)
         shown = self._redactor.json(to_json(value))
-        text = json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True)
-        replace_file(folder / f"{name}.json", f"{text}\n".encode("utf-8", "backslashreplace"))
+        replace_file(folder / f"{name}.json", evidence_text(shown))
 
     def refuse_secrets(self, name: str, value: Any) -> None:
         """Refuses a step whose value holds a secret: values are recorded, and a masked one could not be used again.
