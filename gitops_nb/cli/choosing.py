@@ -14,7 +14,7 @@ from gitops_nb.record.approvals import read_answers
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import Fits, is_run_held, read_run
 from gitops_nb.session.endings import ENDED_FOR_GOOD
-from gitops_nb.session.glass import is_reviewed
+from gitops_nb.session.glass import Glass
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.requester import find_signer
 
@@ -56,6 +56,7 @@ def to_report(where: Workspace) -> Fits:
 def to_answer(where: Workspace, kind: str, key: Path | None) -> Fits:
     """Runs that wait for an answer which this person did not give yet; for an approval also what is to be reviewed."""
     signers = _Signers(where, key)
+    broken = Glass(where)
 
     def test(state: RunState) -> bool:
         if state.request is None:
@@ -64,7 +65,7 @@ def to_answer(where: Workspace, kind: str, key: Path | None) -> Fits:
             is_open = parse_time(state.request["expires"]) > datetime.now(UTC)
             return is_open and not signers.answered(state)
         glass = kind == "approve" and state.ended and state.request.get("break_glass")
-        return bool(glass) and not is_reviewed(where, state)
+        return bool(glass) and not broken.is_reviewed(state)
 
     return test
 

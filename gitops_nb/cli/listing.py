@@ -135,8 +135,9 @@ def list_runs(
         for state in states
     ]
     _tell_unsigned(where, states, rows)
+    due = _to_review(where, states)
     for row, state in zip(rows, states, strict=True):
-        if _is_to_review(where, state):
+        if state.run in due:
             from gitops_nb.report.story import review_note
 
             row["reason"] = f"{row['reason']}; {review_note(state)}"
@@ -214,13 +215,15 @@ def _reason(reports: Path, state: RunState) -> str:
     return state.reason
 
 
-def _is_to_review(where: Workspace, state: RunState) -> bool:
-    """Whether glass was broken in a run that has ended, and nobody has reviewed it yet."""
-    if not state.ended or not state.broke_glass:
-        return False
-    from gitops_nb.session.glass import is_reviewed
+def _to_review(where: Workspace, states: list[RunState]) -> set[str]:
+    """Runs that ended with broken glass, and that nobody whose review counts has reviewed yet."""
+    broken = [state for state in states if state.ended and state.broke_glass]
+    if not broken:
+        return set()
+    from gitops_nb.session.glass import Glass
 
-    return not is_reviewed(where, state)
+    glass = Glass(where)
+    return {state.run for state in broken if not glass.is_reviewed(state)}
 
 
 def _was_killed(reports: Path, state: RunState) -> bool:

@@ -97,6 +97,15 @@ def is_signed(workspace: Workspace, state: RunState) -> bool:
     )
 
 
+def is_by_runner(workspace: Workspace, state: RunState, entry: Entry) -> bool:
+    """Whether a runner that counts in the run's environment signed a record of it.
+
+    Raises:
+        RecordError: Its ledger is damaged.
+    """
+    return any(one.hash == entry.hash for one in _signed(workspace, state))
+
+
 def refuse_unknown(workspace: Workspace, records: Sequence[Record]) -> None:
     """Refuses to go on with a run that asked nobody yet, and of which nothing but its own record says how it began.
 

@@ -1,20 +1,71 @@
-"""Whether what was done with broken glass has been reviewed, as the ledger says."""
+"""Whether what was done with broken glass has been reviewed: a review counts when its signature does."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import cached_property
+
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import parse_time
+from gitops_nb.record import journal
+from gitops_nb.record.audit import Audit
+from gitops_nb.record.consents import review_findings
+from gitops_nb.record.findings import Finding
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.ledger import Phase, find_entries, ledger_name
+from gitops_nb.record.ledger import Entry, Phase, find_entries, ledger_name
+from gitops_nb.session.beginnings import is_by_runner
+from gitops_nb.session.counting import Trusts
 from gitops_nb.session.stores import reports_store
 
 
+class Glass:
+    """Asks for several runs of a workspace; whose signatures count is read once, and only where there is a review.
+
+    Args:
+        workspace: Whose runs.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    @cached_property
+    def _trusts(self) -> Trusts:
+        return Trusts(self._workspace, load_catalog(self._workspace.runbooks))
+
+    def is_reviewed(self, state: RunState) -> bool:
+        """Whether somebody who might reviewed a run. Where nobody can be asked it is still to be reviewed."""
+        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+        try:
+            found = find_entries(
+                reports_store(self._workspace), name, state.run, since=parse_time(state.started)
+            )
+            return any(
+                entry.phase is Phase.REVIEWED and self._counts(name, state, entry)
+                for entry in found
+            )
+        except GitOpsError:
+            return False
+
+    def _counts(self, name: str, state: RunState, entry: Entry) -> bool:
+        trust = self._trusts.of_run(state)
+        if trust is None:
+            # A sandbox that was built anew has other persons: the runner's word has to do.
+            return is_by_runner(self._workspace, state, entry)
+        said = review_findings(
+            state,
+            journal.read(self._workspace.reports / state.run / journal.FILE)[0],
+            Audit(name, (entry,), (), by_run={state.run: (entry,)}),
+            trust=trust,
+            processes=LocalProcesses(),
+            now=datetime.max.replace(tzinfo=UTC),
+            allowance_at=self._trusts.allowance_at(state),
+        )
+        return not any(isinstance(one, Finding) for one in said)
+
+
 def is_reviewed(where: Workspace, state: RunState) -> bool:
-    """Whether the ledger has a review of a run; whether that one counts, ``verify`` says."""
-    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
-    try:
-        found = find_entries(reports_store(where), name, state.run, since=parse_time(state.started))
-    except GitOpsError:
-        return False
-    return any(entry.phase is Phase.REVIEWED for entry in found)
+    """See ``Glass.is_reviewed``."""
+    return Glass(where).is_reviewed(state)

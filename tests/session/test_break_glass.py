@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
+import json
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -13,16 +15,19 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.answering import review
+from gitops_nb.cli.listing import list_runs
 from gitops_nb.cli.show import show_end
 from gitops_nb.errors import Refused, UsageError, WaitingForApproval
-from gitops_nb.model import Status
+from gitops_nb.model import Status, canonical
 from gitops_nb.record.audit import audit
 from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.ledger import slots
 from gitops_nb.record.verify import verify_run
 from gitops_nb.report import run_page
 from gitops_nb.report.story import after, parts, tell
 from gitops_nb.report.words import Times
 from gitops_nb.session import warrant
+from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.order import Order
 from gitops_nb.session.recorder import Recorder
@@ -167,3 +172,30 @@ def test_nobody_breaks_the_glass_of_a_request_that_waits(runner):
     assert state.effects == ()
     assert runner.tip() == before
     assert load_catalog(runner.workspace.root / "runbooks").policy.approvers == ()
+
+
+def test_a_review_that_nobody_signed_is_none(runner, capsys):
+    """Copied into the ledger's next slot without a key: list still names the review, approve takes the true one, which counts."""
+    lets_break_glass(runner.workspace)
+    runner.order = Order(break_glass="the site is down")
+    state, _ = runner.promote()
+    where = find_workspace(runner.workspace.root)
+    store = reports_store(where)
+    newest = slots(store, "sandbox.production")[-1]
+    outer = json.loads(store.read(newest))
+    statement = json.loads(base64.b64decode(outer["payload"]))
+    statement["predicate"] |= {"phase": "reviewed", "review": {}}
+    statement["predicate"]["ledger"]["seq"] += 1
+    outer["payload"] = base64.b64encode(canonical(statement)).decode()
+    number = int(newest.rpartition("/")[2].removesuffix(".json")) + 1
+    assert store.create(f"ledger/sandbox.production/{number:012}.json", canonical(outer))
+    rows = (where.root, None)
+    list_runs(*rows, environment=None, since=None, limit=None, as_json=False)
+    assert "to be reviewed until" in capsys.readouterr().out
+    assert not is_reviewed(where, state)
+    review(where, where.reports / state.run, key=None, reason="looked", yes=True)
+    assert is_reviewed(where, state)
+    list_runs(*rows, environment=None, since=None, limit=None, as_json=False)
+    assert "to be reviewed until" not in capsys.readouterr().out
+    with pytest.raises(Refused, match="is reviewed already"):
+        review(where, where.reports / state.run, key=None, reason="looked", yes=True)
