@@ -17,6 +17,7 @@ from gitops_nb.model import Status, parse_time
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import (
     has_answers,
+    is_run_held,
     missing_answers,
     run_directories,
     run_ids,
@@ -135,6 +136,7 @@ def list_runs(
         for state in states
     ]
     _tell_unsigned(where, states, rows)
+    _tell_unseen(where, states, rows)
     due = _to_review(where, states)
     for row, state in zip(rows, states, strict=True):
         if state.run in due:
@@ -173,6 +175,21 @@ def _tell_unsigned(where: Workspace, states: list[RunState], rows: list[dict[str
                 "; its record is complete only on this machine, until a command can send it"
             )
             row["command"] = state.command or f"gitops-nb report {state.run}"
+
+
+def _tell_unseen(where: Workspace, states: list[RunState], rows: list[dict[str, Any]]) -> None:
+    """Says of runs of whose end a journal alone tells that nobody signed it: what anybody may have written is not green."""
+    if not any(state.ended for state in states):
+        return
+    from gitops_nb.session.held import pending
+    from gitops_nb.session.signed_ends import unsigned_ends
+
+    unsigned = unsigned_ends(where, states) - set(pending(where))
+    for state, row in zip(states, rows, strict=True):
+        if state.run in unsigned and not is_run_held(where.reports, state.run):
+            row["reason"] = f"no runner signed how it ended, its folder alone says: {row['reason']}"
+            row["status"] = str(Status.NEEDS_ATTENTION)
+            row["command"] = f"gitops-nb verify {state.run}"
 
 
 def _may_fit(path: Path, environment: str | None, begin: datetime | None) -> bool:

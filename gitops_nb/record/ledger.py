@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -231,6 +231,26 @@ def find_entries(
         if at < since - CLOCK_SKEW:
             break
     return tuple(found)
+
+
+_AT_ONCE = 256
+
+
+def newest_of(
+    store: Store, name: str, runs: Container[str], *, since: datetime
+) -> Iterator[tuple[str, bytes]]:
+    """Key and content of a ledger's records that say they are about some runs, newest first, back to a moment; nothing is checked."""
+    keys = slots(store, name)[::-1]
+    for begin in range(0, len(keys), _AT_ONCE):
+        part = keys[begin : begin + _AT_ONCE]
+        for key, content in zip(part, store.read_many(part), strict=True):
+            glimpse = None if content is None else _glimpse(content)
+            if content is None or glimpse is None:
+                continue
+            if glimpse[1] < since - CLOCK_SKEW:
+                return
+            if glimpse[0] in runs:
+                yield key, content
 
 
 def _glimpse(content: bytes) -> tuple[str, datetime] | None:

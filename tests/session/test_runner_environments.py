@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli.listing import list_runs
 from gitops_nb.record.findings import Code
 from gitops_nb.record.journal import FILE, read
 from gitops_nb.record.keys import RunnerSigner
@@ -108,3 +110,21 @@ def test_a_commits_runner_counts_by_the_environment_of_its_run():
     ):  # fmt: skip
         run = f"20261123T174954Z-promotion-{environment}-1887"
         assert trusted_for(run, both, fleet) == expected
+
+
+def test_list_does_not_believe_an_end_that_nobody_signed(runner, capsys):
+    """A run that is written from nothing is not green; the true one beside it is, and so is one whose end is still to be signed."""
+    where = find_workspace(runner.workspace.root)
+    done, _ = runner.promote(source="development", target="staging", application="catalog")
+    directory = planted(where, done.run)
+
+    def rows():
+        list_runs(where.root, None, environment=None, since=None, limit=None, as_json=True)
+        return {row["run"]: row for row in json.loads(capsys.readouterr().out)}
+
+    found = rows()
+    assert found[done.run]["status"] == "succeeded"
+    forged = found[directory.name]
+    assert forged["status"] == "needs_attention"
+    assert "no runner signed how it ended" in forged["reason"]
+    assert forged["command"] == f"gitops-nb verify {directory.name}"

@@ -1,0 +1,75 @@
+"""Which runs ended as their journals say, by a runner's signature: what a folder says alone was seen by nobody.
+
+For lists of many runs: each ledger is read once, from its newest record back to the oldest of the runs, and only signatures of these
+runs' ends are checked. Nobody is asked over the network; whether a key counted, and all the rest, is for ``verify`` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gitops_nb.catalog.load import load_catalog
+from gitops_nb.catalog.trust import RunnerKey
+from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import ConfigurationError, GitOpsError
+from gitops_nb.model import parse_time
+from gitops_nb.record import dsse
+from gitops_nb.record.dsse import MalformedError
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.keys import open_runner_key
+from gitops_nb.record.ledger import Phase, ledger_name, newest_of, parse_entry
+from gitops_nb.session.stores import reports_store
+
+
+def unsigned_ends(workspace: Workspace, states: Iterable[RunState]) -> frozenset[str]:
+    """Those of the runs that ended, and of whose end with its newest record no runner's signature is there."""
+    ended = [state for state in states if state.ended and state.opened]
+    by_ledger: dict[tuple[str, str], list[RunState]] = {}
+    for state in ended:
+        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+        by_ledger.setdefault((name, state.environment), []).append(state)
+    if not by_ledger:
+        return frozenset()
+    runners = _runners(workspace)
+    signed: set[str] = set()
+    for (name, environment), some in by_ledger.items():
+        known = {key: one for key, one in runners.items() if one.is_trusted_in(environment)}
+        signed |= _signed(workspace, name, {state.run: state for state in some}, known)
+    return frozenset(state.run for state in ended if state.run not in signed)
+
+
+def _signed(
+    workspace: Workspace, name: str, states: Mapping[str, RunState], known: Mapping[str, RunnerKey]
+) -> set[str]:
+    since = min(parse_time(state.started) for state in states.values())
+    found: set[str] = set()
+    try:
+        for key, content in newest_of(reports_store(workspace), name, states, since=since):
+            try:
+                entry = parse_entry(key, content)
+            except MalformedError:
+                continue
+            said = entry.predicate.get("journal")
+            head = said.get("head") if isinstance(said, Mapping) else None
+            if entry.phase is not Phase.END or head != states[entry.run].head:
+                continue
+            runner = known.get(entry.keyid)
+            if runner is not None and dsse.is_signed_by(
+                entry.envelope, dsse.raw_ed25519(runner.key)
+            ):
+                found.add(entry.run)
+    except GitOpsError:
+        return set(states)  # the store is away: nothing is said of any of them
+    return found
+
+
+def _runners(workspace: Workspace) -> Mapping[str, RunnerKey]:
+    """Those of trust.yaml by their keys, and this one, which counts everywhere where it is not listed."""
+    own = RunnerKey(name="this-runner", key=open_runner_key(workspace.root).public)
+    try:
+        listed = load_catalog(workspace.runbooks).trust.runners
+    except ConfigurationError:
+        listed = ()
+    is_sandbox = workspace.mode == "sandbox"
+    first, second = (listed, (own,)) if is_sandbox else ((own,), listed)
+    return {dsse.fingerprint(one.key): one for one in (*first, *second)}
