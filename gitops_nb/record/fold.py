@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from gitops_nb.errors import RecordError
 from gitops_nb.model import Json, Status, StepKind
 from gitops_nb.record.journal import Record
-from gitops_nb.record.shapes import shape_problem
+from gitops_nb.record.shapes import own_command, shape_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,16 +245,16 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "ledger":
             return replace(state, begun=body if body.get("start") else {})
         case "outcome":
-            return replace(state, outcome=body["outcome"])
+            return replace(state, outcome=_safe(body["outcome"]))
         case "aftermath":
-            return replace(state, aftermath={k: str(v) for k, v in body.items()})
+            return replace(state, aftermath=_safe({k: str(v) for k, v in body.items()}))
         case "waiting":
             return replace(
                 state,
                 status=Status.WAITING,
                 reason=body["reason"],
                 hint=body.get("hint", ""),
-                command=body.get("command", ""),
+                command=own_command(body.get("command", "")),
             )
         case "ended":
             return replace(
@@ -263,7 +263,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 exit_code=body["exit_code"],
                 reason=body["reason"],
                 hint=body.get("hint", ""),
-                command=body.get("command", ""),
+                command=own_command(body.get("command", "")),
                 ended=record.at,
                 witnessed=body.get("witnessed", True) is not False,
                 unknown=body.get("unknown", False),
@@ -274,6 +274,14 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "sealed":
             return replace(state, files=body["files"])
     return state
+
+
+def _safe(said: Json) -> Json:
+    """The same without a command that is none of ours."""
+    if not isinstance(said, Mapping):
+        return said
+    own = {n: own_command(str(said[n])) for n in ("command", "undo") if said.get(n)}
+    return {**said, **own}
 
 
 def _fold_step(state: RunState, record: Record) -> RunState:

@@ -177,7 +177,14 @@ def read_run(directory: Path) -> RunState:
     if not path.is_file():
         return RunState(run=directory.name)
     records, _ = journal.read(path)
-    return fold(records)
+    state = fold(records)
+    if state.opened and state.run != directory.name:
+        # Its id goes into paths and commands: it is the directory's name, which is looked at before it is one of a run.
+        raise RecordError(
+            f"the journal in {directory.name} is another run's, by its own word",
+            hint="Somebody wrote into the directory: look at it with `gitops-nb verify`.",
+        )
+    return state
 
 
 def sealed_at(directory: Path) -> int | None:

