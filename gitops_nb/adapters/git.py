@@ -25,7 +25,7 @@ from gitops_nb.adapters.git_text import (
     checked,
     full_id,
     parse_batch,
-    parse_commit,
+    parse_commits,
     parse_raw,
     parse_tree,
     quoted,
@@ -236,8 +236,10 @@ class Git(GitCache):
         options += ("--full-history",) if path else ()
         wanted = ("--end-of-options", full_id(revision), *paths)
         self._ensure(repository, revision)
-        done = self._in_cache(repository, ("log", f"--format={LOG_FORMAT}", *options, *wanted))
-        return tuple(parse_commit(text) for text in done.stdout.split("\x01") if text.strip())
+        done = self._in_cache(
+            repository, ("log", "-z", f"--format={LOG_FORMAT}", *options, *wanted)
+        )
+        return parse_commits(done.stdout)
 
     def changed(self, repository: str, revision: str) -> Mapping[str, tuple[str, str]]:
         """See ``ports.GitReader.changed``."""
@@ -270,9 +272,11 @@ class Git(GitCache):
         if known.exit_code != 0:
             wanted = ("fetch", "--quiet", "--no-tags", "--", url, reference)
             self._in_cache(repository, wanted, timeout_s=REMOTE_S)
-        done = self._in_cache(repository, ("log", f"--format={LOG_FORMAT}", "--max-count=1", sha))
-        texts = [text for text in done.stdout.split("\x01") if text.strip()]
-        return parse_commit(texts[0]) if done.exit_code == 0 and texts else None
+        done = self._in_cache(
+            repository, ("log", "-z", f"--format={LOG_FORMAT}", "--max-count=1", sha)
+        )
+        found = parse_commits(done.stdout)
+        return found[0] if done.exit_code == 0 and found else None
 
     def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
         """See ``ports.GitReader.is_ancestor``."""

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from gitops_nb.adapters.git import Git
-from gitops_nb.adapters.git_text import SHA
+from gitops_nb.adapters.git_text import SHA, rows_of
 from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import GraphCommit
 from gitops_nb.refs import is_branch
 
 _LOG_S = 120.0
-_FORMAT = "%H%x00%P%x00%at%x00%ct%x00%an%x00%ae%x00%B%x01"
+_FORMAT = "%H%x00%P%x00%at%x00%ct%x00%an%x00%ae%x00%B"
+_FIELDS = 7
 _REVERT = re.compile(r"^This reverts commit ([0-9a-f]{40})", re.MULTILINE)
 _BOT = re.compile(
     r"\[bot\]|\b(renovate|dependabot|argocd-image-updater|github-actions|snyk-bot|gitops-nb)\b",
@@ -46,13 +47,13 @@ class GitHistory(Git):
         asked = "\n".join([*map(_full, revisions), *(f"^{_full(sha)}" for sha in without)])
         done = self._in_cache(
             repository,
-            ("log", "--topo-order", f"--format={_FORMAT}", "--stdin", *paths),
+            ("log", "-z", "--topo-order", f"--format={_FORMAT}", "--stdin", *paths),
             stdin=f"{asked}\n".encode(),
             timeout_s=_LOG_S,
         )
         if done.exit_code != 0:
             raise UnavailableError(f"{repository}: {reason_of(done)}")
-        return tuple(_parse(text) for text in done.stdout.split("\x01") if text.strip("\n"))
+        return tuple(_parse(row) for row in rows_of(done.stdout, _FIELDS))
 
     def patch_ids(self, repository: str, shas: Iterable[str]) -> Mapping[str, str]:
         """See ``ports.HistoryReader.patch_ids``."""
@@ -98,14 +99,14 @@ def _full(sha: str) -> str:
     return sha
 
 
-def _parse(text: str) -> GraphCommit:
-    sha, parents, authored, committed, name, mail, body = text.lstrip("\n").split("\x00", 6)
+def _parse(row: list[str]) -> GraphCommit:
+    sha, parents, authored, committed, name, mail, body = row
     reverted = _REVERT.search(body)
     return GraphCommit(
-        sha=sha,
+        sha=sha.lstrip("\n"),
         parents=tuple(parents.split()),
-        authored_s=int(authored),
-        committed_s=int(committed),
+        authored_s=int(authored or 0),
+        committed_s=int(committed or 0),
         is_bot=bool(_BOT.search(f"{name} {mail}")),
         is_revert_of=reverted[1] if reverted else "",
     )

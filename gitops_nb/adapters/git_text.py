@@ -13,7 +13,9 @@ from gitops_nb.refs import is_branch
 
 SHA = re.compile(r"[0-9a-f]{40}")
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
-LOG_FORMAT = "%H%x00%P%x00%an%x00%aI%x00%cI%x00%s%x00%(trailers:only=true,unfold=true)%x01"
+LOG_FORMAT = "%H%x00%P%x00%an%x00%aI%x00%cI%x00%s%x00%(trailers:only=true,unfold=true)"
+"""Of ``git log -z``: seven fields a commit, each ended by a zero, which is the one byte that no name and no message can hold."""
+LOG_FIELDS = 7
 
 
 def checked(name: str) -> str:
@@ -52,18 +54,35 @@ def quoted(path: str) -> str:
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def parse_commit(text: str) -> Commit:
-    """One commit of ``git log --format=LOG_FORMAT``."""
-    sha, parents, author, authored, committed, subject, trailers = text.lstrip("\n").split(
-        "\x00", 6
-    )
-    pairs = (line.split(": ", 1) for line in trailers.splitlines() if ": " in line)
+def rows_of(output: str, fields: int) -> Iterator[list[str]]:
+    """The fields of each commit of ``git log -z``, with as many zeros in its format as there are fields between them."""
+    parts = output.split("\x00")
+    for begin in range(0, len(parts) - fields + 1, fields):
+        yield parts[begin : begin + fields]
+
+
+def parse_commits(output: str) -> tuple[Commit, ...]:
+    """The commits of ``git log -z --format=LOG_FORMAT``."""
+    return tuple(_commit(row) for row in rows_of(output, LOG_FIELDS))
+
+
+def _moment(text: str) -> datetime:
+    """A time as Git prints it; the beginning of all where whoever made the commit wrote one that is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _commit(row: list[str]) -> Commit:
+    sha, parents, author, authored, committed, subject, trailers = row
+    pairs = (line.split(": ", 1) for line in trailers.split("\n") if ": " in line)
     return Commit(
-        sha=sha,
+        sha=sha.lstrip("\n"),
         parents=tuple(parents.split()),
         author=author,
-        authored_at=datetime.fromisoformat(authored).astimezone(UTC),
-        committed_at=datetime.fromisoformat(committed).astimezone(UTC),
+        authored_at=_moment(authored),
+        committed_at=_moment(committed),
         subject=subject,
         trailers={key: value.strip() for key, value in pairs},
     )

@@ -9,6 +9,7 @@ import pytest
 
 from gitops_nb.adapters.git import Git
 from gitops_nb.adapters.git_cache import Remote
+from gitops_nb.adapters.git_history import GitHistory
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.errors import UsageError
 from gitops_nb.refs import is_branch
@@ -148,3 +149,19 @@ def test_a_repository_with_longer_names_is_named(tmp_path):
     for ask in (adapter.tip, adapter.resolve):
         with pytest.raises(UsageError, match="repository r uses SHA-256 object names"):
             ask("r", "main")
+
+
+def test_control_characters_of_a_commit_end_no_reading(work, bare, tmp_path):
+    """A byte that Git allows in a message and in a name splits no record: all commits are read, with their trailers."""
+    git("commit", "-q", "--allow-empty", "-m", "a\x01b\x02\n\nGitops-Nb-Run: x\x0by\x1cGitops-Nb-Plan: z", cwd=work)  # fmt: skip
+    git("-c", "user.name=ev\x01e\x7f", "commit", "-q", "--allow-empty", "-m", "second\n\nA: b", cwd=work)  # fmt: skip
+    git("push", "-q", str(bare), "main", cwd=work)
+    remotes = {"r": Remote(str(bare), "main")}
+    found = GitHistory(remotes, cache=tmp_path / "cache", processes=LocalProcesses(), author=("n", "n@x.org"))  # fmt: skip
+    tip = found.tip("r", "main")
+    newest, odd, first = found.log("r", tip)
+    assert (newest.subject, dict(newest.trailers)) == ("second", {"A": "b"})
+    assert odd.subject == "a\x01b\x02"
+    assert "Gitops-Nb-Plan" not in odd.trailers
+    assert newest.parents == (odd.sha,)
+    assert [one.sha for one in found.graph("r", (tip,))] == [newest.sha, odd.sha, first.sha]
