@@ -7,7 +7,9 @@ files when the run is closed. What could not be sent stays here, and the next co
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from gitops_nb.catalog.workspace import Workspace
-from gitops_nb.errors import ConflictError, GitOpsError, RecordError
+from gitops_nb.errors import ConflictError, GitOpsError
 from gitops_nb.ports import Store
 from gitops_nb.record import journal
 from gitops_nb.record.files import replace_file
@@ -26,6 +28,8 @@ from gitops_nb.session.stores import bucket_store
 _JOURNAL = "journal"
 _INDEX_ENTRIES = "index.jsonl"
 _AT_ONCE = 8
+_NAME_CHARACTERS, _PART_BYTES = 1000, 120
+"""What a file's name can have on any machine."""
 NEWEST = 60
 """How many runs a command looks at that names none: what waits or runs is among the newest."""
 
@@ -72,7 +76,8 @@ class Sender:
 
     def _compare(self, lines: Sequence[bytes]) -> int:
         """How many records the bucket has; they have to be the first ones of ours."""
-        keys = self._store.list(_records_of(self._directory.name))
+        run = self._directory.name
+        keys = records_in(self._store.list(_records_of(run)), run)
         count = len(keys)
         if count > len(lines) or (count and self._store.read(keys[-1]) != lines[count - 1]):
             raise ConflictError(
@@ -187,10 +192,9 @@ def _fetch(workspace: Workspace, store: Store, run: str) -> None:
     directory = workspace.reports / run
     if is_run_held(workspace.reports, run):
         return
-    prefix = _records_of(run)
     keys = store.list(f"{run}/")
-    records = [key for key in keys if key.startswith(prefix)]
-    files = [key for key in keys if not key.startswith(prefix)]
+    records = records_in(keys, run)
+    files = [key for key in keys if not key.startswith(_records_of(run))]
     here = _lines(directory)
     if not records:
         return
@@ -211,20 +215,35 @@ def _fetch(workspace: Workspace, store: Store, run: str) -> None:
 def _fetch_files(store: Store, directory: Path, keys: Iterable[str], *, only_missing: bool) -> None:
     for key in keys:
         name = key.partition("/")[2]
-        # Names in a bucket are as untrusted as what is in the objects.
-        if (
-            not is_inside(name)
-            or name == journal.FILE
-            or any(part.startswith(".") for part in PurePosixPath(name).parts)
-        ):
-            raise RecordError(f"{key!r} is no file of a run", hint="Find out who wrote it.")
+        if is_odd(name):
+            continue  # `verify` names it; whoever wrote it stops nobody
         path = directory / name
         if path.exists() and (only_missing or name.startswith(f"{APPROVALS}/")):
             continue
         content = store.read(key)
-        if content is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, content)
+        # An object may have the name of another's folder: then there is no place for one of the two.
+        with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
+            if content is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, content)
+
+
+def is_odd(name: str) -> bool:
+    """Whether an object below a run's name is no file of a run: names in a bucket are as untrusted as what is in the objects."""
+    return (
+        not is_inside(name)
+        or name == journal.FILE
+        or len(name) > _NAME_CHARACTERS
+        or any(
+            part.startswith(".") or len(part) > _PART_BYTES for part in PurePosixPath(name).parts
+        )
+    )
+
+
+def records_in(keys: Iterable[str], run: str) -> list[str]:
+    """Those of a run's objects that are records of its journal by their names, in order."""
+    prefix = re.escape(_records_of(run))
+    return [key for key in keys if re.fullmatch(rf"{prefix}[0-9]{{12}}\.json", key)]
 
 
 def _send_file(store: Store, directory: Path, name: str) -> None:

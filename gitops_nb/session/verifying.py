@@ -27,7 +27,7 @@ from gitops_nb.record.runs import is_run_held, run_directories, scan_run, sealed
 from gitops_nb.record.tombstones import tombstone_findings
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
-from gitops_nb.session.compared import compared_contents, compared_names
+from gitops_nb.session.compared import compared_contents, compared_names, odd_objects
 from gitops_nb.session.counting import SANDBOX, Registered, Trusts, Witnessed, runners_of
 from gitops_nb.session.held import is_unsigned, open_here, pending
 from gitops_nb.session.lifecycle import JUNK
@@ -277,8 +277,10 @@ def _in_bucket(
     """What the bucket has otherwise than this machine, of a run that was closed and sent."""
     store = bucket_store(workspace)
     is_closed = bool(state.files) and (bool(state.ended) or state.status is Status.WAITING)
-    if store is None or not is_closed or state.run in pending(workspace):
+    if store is None:
         return []
+    if not is_closed or state.run in pending(workspace):
+        return odd_objects(store, directory.name)
     compare = compared_contents if whole else compared_names
     return compare(store, directory, state.files)
 

@@ -8,7 +8,7 @@ import pytest
 
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import ConflictError, ExitCode, RecordError, UnavailableError
+from gitops_nb.errors import ConflictError, ExitCode, UnavailableError
 from gitops_nb.model import Status
 from gitops_nb.record import journal
 from gitops_nb.record.runs import run_directories
@@ -138,6 +138,29 @@ def test_a_hostile_name_in_the_bucket_reaches_no_file(runner, bucket):
     where = find_workspace(runner.workspace.root)
     own = (where.reports / run / journal.FILE).read_bytes()
     (store._root / run / journal.FILE).write_bytes(b"forged")
-    with pytest.raises(RecordError, match="is no file of a run"):
-        fetch_runs(where)
+    fetch_runs(where)
     assert (where.reports / run / journal.FILE).read_bytes() == own
+
+
+@pytest.mark.parametrize("odd", [".x", "journal/.x", "journal/zzz", "x" * 200, "evidence/.y/z"])
+def test_an_odd_object_is_one_finding_and_stops_no_command(runner, bucket, odd):
+    """Somebody's object below a run's name: other runs are fetched, the run itself goes on and ends, and verify names the object."""
+    store = bucket(b"never")
+    run = approved(runner)
+    where = find_workspace(runner.workspace.root)
+    keys = [f"{name}/{odd}" for name in ("20261130T035900Z-promotion-staging-beef", run)]
+    for key in keys:
+        (store._root / key).parent.mkdir(parents=True, exist_ok=True)
+        (store._root / key).write_bytes(b"odd")
+    # A folder has hidden files, a bucket has none.
+    real = store.list
+    store.list = lambda prefix, **more: tuple(
+        sorted({*real(prefix, **more), *(key for key in keys if key.startswith(prefix))})
+    )
+    assert recover(where) == ()
+    (checked,) = verify_records(where, run_directories(where.reports)).runs
+    assert [one.file for one in checked.problems] == [f"{run}/{odd}"]
+    state, stop = runner.promote(run=run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    (checked,) = verify_records(where, run_directories(where.reports)).runs
+    assert [one.file for one in checked.problems] == [f"{run}/{odd}"]
