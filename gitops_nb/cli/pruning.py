@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from gitops_nb.catalog.durations import parse_duration
-from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import UsageError
+from gitops_nb.session.allowances import rules_now
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.pruning import old_runs, prune
 
@@ -24,6 +24,7 @@ def prune_runs(
     Raises:
         UsageError: The age is none, or nobody confirmed.
         ConfigurationError: fleet.yaml, which says the retention, is wrong.
+        UnavailableError: In live mode the protected branch says it, and origin does not answer.
     """
     where = find_workspace(workspace, reports=reports)
     kept = _kept(where, older_than)
@@ -47,7 +48,7 @@ def prune_runs(
 
 def _kept(where: Workspace, older_than: str | None) -> Callable[[str], timedelta | None]:
     if older_than is None:
-        environments = load_catalog(where.runbooks).fleet.environments
+        environments = rules_now(where).fleet.environments
         return lambda name: environments[name].retention if name in environments else None
     try:
         age = parse_duration(older_than)

@@ -30,6 +30,7 @@ from gitops_nb.record.runs import (
 )
 from gitops_nb.record.unlocks import SUBJECT, signed_unlock
 from gitops_nb.report.text import terminal
+from gitops_nb.session.allowances import rules_now
 from gitops_nb.session.beginnings import has_open_start
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import Death, append_end
@@ -64,8 +65,8 @@ def free(
     if RUN_ID.fullmatch(name):
         _close(where, name, word)
         return
-    catalog = load_catalog(where.runbooks)
-    locks = shared_locks(where, catalog.policy.ci_api)
+    # Who says that a holder is gone frees its lock: that is not for an edit which nobody merged.
+    locks = shared_locks(where, rules_now(where).policy.ci_api)
     if locks is None:
         raise UsageError(
             "locks of this machine free themselves when their holder ends",

@@ -6,15 +6,30 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from gitops_nb.adapters.process import LocalProcesses
-from gitops_nb.catalog.load import Catalog
+from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError
-from gitops_nb.model import Json
+from gitops_nb.model import Json, Mode
 from gitops_nb.policy import Rules, rules_for, trust_then
 from gitops_nb.record.consents import Allowance, Doubt
 from gitops_nb.record.findings import Unasked
+from gitops_nb.session.origins import pinned
 from gitops_nb.session.protected import Branch, protected_branch, rules_at
+
+
+def rules_now(workspace: Workspace) -> Catalog:
+    """What counts now in a workspace: what the protected branch says; in a sandbox that nobody pinned its files.
+
+    Of a pinned workspace the mode is no reason: its file is one that the branch does not decide.
+
+    Raises:
+        ConfigurationError: The files are wrong.
+        UnavailableError: There is an origin, and it does not answer.
+    """
+    files = load_catalog(workspace.runbooks)
+    plays = workspace.mode == Mode.SANDBOX and pinned(workspace.root) is None
+    return files if plays else LiveRules(workspace, files).now
 
 
 class LiveRules:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import zlib
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +15,10 @@ from gitops_nb.adapters.git_pinned import PinnedRepository
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli.pruning import _kept
 from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.session import origins
+from gitops_nb.session.allowances import rules_now
 from gitops_nb.session.protected import default_branch, protected
 from tests.session.test_origins import _pins, ground_of  # noqa: F401  a fixture
 from tests.session.test_protected import cloned, git  # noqa: F401  a fixture
@@ -376,3 +379,21 @@ def test_a_branch_without_a_file_says_which(trap):
         ConfigurationError, match=r"runbooks/policy\.yaml:1: \(file\): No such file"
     ):
         ground_of(trap.workspace)
+
+
+@pytest.mark.parametrize("mode", ["live", "sandbox"])
+def test_retention_and_ci_api_are_the_branchs(trap, mode):
+    """Edits that nobody merged have nothing removed, and choose nobody who says that a lock's holder is gone."""
+    workspace = trap.workspace
+    merged = _kept(find_workspace(workspace.root), None)("production")
+    ci_api = rules_now(find_workspace(workspace.root)).policy.ci_api
+    workspace.replace("gitops-nb.yaml", "mode: sandbox", f"mode: {mode}")
+    workspace.replace("runbooks/fleet.yaml", "retention: 365d", "retention: 1h")
+    policy = workspace.root / "runbooks/policy.yaml"
+    policy.write_text(f"{policy.read_text(encoding='utf-8')}\nci_api: https://evil.example\n")
+    where = find_workspace(workspace.root)
+    assert _kept(where, None)("production") == merged
+    assert rules_now(where).policy.ci_api == ci_api
+    git(workspace.root, "commit", "--quiet", "-am", "Shorter")
+    git(workspace.root, "push", "--quiet", "origin", "main")
+    assert _kept(where, None)("production") == timedelta(hours=1)
