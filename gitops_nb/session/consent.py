@@ -59,6 +59,8 @@ from gitops_nb.session.platform import Platform
 from gitops_nb.session.registers import place_of
 from gitops_nb.session.requester import ci_run
 
+APPROVALS = "approvals"
+"""Of a sandbox's request: how many have to say yes by the rules that it was made with."""
 SEARCHED = timedelta(hours=24)
 """Runs that began earlier cannot be waiting any more: a request lasts four hours at most."""
 
@@ -110,7 +112,7 @@ class Consent:
             requester=to_json(requester),
             created=now,
             expires=now + rules.lifetime,
-            policy=self._platform.policy_source,
+            policy=self._policy(rules),
             ci=ci_run(),
             break_glass=to_json(glass),
         )
@@ -131,6 +133,13 @@ class Consent:
             identity=identity,
             reviewed_before=before,
         )
+
+    def _policy(self, rules: Rules) -> Mapping[str, str]:
+        """Where the rules were read; files of a sandbox have no commit that could be read again, so the request keeps its count."""
+        source = self._platform.policy_source
+        if self._platform.mode is not Mode.SANDBOX:
+            return source
+        return {**source, APPROVALS: str(rules.approvals)}
 
     def _targets(self, environment: str) -> Json:
         """What could be written to, as it is now; a sandbox has nothing real."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from gitops_nb.catalog.workspace import Workspace
@@ -53,7 +53,7 @@ from gitops_nb.record.keys import HELD_HERE, custody, open_runner_key
 from gitops_nb.record.locks import Owner, this_process
 from gitops_nb.record.register import Chain, Entry, Kind, Register
 from gitops_nb.session.code import code_of
-from gitops_nb.session.consent import Consent
+from gitops_nb.session.consent import APPROVALS, Consent
 from gitops_nb.session.notary import anchor
 from gitops_nb.session.order import given
 from gitops_nb.session.origins import same_place
@@ -390,6 +390,8 @@ class Warrant:
             raise Refused(f"the fleet has no environment {environment} any more")
         now = rules_for(ground.fleet, ground.policy, ground.trust, environment)
         commit = str(((state.request or {}).get("policy") or {}).get("commit") or "")
+        if state.is_sandbox and state.request is not None:
+            return _with_its_count(now, state.request)
         if ground.at is None or commit == ground.source.get("commit"):
             return now
         if not commit:
@@ -600,6 +602,18 @@ class Warrant:
             self._platform.processes,
             is_sandbox=self._state().is_sandbox,
         )
+
+
+def _with_its_count(now: Rules, request: Mapping[str, Json]) -> Rules:
+    """The rules with the greater number of approvals, the request's or today's."""
+    policy = request.get("policy")
+    said = str(policy.get(APPROVALS) or "") if isinstance(policy, Mapping) else ""
+    count = int(said) if said.isascii() and said.isdecimal() and len(said) < 4 else 0
+    return replace(
+        now,
+        approvals=max(now.approvals, count),
+        approval_required=now.approval_required or count > 0,
+    )
 
 
 def gone(owner: Owner, ci_api: str) -> str:

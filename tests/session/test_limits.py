@@ -243,3 +243,20 @@ def test_a_dead_run_with_another_beginning_is_not_closed(runner, monkeypatch):
     rewrite_journal(directory, other_beginning)
     assert recover(find_workspace(runner.workspace.root)) == ()
     assert read_run(directory).status is Status.RUNNING
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_the_requests_own_number_of_approvals_counts_in_the_sandbox(runner, answers):
+    """Made where one has to approve, resumed where nobody has to any more: it waits on, and with the approval it goes through."""
+    waiting, _ = runner.promote()
+    before = runner.tip()
+    runner.workspace.replace(
+        "runbooks/fleet.yaml",
+        "auto_deploy: false, approval_required: true",
+        "auto_deploy: false, approval_required: false",
+    )
+    if answers:
+        runner.answer(waiting.run)
+    state, _ = runner.promote(run=waiting.run)
+    assert state.status is (Status.SUCCEEDED if answers else Status.WAITING)
+    assert (runner.tip() == before) is not bool(answers)
