@@ -10,7 +10,7 @@ import click
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
-from gitops_nb.cli.choosing import recorded, to_answer
+from gitops_nb.cli.choosing import recorded, to_answer, to_withdraw
 from gitops_nb.cli.show import options, show_plan
 from gitops_nb.errors import ExitCode, Refused, UsageError
 from gitops_nb.model import (
@@ -198,7 +198,7 @@ def withdraw(
     """
     where = find_workspace(workspace, reports=reports)
     recover(where)
-    directory = find_run(where.reports, name)
+    directory = find_run(where.reports, name, to_withdraw, wanted="can be withdrawn")
     state = recorded(directory)
     if state.request is None:
         raise Refused(f"{state.run} asked nobody", hint="See `gitops-nb list runs`.")

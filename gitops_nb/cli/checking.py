@@ -18,7 +18,7 @@ from gitops_nb.errors import ExitCode, RecordError, UsageError
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.runs import find_run, read_run, run_directories
 from gitops_nb.record.verify import Recheck
-from gitops_nb.report.text import json_text, terminal
+from gitops_nb.report.text import json_text, terminal, terminal_lines
 
 INDEX = "index.html"
 RECHECK_S = 60.0
@@ -63,7 +63,7 @@ def verify_runs(
         try:
             _rebuild_index(where)
         except (RecordError, OSError) as error:
-            click.echo(f"the index is not rebuilt: {terminal(str(error))}", err=True)
+            click.echo(f"the index is not rebuilt: {terminal_lines(str(error))}", err=True)
     if not directories and not checked.ledgers and not checked.folder:
         raise UsageError(
             f"no runs in {where.reports}", hint="Start one with `gitops-nb run RUNBOOK`."

@@ -70,6 +70,11 @@ def to_answer(where: Workspace, kind: str, key: Path | None) -> Fits:
     return test
 
 
+def to_withdraw(state: RunState) -> bool:
+    """Whether a run asked for something that is not over: one that asked nobody has nothing to take back."""
+    return state.request is not None and state.status not in ENDED_FOR_GOOD
+
+
 class _Signers:
     """Who would sign, by mode; opened once, and only when a run asks for it."""
 

@@ -25,7 +25,7 @@ from gitops_nb.policy import rules_for
 from gitops_nb.ports import ClusterReader, GitReader
 from gitops_nb.record.keys import HELD_HERE, custody, open_runner_key
 from gitops_nb.record.signatures import person_of, public_key
-from gitops_nb.report.text import terminal
+from gitops_nb.report.text import terminal_lines
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_git, open_platform
@@ -68,9 +68,9 @@ def examine(
                 else ("missing", "yellow")
             )
             click.secho(f"{word:<8}", fg=colour, nl=False)
-            click.echo(f"{answer.what:<22} {terminal(answer.found)}")
+            click.echo(f"{answer.what:<22} {terminal_lines(answer.found, ' ' * 31)}")
             if not answer.holds and answer.fix:
-                click.echo(f"{'':<8}{'':<22} {terminal(answer.fix)}")
+                click.echo(f"{'':<8}{'':<22} {terminal_lines(answer.fix, ' ' * 31)}")
     wrong = any(not answer.holds and answer.is_required for answer in answers)
     return ExitCode.CONFIGURATION if wrong else ExitCode.SUCCEEDED
 

@@ -58,6 +58,15 @@ def terminal(text: str) -> str:
     return ci_log(text) if is_ci_log() else one_line(text)
 
 
+def terminal_lines(text: str, indent: str = "") -> str:
+    r"""As ``terminal`` for a text that has lines of its own: each is safe, and begins below the first.
+
+    >>> terminal_lines("a\nb\x1b[0m", "  ")
+    'a\n  b\\x1b[0m'
+    """
+    return f"\n{indent}".join(terminal(line) for line in text.split("\n"))
+
+
 def is_ci_log() -> bool:
     """Whether what is printed goes to a runner that obeys workflow commands: GitHub's, or Azure's."""
     return os.environ.get("GITHUB_ACTIONS") == "true" or "TF_BUILD" in os.environ
