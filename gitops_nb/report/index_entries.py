@@ -1,8 +1,8 @@
 """What the index keeps of each run, so that one more run costs one more line and not a look at all of them.
 
 The cache is one JSON line per run and change, the last one counts. It holds nothing that the journals do not say, and may be
-deleted at any time. It is this machine's, and lies beside the runner's key: what it says goes into the page as it is, so nobody
-may write it who may only write reports. What other machines hand on through a bucket is looked at first.
+deleted at any time. Its rows go into the page as they are: each is looked at first, this machine's as those that other machines hand
+on through a bucket, and is believed only where time, size, newest record and end of the journal are those that it names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from gitops_nb.report.words import Times
 LEFT = ".index.jsonl"
 """Where earlier versions kept the cache; nobody believes it."""
 
-_Known = dict[str, tuple[list[int], Entry]]
+_Stamp = list[int | str]
+_Known = dict[str, tuple[_Stamp, Entry]]
 
 
 def current_entries(
@@ -61,8 +62,9 @@ def current_entries(
     for directory in here:
         stamp = _stamp(directory)
         kept = known.get(directory.name)
-        went_on = kept is not None and directory.name in elsewhere and kept[0][1:] > stamp[1:]
-        if kept is not None and (went_on or (kept[0] == stamp and kept[1].group != "open")):
+        went_on = kept is not None and directory.name in elsewhere and _size(kept[0]) > _size(stamp)
+        is_same = kept is not None and kept[0] == stamp and stamp[3] in ("", kept[1].status)
+        if kept is not None and (went_on or (is_same and kept[1].group != "open")):
             entries.append(kept[1])
             continue
         state = scan_run(directory)
@@ -105,7 +107,7 @@ def merge_entries(cache: Path, zone: str, other: bytes) -> frozenset[str]:
     news = {
         run: found
         for run, found in theirs.items()
-        if _is_row(*found) and (run not in mine or found[0][1] > mine[run][0][1])
+        if run not in mine or _size(found[0]) > _size(mine[run][0])
     }
     if not mine:
         _replace(cache, zone, [])
@@ -151,7 +153,7 @@ def _has_only_cells(html: str, run: str) -> bool:
 
 def _is_row(stamp: object, value: Entry) -> bool:
     """Whether an entry that somebody else wrote can be one of ours."""
-    is_stamp = isinstance(stamp, list) and len(stamp) == 2 and all(type(n) is int for n in stamp)
+    is_stamp = isinstance(stamp, list) and [type(one) for one in stamp] == [int, int, str, str]
     texts = {name: text for name, text in asdict(value).items() if name != "sandbox"}
     if not is_stamp or not all(isinstance(text, str) for text in texts.values()):
         return False
@@ -165,7 +167,7 @@ def _is_row(stamp: object, value: Entry) -> bool:
 
 
 def _head(zone: str) -> dict[str, object]:
-    return {"package": __version__, "zone": zone, "format": 1}
+    return {"package": __version__, "zone": zone, "format": 2}
 
 
 def _replace(path: Path, zone: str, lines: Iterable[str]) -> None:
@@ -199,20 +201,52 @@ def _parse(content: str, head: Mapping[str, object]) -> tuple[_Known, int]:
     for line in lines:
         try:
             stamp, value = json.loads(line)
-            known[value["run"]] = (stamp, Entry(**value))
+            row = Entry(**value)
+            if _is_row(stamp, row):
+                known[row.run] = (stamp, row)
+            else:
+                known.pop(row.run, None)
         except (ValueError, TypeError, KeyError, RecursionError):
             continue  # torn by a crash, or written by hand: that run is read again
     return known, len(lines) + 1
 
 
-def _line(stamp: list[int], value: Entry) -> str:
+def _line(stamp: _Stamp, value: Entry) -> str:
     return json.dumps([stamp, asdict(value)], ensure_ascii=False)
 
 
-def _stamp(directory: Path) -> list[int]:
-    """Time and size of a run's journal, which only grows; empty where it has none."""
+def _size(stamp: _Stamp) -> int:
+    return int(stamp[1]) if stamp else -1
+
+
+_TAIL_BYTES = 8192
+_HEAD = re.compile(
+    rb'"hash":"([0-9a-f]{64})","kind":"[a-z]+","prev":"[0-9a-f]{64}","seq":[0-9]+}\n\Z'
+)
+
+
+def _stamp(directory: Path) -> _Stamp:
+    """Time and size of a run's journal, its newest record and how it says that it ended; empty where it has none.
+
+    Time and size can be set by whoever may write the file. Its end alone is read: there may be thousands of runs.
+    """
     try:
-        found = os.stat(directory / journal.FILE)  # noqa: PTH116  called for every run
+        descriptor = open_regular(f"{directory}/{journal.FILE}", os.O_RDONLY)
     except OSError:
         return []
-    return [found.st_mtime_ns, found.st_size]
+    try:
+        found = os.fstat(descriptor)
+        tail = os.pread(descriptor, _TAIL_BYTES, max(0, found.st_size - _TAIL_BYTES))
+    finally:
+        os.close(descriptor)
+    head = _HEAD.search(tail[-300:])
+    return [found.st_mtime_ns, found.st_size, head[1].decode() if head else "", _end(tail)]
+
+
+def _end(tail: bytes) -> str:
+    """The status of the last end in a journal's last lines; "" where none is among them."""
+    for line in reversed(tail.split(b"\n")):
+        if b'"kind":"ended"' in line:
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                return str(json.loads(line)["body"]["status"])
+    return ""

@@ -149,7 +149,8 @@ def test_the_index_reads_only_what_changed(tmp_path):
     first = write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "cache").read_text("utf-8")
     untouched, changed, gone = (path for path in sorted(reports.glob("2*"))[:3])
     before = (untouched / "journal.jsonl").stat()
-    (untouched / "journal.jsonl").write_bytes(b"x" * before.st_size)
+    begin, rest = (untouched / "journal.jsonl").read_bytes().split(b"\n", 1)
+    (untouched / "journal.jsonl").write_bytes(b"x" * len(begin) + b"\n" + rest)
     os.utime(untouched / "journal.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (
         write_index(reports, now=NOW, zone=ZONE, cache=tmp_path / "cache").read_text("utf-8")
@@ -221,3 +222,37 @@ def test_a_row_of_another_machine_is_one_that_ours_could_have_written(tmp_path, 
     page = write_index(mine, now=NOW, zone=ZONE, cache=tmp_path / "cache", elsewhere=settled)
     assert (run in settled) is (name == "nothing")
     assert (run in page.read_text("utf-8")) is (name == "nothing")
+
+
+@pytest.mark.parametrize("name", [*FORGED, "a script in a cell", "an end that the journal has not"])
+def test_an_own_row_that_somebody_edited_is_read_anew(tmp_path, name):
+    """What stands in this machine's cache is looked at like another's: the page says what the journal says."""
+    reports, cache = tmp_path / "reports", tmp_path / "cache"
+    succeeded(Script("20261123T091400Z-promotion-production-7c1e")).write(reports)
+    first = write_index(reports, now=NOW, zone=ZONE, cache=cache).read_text("utf-8")
+    head, line = cache.read_text("utf-8").splitlines()
+    stamp, entry = json.loads(line)
+    edits = {
+        **FORGED,
+        "a script in a cell": lambda e: {"html": e["html"] + "<script>alert(1)</script>"},
+        "an end that the journal has not": lambda e: {"status": "refused"},
+    }
+    changed = {**entry, **edits[name](entry)}
+    assert changed != entry
+    cache.write_text(f"{head}\n{json.dumps([stamp, changed])}\n", "utf-8")
+    page = write_index(reports, now=NOW, zone=ZONE, cache=cache).read_text("utf-8")
+    assert page == first
+
+
+def test_a_journal_of_the_same_time_and_size_is_read_anew(tmp_path):
+    """Another newest record under the old time and size: the row is not believed."""
+    reports, cache = tmp_path / "reports", tmp_path / "cache"
+    run = succeeded(Script("20261123T091400Z-promotion-production-7c1e")).write(reports).run
+    first = write_index(reports, now=NOW, zone=ZONE, cache=cache).read_text("utf-8")
+    path = reports / run / "journal.jsonl"
+    before = path.stat()
+    path.write_bytes(b"x" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    page = write_index(reports, now=NOW, zone=ZONE, cache=cache).read_text("utf-8")
+    assert page != first
+    assert "its journal is damaged" in page.lower()
