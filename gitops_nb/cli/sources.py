@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.ports import ApiReader, HistoryReader
 from gitops_nb.session.platform import Platform
+from gitops_nb.session.signed_ends import unsigned_ends
 
 _HOSTED = re.compile(r"[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}")
 _WORKFLOW = re.compile(r"([A-Za-z0-9._-]{1,200}\.ya?ml)@([a-z0-9-]+)")
@@ -194,7 +195,12 @@ def _deployments(platform: Platform, store: FactStore, asked: Asked, now_s: int)
         yield (
             "own runs",
             partial(
-                collect_runs, asked.reports, store, environments=environments, mode=platform.mode
+                collect_runs,
+                asked.reports,
+                store,
+                environments=environments,
+                mode=platform.mode,
+                unsigned=partial(unsigned_ends, replace(platform.workspace, reports=asked.reports)),
             ),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.listing import list_runs
+from gitops_nb.dora.collectors.runs import collect_runs
+from gitops_nb.dora.store import FactStore
+from gitops_nb.model import Mode
 from gitops_nb.record.findings import Code
 from gitops_nb.record.journal import FILE, read
 from gitops_nb.record.keys import RunnerSigner
@@ -22,6 +26,7 @@ from gitops_nb.session import notary
 from gitops_nb.session.beginnings import is_signed, was_begun
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.notary import attest
+from gitops_nb.session.signed_ends import unsigned_ends
 from gitops_nb.session.verifying import verify_records
 from gitops_nb.session.witnesses import trusted_for
 from tests.record.test_tampering import rewrite_journal
@@ -122,6 +127,13 @@ def test_list_does_not_believe_an_end_that_nobody_signed(runner, capsys):
         list_runs(where.root, None, environment=None, since=None, limit=None, as_json=True)
         return {row["run"]: row for row in json.loads(capsys.readouterr().out)}
 
+    assert unsigned_ends(where, [scan_run(p) for p in run_directories(where.reports)]) == {
+        directory.name
+    }
+    store = FactStore(where.root / "facts")
+    wanted = {"environments": ("staging",), "mode": Mode.SANDBOX}
+    collect_runs(where.reports, store, unsigned=partial(unsigned_ends, where), **wanted)
+    assert store.resume_point("runs sandbox")["runs"] == [done.run]
     found = rows()
     assert found[done.run]["status"] == "succeeded"
     forged = found[directory.name]

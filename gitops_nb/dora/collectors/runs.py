@@ -6,7 +6,7 @@ same revision, ``joining.one_source`` keeps its deployment and takes over from h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,33 @@ SOURCE = "run ledger"
 _ENDED = (Status.SUCCEEDED, Status.FAILED)
 
 
+Unsigned = Callable[[Sequence[RunState]], Collection[str]]
+"""Which of some runs ended by their folders' word alone."""
+
+
 def collect_runs(
-    reports: Path, store: FactStore, *, environments: Sequence[str], mode: Mode
+    reports: Path,
+    store: FactStore,
+    *,
+    environments: Sequence[str],
+    mode: Mode,
+    unsigned: Unsigned = lambda _: (),
 ) -> Collected:
-    """Reads the runs that ended since the last collection; those of another mode are of another platform."""
+    """Reads the runs that ended since the last collection; those of another mode are of another platform.
+
+    A run whose end no runner signed is no deployment that anybody saw: it is looked at again the next time.
+    """
     source = f"runs {mode}"
     known = set(store.resume_point(source).get("runs", ()))
     rows: list[dict[str, Any]] = []
     read: list[str] = []
-    for directory in run_directories(reports):
-        if directory.name in known:
+    new = [scan_run(path) for path in run_directories(reports) if path.name not in known]
+    unseen = unsigned(new)
+    for state in new:
+        if state.run in unseen:
             continue
-        state = scan_run(directory)
         if state.ended and state.status in _ENDED:
-            read.append(directory.name)
+            read.append(state.run)
             row = deployment_of(state)
             if row and state.opened.get("mode") == mode and row["environment"] in environments:
                 rows.append(row)
