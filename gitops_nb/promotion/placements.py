@@ -121,7 +121,9 @@ def release_of(
 def shown_keys(
     request: Promotion, keys: Sequence[PromotedKey], values: Sequence[tuple[str, str]]
 ) -> tuple[tuple[PromotedKey, str, Shown], ...]:
-    """The keys that count: the first, which is the version, and every one that changes.
+    """The keys that count: the first, which is the version, and every other one that has a value.
+
+    An application travels as a whole: a key that did not change now may be one that an earlier promotion did not get into force.
 
     Args:
         request: What was asked.
@@ -134,7 +136,7 @@ def shown_keys(
         for number, (key, entry, (value, before)) in enumerate(
             zip(keys, declared, values, strict=True)
         )
-        if number == 0 or (before and before != value)
+        if number == 0 or value
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gitops_nb.errors import ConfigurationError, NeedsAttention
+from gitops_nb.errors import ConfigurationError, NeedsAttention, Refused
 from gitops_nb.model import Status
 from tests.session.platform_edits import KUSTOMIZATION, commit, read, settle, without_approval
 from tests.session.test_promotion import version
@@ -132,19 +132,66 @@ def test_a_declared_proof_that_does_not_show_is_in_doubt(charts):
     assert "Deployment checkout shows 'is quiet-2'" in state.outcome["sentence"]
 
 
-def test_every_key_that_changes_is_asked(free):
-    """The image runs, the second key of the promotion is nowhere to be seen: in doubt, with its name."""
+def unseen_second_key(free) -> None:
+    """The second key is nowhere to be seen, and the source's gate is not asked."""
     promotable(
         free,
         OWN.partition("[")[2][:-1],
         "{file: settings.yaml, key: data.level, proof: {object: ConfigMap/other, field: data.level}}",
     )
+    free.workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
+    )
+
+
+def test_every_key_is_asked(free):
+    """The image runs, the second key of the promotion is nowhere to be seen: in doubt, and no "already runs" later."""
+    unseen_second_key(free)
     new = version(free, "staging")
     state, stop = free.promote()
     assert isinstance(stop, NeedsAttention)
     assert "manages no ConfigMap other" in state.outcome["sentence"]
     assert version(free, "production") == new
     assert state.status is Status.NEEDS_ATTENTION
+    again, stop = free.promote()
+    assert isinstance(stop, NeedsAttention)
+    assert "already runs" not in again.plan["summary"]
+
+
+def test_a_key_that_had_no_value_is_asked(free):
+    """It gets one by the promotion: the live object has to show it as any other."""
+    unseen_second_key(free)
+    commit(free, {"apps/checkout/production/settings.yaml": SETTINGS.format("")})
+    settle(free, "production")
+    state, stop = free.promote()
+    assert isinstance(stop, NeedsAttention)
+    assert "manages no ConfigMap other" in state.outcome["sentence"]
+
+
+def test_the_gate_asks_every_key_of_the_source(free):
+    """The second key is not in force in the source: the gate says so, and nothing is promoted."""
+    promotable(
+        free,
+        OWN.partition("[")[2][:-1],
+        "{file: settings.yaml, key: data.level, proof: {object: ConfigMap/other, field: data.level}}",
+    )
+    before = free.tip()
+    _, stop = free.promote()
+    assert isinstance(stop, Refused)
+    assert "source healthy" in stop.message
+    assert "manages no ConfigMap other" in stop.message
+    assert free.tip() == before
+
+
+def test_an_application_with_two_keys_travels_as_a_whole(free):
+    """Both keys are seen: it arrives, and afterwards it already runs."""
+    promotable(free, OWN.partition("[")[2][:-1], "{file: settings.yaml, key: data.level}")
+    state, stop = free.promote()
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    again, stop = free.promote()
+    assert (stop, again.outcome["result"]) == (None, "nothing to do")
 
 
 @pytest.mark.parametrize(
