@@ -36,7 +36,10 @@ def _asks(plan: Plan, run: RunState) -> str:
             f"the push to {place} got no answer that was recorded."
         )
     if undone:
-        return f"Git does not ask for {what} {where} any more, since commit {_short(commit.result)} of {place}: {undone}."
+        ours = f"commit {_short(commit.result)} of {place}"
+        if _set_again(run):
+            return f"Git asks for {what} {where}, and not by {ours}, which this run made: {undone}."
+        return f"Git does not ask for {what} {where} any more: {undone}. {ours[0].upper()}{ours[1:]} was this run's."
     is_seen = bool(run.outcome) or commit.adopted
     unseen = "" if is_seen else " Nobody looked at the branch after that commit."
     return f"Git asks for {what} {where}: commit {_short(commit.result)} of {place}.{unseen}"
@@ -47,6 +50,12 @@ def _undone(run: RunState) -> str:
     commit = run.effect("commit")
     seen = (commit.result if commit is not None else {}).get("taken_back")
     return str(seen or (run.outcome or {}).get("taken_back") or "")
+
+
+def _set_again(run: RunState) -> bool:
+    """Whether somebody else set the same again, after this run's commit was taken back."""
+    commit = run.effect("commit")
+    return bool((commit.result if commit is not None else {}).get("set_again_by"))
 
 
 def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
@@ -100,6 +109,8 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
         f"gitops-nb run promotion -p application={arguments['application']} "
         f"-p source={arguments['source']} -p target={plan.environment} -p revision={before}"
     )
+    if _set_again(run) and before != after and VERSION.fullmatch(before):
+        return f"Promote {before} again: a new commit, with its own approval.", again
     if _undone(run):
         was_synced = any(effect.key.startswith("sync ") for effect in run.touched)
         if was_synced and before != after and VERSION.fullmatch(before):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,8 +31,9 @@ from gitops_nb.model import (
     parse_time,
 )
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
-from gitops_nb.promotion.asked import carried_out, refuse_changed, refuse_other_folders
+from gitops_nb.promotion.asked import carried_out, refuse_other_folders
 from gitops_nb.promotion.judging import NOWHERE
+from gitops_nb.promotion.overtaken import brought_later, refuse_changed, refuse_overtaken
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.versions import asks_for
 from gitops_nb.record.commits import TRAILER_START
@@ -45,7 +45,6 @@ PARENT_S = 120
 SEARCHED_COMMITS = 2000
 HISTORY = 10
 """How many syncs Argo CD remembers, unless an Application says otherwise."""
-FULL_ID = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ def _bring(
     results = _refreshed(writers, cluster, name, revision, role=role)
     if application["automated"]:
         return results
-    argo = writers.argo[cluster]
+    argo, git = writers.argo[cluster], writers.view.git
     identifier = f"{writers.effects.run}/{role.strip() and 'parent/'}{cluster}"
 
     def sync() -> Mapping[str, Json]:
@@ -193,15 +192,18 @@ def _bring(
         # Right before the sync: a commit that somebody took back since is not brought.
         ours = {"revision": revision} if plan.arguments["edits"] else None
         refuse_changed(writers.view, plan, ours)
-        later = _brought_later(writers, plan, present, own, revision)
+        later = brought_later(git, plan, present, own, revision)
         if later:
             # Somebody synced what holds our commit and more: a sync to ours would take that back.
             return {"application": name, "revision": revision, "brought_by": later}
+        if ours:
+            tip = git.tip(plan.arguments["repository"], plan.arguments["branch"])
+            refuse_overtaken(git, plan, present, own, ours=revision, tip=tip)
         argo.sync(name, revision=revisions, identifier=identifier, holds=holds)
         return {"application": name, "revision": revision, "identifier": identifier}
 
     def find_later(present: Json) -> str:
-        return _brought_later(writers, plan, present, origin, revision)
+        return brought_later(git, plan, present, origin, revision)
 
     # A child's own sources have other revisions; its operation is known by its identifier alone.
     # A plan without an edit may find another tip when it is resumed: its operation is known by its identifier, too.
@@ -224,23 +226,6 @@ def _bring(
         ),
     )
     return results
-
-
-def _brought_later(
-    writers: PromotionWriters, plan: Plan, application: Json | None, origin: Origin, revision: str
-) -> str:
-    """A later commit of the branch that is in force already and holds this run's commit; "" where none is."""
-    history = history_of(application)
-    if not plan.arguments["edits"] or not history:
-        return ""
-    entry = history[-1]
-    sources = sources_of(entry) or sources_of((application or {}).get("spec") or {})
-    pairs = zip(revisions_of(entry), sources, strict=False)
-    newest = next((str(one) for one, source in pairs if origin.has(source)), "")
-    git, repository = writers.view.git, str(plan.arguments["repository"])
-    if newest in ("", revision) or not FULL_ID.fullmatch(newest):
-        return ""
-    return newest if git.is_ancestor(repository, revision, newest) else ""
 
 
 def _refuse_other_spec(application: Mapping[str, Any], present: Json | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gitops_nb.edits import edit_scalar, read_part
-from gitops_nb.errors import ConflictError, TakenBack, UsageError
+from gitops_nb.errors import ConflictError, UsageError
 from gitops_nb.model import Plan
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.pending import bound_folders
@@ -94,37 +94,3 @@ def refuse_other_folders(git: GitReader, plan: Plan, tip: str) -> None:
             f"files of {changed[0] or 'the repository'} changed since the plan was made; nothing was committed, and nothing is synced",
             hint="Run the promotion again: it shows what the sync would bring.",
         )
-
-
-def refuse_changed(
-    view: View, plan: Plan, commit: Mapping[str, object] | None, *, at: str = ""
-) -> None:
-    """Refuses to bring what the branch does not ask for any more.
-
-    Args:
-        view: Reads the branch.
-        plan: What was planned.
-        commit: What this run's own commit resulted in; None for a plan without an edit.
-        at: The commit to look at, by default the branch's tip now.
-
-    Raises:
-        TakenBack: Somebody changed what this run's commit wrote.
-        ConflictError: A plan without an edit does not fit the branch any more.
-        UnavailableError: The repository does not answer.
-    """
-    arguments = plan.arguments
-    tip = at or view.git.tip(arguments["repository"], arguments["branch"])
-    wrong = changed_since(view, plan, tip)
-    if not wrong:
-        if commit is None:
-            refuse_other_folders(view.git, plan, tip)
-        return
-    if commit is None:
-        raise ConflictError(
-            f"{wrong}; nothing is synced", hint="Run the promotion again: it plans on the new file."
-        )
-    raise TakenBack(
-        f"commit {str(commit['revision'])[:8]} of this run was taken back: {wrong}; nothing more is synced",
-        hint="Run the promotion again if it is to be made anew.",
-        found={**commit, "taken_back": wrong},
-    )
