@@ -21,8 +21,9 @@ from gitops_nb.ports import ArgoReader, Snapshot, View
 from gitops_nb.promotion.bringing import synced_of
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.reading import differences, origin_of
+from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.promotion.state import Placement, PromotedKey
+from gitops_nb.promotion.state import Placement, PromotedKey, Synced
 from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
 from gitops_nb.revisions import EquivalentRevisions
 
@@ -188,16 +189,14 @@ def _placement(
     )
     judgement = judge_release(view, release, snapshot)
     application = snapshot.application
+    readers = [synced_of(view, request, reader, tip, folder=folder)]
+    if parent:
+        readers.append(synced_of(view, request, snapshot, tip))
     is_parent_ours = bool(parent) and not is_automated(reader.application)
-    synced = (
-        [synced_of(view, request, reader, tip, folder=folder)]
-        if is_parent_ours or (not parent and not is_automated(application))
-        else []
-    )
+    synced = readers[:1] if is_parent_ours or (not parent and not is_automated(application)) else []
     if parent and not is_automated(application):
         # What the parent makes of it is not known yet: what it asks for is not bound, what its sources hold now is.
-        own = synced_of(view, request, snapshot, tip)
-        synced.append(replace(own, spec=""))
+        synced.append(replace(readers[1], spec=""))
     return Placement(
         cluster=cluster,
         name=snapshot.name,
@@ -214,6 +213,29 @@ def _placement(
         carriers=judgement.carriers,
         synced=tuple(synced),
         running=_running(snapshot, shown[0][2]),
+        replaces=_replaces(view, request, environment, (reader, snapshot), readers, tip=tip),
+    )
+
+
+def _replaces(
+    view: View,
+    request: Promotion,
+    environment: str,
+    snapshots: Sequence[Snapshot],
+    read: Sequence[Synced],
+    *,
+    tip: str,
+) -> tuple[str, ...]:
+    """What a sync of the target would replace, by Application; nothing is synced in the source."""
+    if environment != request.target:
+        return ()
+    name = request.fleet.applications[request.application].repository
+    return tuple(
+        f"{snapshot.name}: {option}"
+        for snapshot, one in zip(snapshots, read, strict=False)
+        for option in replaced_by_sync(
+            view.git, snapshot, repository=name, tip=tip, places=one.folders
+        )
     )
 
 

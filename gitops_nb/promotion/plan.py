@@ -54,7 +54,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             for p in lagging
         )
     if changes:
-        changes += _pending(state)
+        changes += _pending(state) + _replaced(target)
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
     elif not changes:
@@ -157,6 +157,20 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
         if not one.in_force and one.folders
     ]
     return tuple(found)
+
+
+def _replaced(target: Side) -> tuple[ResourceChange, ...]:
+    """Options that have the sync replace objects: whoever approves reads that nothing is patched there."""
+    return tuple(
+        ResourceChange(
+            address=f"Application {p.name} on {p.cluster}, {option}",
+            action=Action.REPLACE,
+            before="what runs",
+            after="replaced by the sync, or deleted and made anew, not patched",
+        )
+        for p in target.placements
+        for option in p.replaces
+    )
 
 
 def _is_version_alone(state: PromotionState, pending: Pending) -> bool:

@@ -61,7 +61,8 @@ class Placement:
 
     ``deployed`` is the judgement: the files of the tip are in force and healthy, and the version is seen in what runs;
     ``sentence`` says it in words. ``synced`` are the Applications that a promotion syncs here. ``parent`` is the Application that renders this one from the files, "" when it reads them
-    itself. ``running`` are the versions that its containers have, as far as the image is known.
+    itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
+    have a sync replace objects.
     """
 
     cluster: str
@@ -79,6 +80,7 @@ class Placement:
     carriers: tuple[str, ...] = ()
     synced: tuple[Synced, ...] = ()
     running: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
