@@ -10,6 +10,7 @@ from gitops_nb.catalog.fleet import Promotable
 from gitops_nb.edits import PartReader, read_part
 from gitops_nb.errors import ConfigurationError, UsageError
 from gitops_nb.ports import GitReader, View
+from gitops_nb.promotion.neighbours import refuse_neighbours
 from gitops_nb.promotion.pending import bound_folders, find_pending
 from gitops_nb.promotion.placements import find_placements
 from gitops_nb.promotion.request import Promotion
@@ -22,7 +23,8 @@ def observe(view: View, request: Promotion) -> PromotionState:
 
     Raises:
         ConfigurationError: A promotable key is not where fleet.yaml says.
-        Refused: Another environment has its key in the same place, or an Application does not deploy these files.
+        Refused: Another environment has its key in the same place, an Application does not deploy these files, or its parent
+            would bring what is another environment's.
     """
     name = request.fleet.applications[request.application].repository
     branch = request.fleet.repositories[name].branch
@@ -43,6 +45,8 @@ def observe(view: View, request: Promotion) -> PromotionState:
 
     source, target = side(request.source), side(request.target)
     synced = [one for placement in target.placements for one in placement.synced]
+    pending = find_pending(view.git, name, tip, synced)
+    refuse_neighbours(request, target, pending)
     return PromotionState(
         observed_at=view.clock.now(),
         repository=name,
@@ -51,7 +55,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
         source=source,
         target=target,
         recalled=_recalled(view.git, request, name, source, target),
-        pending=find_pending(view.git, name, tip, synced),
+        pending=pending,
         folders=bound_folders(
             view.git, name, tip, [folder for one in synced for folder in one.folders]
         ),

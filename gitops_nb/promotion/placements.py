@@ -20,6 +20,7 @@ from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, Snapshot, View
 from gitops_nb.promotion.bringing import synced_of
 from gitops_nb.promotion.judging import Release, judge_release
+from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
@@ -214,6 +215,9 @@ def _placement(
         synced=tuple(synced),
         running=_running(snapshot, shown[0][2]),
         replaces=_replaces(view, request, environment, (reader, snapshot), readers, tip=tip),
+        neighbours=others_of(request.fleet, reader.application, environment)
+        if is_parent_ours
+        else (),
     )
 
 

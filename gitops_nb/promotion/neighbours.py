@@ -1,0 +1,97 @@
+"""What the sync of a parent would bring to other environments: their rules are asked by a promotion to them, not by this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gitops_nb.argo.status import at
+from gitops_nb.catalog.fleet import Fleet
+from gitops_nb.edits import kubernetes_objects
+from gitops_nb.errors import Refused, UsageError
+from gitops_nb.model import Json
+from gitops_nb.promotion.places import inside
+from gitops_nb.promotion.request import Promotion
+from gitops_nb.promotion.shared import file_of
+from gitops_nb.promotion.state import Pending, Placement, Side
+
+
+def refuse_neighbours(request: Promotion, target: Side, pending: tuple[Pending, ...]) -> None:
+    """Refuses where a parent that is synced for this promotion would bring what another environment's rules have to let through.
+
+    Raises:
+        Refused: It names the parent, what it would bring and whose that is.
+    """
+    for placement in target.placements:
+        for what, environment in _brought(request, placement, pending):
+            if environment not in ("", request.target):
+                raise Refused(
+                    f"Application {placement.parent} on {placement.cluster}, which renders {placement.name}, also brings "
+                    f"{what} of {environment}: that is not asked for by a promotion to {request.target}",
+                    hint=f"Have {environment} bring it by its own rules first, or give {request.target} a parent of its own.",
+                )
+
+
+def others_of(fleet: Fleet, application: Json, target: str) -> tuple[tuple[str, str], ...]:
+    """Applications of other environments that a parent would change now, each with its environment."""
+    resources = at(application, "status").get("resources") or ()
+    names = [
+        str(r.get("name"))
+        for r in resources
+        if r.get("kind") == "Application" and r.get("status") == "OutOfSync"
+    ]
+    found = ((name, _environment_of(fleet, name, target)) for name in names)
+    return tuple((name, owner) for name, owner in found if owner not in ("", target))
+
+
+def _brought(
+    request: Promotion, placement: Placement, pending: tuple[Pending, ...]
+) -> Iterator[tuple[str, str]]:
+    """What the sync of a placement's parent brings and which environment's it is, where that is known."""
+    yield from ((f"Application {name}", owner) for name, owner in placement.neighbours)
+    for synced in placement.synced:
+        if synced.name != placement.parent:
+            continue
+        for one in pending:
+            if any(
+                place == one.path or inside(place, one.path) is not None for place in synced.folders
+            ):
+                yield from ((one.path, owner) for owner in _owners(request, one))
+
+
+def _owners(request: Promotion, pending: Pending) -> Iterator[str]:
+    """The environments that a file is promoted in, and whose Application it describes, before or after."""
+    fleet, target = request.fleet, request.target
+    yield _promoted_in(fleet, pending.path, target)
+    for text in filter(None, (pending.before, pending.after)):
+        try:
+            documents = kubernetes_objects(text.encode())
+        except UsageError:
+            continue
+        for document in documents:
+            if isinstance(document, dict) and document.get("kind") == "Application":
+                name = str((document.get("metadata") or {}).get("name"))
+                yield _environment_of(fleet, name, target)
+
+
+def _promoted_in(fleet: Fleet, path: str, target: str) -> str:
+    """The environment whose promotable key lies in a file, the target where it is one of several; "" for none."""
+    found = [
+        environment
+        for environment in fleet.environments
+        for name, application in fleet.applications.items()
+        if (folder := fleet.path(name, environment)) is not None
+        for declared in application.promotable
+        if file_of(name, folder, declared) == path
+    ]
+    return target if target in found else next(iter(found), "")
+
+
+def _environment_of(fleet: Fleet, name: str, target: str) -> str:
+    """The environment that has an Application of a name, the target where it is one of several; "" for none."""
+    found = [
+        environment
+        for environment in fleet.environments
+        for application in fleet.applications
+        if fleet.argocd_name(application, environment) == name
+    ]
+    return target if target in found else next(iter(found), "")

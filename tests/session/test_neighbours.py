@@ -1,0 +1,73 @@
+"""One hub renders several environments: a promotion to one of them brings nothing of another's."""
+
+from __future__ import annotations
+
+import pytest
+
+from gitops_nb.errors import Refused, WaitingForApproval
+from gitops_nb.model import ObjectRef
+from tests.session.platform_edits import (
+    KUSTOMIZATION,
+    adopt_fleet,
+    change_application,
+    commit,
+    manifest,
+)
+from tests.session.test_parents import IMAGE, OWN
+from tests.session.test_promotion import version
+
+WAY = {"source": "development", "target": "staging", "revision": "v2.34.0"}
+
+
+@pytest.fixture
+def hub(runner):
+    """Staging's root Application has production's manifests as well, and is synced when somebody asks."""
+    runner.workspace.replace(
+        "runbooks/policy.yaml", "gates: {soak: {at_least: 1h}}", "gates: {source_healthy: false}"
+    )
+    for environment in ("development", "staging"):
+        folder, tag = f"apps/checkout/{environment}", version(runner, environment)
+        commit(runner, {f"{folder}/kustomization.yaml": KUSTOMIZATION})
+        change_application(
+            runner,
+            environment,
+            f"    path: {folder}\n",
+            f"    path: {folder}\n    kustomize:\n      images:\n        - registry.example/shop/checkout:{tag}\n",
+        )
+    runner.workspace.replace("runbooks/fleet.yaml", OWN, IMAGE)
+    adopt_fleet(runner)
+    platform = runner.platform()
+    writers = platform.open_writers(bool, environment="staging", files=frozenset())
+    own = platform.view.argo["staging"].snapshot("root").application["spec"]["source"]
+    sources = [{**own, "path": f"argocd/{name}"} for name in ("staging", "production")]
+    reference = ObjectRef("argoproj.io/v1alpha1", "Application", "root", "argocd")
+    spec = {"source": None, "sources": sources, "syncPolicy": None}
+    platform.view.clusters["staging"].as_manager("kubectl-edit").merge_patch(
+        reference, {"spec": spec}
+    )
+    argo = writers.argo["staging"]
+    argo.refresh("root")
+    platform.view.clock.sleep(30)
+    argo.sync("root", revision=",".join([runner.tip()] * 2), identifier="somebody")
+    platform.view.clock.sleep(60)
+    return runner
+
+
+def test_what_is_another_environments_is_not_brought(hub):
+    """A pusher changed production's Application: a promotion to staging would bring that, and is refused by name."""
+    text = manifest(hub, "production", "payments")
+    assert "path: apps/payments/production" in text
+    changed = text.replace("path: apps/payments/production", "path: apps/payments/evil")
+    commit(hub, {"argocd/production/payments.yaml": changed}, "Beside")
+    before = hub.tip()
+    _, stop = hub.promote(**WAY)
+    assert isinstance(stop, Refused), stop
+    assert "Application root on staging" in stop.message
+    assert "argocd/production/payments.yaml of production" in stop.message
+    assert hub.tip() == before
+
+
+def test_a_hub_with_nothing_else_to_bring_is_promoted_by(hub):
+    """Production's part is in force as it stands: staging's promotion asks for its approval."""
+    _, stop = hub.promote(**WAY)
+    assert isinstance(stop, WaitingForApproval), stop
