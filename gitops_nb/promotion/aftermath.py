@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops_nb.edits import VERSION
 from gitops_nb.model import Aftermath, Plan, Status
 from gitops_nb.promotion.before import version_back
 from gitops_nb.record.fold import EffectState, RunState
@@ -109,11 +108,11 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
         f"gitops-nb run promotion -p application={arguments['application']} "
         f"-p source={arguments['source']} -p target={plan.environment} -p revision={before}"
     )
-    if _set_again(run) and before != after and VERSION.fullmatch(before):
+    if _set_again(run) and before != after and version_back(plan) == before:
         return f"Promote {before} again: a new commit, with its own approval.", again
     if _undone(run):
         was_synced = any(effect.key.startswith("sync ") for effect in run.touched)
-        if was_synced and before != after and VERSION.fullmatch(before):
+        if was_synced and before != after and version_back(plan) == before:
             return f"If Git asks for {before} again, this brings it to the cluster.", again
         return "Nothing is left to take back in Git: that was done already.", ""
     if not arguments["edits"]:
@@ -124,18 +123,35 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
                 f"This run changed nothing in Git; {back} ran before. This commits it and brings it back.",
                 again,
             )
+        gone = plan.arguments.get("not_back")
+        if gone:
+            return (
+                (
+                    f"This run changed nothing in Git; {gone} ran before, and Git never asked for it in "
+                    f"{plan.environment}, so the gates let no promotion bring it back: write it into {_file(plan)} in a clone of "
+                    f"{arguments['repository']}, and push it to {arguments['branch']}."
+                ),
+                "",
+            )
         return (
             "This run changed nothing in Git. To have an earlier version, promote it with revision=VERSION.",
             "",
         )
     commit = run.effect("commit")
-    if before != after and VERSION.fullmatch(before):
+    if before != after and version_back(plan) == before:
         sentence = f"Promote {before} again: a new commit, with its own approval."
         return f"{sentence} {_by_hand(plan, commit)}".strip(), again
     if commit is None or commit.is_open:
         return f"`gitops-nb resume {run.run}` says first whether there is a commit to revert.", ""
     sentence = f"Revert the commit in a clone of {arguments['repository']}, and push it to {arguments['branch']}."
     return sentence, f"git revert --no-edit {commit.result['revision']}"
+
+
+def _file(plan: Plan) -> str:
+    """The file that has the version."""
+    start = f"{plan.arguments['repository']}:"
+    files = (name.removeprefix(start) for name in plan.materials if not name.endswith("/"))
+    return next(files, str(plan.arguments["folder"]))
 
 
 def _by_hand(plan: Plan, commit: EffectState | None) -> str:

@@ -14,7 +14,12 @@ def ran_before(plan: Plan) -> str:
 
 
 def version_back(plan: Plan) -> str:
-    """The version that a promotion back names: the one of Git, or where that is the same the one that ran; "" for none."""
+    """The version that a promotion back names: the one of Git, or where that is the same the one that ran; "" for none.
+
+    None where the gates would not let it through: nothing shows that it ran because Git asked for it.
+    """
+    if plan.arguments.get("not_back"):
+        return ""
     before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
     if before != after:
         return before if VERSION.fullmatch(before) else ""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 
 from gitops_nb.catalog.fleet import Promotable
 from gitops_nb.edits import PartReader, read_part
-from gitops_nb.errors import ConfigurationError, UsageError
+from gitops_nb.errors import ConfigurationError, UnavailableError, UsageError
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.neighbours import refuse_neighbours
+from gitops_nb.promotion.past import synced_versions
 from gitops_nb.promotion.pending import bound_folders, find_pending
 from gitops_nb.promotion.placements import find_placements
 from gitops_nb.promotion.request import Promotion
@@ -43,7 +45,21 @@ def observe(view: View, request: Promotion) -> PromotionState:
         )
         return Side(environment, folder, own, spells[own[0].path], placements, lacking)
 
-    source, target = side(request.source), side(request.target)
+    target = side(request.target)
+    try:
+        source = side(request.source)
+    except (UnavailableError, ConfigurationError) as error:
+        if target.last_spell(request.revision or "") is None:
+            raise
+        # The way back asks nothing of the source: the version comes from the target's own past.
+        own = keys[request.source]
+        folder = _folder(request, request.source)
+        source = Side(request.source, folder, own, spells[own[0].path], (), away=error.message)
+    if request.revision or any(not p.deployed for p in target.placements):
+        commits = [one for p in target.placements for one in p.commits]
+        commits.sort(key=lambda one: one[1])
+        versions = synced_versions(view.git, name, target.keys[0], commits)
+        target = replace(target, synced=versions)
     synced = [one for placement in target.placements for one in placement.synced]
     pending = find_pending(view.git, name, tip, synced)
     refuse_neighbours(request, target, pending)
@@ -102,13 +118,15 @@ def _recalled(
 ) -> tuple[PromotedKey, ...]:
     """All keys as they stood in the target just before the asked version was replaced there."""
     version = request.revision
-    if version in (None, source.version, target.version) or len(target.keys) == 1:
+    if version in (None, target.version) or len(target.keys) == 1:
         return ()
     spell = target.last_spell(version)
     if spell is None or not spell.replaced_by:
         return ()
     parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
-    return keys_at(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
+    found = keys_at(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
+    is_as_in_source = [key.value for key in found] == [key.value for key in source.keys]
+    return () if is_as_in_source and not source.away else found
 
 
 def _spells(

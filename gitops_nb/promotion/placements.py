@@ -21,6 +21,7 @@ from gitops_nb.ports import ArgoReader, Snapshot, View
 from gitops_nb.promotion.bringing import synced_of
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
+from gitops_nb.promotion.past import synced_commits
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
@@ -218,6 +219,7 @@ def _placement(
         neighbours=others_of(request.fleet, reader.application, environment)
         if is_parent_ours
         else (),
+        commits=synced_commits(reader.application, release.origin),
     )
 
 

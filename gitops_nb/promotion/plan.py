@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from gitops_nb.catalog.durations import format_duration
@@ -9,6 +10,8 @@ from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Json, Line, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
+from gitops_nb.promotion.before import version_back
+from gitops_nb.promotion.past import COMPARED, ran_before, why_not
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import (
@@ -17,6 +20,7 @@ from gitops_nb.promotion.state import (
     PromotedKey,
     PromotionState,
     Side,
+    in_words,
     lacking_in_words,
 )
 
@@ -28,7 +32,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         UsageError: The version cannot be written, or says too little about an application with several keys.
     """
     version = request.revision or state.source.version
-    if version == state.source.version:
+    if _comes_from_source(state, version):
         refuse_unreadable(state.source)
     if not VERSION.fullmatch(version):
         raise UsageError(
@@ -69,42 +73,55 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         summary = f"sync {request.application} {version} in {request.target}"
     if changes and target.running:
         summary += f", which runs {', '.join(target.running)}"
+    if edits and state.recalled and version == state.source.version:
+        summary += f", with the keys that {request.target} had with it"
     summary += lacking_in_words(target.lacking)
-    return Plan(
-        runbook="promotion",
-        environment=request.target,
-        summary=summary,
-        changes=changes,
-        materials={
-            **{f"{state.repository}:{key.path}": key.blob for key in target.keys},
-            # No file's name ends so: what is bound may not be written.
-            **{f"{state.repository}:{place}/": known for place, known in state.folders.items()},
-        },
-        arguments={
-            "application": request.application,
-            "source": request.source,
-            "repository": state.repository,
-            "branch": state.branch,
-            "folder": target.folder,
-            "edits": [
-                {
-                    "path": old.path,
-                    "key": old.key,
-                    "part": old.part,
-                    "before": old.value,
-                    "after": new,
-                    "blob": old.blob,
-                }
-                for old, new in edits
-            ],
-            "version_before": target.version,
-            "version_after": version,
-            **({"running_before": list(target.running)} if target.running else {}),
-            "placements": [_placed(p) for p in target.placements],
-            **({"lacking": list(target.lacking)} if target.lacking else {}),
-            "folders": dict(state.folders),
-        },
+    return _with_way_back(
+        state,
+        Plan(
+            runbook="promotion",
+            environment=request.target,
+            summary=summary,
+            changes=changes,
+            materials={
+                **{f"{state.repository}:{key.path}": key.blob for key in target.keys},
+                # No file's name ends so: what is bound may not be written.
+                **{f"{state.repository}:{place}/": known for place, known in state.folders.items()},
+            },
+            arguments={
+                "application": request.application,
+                "source": request.source,
+                "repository": state.repository,
+                "branch": state.branch,
+                "folder": target.folder,
+                "edits": [
+                    {
+                        "path": old.path,
+                        "key": old.key,
+                        "part": old.part,
+                        "before": old.value,
+                        "after": new,
+                        "blob": old.blob,
+                    }
+                    for old, new in edits
+                ],
+                "version_before": target.version,
+                "version_after": version,
+                **({"running_before": list(target.running)} if target.running else {}),
+                "placements": [_placed(p) for p in target.placements],
+                **({"lacking": list(target.lacking)} if target.lacking else {}),
+                "folders": dict(state.folders),
+            },
+        ),
     )
+
+
+def _with_way_back(state: PromotionState, plan: Plan) -> Plan:
+    """The plan, with the version that no promotion could bring back: Git never asked for it, so the gates refuse it."""
+    back = version_back(plan)
+    if not back or state.target.last_spell(back) is not None:
+        return plan
+    return replace(plan, arguments={**plan.arguments, "not_back": back})
 
 
 def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
@@ -230,13 +247,18 @@ def _changes(repository: str, edits: list[tuple[PromotedKey, str]]) -> tuple[Res
     )
 
 
+def _comes_from_source(state: PromotionState, version: str) -> bool:
+    """Whether a version is the source's now, and not one that the target had before with other values, or looked up without it."""
+    return version == state.source.version and not state.recalled and not state.source.away
+
+
 def _wanted_values(request: Promotion, state: PromotionState, version: str) -> tuple[str, ...]:
     """The value of each promotable key after the promotion."""
     source = state.source.keys
-    if version == state.source.version:
-        return tuple(key.value for key in source)
     if state.recalled:
         return tuple(key.value for key in state.recalled)
+    if version == state.source.version:
+        return tuple(key.value for key in source)
     if len(source) > 1 and version != state.target.version:
         raise UsageError(
             f"revision: {request.application} promotes {len(source)} keys, and one version does not say the others",
@@ -245,26 +267,24 @@ def _wanted_values(request: Promotion, state: PromotionState, version: str) -> t
     return (version, *(key.value for key in state.target.keys[1:]))
 
 
-def gates(
-    plan: Plan, state: PromotionState, request: Promotion, rules: Rules
-) -> tuple[Verdict, ...]:
+def gates(plan: Plan, state: PromotionState, rules: Rules) -> tuple[Verdict, ...]:
     """Answers of the gates: source healthy, soak, freeze, destructive change."""
     version = str(plan.arguments["version_after"])
     return (
-        _source_healthy(state, version, request)
+        _source_healthy(state, version)
         if rules.gates.source_healthy
         else not_asked("source_healthy", rules),
-        _soak(state, version, rules, request),
+        _soak(state, version, rules),
         freeze(rules, state.observed_at),
         destructive_change(rules, plan),
     )
 
 
-def _source_healthy(state: PromotionState, version: str, request: Promotion) -> Verdict:
+def _source_healthy(state: PromotionState, version: str) -> Verdict:
     source = state.source
     gate = "source_healthy"
-    if version != source.version:
-        return _ran_before(gate, state.target, version, source, request)
+    if not _comes_from_source(state, version):
+        return _ran_before(gate, state, version)
     if not source.placements:
         return Verdict(
             gate, passed=False, reason=f"{source.environment} has no cluster that could say so"
@@ -283,29 +303,30 @@ def _source_healthy(state: PromotionState, version: str, request: Promotion) -> 
     )
 
 
-def _ran_before(gate: str, target: Side, version: str, source: Side, request: Promotion) -> Verdict:
-    """A version that the source does not run: only one that the target ran before may come back."""
-    spell = target.last_spell(version)
-    if spell is None:
-        return Verdict(
-            gate,
-            passed=False,
-            reason=f"{source.environment} runs {source.version}, and {version} never ran in {request.target}",
-        )
-    until = "now" if spell.until is None else f"{spell.until:%Y-%m-%d %H:%M} UTC"
-    # Git is what is known of the past: nobody keeps what was seen then.
-    reason = f"Git asked for {version} in {request.target} until {until}"
-    return Verdict(gate, passed=True, reason=reason)
+def _ran_before(
+    gate: str, state: PromotionState, version: str, needed: timedelta = COMPARED
+) -> Verdict:
+    """A version that does not come from the source: only one that the target ran before may come back."""
+    source = state.source
+    reason = ran_before(state, version, needed)
+    if reason:
+        return Verdict(gate, passed=True, reason=reason)
+    instead = (
+        f"{source.environment} was not looked at"
+        if source.away
+        else f"{source.environment} runs {source.version}"
+    )
+    return Verdict(gate, passed=False, reason=f"{instead}, and {why_not(state, version)}")
 
 
-def _soak(state: PromotionState, version: str, rules: Rules, request: Promotion) -> Verdict:
+def _soak(state: PromotionState, version: str, rules: Rules) -> Verdict:
     gate = "soak"
     needed = rules.gates.soak.at_least if rules.gates.soak else timedelta(0)
     source = state.source
     if not needed:
         return not_asked(gate, rules)
-    if version != source.version:
-        return _ran_before(gate, state.target, version, source, request)
+    if not _comes_from_source(state, version):
+        return _ran_before(gate, state, version, needed)
     starts = [source.since, *(p.healthy_since for p in source.placements)]
     if not source.placements or any(start is None for start in starts):
         return Verdict(
@@ -313,14 +334,7 @@ def _soak(state: PromotionState, version: str, rules: Rules, request: Promotion)
         )
     began = max(start for start in starts if start is not None)
     soaked = state.observed_at - began
-    shown = f"{_rounded(soaked)} in {source.environment}; policy asks for {format_duration(needed)}"
+    shown = f"{in_words(soaked)} in {source.environment}; policy asks for {format_duration(needed)}"
     if soaked >= needed:
         return Verdict(gate, passed=True, reason=shown)
     return Verdict(gate, passed=False, reason=shown, clears_at=began + needed)
-
-
-def _rounded(duration: timedelta) -> str:
-    minutes = int(duration.total_seconds()) // 60
-    if minutes >= 48 * 60:
-        return f"{minutes // 1440} d {minutes % 1440 // 60} h"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Placement:
     ``sentence`` says it in words. ``synced`` are the Applications that a promotion syncs here. ``parent`` is the Application that renders this one from the files, "" when it reads them
     itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
     have a sync replace objects. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
-    its environment.
+    its environment. ``commits`` are those of the configuration repository that Argo CD's history has, with the time of each sync.
     """
 
     cluster: str
@@ -83,6 +83,7 @@ class Placement:
     running: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
+    commits: tuple[tuple[str, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,14 @@ class Pending:
     after: str | None
 
 
+def in_words(duration: timedelta) -> str:
+    """A duration to the minute, or to the hour where it is long."""
+    minutes = int(duration.total_seconds()) // 60
+    if minutes >= 48 * 60:
+        return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
 def lacking_in_words(clusters: Sequence[str]) -> str:
     """Clusters of an environment that have no Application, as the end of a sentence; "" for none."""
     return f" (no Application on {', '.join(clusters)})" if clusters else ""
@@ -104,7 +113,11 @@ def lacking_in_words(clusters: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One environment: what Git asks for and what runs. ``lacking`` are its clusters without the Application."""
+    """One environment: what Git asks for and what runs. ``lacking`` are its clusters without the Application.
+
+    ``synced`` are versions that Argo CD's history has, with the time of the newest sync, where they were looked for. ``away`` says
+    why nobody looked at its clusters, "" where somebody did.
+    """
 
     environment: str
     folder: str
@@ -112,6 +125,8 @@ class Side:
     spells: tuple[Spell, ...]
     placements: tuple[Placement, ...]
     lacking: tuple[str, ...] = ()
+    synced: Mapping[str, datetime] = field(default_factory=dict)
+    away: str = ""
 
     @property
     def version(self) -> str:
@@ -130,6 +145,8 @@ class Side:
         found = f"{self.environment} has {self.version}"
         if self.running:
             found += f" in Git and runs {', '.join(self.running)}"
+        if self.away:
+            found += f" in Git, and was not looked at ({self.away})"
         return found + lacking_in_words(self.lacking)
 
     @property
@@ -147,7 +164,7 @@ class PromotionState:
     """Both environments at one moment. ``tip`` is the branch's commit that everything was read at.
 
     ``recalled`` are all promotable keys as they stood when the target last had the version that was asked for, when
-    that is not what the source has: one version says only the first key.
+    that is not what the source has with it: one version says only the first key.
 
     ``pending`` is what a sync that is asked for brings beside the promotion. ``folders`` binds what was looked at for it: a
     digest of all files by folder, of those Applications that do not sync by themselves.

@@ -280,7 +280,7 @@ def test_a_version_that_never_ran_is_refused(runner):
     before = runner.tip()
     state, stop = runner.promote(revision="v99.0.0")
     assert isinstance(stop, Refused)
-    assert "never ran in production" in stop.message
+    assert "never asked for" in stop.message
     assert state.status is Status.REFUSED
     assert runner.tip() == before
 
