@@ -177,6 +177,11 @@ def exactly_compared(live: Json, stored: Json) -> list[Difference]:
     return list(_differ_exactly(_without_counts(live), _without_counts(stored), ""))
 
 
+def parts_compared(live: Json, wanted: Json, where: str) -> list[Difference]:
+    """The same of two parts of objects that stand at one path."""
+    return list(_differ_exactly(live, wanted, where))
+
+
 def _without_counts(item: Json) -> Json:
     metadata = {k: v for k, v in item["metadata"].items() if k not in _COUNTED}
     return {**{k: v for k, v in item.items() if k != "status"}, "metadata": metadata}

@@ -23,6 +23,7 @@ from gitops_nb.bootstrap.manifests import (
 )
 from gitops_nb.bootstrap.repository import act_repository, check_repository
 from gitops_nb.bootstrap.settings import act_settings, check_settings
+from gitops_nb.bootstrap.whole import refuse_more_than_wanted
 from gitops_nb.errors import ConfigurationError, UnavailableError
 from gitops_nb.model import Action, Json, ObjectRef, ResourceChange
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Snapshot
@@ -129,7 +130,11 @@ def check_available(context: Context) -> Finding:
 
 
 def check_root(context: Context) -> Finding:
-    """The root Application is there as wanted, and a project that it may belong to."""
+    """The root Application is there as wanted, and a project that it may belong to.
+
+    Raises:
+        ConfigurationError: It has more than that, and would bring something else or nothing.
+    """
     changes: list[Planned] = []
     project = default_project(context.request)
     # One that is there is its owners' to describe.
@@ -138,6 +143,8 @@ def check_root(context: Context) -> Finding:
     wanted = wanted_root(context.request)
     live = context.cluster.get(ref_of(wanted))
     paths = differences(live, wanted) if live is not None else []
+    if live is not None:
+        refuse_more_than_wanted(context, live, wanted)
     changes += filter(None, [context.planned(live, wanted)])
     if changes:
         what = f"differs: {', '.join(paths)}" if paths else "is not complete"
