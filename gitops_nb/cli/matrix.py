@@ -21,7 +21,7 @@ from gitops_nb.cli.progress import MARKS
 from gitops_nb.cli.running import beginning, begun_run, exit_code, order_of
 from gitops_nb.engine.forks import Place, preload, run_each
 from gitops_nb.errors import ConfigurationError, ExitCode, GitOpsError, UsageError
-from gitops_nb.model import Status, to_json
+from gitops_nb.model import Risk, Status, to_json
 from gitops_nb.report.text import ci_log, json_text, terminal
 from gitops_nb.session.endings import STATUS_OF
 from gitops_nb.session.lifecycle import recover, runbook_of
@@ -76,6 +76,8 @@ def run_matrix(
         parameters = merge(runbook, catalog.fleet, {**typed, **one}, texts)
         if parameters in checked:
             raise UsageError(f"the same as set {checked.index(parameters) + 1}")
+        if runbook.risk is not Risk.READ and not plan_only:
+            _refuse_contradicting(parameters, checked[:-1])
         checked[-1] = parameters
 
     _each(sets, read, file=matrix.name)
@@ -143,6 +145,25 @@ def run_matrix(
     else:
         _table(ordered)
     return worst(line["exit_code"] for line in ordered)
+
+
+def _refuse_contradicting(one: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None:
+    for number, other in enumerate(others, start=1):
+        if other and _contradict(one, other):
+            raise UsageError(
+                f"another version for the same place as set {number}: which came last would be chance",
+                hint="Run them one after the other.",
+            )
+
+
+def _contradict(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two sets bring different things to one place."""
+    place, what = ("application", "target", "cluster"), ("source", "revision")
+
+    def same(names: Sequence[str]) -> bool:
+        return all(one.get(name) == other.get(name) for name in names)
+
+    return same(place) and not same(what)
 
 
 def _each(

@@ -84,6 +84,18 @@ def test_a_wrong_set_starts_nothing(workspace):
     assert list(workspace.reports.glob("2*")) == []
 
 
+def test_sets_that_contradict_each_other_start_nothing(workspace):
+    """Two versions for one application in one environment: whichever came last would hold, so neither begins."""
+    workspace.write(
+        "m.yaml",
+        "- {application: checkout, revision: v2.32.2}\n- {application: catalog}\n- {application: checkout}\n",
+    )
+    done = workspace.run("run", "promotion", "--matrix", "m.yaml")
+    assert done.returncode == 64
+    assert "set 3: another version for the same place as set 1" in done.stderr
+    assert list(workspace.reports.glob("2*")) == []
+
+
 @pytest.mark.torture
 def test_a_cancelled_matrix_ends_its_runs_and_begins_no_more(workspace):
     """One SIGTERM: the runs that were going on are cancelled and closed, the others never began, nothing is left."""
