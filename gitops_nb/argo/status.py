@@ -35,6 +35,22 @@ def is_automated(application: Json) -> bool:
     return automated is not None and automated.get("enabled") is not False
 
 
+def is_under_way(application: Json) -> bool:
+    """Whether a sync was asked for or runs."""
+    phase = operation_state(application).get("phase")
+    return bool((application or {}).get("operation")) or phase in ("Running", "Terminating")
+
+
+def is_left_alone(application: Json) -> bool:
+    """Whether nothing will move an Application that differs from Git: no automation, and no sync asked for or under way."""
+    return (
+        application is not None
+        and at(application, "status", "sync").get("status") == "OutOfSync"
+        and not is_automated(application)
+        and not is_under_way(application)
+    )
+
+
 def last_deployment(application: Json, revision: str) -> Json | None:
     """The newest history entry for a revision, or None.
 

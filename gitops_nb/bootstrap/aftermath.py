@@ -42,7 +42,7 @@ def _by_itself(plan: Plan, run: RunState) -> str:
     if run.effect("root") is not None or "root" not in arguments["open"]:
         said.append(
             f"Argo CD brings the applications of {arguments['path']} to {arguments['cluster']} without being asked, "
-            "as soon as its controller runs."
+            "as soon as its controller runs; one without automated sync, and the waves behind it, when somebody syncs it."
         )
     else:
         said.append("No application comes: the root application was not written.")

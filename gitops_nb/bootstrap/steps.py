@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
 from gitops_nb.argo.rollout import unfinished
 from gitops_nb.argo.sources import Origin, sources_of
-from gitops_nb.argo.status import at, error_conditions
+from gitops_nb.argo.status import at, error_conditions, is_left_alone
 from gitops_nb.bootstrap.changes import Planned
 from gitops_nb.bootstrap.context import Context, Finding, Step, has_condition, is_settings
 from gitops_nb.bootstrap.manifests import (
@@ -31,6 +31,11 @@ from gitops_nb.revisions import EquivalentRevisions
 
 WAVE = "argocd.argoproj.io/sync-wave"
 HEALTH_OF_APPLICATIONS = "resource.customizations.health.argoproj.io_Application"
+
+
+NOBODY_SYNCS = (
+    "it has no automated sync, so it waits for somebody who syncs it in Argo CD, with what Git has"
+)
 
 
 # -- 1: the cluster --------------------------------------------------------------------------------
@@ -212,7 +217,12 @@ def check_children(context: Context) -> Finding:
         return Finding(False, "the root application lists no applications yet")
     missing = [name for name, child in children.items() if child.application is None]
     if missing:
-        return Finding(False, f"not there yet: {', '.join(missing)}")
+        held = "".join(
+            f"; {name} holds the wave: {NOBODY_SYNCS}"
+            for name, child in children.items()
+            if is_left_alone(child.application)
+        )
+        return Finding(False, f"not there yet: {', '.join(missing)}{held}")
     waves = sorted({_wave(child) for child in children.values()})
     if len(waves) > 1 and not _waves_wait(context):
         raise ConfigurationError(
@@ -247,7 +257,8 @@ def check_healthy(context: Context) -> Finding:
         judgement = _judge_child(context, child, tip)
         unjudged += judgement.unjudged
         if not judgement.is_as_argo_says:
-            return Finding(False, f"{name}: {judgement.trouble or judgement.sentence}")
+            alone = f"; {NOBODY_SYNCS}" if is_left_alone(child.application) else ""
+            return Finding(False, f"{name}: {judgement.trouble or judgement.sentence}{alone}")
     equal = _equal_revisions(context, tip, context.request.path)
     wanted = Expectation(revision=tip, equivalent=equal, origin=_origin(context))
     judgement = judge(root, wanted, children=children)

@@ -109,6 +109,24 @@ def test_waves_that_do_not_wait_are_named(bootstrapper):
     assert rows(state)["4"][0] == "changed"
 
 
+def test_an_application_that_nobody_syncs_holds_its_wave_by_name(bootstrapper):
+    """The first wave's Application has no automated sync: the end names it, and promises nothing of it."""
+    path = "argocd/development/payments.yaml"
+    git = bootstrapper.platform.git
+    tip = git.tip("platform-config", "main")
+    text = git.read("platform-config", tip, path).content.decode()
+    assert "    automated:\n" in text
+    lines = text.splitlines(keepends=True)
+    at = lines.index("    automated:\n")
+    end = next(n for n in range(at + 1, len(lines)) if not lines[n].startswith("      "))
+    manual = "".join(lines[:at] + lines[end:])
+    git.commit("platform-config", branch="main", parent=tip, files={path: manual.encode()}, message="By hand")  # fmt: skip
+    state, stop = bootstrapper.run(timeout="3m")
+    assert isinstance(stop, Failed), stop
+    assert "payments-development holds the wave: it has no automated sync" in stop.message
+    assert "when somebody syncs it" in state.aftermath["by_itself"]
+
+
 def test_a_component_that_does_not_start_fails_by_name(bootstrapper):
     """The step's time ends; the run says which component it waits for, and changed nothing else."""
     _, stop = bootstrapper.run()
