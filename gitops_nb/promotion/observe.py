@@ -18,6 +18,7 @@ from gitops_nb.promotion.placements import find_placements
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.shared import file_of, refuse_shared
 from gitops_nb.promotion.state import PromotedKey, PromotionState, Side, Spell
+from gitops_nb.record.commits import TRAILER_RUN
 
 
 def observe(view: View, request: Promotion) -> PromotionState:
@@ -72,6 +73,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
         target=target,
         recalled=_recalled(view.git, request, name, source, target),
         pending=pending,
+        reverted_by=_reverted_by(view.git, name, target, request.revision or source.version),
         folders=bound_folders(
             view.git, name, tip, [folder for one in synced for folder in one.folders]
         ),
@@ -127,6 +129,17 @@ def _recalled(
     found = keys_at(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
     is_as_in_source = [key.value for key in found] == [key.value for key in source.keys]
     return () if is_as_in_source and not source.away else found
+
+
+def _reverted_by(git: GitReader, repository: str, target: Side, version: str) -> str:
+    """The commit of somebody, and of no run, that put the version before a version back; "" where none did, or it stands again."""
+    spells = target.spells
+    last = max((n for n, spell in enumerate(spells) if spell.version == version), default=0)
+    if not 0 < last < len(spells) - 1 or spells[last - 1].version != spells[last + 1].version:
+        return ""
+    commit = spells[last].replaced_by
+    by = git.log(repository, commit, limit=1)
+    return commit if by and TRAILER_RUN not in by[0].trailers else ""
 
 
 def _spells(

@@ -207,11 +207,17 @@ class Gate:
         earlier = earlier_success(
             self._recorder.workspace.reports, state, plan, self._platform.view
         )
-        if earlier is None:
+        # The record may be elsewhere, and other lines of the file may have changed: Git tells of a revert all the same.
+        reverted = str(plan.arguments.get("reverted_by") or "")
+        if earlier is None and not reverted:
             return decision
-        if plan.is_empty:
+        if earlier is not None and plan.is_empty:
             return replace(decision, reasons=(*decision.reasons, f"{earlier.run} brought it"))
-        reason = f"{earlier.run} did exactly this at {earlier.ended}, and it was taken back since"
+        reason = (
+            f"{earlier.run} did exactly this at {earlier.ended}, and it was taken back since"
+            if earlier is not None
+            else f"somebody took this back by commit {reverted[:8]}"
+        )
         is_unwatched = (
             decision.answer is Answer.ALLOWED
             and not decision.approvals_needed

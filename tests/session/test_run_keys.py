@@ -101,6 +101,38 @@ def test_automation_that_nobody_stops_is_asked(free, monkeypatch):
     assert (stop, done.outcome["result"]) == (None, "deployed")
 
 
+def test_git_tells_of_a_revert_that_no_record_has(free, monkeypatch):
+    """A CI job begins without records, and whoever reverted wrote a comment too: it needs --again all the same."""
+    free.workspace.replace(
+        "runbooks/fleet.yaml", "production: {auto_deploy: false", "production: {auto_deploy: true"
+    )
+    monkeypatch.setenv("CI", "true")
+    first, stop = free.promote()
+    assert stop is None
+    take_back(free, first.run)
+    path = "apps/checkout/production/deployment.yaml"
+    git = free.platform().git
+    reverted = free.tip()
+    content = git.read("platform-config", reverted, path).content
+    git.commit(
+        "platform-config",
+        branch="main",
+        parent=reverted,
+        files={path: b"# it broke the checkout\n" + content},
+        message="Say why",
+    )
+    tip = free.tip()
+    shutil.rmtree(free.workspace.reports / first.run)
+    refused, stop = free.promote()
+    assert isinstance(stop, Refused)
+    assert f"somebody took this back by commit {reverted[:8]}" in stop.message
+    assert "--again" in stop.message
+    assert (refused.status, refused.effects, free.tip()) == (Status.REFUSED, (), tip)
+    free.order = Order(again=True)
+    done, stop = free.promote()
+    assert (stop, done.outcome["result"]) == (None, "deployed")
+
+
 def test_a_sandbox_built_anew_is_promoted_in_again(free, _pristine):  # noqa: PT019  where the untouched copy is
     """Reports tell of a promotion, the platform does not: it is done."""
     first, stop = free.promote()
