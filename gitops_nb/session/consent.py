@@ -334,8 +334,7 @@ class Consent:
         problem = ""
         if request["plan_digest"] != plan.digest:
             before = request["materials"]
-            changed = [k for k, v in plan.materials.items() if before.get(k) != v]
-            what = f": {', '.join(changed)} changed" if changed else ""
+            what = _what_changed(before, plan.materials)
             problem = (
                 f"the plan is stale{what}; it is now “{plan.summary}”, and that was not asked for"
             )
@@ -387,6 +386,19 @@ class Consent:
                     f"{other.run} is {other.status} for {state.opened.get('subject')} in {plan.environment}",
                     hint=_how_it_goes_on(reports, other),
                 )
+
+
+def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What makes a plan another one, as far as its materials tell."""
+    changed = [name for name, known in now.items() if before.get(name, known) != known]
+    if changed:
+        return f": {', '.join(changed)} changed"
+    # Nothing in it changed where it was not looked at: what is bound depends on how Applications are synced.
+    other = sorted(name for name in before.keys() ^ now.keys() if name.endswith("/"))
+    if not other:
+        return ""
+    which = "now, and was not then" if other[0] in now else "no more"
+    return f": {other[0]} counts {which}, since automation or sources of an Application changed"
 
 
 def _how_it_goes_on(reports: Path, other: RunState) -> str:
