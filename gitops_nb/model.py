@@ -225,7 +225,8 @@ class Outcome:
     ``title`` is the finding as a sentence ("checkout v2.31.1 runs in production"), ``sentence`` the next one.
     ``next_step`` says what to do now, ``command`` is the exact command for it (empty when there is none);
     ``undo`` is the command that takes the change back (empty when there is nothing to take back).
-    ``taken_back`` says what somebody else changed of it meanwhile (empty when all of it stands).
+    ``taken_back`` says what somebody else changed of it meanwhile (empty when all of it stands). ``by_itself`` says for each cluster
+    what was seen to come without anybody asking, where that was looked at.
     """
 
     result: Result
@@ -237,6 +238,7 @@ class Outcome:
     command: str = ""
     undo: str = ""
     taken_back: str = ""
+    by_itself: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
     if commit is not None and commit.is_open:
         yield "If the commit is there:"
     is_undone = bool(_undone(run))
+    # What was seen last counts; the plan tells of what nobody looked at.
+    told = (run.outcome or {}).get("by_itself") or {}
     placements = plan.arguments["placements"]
     if not placements:
         yield "Nothing that this run knows of: fleet.yaml names no cluster."
@@ -77,6 +79,8 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
                 "by itself" if placement["automated"] else "with the next sync, whoever asks for it"
             )
             yield f"{name} gets what Git asks for now {when}."
+        elif told.get(placement["cluster"]) and not is_undone:
+            yield str(told[placement["cluster"]])
         elif placement["automated"]:
             yield (
                 f"Argo CD syncs {name} without being asked once its controller compares again, within minutes "

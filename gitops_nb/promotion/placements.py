@@ -14,14 +14,17 @@ from gitops_nb.argo import (
     is_automated,
 )
 from gitops_nb.argo.evidence import running_versions
-from gitops_nb.argo.sources import sources_of
-from gitops_nb.errors import ConfigurationError, Refused
+from gitops_nb.argo.sources import Origin, sources_of
+from gitops_nb.argo.status import at, out_of_sync
+from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
 from gitops_nb.model import Json
-from gitops_nb.ports import ArgoReader, Snapshot, View
+from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
 from gitops_nb.promotion.bringing import synced_of
+from gitops_nb.promotion.itself import PAUSED, is_paused
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.past import synced_commits
+from gitops_nb.promotion.pending import bound_folders
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
@@ -177,6 +180,8 @@ def _placement(
 ) -> Placement:
     reader = _carrier(view, request, environment, snapshot, cluster=cluster, tip=tip, keys=keys)
     parent = reader.name if reader.name != snapshot.name else ""
+    if environment == request.target:
+        _refuse_paused((reader, snapshot), cluster)
     shown = shown_keys(request, keys, [(key.value, "") for key in keys])
     release = release_of(
         view,
@@ -220,7 +225,46 @@ def _placement(
         if is_parent_ours
         else (),
         commits=synced_commits(reader.application, release.origin),
+        drift=_drift(view.git, release.repository, snapshot, readers[0], release.origin)
+        if environment == request.target and not parent
+        else (),
     )
+
+
+def _refuse_paused(snapshots: Sequence[Snapshot], cluster: str) -> None:
+    """Asked before anything is planned: a commit that nobody brings would leave Git and cluster apart."""
+    for snapshot in snapshots:
+        if is_paused(snapshot.application):
+            raise Refused(
+                f"Application {snapshot.name} on {cluster} is paused by its annotation {PAUSED}: Argo CD neither compares nor syncs it",
+                hint="Take the annotation away, then run the promotion again; nothing was committed.",
+            )
+
+
+def _drift(
+    git: GitReader, repository: str, snapshot: Snapshot, read: Synced, origin: Origin
+) -> tuple[str, ...]:
+    """Objects that differ on the cluster from what was synced last: a sync undoes what somebody did there.
+
+    Only where the last comparison was with the very files that are in force; else Git is what differs, and that is shown.
+    """
+    if not read.in_force:
+        return ()
+    application = snapshot.application
+    sources = sources_of(at(application, "status", "sync", "comparedTo"))
+    sources = sources or sources_of(at(application, "spec"))
+    pairs = zip(current_revisions(application), sources, strict=False)
+    compared = next((str(one) for one, source in pairs if origin.has(source)), "")
+    if not compared:
+        return ()
+    try:
+        then, now = (
+            bound_folders(git, repository, commit, read.folders)
+            for commit in (read.in_force, compared)
+        )
+    except UnavailableError:
+        return ()
+    return tuple(out_of_sync(application)) if then == now else ()
 
 
 def _replaces(

@@ -58,7 +58,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             for p in lagging
         )
     if changes:
-        changes += _pending(state) + _replaced(target)
+        changes += _pending(state) + _replaced(target) + _drifted(target)
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
     elif not changes:
@@ -111,6 +111,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
                 "placements": [_placed(p) for p in target.placements],
                 **({"lacking": list(target.lacking)} if target.lacking else {}),
                 "folders": dict(state.folders),
+                **({"reverted_by": state.reverted_by} if edits and state.reverted_by else {}),
             },
         ),
     )
@@ -187,6 +188,20 @@ def _replaced(target: Side) -> tuple[ResourceChange, ...]:
         )
         for p in target.placements
         for option in p.replaces
+    )
+
+
+def _drifted(target: Side) -> tuple[ResourceChange, ...]:
+    """What somebody changed on the cluster, and the sync undoes: whoever approves may want it to stay."""
+    return tuple(
+        ResourceChange(
+            address=f"Application {p.name} on {p.cluster}, {what}",
+            action=Action.UPDATE,
+            before="changed on the cluster since the last sync",
+            after="as Git has it: the sync undoes that change",
+        )
+        for p in target.placements
+        for what in p.drift
     )
 
 

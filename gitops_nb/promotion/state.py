@@ -64,6 +64,7 @@ class Placement:
     itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
     have a sync replace objects. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
     its environment. ``commits`` are those of the configuration repository that Argo CD's history has, with the time of each sync.
+    ``drift`` are objects that differ on the cluster from what was synced last.
     """
 
     cluster: str
@@ -84,6 +85,7 @@ class Placement:
     replaces: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
     commits: tuple[tuple[str, datetime], ...] = ()
+    drift: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,8 @@ class PromotionState:
     that is not what the source has with it: one version says only the first key.
 
     ``pending`` is what a sync that is asked for brings beside the promotion. ``folders`` binds what was looked at for it: a
-    digest of all files by folder, of those Applications that do not sync by themselves.
+    digest of all files by folder, of those Applications that do not sync by themselves. ``reverted_by`` is the commit by which
+    somebody took the asked version out of the target again.
     """
 
     observed_at: datetime
@@ -179,6 +182,7 @@ class PromotionState:
     recalled: tuple[PromotedKey, ...] = ()
     pending: tuple[Pending, ...] = ()
     folders: Mapping[str, str] = field(default_factory=dict)
+    reverted_by: str = ""
 
     @property
     def summary(self) -> str:

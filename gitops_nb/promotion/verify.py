@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gitops_nb.argo import Expectation, Judgement, State, operation_state
-from gitops_nb.argo.status import identifiers
+from gitops_nb.argo.status import identifiers, is_left_alone
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.asked import changed_since
 from gitops_nb.promotion.before import before_in_words, replaced, version_back
+from gitops_nb.promotion.itself import by_itself
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.observe import keys_at
 from gitops_nb.promotion.placements import release_of, shown_keys
@@ -79,12 +80,15 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     worst = min(seen, key=_rank)
     changed = _changed(view, plan, is_needed=_rank(worst) == 2)
     if changed:
-        return _taken_back(request, plan, seen, commit, changed, by=_changed_by(view, plan))
-    if _rank(worst) == 2:
+        outcome = _taken_back(request, plan, seen, commit, changed, by=_changed_by(view, plan))
+    elif _rank(worst) == 2:
         return _deployed(request, plan, seen, commit)
-    if _rank(worst) == 0:
-        return _failed(request, plan, worst, seen, commit)
-    return _in_doubt(request, plan, worst, seen, commit)
+    elif _rank(worst) == 0:
+        outcome = _failed(request, plan, worst, seen, commit)
+    else:
+        outcome = _in_doubt(request, plan, worst, seen, commit)
+    told = {p["cluster"]: by_itself(view, request, p) for p in arguments["placements"]}
+    return replace(outcome, by_itself={cluster: said for cluster, said in told.items() if said})
 
 
 def _looked_at_now(
@@ -120,6 +124,7 @@ def _watch(
     begun = view.clock.now()
     trouble_since: datetime | None = None
     unseen_since: datetime | None = None
+    alone_since: datetime | None = None
     stable_since: datetime | None = None
     looked_at = asked_git_at = begun
     judgement = Judgement(State.IN_DOUBT, "not seen yet")
@@ -162,9 +167,27 @@ def _watch(
             return seen()
         if unseen_since and now - unseen_since >= request.patience:
             return seen()
+        is_alone = not placement.get("parent") and is_left_alone(snapshot.application)
+        alone_since = (alone_since or now) if is_alone and judgement.sync == "OutOfSync" else None
+        if (
+            judgement.state is not State.DEPLOYED
+            and alone_since
+            and now - alone_since >= request.patience
+        ):
+            judgement = replace(judgement, unseen=_sync_is_missing(request, plan, name))
+            return seen()
         if trouble_since and now - trouble_since >= request.patience:
             return seen(f"still so after {_took(int(request.patience.total_seconds()))}")
     return seen()
+
+
+def _sync_is_missing(request: Promotion, plan: Plan, name: str) -> str:
+    """What a person can do about an Application that nothing moves: the sync that this run asked for is not repeated."""
+    again = request.command(str(plan.arguments["version_after"]))
+    return (
+        f"{name} is OutOfSync and is synced when somebody asks: a sync is missing. Ask for it in Argo CD, or by "
+        f"`{again}`, which plans it"
+    )
 
 
 def _changed(view: View, plan: Plan, *, is_needed: bool = False) -> str:

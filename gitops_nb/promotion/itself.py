@@ -1,0 +1,83 @@
+"""What an Application will do by itself, as it was seen at the end of a watch: not as it was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from gitops_nb.argo import is_automated
+from gitops_nb.argo.status import at, is_under_way
+from gitops_nb.errors import GitOpsError
+from gitops_nb.model import Json, ObjectRef
+from gitops_nb.ports import View
+from gitops_nb.promotion.request import Promotion
+
+PAUSED = "argocd.argoproj.io/skip-reconcile"
+
+
+def is_paused(application: Json) -> bool:
+    """Whether Argo CD was told to leave an Application alone."""
+    annotations = at(application, "metadata").get("annotations") or {}
+    return str(annotations.get(PAUSED) or "").lower() == "true"
+
+
+def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> str:
+    """What comes without anybody asking, as a sentence; "" where nobody could look, or nothing else than planned was seen."""
+    cluster, name = str(placement["cluster"]), str(placement["name"])
+    what = f"{name} on {cluster}"
+    try:
+        application = view.argo[cluster].snapshot(name).application
+    except GitOpsError:
+        return ""
+    if application is None:
+        return f"Nothing brings {what}: the Application does not exist any more."
+    if is_paused(application):
+        return f"Nothing: {what} is paused by {PAUSED}, until somebody takes that away."
+    if is_under_way(application):
+        return f"A sync of {what} is under way: {request.target} may move after this run has ended."
+    status = at(application, "status", "sync").get("status") or "not compared"
+    if not is_automated(application):
+        turned = ", automation was turned off since the plan" if placement["automated"] else ""
+        if status == "Synced":
+            return f"Nothing more: {what} is Synced, and no sync of it is under way."
+        return f"Nothing: {what} is {status}, and is synced when somebody asks{turned}."
+    windows = _windows(view, request, cluster, application)
+    if windows:
+        return (
+            f"Argo CD syncs {what} without being asked, but not while a window of its AppProject denies it: "
+            f"{'; '.join(windows)}."
+        )
+    return ""
+
+
+def _windows(view: View, request: Promotion, cluster: str, application: Json) -> tuple[str, ...]:
+    """Deny windows of the AppProject that name this Application; whether one is open its schedule says."""
+    argocd = request.fleet.clusters[cluster].argocd
+    reader = view.clusters.get(argocd.cluster or cluster)
+    spec, name = at(application, "spec"), str(application["metadata"].get("name"))
+    if reader is None:
+        return ()
+    namespace = str(application["metadata"].get("namespace") or argocd.namespace)
+    project = str(spec.get("project") or "default")
+    try:
+        found = reader.get(ObjectRef("argoproj.io/v1alpha1", "AppProject", project, namespace))
+    except GitOpsError:
+        return ()
+    destination = at(spec, "destination")
+    values = {
+        "applications": (name,),
+        "namespaces": (str(destination.get("namespace") or ""),),
+        "clusters": (str(destination.get("server") or ""), str(destination.get("name") or "")),
+    }
+    return tuple(
+        f"{window.get('schedule')} for {window.get('duration')}, AppProject {project}"
+        for window in at(found, "spec").get("syncWindows") or ()
+        if window.get("kind") == "deny"
+        and any(
+            fnmatchcase(value, str(pattern))
+            for part, known in values.items()
+            for value in known
+            for pattern in window.get(part) or ()
+        )
+    )
