@@ -40,7 +40,7 @@ def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> s
     if not is_automated(application):
         turned = ", automation was turned off since the plan" if placement["automated"] else ""
         if status == "Synced":
-            return f"Nothing more: {what} is Synced, and no sync of it is under way."
+            return f"No more sync: {what} is Synced, and none is under way; Kubernetes goes on with what was brought."
         return f"Nothing: {what} is {status}, and is synced when somebody asks{turned}."
     windows = _windows(view, request, cluster, application)
     if windows:

@@ -196,15 +196,7 @@ def _placement(
     )
     judgement = judge_release(view, release, snapshot)
     application = snapshot.application
-    readers = [synced_of(view, request, reader, tip, folder=folder)]
-    if parent:
-        readers.append(synced_of(view, request, snapshot, tip))
-    is_parent_ours = bool(parent) and not is_automated(reader.application)
-    synced = readers[:1] if is_parent_ours or (not parent and not is_automated(application)) else []
-    if parent and not is_automated(application):
-        # What the parent makes of it is not known yet: what it asks for is not bound, what its sources hold now is.
-        synced.append(replace(readers[1], spec=""))
-    return Placement(
+    found = Placement(
         cluster=cluster,
         name=snapshot.name,
         deployed=judgement.state is State.DEPLOYED,
@@ -218,16 +210,48 @@ def _placement(
         parent=parent,
         parent_automated=bool(parent) and is_automated(reader.application),
         carriers=judgement.carriers,
-        synced=tuple(synced),
         running=_running(snapshot, shown[0][2]),
-        replaces=_replaces(view, request, environment, (reader, snapshot), readers, tip=tip),
-        neighbours=others_of(request.fleet, reader.application, environment)
-        if is_parent_ours
-        else (),
         commits=synced_commits(reader.application, release.origin),
-        drift=_drift(view.git, release.repository, snapshot, readers[0], release.origin)
-        if environment == request.target and not parent
-        else (),
+    )
+    # Nothing is synced in the source.
+    is_target = environment == request.target
+    return (
+        _synced_in(view, request, found, release, (reader, snapshot), tip=tip, folder=folder)
+        if is_target
+        else found
+    )
+
+
+def _synced_in(
+    view: View,
+    request: Promotion,
+    found: Placement,
+    release: Release,
+    snapshots: tuple[Snapshot, Snapshot],
+    *,
+    tip: str,
+    folder: str,
+) -> Placement:
+    """A placement of the target, with what a sync of it and of its parent brings, replaces and undoes."""
+    reader, snapshot = snapshots
+    parent = found.parent
+    readers = [synced_of(view, request, reader, tip, folder=folder)]
+    if parent:
+        readers.append(synced_of(view, request, snapshot, tip))
+    is_parent_ours = bool(parent) and not found.parent_automated
+    synced = readers[:1] if is_parent_ours or (not parent and not found.automated) else []
+    if parent and not found.automated:
+        # What the parent makes of it is not known yet: what it asks for is not bound, what its sources hold now is.
+        synced.append(replace(readers[1], spec=""))
+    neighbours = others_of(request.fleet, reader.application, request.target)
+    return replace(
+        found,
+        synced=tuple(synced),
+        replaces=_replaces(view.git, release.repository, snapshots, readers, tip),
+        neighbours=neighbours if is_parent_ours else (),
+        drift=()
+        if parent
+        else _drift(view.git, release.repository, snapshot, readers[0], release.origin),
     )
 
 
@@ -268,23 +292,18 @@ def _drift(
 
 
 def _replaces(
-    view: View,
-    request: Promotion,
-    environment: str,
+    git: GitReader,
+    repository: str,
     snapshots: Sequence[Snapshot],
     read: Sequence[Synced],
-    *,
     tip: str,
 ) -> tuple[str, ...]:
-    """What a sync of the target would replace, by Application; nothing is synced in the source."""
-    if environment != request.target:
-        return ()
-    name = request.fleet.applications[request.application].repository
+    """What a sync would replace, by Application."""
     return tuple(
         f"{snapshot.name}: {option}"
         for snapshot, one in zip(snapshots, read, strict=False)
         for option in replaced_by_sync(
-            view.git, snapshot, repository=name, tip=tip, places=one.folders
+            git, snapshot, repository=repository, tip=tip, places=one.folders
         )
     )
 

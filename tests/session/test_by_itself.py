@@ -133,7 +133,7 @@ def test_a_resumed_run_says_that_a_sync_is_missing(free):
     assert "overrides" in first.outcome["sentence"]
     # Its sync is over: nothing more moves, and nobody is told to wait.
     assert (
-        "Nothing more: checkout-production on production is Synced" in first.aftermath["by_itself"]
+        "No more sync: checkout-production on production is Synced" in first.aftermath["by_itself"]
     )
     change = "    kustomize:\n      images:\n        - registry.example/shop/checkout:v2.32.2\n"
     text = manifest(free, "production").replace(change, "")
