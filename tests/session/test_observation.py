@@ -398,7 +398,7 @@ def test_a_cluster_without_the_application_is_named_everywhere(runner):
     done, stop = runner.promote(application="catalog")
     assert stop is None
     missing = "(no Application on newcomer)"
-    assert done.outcome["title"] == f"catalog v1.33.0 already runs in production {missing}"
+    assert done.outcome["title"].endswith(f"already runs in production {missing}")
     done, stop = runner.promote()
     assert stop is None, stop
     assert done.plan["summary"].endswith(missing)

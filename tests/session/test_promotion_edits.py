@@ -297,7 +297,7 @@ def test_a_soak_begins_when_all_of_it_was_there(in_git, healthy, passed):
     side = Side("staging", "d", (key,), (Spell("v2", ago(in_git)),), (placement,))
     state = PromotionState(now, "r", "main", "t", side, side)
     rules = SimpleNamespace(gates=Gates(soak=SoakGate(at_least=timedelta(hours=24))))
-    verdict = promotion_plan._soak(state, "v2", rules, SimpleNamespace(target="production"))
+    verdict = promotion_plan._soak(state, "v2", rules)
     assert verdict.passed is passed
     assert passed or verdict.clears_at == ago(min(in_git, healthy)) + timedelta(hours=24)
 
