@@ -417,7 +417,10 @@ def test_trailers_that_somebody_copies_are_not_ours(runner, approved, monkeypatc
     found = next(e.result for e in state.effects if e.key == "commit")
     # The run's own commit is found behind it; the forged one is nobody's.
     assert found["revision"] != forged
-    assert stop is None
+    # It was taken back, and what stands there now is somebody else's: nothing is synced.
+    assert isinstance(stop, ConflictError)
+    assert f"commit {forged[:8]} set it again" in stop.message
+    assert [effect.key for effect in state.effects] == ["commit"]
 
 
 # Two runners
