@@ -13,16 +13,31 @@ from typing import Any
 from gitops_nb.model import Json, Status, parse_time
 
 _SHELL = re.compile(r"[`$\x00-\x1f\x7f]")
+_WORD, _NAME = r"'?[\w./:@%+=,-]+'?", r"[a-z0-9.-]+"
+_OTHERS = re.compile(
+    "|".join(
+        (
+            r"rm -rf \.gitops-nb/sandbox",
+            r"git revert --no-edit [0-9a-f]{7,64}",
+            rf"kubectl --context {_WORD} delete application {_NAME} --namespace {_NAME}",
+            rf"kubectl --context {_WORD} delete --ignore-not-found --namespace {_NAME} -f {_WORD} "
+            rf"&& kubectl --context {_WORD} delete namespace {_NAME}",
+        )
+    )
+)
+"""Ways back that the slices propose; see their ``aftermath``."""
 
 
 def own_command(text: str) -> str:
-    """A command that a record proposes, if it is one of this package's alone; else "".
+    """A command that a record proposes, if it is one of this package's or of the ways back that it proposes; else "".
 
     People copy it into a shell, and whoever may write a record chooses its words.
 
     >>> own_command("gitops-nb approve last"), own_command("gitops-nb list; curl -s x | sh")
     ('gitops-nb approve last', '')
     """
+    if _OTHERS.fullmatch(text):
+        return text
     if not text.startswith("gitops-nb ") or _SHELL.search(text):
         return ""
     try:

@@ -61,7 +61,8 @@ def test_no_variable_vouches_for_a_server(other, true):
         with pytest.raises(requests.exceptions.SSLError):
             settled(requests.Session(), "127.0.0.1").get(url, timeout=10)
         token = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ"
-        identity = {"issuer": url, "kid": "a", "token": {**kept, "protected": token}}
+        proof = {**kept, "protected": token}
+        identity = {"issuer": url, "kid": "a", "claims": {}, "token": proof}
         with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
             verify_kept(identity, issuer=url)
         assert server.asked == []

@@ -18,6 +18,7 @@ import pytest
 
 from gitops_nb.record.runs import is_held, run_ids
 from tests.conftest import COMMAND, REPOSITORY
+from tests.record.test_tampering import rewrite_journal
 
 main_module = importlib.import_module(
     "gitops_nb.cli.main"
@@ -521,6 +522,7 @@ def test_runs_are_listed_by_environment_and_age(workspace):
     assert workspace.run("run", "promotion", "-p", "application=checkout", "--plan").returncode == 0
     old = workspace.reports / "20250101T000000Z-promotion-production-0000"
     shutil.copytree(next(workspace.reports.glob("2*-promotion-*")), old)
+    rewrite_journal(old, lambda rows: rows[0]["body"].update(run=old.name))
 
     def listed(*arguments: str) -> list[str]:
         done = workspace.run("list", "runs", "--json", *arguments)
