@@ -242,17 +242,21 @@ def test_one_approval_is_used_once_by_two_copies(runner, approved):
 
 
 def test_what_the_repository_witnesses_is_not_pushed_again(runner, approved):
-    """Reports put back, taken back in Git, and an empty register in its place: the run's own reference says that it pushed."""
+    """Reports and branch put back, and an empty register in its place: the run's own reference says that it pushed."""
     reports, copy = runner.workspace.reports, runner.workspace.root / "copy"
     shutil.copytree(reports, copy)
+    before, bare = (
+        runner.tip(),
+        runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git",
+    )
     done, stop = runner.promote(run=approved.run)
     assert (stop, done.status) == (None, Status.SUCCEEDED)
-    take_back(runner)
+    # A revert would make the plan stale by itself.
+    subprocess.run(("git", "-C", str(bare), "update-ref", "refs/heads/main", before), check=True)
     settle(runner, "production")
     before = world(runner)
     shutil.rmtree(reports)
     shutil.copytree(copy, reports)
-    bare = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
     register = f"refs/gitops-nb/register/{approved.request_digest.removeprefix('sha256:')}"
     subprocess.run(("git", "-C", str(bare), "update-ref", "-d", register), check=True)
     state, stop = runner.promote(run=approved.run)
