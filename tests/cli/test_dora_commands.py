@@ -252,6 +252,7 @@ def test_an_option_that_no_definition_has_is_named(workspace):
     assert list(workspace.reports.glob("*-dora-*")) == []
 
 
+@pytest.mark.torture
 def test_facts_in_a_bucket_are_collected_on_one_machine_and_measured_on_another(
     workspace, tmp_path
 ):

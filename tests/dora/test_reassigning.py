@@ -121,6 +121,7 @@ def test_of_many_alike_none_is_told_apart():
     assert statistics.is_above(24, 80, (120, 1200), of=12)
 
 
+@pytest.mark.torture
 def test_the_calibration_runs():
     """A few histories of each kind: claims of a change of a metric are seldom, and none is reversed."""
     done = subprocess.run(

@@ -107,9 +107,9 @@ CASES = [
     for mode in ("SIGINT", "SIGTERM", "kernel SIGKILL", "runner SIGKILL", "exception", "os._exit")
 ]
 SAMPLE = [
-    ("verify", "kernel SIGKILL"),
+    pytest.param("verify", "kernel SIGKILL", marks=pytest.mark.torture),
     ("effect", "SIGTERM"),
-    ("effect", "kernel SIGKILL"),
+    pytest.param("effect", "kernel SIGKILL", marks=pytest.mark.torture),
     ("apply", "runner SIGKILL"),
 ]
 ENDS = {"SIGINT": 130, "SIGTERM": 143}

@@ -56,7 +56,10 @@ def hook(workspace, name: str, text: str, does: str = 'mv "$PWD" "$PWD.away"') -
     return repository
 
 
-@pytest.mark.parametrize("how", ["the repository is gone", "the register is refused"])
+@pytest.mark.parametrize(
+    "how",
+    ["the repository is gone", pytest.param("the register is refused", marks=pytest.mark.torture)],
+)
 def test_an_end_whose_record_cannot_be_sent_is_told(workspace, how):
     """Status, commit, way back and command are on the terminal; `list` and `verify` say what is left, and the next command does it."""
     directory = approved(workspace)
@@ -110,7 +113,9 @@ def test_the_one_document_of_such_an_end_is_whole(workspace):
     assert "complete only on this machine" in told["error"]
 
 
-@pytest.mark.parametrize("where", ["", "notebook.ipynb", "report.html"])
+@pytest.mark.parametrize(
+    "where", ["", pytest.param("notebook.ipynb", marks=pytest.mark.torture), "report.html"]
+)
 def test_a_disk_that_is_full_after_the_push_hides_nothing(workspace, tmp_path, where):
     """The end on the terminal has the true cause, the commit and the way back; so has the record, once there is space again."""
     # Long enough that the engine saves its notebook meanwhile.
