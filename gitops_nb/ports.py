@@ -249,7 +249,9 @@ class ClusterWriter(Protocol):
         """Whether the writing user may do this (SelfSubjectAccessReview, which changes nothing)."""
 
     def apply(self, manifest: Json) -> Json:
-        """Server-side apply of one object; returns it as stored. A ``metadata.resourceVersion`` makes it conditional.
+        """Server-side apply of one object; returns it as stored.
+
+        ``metadata.resourceVersion`` and ``uid`` together make it conditional.
 
         Raises:
             ConflictError: Another field manager owns a field that this would change, or the object has another

@@ -51,7 +51,9 @@ class PlannedCluster:
             if live is None:
                 return self._writer.apply(manifest)
             version = live["metadata"]["resourceVersion"]
-            known = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
+            # Without its uid the API server would make an object anew that somebody has removed since.
+            seen = {"resourceVersion": version, "uid": live["metadata"]["uid"]}
+            known = {**manifest, "metadata": {**manifest["metadata"], **seen}}
             try:
                 return self._writer.apply(known)
             except ConflictError:

@@ -138,7 +138,9 @@ class SandboxCluster:
         Raises:
             ConflictError: Another manager owns a field with another value, or the namespace or kind is missing.
         """
-        metadata = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
+        metadata = {
+            k: v for k, v in manifest["metadata"].items() if k not in ("resourceVersion", "uid")
+        }
         version = manifest["metadata"].get("resourceVersion")
         with self._world.turn():
             live = self._world.objects(self._name).get(key_for(manifest)) or {}

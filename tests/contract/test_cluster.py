@@ -64,11 +64,13 @@ def test_a_field_of_another_manager_conflicts(platform: Platform, namespace: str
 
 def test_an_apply_holds_for_what_was_read(platform: Platform, namespace: str) -> None:
     """With a resourceVersion it is refused once somebody changed or removed the object, and changes nothing."""
-    seen = platform.cluster.apply(_map(namespace, {"a": "1"}))["metadata"]["resourceVersion"]
+    first = platform.cluster.apply(_map(namespace, {"a": "1"}))["metadata"]
+    seen = first["resourceVersion"]
 
     def conditional(value: str, version: str) -> Json:
         wanted = _map(namespace, {"a": value})
-        return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
+        known = {"resourceVersion": version, "uid": first["uid"]}
+        return {**wanted, "metadata": {**wanted["metadata"], **known}}
 
     stored = platform.cluster.apply(conditional("2", seen))
     assert stored["data"] == {"a": "2"}
