@@ -20,8 +20,10 @@ _OTHERS = re.compile(
             r"rm -rf \.gitops-nb/sandbox",
             r"git revert --no-edit [0-9a-f]{7,64}",
             rf"kubectl --context {_WORD} delete application {_NAME} --namespace {_NAME}",
-            rf"kubectl --context {_WORD} delete --ignore-not-found --namespace {_NAME} -f {_WORD}"
-            rf" && kubectl --context {_WORD} delete namespace {_NAME}",
+            (
+                rf"kubectl --context {_WORD} delete --ignore-not-found --namespace {_NAME} -f {_WORD}"
+                rf" && kubectl --context {_WORD} delete namespace {_NAME}"
+            ),
         )
     )
 )
