@@ -251,11 +251,12 @@ class ClusterWriter(Protocol):
     def apply(self, manifest: Json) -> Json:
         """Server-side apply of one object; returns it as stored.
 
-        ``metadata.resourceVersion`` and ``uid`` together make it conditional.
+        ``metadata.resourceVersion`` and ``uid`` together make it conditional; an empty ``resourceVersion`` says that there
+        is no such object.
 
         Raises:
             ConflictError: Another field manager owns a field that this would change, or the object has another
-                resourceVersion, or does not exist any more.
+                resourceVersion, or does not exist any more, or is there where it should not be.
         """
 
     def merge_patch(self, ref: ObjectRef, patch: Json) -> Json:

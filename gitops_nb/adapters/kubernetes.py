@@ -190,9 +190,19 @@ class KubernetesCluster:
         """Server-side apply as ``gitops-nb``, never forced.
 
         Raises:
-            ConflictError: Another manager owns a field, or the kind or the namespace does not exist.
+            ConflictError: Another manager owns a field, or the kind or the namespace does not exist, or the object is not
+                the one that its metadata names.
         """
         ref = _ref_of(manifest)
+        if manifest["metadata"].get("resourceVersion") == "":
+            # Server-side apply has no such condition: it is asked as late as can be.
+            if self.get(ref) is not None:
+                raise ConflictError(
+                    f"{ref} was made by somebody else since it was looked for",
+                    hint="Read the object, and decide again.",
+                )
+            kept = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
+            manifest = {**manifest, "metadata": kept}
         path = self._path(ref)
         if path is None:
             raise ConflictError(

@@ -49,16 +49,16 @@ class PlannedCluster:
                 return live
             self._refuse_other(ref, live, manifest)
             if live is None:
-                return self._writer.apply(manifest)
-            version = live["metadata"]["resourceVersion"]
-            # Without its uid the API server would make an object anew that somebody has removed since.
-            seen = {"resourceVersion": version, "uid": live["metadata"]["uid"]}
+                seen = {"resourceVersion": ""}
+            else:
+                # Without its uid the API server would make an object anew that somebody has removed since.
+                seen = {key: live["metadata"][key] for key in ("resourceVersion", "uid")}
             known = {**manifest, "metadata": {**manifest["metadata"], **seen}}
             try:
                 return self._writer.apply(known)
             except ConflictError:
-                now = self._reader.get(ref) or {}
-                if asked == ASKS or (now.get("metadata") or {}).get("resourceVersion") == version:
+                now = ((self._reader.get(ref) or {}).get("metadata") or {}).get("resourceVersion")
+                if asked == ASKS or (now or "") == seen["resourceVersion"]:
                     raise
         raise AssertionError("unreachable")
 

@@ -144,7 +144,7 @@ class SandboxCluster:
         version = manifest["metadata"].get("resourceVersion")
         with self._world.turn():
             live = self._world.objects(self._name).get(key_for(manifest)) or {}
-            if version not in (None, (live.get("metadata") or {}).get("resourceVersion")):
+            if version not in (None, (live.get("metadata") or {}).get("resourceVersion", "")):
                 raise ConflictError(
                     f"{manifest['kind']} {metadata['name']} was changed by somebody else since it was read",
                     hint="Read the object again, and decide again.",

@@ -102,7 +102,8 @@ class FirstPush:
 class GuardedCluster:
     """A cluster whose objects are written only as they were read, and after it was asked.
 
-    An object that is not there yet is created under the question alone: server-side apply knows no other condition.
+    A write that says itself what it depends on is made on that condition. For every other one the object is read here; one that
+    is not there yet is created under the question alone: server-side apply knows no other condition.
 
     Args:
         reader: Reads what a write depends on.
@@ -122,6 +123,9 @@ class GuardedCluster:
     def apply(self, manifest: Json) -> Json:
         """See ``ports.ClusterWriter.apply``."""
         metadata = manifest["metadata"]
+        if "resourceVersion" in metadata:
+            self._confirm()
+            return self._writer.apply(manifest)
         ref = ObjectRef(
             manifest["apiVersion"],
             manifest["kind"],

@@ -182,6 +182,42 @@ def test_an_object_whose_status_moves_is_written_all_the_same(bootstrapper, monk
     assert moved
 
 
+@pytest.mark.parametrize("deed", ["change", "remove", "make"])
+def test_what_happens_between_comparison_and_write_is_not_overwritten(
+    bootstrapper, monkeypatch, deed
+):
+    """Compared with the plan, then changed, removed or made by somebody before the write arrives: theirs stays."""
+    _, stop = bootstrapper.run()
+    assert stop is None
+    as_us = bootstrapper.cluster.as_manager("gitops-nb")
+    server = ObjectRef("v1", "Service", "argocd-repo-server", "argocd")
+    mine, theirs = ({"spec": {"ports": [{"name": n, "port": 1}]}} for n in ("x", "y"))
+    before = bootstrapper.cluster.get(server)
+    if deed == "make":
+        remove(bootstrapper, server)
+    else:
+        as_us.merge_patch(server, mine)
+    real, done = reach.PlannedCluster._refuse_other, []
+
+    def compared(self, ref, live, manifest):
+        real(self, ref, live, manifest)
+        if ref == server and not done:
+            done.append(ref)
+            if deed == "change":
+                as_us.merge_patch(server, theirs)
+            elif deed == "remove":
+                remove(bootstrapper, server)
+            else:
+                kept = {k: before["metadata"][k] for k in ("name", "namespace")}
+                as_us.apply({"apiVersion": "v1", "kind": "Service", "metadata": kept, **theirs})
+
+    monkeypatch.setattr(reach.PlannedCluster, "_refuse_other", compared)
+    _, stop = bootstrapper.run()
+    assert isinstance(stop, Refused), stop
+    live = bootstrapper.cluster.get(server)
+    assert live is None if deed == "remove" else live["spec"]["ports"] == theirs["spec"]["ports"]
+
+
 def remove(bootstrapper, ref: ObjectRef) -> None:
     """Somebody deletes an object of the cluster."""
     world = bootstrapper.cluster._world

@@ -78,6 +78,12 @@ def test_an_apply_holds_for_what_was_read(platform: Platform, namespace: str) ->
     with pytest.raises(ConflictError):
         platform.cluster.apply(conditional("3", seen))
     assert platform.cluster.get(_ref(namespace)) == before
+    with pytest.raises(ConflictError):
+        platform.cluster.apply(conditional("3", ""))
+    assert platform.cluster.get(_ref(namespace)) == before
+    new = {"name": "new", "namespace": namespace, "resourceVersion": ""}
+    made = platform.cluster.apply({**_map(namespace, {"a": "1"}), "metadata": new})
+    assert made["data"] == {"a": "1"}
     elsewhere = {**conditional("3", seen)["metadata"], "name": "gone"}
     with pytest.raises(ConflictError):
         platform.cluster.apply({**_map(namespace, {}), "metadata": elsewhere})
