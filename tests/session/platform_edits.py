@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gitops_nb.argo.sources import sources_of
 from gitops_nb.catalog.load import load_catalog
+from gitops_nb.edits import read_part
 from gitops_nb.model import ObjectRef, digest
 from gitops_nb.sandbox import opening
 
@@ -90,3 +91,37 @@ def patch_application(runner, environment, patch, application="checkout"):
     cluster = runner.platform().view.clusters[environment].as_manager("kubectl-edit")
     name = f"{application}-{environment}"
     cluster.merge_patch(ObjectRef("argoproj.io/v1alpha1", "Application", name, "argocd"), patch)
+
+
+OWN = (
+    "    path: apps/checkout/{environment}\n"
+    '    promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag}]'
+)
+IMAGE = (
+    "    path: argocd/{environment}\n"
+    '    promotable: [{file: checkout.yaml, key: "spec.source.kustomize.images[0]", part: tag}]'
+)
+
+
+def put_images_into_manifests(runner, environments):
+    """Each child's image stands in its own manifest, which the root Application brings, and is promoted there."""
+    for environment in environments:
+        folder, tag = f"apps/checkout/{environment}", version(runner, environment)
+        commit(runner, {f"{folder}/kustomization.yaml": KUSTOMIZATION})
+        change_application(
+            runner,
+            environment,
+            f"    path: {folder}\n",
+            f"    path: {folder}\n    kustomize:\n      images:\n        - registry.example/shop/checkout:{tag}\n",
+        )
+    runner.workspace.replace("runbooks/fleet.yaml", OWN, IMAGE)
+    adopt_fleet(runner)
+
+
+def version(runner, environment, application="checkout"):
+    """The version in Git."""
+    platform = runner.platform()
+    path = f"apps/{application}/{environment}/deployment.yaml"
+    blob = platform.git.read("platform-config", runner.tip(), path)
+    key = f"spec.template.spec.containers[name={application}].image"
+    return read_part(blob.content, key, "tag")

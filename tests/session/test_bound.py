@@ -21,17 +21,15 @@ from tests.session.platform_edits import (
     KUSTOMIZATION as KUSTOMIZED,
 )
 from tests.session.platform_edits import (
-    adopt_fleet,
     change_application,
     commit,
     manifest,
     patch_application,
+    put_images_into_manifests,
     read,
     settle,
 )
 from tests.session.test_interruptions import Killed, cut_off
-from tests.session.test_parents import IMAGE, KUSTOMIZATION, OWN
-from tests.session.test_promotion import version
 from tests.session.test_promotion_edits import PRODUCTION, change
 
 promotion_apply = importlib.import_module("gitops_nb.promotion.apply")
@@ -47,17 +45,7 @@ def is_planted(runner) -> bool:
 @pytest.fixture
 def umbrella(runner):
     """Each child's image stands in its own manifest, which the root Application brings; production is approved."""
-    for environment in ("staging", "production"):
-        folder, tag = f"apps/checkout/{environment}", version(runner, environment)
-        commit(runner, {f"{folder}/kustomization.yaml": KUSTOMIZATION})
-        change_application(
-            runner,
-            environment,
-            f"    path: {folder}\n",
-            f"    path: {folder}\n    kustomize:\n      images:\n        - registry.example/shop/checkout:{tag}\n",
-        )
-    runner.workspace.replace("runbooks/fleet.yaml", OWN, IMAGE)
-    adopt_fleet(runner)
+    put_images_into_manifests(runner, ("staging", "production"))
     runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
     return runner
 

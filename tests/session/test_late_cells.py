@@ -12,8 +12,7 @@ import pytest
 from gitops_nb import promotion
 from gitops_nb.errors import GitOpsError, NeedsAttention, Refused
 from gitops_nb.model import Result, Status
-from tests.session.platform_edits import DEPLOYMENT, commit, read, settle, without_approval
-from tests.session.test_promotion import version
+from tests.session.platform_edits import DEPLOYMENT, commit, read, settle, version, without_approval
 from tests.session.test_threats import take_back
 
 HOURS = 3 * 3600

@@ -7,14 +7,10 @@ import pytest
 from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import ObjectRef
 from tests.session.platform_edits import (
-    KUSTOMIZATION,
-    adopt_fleet,
-    change_application,
     commit,
     manifest,
+    put_images_into_manifests,
 )
-from tests.session.test_parents import IMAGE, OWN
-from tests.session.test_promotion import version
 
 WAY = {"source": "development", "target": "staging", "revision": "v2.34.0"}
 
@@ -25,17 +21,7 @@ def hub(runner):
     runner.workspace.replace(
         "runbooks/policy.yaml", "gates: {soak: {at_least: 1h}}", "gates: {source_healthy: false}"
     )
-    for environment in ("development", "staging"):
-        folder, tag = f"apps/checkout/{environment}", version(runner, environment)
-        commit(runner, {f"{folder}/kustomization.yaml": KUSTOMIZATION})
-        change_application(
-            runner,
-            environment,
-            f"    path: {folder}\n",
-            f"    path: {folder}\n    kustomize:\n      images:\n        - registry.example/shop/checkout:{tag}\n",
-        )
-    runner.workspace.replace("runbooks/fleet.yaml", OWN, IMAGE)
-    adopt_fleet(runner)
+    put_images_into_manifests(runner, ("development", "staging"))
     platform = runner.platform()
     writers = platform.open_writers(bool, environment="staging", files=frozenset())
     own = platform.view.argo["staging"].snapshot("root").application["spec"]["source"]

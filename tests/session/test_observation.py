@@ -21,9 +21,9 @@ from tests.session.platform_edits import (
     patch_application,
     read,
     settle,
+    version,
     without_approval,
 )
-from tests.session.test_promotion import version
 
 ENVIRONMENTS = ("development", "staging", "production")
 

@@ -6,24 +6,13 @@ import pytest
 
 from gitops_nb.errors import NeedsAttention, Refused
 from tests.session.platform_edits import (
-    KUSTOMIZATION,
-    adopt_fleet,
-    change_application,
     commit,
     images,
+    put_images_into_manifests,
     read,
     settle,
+    version,
     without_approval,
-)
-from tests.session.test_promotion import version
-
-OWN = (
-    "    path: apps/checkout/{environment}\n"
-    '    promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag}]'
-)
-IMAGE = (
-    "    path: argocd/{environment}\n"
-    '    promotable: [{file: checkout.yaml, key: "spec.source.kustomize.images[0]", part: tag}]'
 )
 
 
@@ -31,18 +20,7 @@ IMAGE = (
 def umbrella(runner):
     """Each child's image stands in its own manifest, which the root Application brings."""
     without_approval(runner)
-    for environment in ("staging", "production"):
-        folder = f"apps/checkout/{environment}"
-        tag = version(runner, environment)
-        commit(runner, {f"{folder}/kustomization.yaml": KUSTOMIZATION})
-        change_application(
-            runner,
-            environment,
-            f"    path: {folder}\n",
-            f"    path: {folder}\n    kustomize:\n      images:\n        - registry.example/shop/checkout:{tag}\n",
-        )
-    runner.workspace.replace("runbooks/fleet.yaml", OWN, IMAGE)
-    adopt_fleet(runner)
+    put_images_into_manifests(runner, ("staging", "production"))
     runner.before, runner.wanted = version(runner, "production"), version(runner, "staging")
     return runner
 

@@ -13,6 +13,7 @@ from gitops_nb.model import Status
 from gitops_nb.record.runs import run_directories
 from gitops_nb.record.verify import verify_run
 from gitops_nb.sandbox.cluster import SandboxCluster
+from tests.session.platform_edits import version
 
 
 def test_production_waits_and_goes_on_after_an_approval(runner):
@@ -327,15 +328,6 @@ def journal_of(runner, run):
     """The journal's records as JSON."""
     text = (runner.workspace.reports / run / "journal.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
-
-
-def version(runner, environment, application="checkout"):
-    """The version in Git."""
-    platform = runner.platform()
-    path = f"apps/{application}/{environment}/deployment.yaml"
-    blob = platform.git.read("platform-config", runner.tip(), path)
-    key = f"spec.template.spec.containers[name={application}].image"
-    return read_part(blob.content, key, "tag")
 
 
 def earlier_version(runner, application):

@@ -6,8 +6,14 @@ import pytest
 
 from gitops_nb.errors import ConfigurationError, NeedsAttention, Refused
 from gitops_nb.model import Status
-from tests.session.platform_edits import KUSTOMIZATION, commit, read, settle, without_approval
-from tests.session.test_promotion import version
+from tests.session.platform_edits import (
+    KUSTOMIZATION,
+    commit,
+    read,
+    settle,
+    version,
+    without_approval,
+)
 
 OWN = 'promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag}]'
 SETTINGS = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata:\n  level: {}\n"

@@ -7,8 +7,7 @@ import pytest
 from gitops_nb.adapters.argocd import ArgoCD
 from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
 from gitops_nb.model import ObjectRef, Status
-from tests.session.platform_edits import commit, settle, without_approval
-from tests.session.test_promotion import version
+from tests.session.platform_edits import commit, settle, version, without_approval
 from tests.session.test_promotion_edits import PRODUCTION, change
 from tests.session.test_proofs import OWN, SETTINGS, promotable
 
