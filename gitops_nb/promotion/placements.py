@@ -19,8 +19,6 @@ from gitops_nb.argo.status import at, out_of_sync
 from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
-from gitops_nb.promotion.bringing import synced_of
-from gitops_nb.promotion.itself import PAUSED, is_paused
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.past import synced_commits
@@ -29,6 +27,8 @@ from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Placement, PromotedKey, Synced
+from gitops_nb.promotion.synced import synced_of
+from gitops_nb.promotion.unattended import PAUSED, is_paused
 from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
 from gitops_nb.revisions import EquivalentRevisions
 

@@ -14,12 +14,12 @@ from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.asked import changed_since
 from gitops_nb.promotion.before import before_in_words, replaced, version_back
-from gitops_nb.promotion.itself import by_itself
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.observe import keys_at
 from gitops_nb.promotion.placements import release_of, shown_keys
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import lacking_in_words
+from gitops_nb.promotion.unattended import by_itself
 
 BLIND = timedelta(seconds=15)
 """A watch shows something every five seconds; where it did not for so long, the API server was away."""
