@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 from functools import partial
@@ -140,3 +141,10 @@ def test_list_does_not_believe_an_end_that_nobody_signed(runner, capsys):
     assert forged["status"] == "needs_attention"
     assert "no runner signed how it ended" in forged["reason"]
     assert forged["command"] == f"gitops-nb verify {directory.name}"
+    # Junk among the ledger's records makes nobody believe it.
+    (slot,) = list((where.reports / "ledger/sandbox.staging").glob("*.json"))[:1]
+    odd = slot.with_name("000000000099.json")
+    for plant in (lambda: os.mkfifo(odd), lambda: odd.symlink_to(odd), odd.mkdir):
+        plant()
+        assert rows()[directory.name]["status"] == "needs_attention"
+        odd.rmdir() if odd.is_dir() else odd.unlink()
