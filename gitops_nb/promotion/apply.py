@@ -187,6 +187,11 @@ def _bring(
             _refuse_other_spec(application, found)
             if revisions_for(found, own, revision) != revisions:
                 raise ConflictError(f"{name} changed its sources while a sync was being asked for")
+            if history_of(found) != history_of(present):
+                raise ConflictError(
+                    f"{name} was synced by somebody else while a sync was being asked for",
+                    hint=f"Run `gitops-nb resume {writers.effects.run}`: it looks at what is in force now.",
+                )
 
         holds(present)
         # Right before the sync: a commit that somebody took back since is not brought.

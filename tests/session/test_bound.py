@@ -453,14 +453,17 @@ def test_a_value_file_that_an_override_file_names_is_bound(soaked):
     assert soaked.tip() == before
 
 
-def pushes_once(monkeypatch, name: str, push) -> None:
-    """Somebody pushes right when apply asks something."""
+def pushes_once(monkeypatch, name: str, push, *, behind: bool = False) -> None:
+    """Somebody pushes right when apply asks something, or right behind the answer."""
     real, done = getattr(promotion_apply, name), []
 
     def asked(*given, **named):
+        if not done and not behind:
+            done.append(push())
+        found = real(*given, **named)
         if not done:
             done.append(push())
-        return real(*given, **named)
+        return found
 
     monkeypatch.setattr(promotion_apply, name, asked)
 
@@ -547,3 +550,21 @@ def test_a_sync_that_argo_cd_forgot_is_not_done_twice(soaked, monkeypatch):
     assert isinstance(stop, NeedsAttention), stop
     assert "holds the newest 10 syncs, and all came later" in stop.message
     assert soaked.tip() == ours
+
+
+def test_a_sync_of_somebody_else_right_before_ours_is_not_taken_back(soaked, monkeypatch):
+    """Asked what is in force, then somebody syncs a later commit before the patch arrives: ours is not asked for."""
+    waiting, _ = soaked.promote()
+    soaked.answer(waiting.run)
+
+    def push() -> None:
+        change(soaked, PRODUCTION, lambda text: text.replace(b"replicas: 3", b"replicas: 5"))
+        settle(soaked, "production")
+
+    pushes_once(monkeypatch, "refuse_overtaken", push, behind=True)
+    before = synced_of(soaked)
+    state, stop = soaked.promote(run=waiting.run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    assert synced_of(soaked) == before + 1
+    (ours,) = (effect for effect in state.effects if effect.key == "sync production")
+    assert ours.result["brought_by"] == soaked.tip()
