@@ -6,10 +6,9 @@ runs' ends are checked. Nobody is asked over the network; whether a key counted,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
-from gitops_nb.catalog.load import load_catalog
-from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, GitOpsError, UnavailableError
 from gitops_nb.model import parse_time
@@ -30,33 +29,31 @@ def unsigned_ends(workspace: Workspace, states: Iterable[RunState]) -> frozenset
         by_ledger.setdefault((name, state.environment), []).append(state)
     if not by_ledger:
         return frozenset()
-    runners = _runners(workspace)
+    keys_in = _keys(workspace)
     signed: set[str] = set()
     for (name, environment), some in by_ledger.items():
-        known = {key: one for key, one in runners.items() if one.is_trusted_in(environment)}
-        signed |= _signed(workspace, name, {state.run: state for state in some}, known)
+        runs = {state.run: state for state in some}
+        signed |= _signed(workspace, name, runs, keys_in(environment))
     return frozenset(state.run for state in ended if state.run not in signed)
 
 
 def _signed(
-    workspace: Workspace, name: str, states: Mapping[str, RunState], known: Mapping[str, RunnerKey]
+    workspace: Workspace, name: str, states: Mapping[str, RunState], key_of: Callable[[str], str]
 ) -> set[str]:
     since = min(parse_time(state.started) for state in states.values())
     found: set[str] = set()
     try:
-        for key, content in newest_of(reports_store(workspace), name, states, since=since):
+        for slot, content in newest_of(reports_store(workspace), name, states, since=since):
             try:
-                entry = parse_entry(key, content)
+                entry = parse_entry(slot, content)
             except MalformedError:
                 continue
             said = entry.predicate.get("journal")
             head = said.get("head") if isinstance(said, Mapping) else None
             if entry.phase is not Phase.END or head != states[entry.run].head:
                 continue
-            runner = known.get(entry.keyid)
-            if runner is not None and dsse.is_signed_by(
-                entry.envelope, dsse.raw_ed25519(runner.key)
-            ):
+            key = key_of(entry.keyid)
+            if key and dsse.is_signed_by(entry.envelope, dsse.raw_ed25519(key)):
                 found.add(entry.run)
     except UnavailableError:
         return set(states)  # the store is away: nothing is said of any of them
@@ -65,13 +62,34 @@ def _signed(
     return found
 
 
-def _runners(workspace: Workspace) -> Mapping[str, RunnerKey]:
-    """Those of trust.yaml by their keys, and this one, which counts everywhere where it is not listed."""
-    own = RunnerKey(name="this-runner", key=open_runner_key(workspace.root).public)
-    try:
-        listed = load_catalog(workspace.runbooks).trust.runners
-    except ConfigurationError:
-        listed = ()
+def _keys(workspace: Workspace) -> Callable[[str], Callable[[str], str]]:
+    """For an environment: the public key of a runner that counts there, by its fingerprint; "" for one that does not.
+
+    trust.yaml is read where it is needed: this machine's own key, where it is not listed, counts everywhere.
+    """
+    own = open_runner_key(workspace.root).public
     is_sandbox = workspace.mode == "sandbox"
-    first, second = (listed, (own,)) if is_sandbox else ((own,), listed)
-    return {dsse.fingerprint(one.key): one for one in (*first, *second)}
+
+    @cache
+    def listed() -> Mapping[str, tuple[str, Callable[[str], bool]]]:
+        from gitops_nb.catalog.load import load_catalog  # a list of one's own runs does without
+
+        try:
+            runners = load_catalog(workspace.runbooks).trust.runners
+        except ConfigurationError:
+            runners = ()
+        return {dsse.fingerprint(one.key): (one.key, one.is_trusted_in) for one in runners}
+
+    def keys_in(environment: str) -> Callable[[str], str]:
+        def key_of(keyid: str) -> str:
+            is_own = keyid == dsse.fingerprint(own)
+            if is_own and is_sandbox:
+                return own
+            key, counts_in = listed().get(keyid, ("", None))
+            if counts_in is not None:
+                return key if counts_in(environment) else ""
+            return own if is_own else ""
+
+        return key_of
+
+    return keys_in
