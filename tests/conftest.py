@@ -34,18 +34,30 @@ def pytest_terminal_summary(terminalreporter) -> None:
                     terminalreporter.write_line(f"{value} cases, {report.outcome}: {report.nodeid}")
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch, tmp_path):
-    """No test sees the person's settings, CI's identity or another run's variables."""
+def _forget_surroundings(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Takes the person's settings, CI's identity and another run's variables away."""
     for name in list(os.environ):
         if name.startswith(("GITOPS_NB_", "GITHUB_")) or name == "CI":
             monkeypatch.delenv(name)
-    home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment_of_shared_fixtures(tmp_path_factory):
+    """What is made once for many tests is made before any test's own environment is there."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _forget_surroundings(monkeypatch, tmp_path_factory.mktemp("person") / "home")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch, tmp_path):
+    """A home of its own for each test, and nothing that a test before it left in the environment."""
+    _forget_surroundings(monkeypatch, tmp_path / "home")
 
 
 @dataclass(frozen=True)
