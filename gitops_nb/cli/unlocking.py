@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
+from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.errors import ExitCode, Refused, UsageError
@@ -39,6 +41,7 @@ from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.private import remove_left
+from gitops_nb.session.protected import Ground
 from gitops_nb.session.registers import register_under
 from gitops_nb.session.requester import find_signer
 from gitops_nb.session.targets import shared_locks
@@ -75,36 +78,72 @@ def free(
     held, held_by, digest = locks.held_by(name)
     if held_by.is_here and (not held_by.is_proven_dead or held_by.left_commands()):
         raise Refused(f"{held_by} lives", hint="Wait for it to end, or end it.")
-    mode, environment = choose_mode(where, None), name.partition("--")[0]
-    person = _sign(where, mode, environment, word, what=name, holder=str(held_by), digest=digest)
+    person = _sign(
+        where,
+        choose_mode(where, None),
+        partial(_environments_of, name),
+        word,
+        what=name,
+        holder=str(held_by),
+        digest=digest,
+    )
     locks.unlock(held, by=person, reason=reason)
     click.echo(
         f"{terminal(name)} is free by the word of {person}; {terminal(str(held_by))} held it"
     )
 
 
-def _sign(where: Workspace, mode: Mode, environment: str, word: Word, **about: str) -> str:
-    """Signs the word into the environment's ledger; returns who signed.
+def _environments_of(name: str, fleet: Fleet) -> tuple[str, ...]:
+    """Those that a lock can be of, the likeliest first: names of environments and of subjects may have hyphens themselves.
 
     Raises:
-        Refused: This person may not approve in the environment.
+        UsageError: It is of none.
+    """
+    found = sorted((one for one in fleet.environments if name.startswith(f"{one}--")), key=len)
+    if not found:
+        raise UsageError(
+            f"{name!r} is a lock of no environment", hint="Locks are called ENVIRONMENT--SUBJECT."
+        )
+    return tuple(reversed(found))
+
+
+def _only(environment: str, fleet: Fleet) -> tuple[str, ...]:
+    """A run's environment, as the fleet still has it."""
+    if environment not in fleet.environments:
+        raise UsageError(
+            f"{environment!r} is no environment of the fleet any more",
+            hint="Nobody may approve there; start a new run.",
+        )
+    return (environment,)
+
+
+def _sign(
+    where: Workspace,
+    mode: Mode,
+    environments: Callable[[Fleet], tuple[str, ...]],
+    word: Word,
+    **about: str,
+) -> str:
+    """Signs the word into the ledger of the first environment; returns who signed.
+
+    Raises:
+        Refused: This person may not approve in one of the environments.
     """
     platform = open_platform(where, load_catalog(where.runbooks), mode)
-    key = word.key or platform.signing_key
-    if key is None:
-        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
-    person = find_signer(Path(key).expanduser().absolute(), platform.processes, platform.trust)
-    _refuse_stranger(platform, environment, person)
+    # As for effects: an edit that nobody merged makes nobody an approver.
+    ground = platform.look_again()
+    names = environments(ground.fleet)
+    person, key = _signer(platform, ground, names, word)
     signed: Mapping[str, str] = signed_unlock(
         **about,
         person=person,
         at=datetime.now(UTC),
         reason=word.reason,
-        key=Path(key).expanduser().absolute(),
+        key=key,
         processes=platform.processes,
-        realm=platform.trust.realm,
+        realm=ground.trust.realm,
     )
-    ledger = open_ledger(where, ledger_name(environment, is_sandbox=mode is Mode.SANDBOX))
+    ledger = open_ledger(where, ledger_name(names[0], is_sandbox=mode is Mode.SANDBOX))
     ledger.append(
         Phase.UNLOCKED,
         run="",
@@ -115,17 +154,28 @@ def _sign(where: Workspace, mode: Mode, environment: str, word: Word, **about: s
     return person
 
 
-def _refuse_stranger(platform: Platform, environment: str, person: str) -> None:
-    if environment not in platform.fleet.environments:
-        raise UsageError(
-            f"{environment!r} is no environment", hint="Locks are called ENVIRONMENT--SUBJECT."
-        )
-    rules = rules_for(platform.fleet, platform.policy, platform.trust, environment)
-    if person not in {one.person for one in rules.approvers}:
-        raise Refused(
-            f"{person} may not approve in {environment}, and so not free its locks; nothing was freed",
-            hint="Somebody whom policy.yaml lists there does it.",
-        )
+def _signer(
+    platform: Platform, ground: Ground, environments: Sequence[str], word: Word
+) -> tuple[str, Path]:
+    """Who signs, with which key, by the rules that are in force now.
+
+    Raises:
+        UsageError: There is no key.
+        Refused: It is nobody's, or whose it is may not approve in one of the environments.
+    """
+    named = word.key or platform.signing_key
+    if named is None:
+        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
+    key = Path(named).expanduser().absolute()
+    person = find_signer(key, platform.processes, ground.trust)
+    for environment in environments:
+        rules = rules_for(ground.fleet, ground.policy, ground.trust, environment)
+        if person not in {one.person for one in rules.approvers}:
+            raise Refused(
+                f"{person} may not approve in {environment}, and so not free its locks; nothing was freed",
+                hint="Somebody whom policy.yaml lists there does it.",
+            )
+    return person, key
 
 
 def _free_start(where: Workspace, state: RunState, word: Word) -> str:
@@ -149,11 +199,7 @@ def _free_start(where: Workspace, state: RunState, word: Word) -> str:
     owner = Owner(**held.body["holder"])
     if owner.is_here and (not owner.is_proven_dead or owner.left_commands()):
         raise Refused(f"{owner} lives", hint="Wait for it to end, or end it.")
-    key = word.key or platform.signing_key
-    if key is None:
-        raise UsageError("there is no SSH key to sign with", hint="Name one with --key.")
-    person = find_signer(Path(key).expanduser().absolute(), platform.processes, platform.trust)
-    _refuse_stranger(platform, state.environment, person)
+    person, key = _signer(platform, ground, (state.environment,), word)
     signed = signed_unlock(
         what=state.run,
         holder=str(owner),
@@ -161,9 +207,9 @@ def _free_start(where: Workspace, state: RunState, word: Word) -> str:
         person=person,
         at=datetime.now(UTC),
         reason=word.reason,
-        key=Path(key).expanduser().absolute(),
+        key=key,
         processes=platform.processes,
-        realm=platform.trust.realm,
+        realm=ground.trust.realm,
     )
 
     def write(chain: Chain) -> bytes:
@@ -197,7 +243,7 @@ def _close(where: Workspace, name: str, word: Word) -> None:
         person = _sign(
             where,
             Mode(state.opened["mode"]),
-            state.environment,
+            partial(_only, state.environment),
             word,
             what=state.run,
             holder=f"{last.get('who', '?')} on {last.get('host', '?')}",

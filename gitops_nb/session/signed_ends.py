@@ -16,7 +16,7 @@ from gitops_nb.record import dsse
 from gitops_nb.record.dsse import MalformedError
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
-from gitops_nb.record.ledger import Phase, ledger_name, newest_of, parse_entry
+from gitops_nb.record.ledger import Entry, Phase, ledger_name, newest_of, parse_entry
 from gitops_nb.session.stores import reports_store
 
 
@@ -29,7 +29,7 @@ def unsigned_ends(workspace: Workspace, states: Iterable[RunState]) -> frozenset
         by_ledger.setdefault((name, state.environment), []).append(state)
     if not by_ledger:
         return frozenset()
-    keys_in = _keys(workspace)
+    keys_in = runner_keys(workspace)
     signed: set[str] = set()
     for (name, environment), some in by_ledger.items():
         runs = {state.run: state for state in some}
@@ -52,8 +52,7 @@ def _signed(
             head = said.get("head") if isinstance(said, Mapping) else None
             if entry.phase is not Phase.END or head != states[entry.run].head:
                 continue
-            key = key_of(entry.keyid)
-            if key and dsse.is_signed_by(entry.envelope, dsse.raw_ed25519(key)):
+            if is_signed(entry, key_of):
                 found.add(entry.run)
     except UnavailableError:
         return set(states)  # the store is away: nothing is said of any of them
@@ -62,7 +61,13 @@ def _signed(
     return found
 
 
-def _keys(workspace: Workspace) -> Callable[[str], Callable[[str], str]]:
+def is_signed(entry: Entry, key_of: Callable[[str], str]) -> bool:
+    """Whether the key that a record of a ledger names counts there, and signed it."""
+    key = key_of(entry.keyid)
+    return bool(key) and dsse.is_signed_by(entry.envelope, dsse.raw_ed25519(key))
+
+
+def runner_keys(workspace: Workspace) -> Callable[[str], Callable[[str], str]]:
     """For an environment: the public key of a runner that counts there, by its fingerprint; "" for one that does not.
 
     trust.yaml is read where it is needed: this machine's own key, where it is not listed, counts everywhere.

@@ -157,3 +157,28 @@ def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace):
     assert said["person"] in state.reason
     with pytest.raises(Refused, match="is not open"):
         unlock(workspace, RUN)
+
+
+def test_an_edit_that_nobody_merged_makes_nobody_an_approver(workspace, locks, monkeypatch):
+    """Who may free a lock is read where effects read it: from the protected branch, not from the folder."""
+    locks.take(NAME, dataclasses.replace(this_process("run-1", "test"), boot="another"))
+    real = platform(workspace)
+    merged = real.look_again()
+    without = merged.policy.model_copy(update={"approvers": ()})
+    ground = dataclasses.replace(merged, policy=without)
+    edited = dataclasses.replace(real, look_again=lambda: ground)
+    monkeypatch.setattr(unlocking, "open_platform", lambda *_: edited)
+    with pytest.raises(Refused, match="may not approve in production"):
+        unlock(workspace, NAME)
+    assert locks.holder(NAME) is not None
+
+
+def test_who_may_free_a_lock_may_approve_wherever_it_can_be_of(workspace):
+    """`eu--prod--checkout` is of `eu` or of `eu--prod`: hyphens are for names too."""
+    fleet = platform(workspace).fleet
+    some = next(iter(fleet.environments.values()))
+    both = fleet.model_copy(update={"environments": {"eu": some, "eu--prod": some, "prod": some}})
+    assert unlocking._environments_of("eu--prod--checkout", both) == ("eu--prod", "eu")
+    assert unlocking._environments_of("prod--checkout", both) == ("prod",)
+    with pytest.raises(UsageError, match="a lock of no environment"):
+        unlocking._environments_of("euro--checkout", both)

@@ -20,7 +20,7 @@ from gitops_nb.errors import RecordError, Refused
 from gitops_nb.model import Mode, Status, digest, format_time, parse_time, to_json
 from gitops_nb.policy import decide
 from gitops_nb.record.keys import RunnerSigner, open_runner_key
-from gitops_nb.record.ledger import Ledger, Phase
+from gitops_nb.record.ledger import Ledger, Phase, ledger_name
 from gitops_nb.record.runs import read_run
 from gitops_nb.session import notary, opening, platform
 from gitops_nb.session.notary import attest
@@ -296,3 +296,19 @@ def test_rubbish_leaves_the_engine_answering(workspace, tmp_path, asked_for):
             connection.recv(4096)
         answer = notary._ask_engine(str(address), {"ask": "key"})
     assert answer["public"] == open_runner_key(where.root).public
+
+
+def test_a_record_that_nobody_signed_takes_no_runners_place(asked, where):  # noqa: F811
+    """Whoever may write there puts an end of that attempt into the ledger first: the runner's own comes behind it."""
+    asked.begin()
+    asked.journal.append("attempt", number=1)
+    made = Ed25519PrivateKey.generate()
+    public = made.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    stranger = RunnerSigner(public, made)
+    name = ledger_name(asked.state.environment, is_sandbox=asked.state.is_sandbox)
+    planted = Ledger(reports_store(where), name, stranger).append(
+        Phase.REQUESTED, run=asked.state.run, attempt=1, subjects={"journal": "0" * 64}, body={}
+    )
+    own = attest(where, asked.directory, Phase.REQUESTED, signer="engine")
+    assert own.seq == planted.seq + 1
+    assert attest(where, asked.directory, Phase.REQUESTED, signer="engine") == own
