@@ -192,6 +192,10 @@ class Warrant:
         state = self._state()
         holder = this_process(state.run, f"carries out {state.run}")
         nonce = secrets.token_hex(16)
+        if self._start is not None and held.chain.open_start == self._start:
+            # The same cell once more: what it did is looked for, and nobody else began meanwhile.
+            self.had_starts = True
+            return self._told(held.ground)
         self._close_dead(register, state, held.rules)
         self.had_starts = bool(register.chain(state.request_digest).starts)
 
@@ -222,7 +226,11 @@ class Warrant:
         self._begun_by = held.rules
         self._entries = self._start.number + 1
         self._register = register
-        return {"start": self._start.digest, "register": place_of_json(self._place(held.ground))}
+        return self._told(held.ground)
+
+    def _told(self, ground: Ground) -> Mapping[str, Json]:
+        assert self._start is not None
+        return {"start": self._start.digest, "register": place_of_json(self._place(ground))}
 
     def find(self, digest: str) -> None:
         """Goes on with a start that the engine wrote for this process.

@@ -10,8 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gitops_nb import promotion
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import GitOpsError, NeedsAttention, Refused
 from gitops_nb.model import Result, Status
+from gitops_nb.session.registers import register_end
+from gitops_nb.session.verifying import verify_records
 from tests.session.platform_edits import DEPLOYMENT, commit, read, settle, version, without_approval
 from tests.session.test_threats import take_back
 
@@ -184,3 +188,36 @@ def test_what_ran_when_it_was_watched_is_looked_at_again(free, monkeypatch):
     cells.session.close()
     assert outcome.result is not Result.DEPLOYED, outcome.title
     assert "it ran, and does not any more" in outcome.sentence
+
+
+def test_the_apply_cell_run_twice_does_nothing_twice(free):
+    """Shift-Enter once more on the same cell: one start, one commit, one sync, and the record holds."""
+    before = free.tip()
+    cells = Cells(free)
+    cells.until("gate")
+    first = cells.session.step(promotion.apply)
+    at = free.tip()
+    again = cells.session.step(promotion.apply)
+    assert (again.results, free.tip()) == (first.results, at)
+    assert at != before
+    cells.session.step(promotion.verify)
+    state = cells.session.finish()
+    assert (state.status, len(cells.session._warrant.chain().starts)) == (Status.SUCCEEDED, 1)
+    cells.session.close()
+    checked = verify_records(find_workspace(free.workspace.root), [cells.session.directory])
+    assert checked.holds
+
+
+def test_an_apply_cell_run_again_after_its_start_ended_begins_anew(free):
+    """The start that this process wrote is over by the register: another one is written, and nothing is done twice."""
+    cells = Cells(free)
+    cells.until("gate")
+    first = cells.session.step(promotion.apply)
+    where = find_workspace(free.workspace.root)
+    register_end(where, cells.session.state, processes=LocalProcesses())
+    at = free.tip()
+    again = cells.session.step(promotion.apply)
+    assert (again.results["commit"]["revision"], free.tip()) == (at, at)
+    assert again.results == first.results
+    assert len(cells.session._warrant.chain().starts) == 2
+    cells.session.close()
