@@ -6,7 +6,7 @@ import re
 
 from gitops_nb.ports import GitReader
 
-_SHA = re.compile(r"[0-9a-f]{40}")
+FULL_ID = re.compile(r"[0-9a-f]{40}")
 
 
 class EquivalentRevisions:
@@ -29,6 +29,6 @@ class EquivalentRevisions:
         # A chart's revision is its version.
         return (
             isinstance(revision, str)
-            and _SHA.fullmatch(revision) is not None
+            and FULL_ID.fullmatch(revision) is not None
             and self._git.is_untouched(self._repository, self._folder, revision, self._tip)
         )

@@ -28,6 +28,7 @@ from gitops_nb.adapters.git_text import (
     parse_commits,
     parse_raw,
     parse_tree,
+    path_of,
     quoted,
     refuse_sha_256,
 )
@@ -197,14 +198,22 @@ class Git(GitCache):
         self._ensure(repository, revision)
         inside = ("--", folder.rstrip("/")) if folder else ()
         asked = ("ls-tree", "-r", "-z", "--end-of-options", full_id(revision), *inside)
-        rows = (
-            row.partition(b"\t") for row in self._in_cache(repository, asked).output.split(b"\0")
-        )
-        return {
-            name.decode(errors="replace"): about.decode().replace(" blob ", " ")
-            for about, _, name in rows
+        rows = [
+            (path_of(name), about.decode().replace(" blob ", " "))
+            for about, _, name in (
+                row.partition(b"\t")
+                for row in self._in_cache(repository, asked).output.split(b"\0")
+            )
             if name
-        }
+        ]
+        found = dict(rows)
+        if len(found) != len(rows):
+            # A name written out may be the name of another file: nothing may stand for two.
+            raise UnavailableError(
+                f"{repository} has two files at {revision[:8]} whose names are one when they are written out",
+                hint="Rename the one whose name is no UTF-8.",
+            )
+        return found
 
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """See ``ports.GitReader.list_files``."""
@@ -221,7 +230,7 @@ class Git(GitCache):
                 *(("--", f"{folder.rstrip('/')}/") if folder else ()),
             ),
         )
-        names = sorted(name.decode(errors="replace") for name in done.output.split(b"\0") if name)
+        names = sorted(path_of(name) for name in done.output.split(b"\0") if name)
         if folder and not names:
             refuse_links(self._asking(repository), repository, revision, (folder.strip("/"),))
         return tuple(names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 
-from gitops_nb.adapters.git_text import full_id
+from gitops_nb.adapters.git_text import full_id, path_of
 from gitops_nb.errors import UsageError
 from gitops_nb.ports import Completed
 
@@ -24,7 +24,7 @@ def entries_on_the_way(ask: Ask, revision: str, paths: Iterable[str]) -> dict[st
         if row:
             about, _, name = row.partition(b"\t")
             mode, _, sha = about.decode().split(" ")
-            found[name.decode(errors="replace")] = (mode, sha)
+            found[path_of(name)] = (mode, sha)
     return {path: found[path] for path in asked if path in found}
 
 

@@ -119,13 +119,18 @@ def parse_batch(output: bytes, count: int) -> list[GitObject | None]:
     return found
 
 
+def path_of(raw: bytes) -> str:
+    """A path as text; bytes that are no UTF-8 are written out, so that two names stay two."""
+    return raw.decode(errors="backslashreplace")
+
+
 def parse_tree(content: bytes) -> Iterator[tuple[str, str]]:
     """Name and mode of each entry of a tree object, as git stores it: mode, name, a zero, 20 bytes of id."""
     at = 0
     while at < len(content):
         end = content.index(b"\0", at)
         mode, _, name = content[at:end].partition(b" ")
-        yield name.decode(errors="replace"), mode.decode()
+        yield path_of(name), mode.decode()
         at = end + 21
 
 
@@ -157,7 +162,7 @@ def parse_raw(output: bytes, wanted: Callable[[str], bool] | None) -> Columns:
         raw = next(parts)
         path = paths.get(raw)
         if path is None:
-            name = raw.decode(errors="replace")
+            name = path_of(raw)
             path = paths[raw] = name if wanted is None or wanted(name) else ""
         if not path:
             continue

@@ -8,7 +8,7 @@ run are asked. Pure, on one snapshot.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gitops_nb.argo.images import (
     Image,
@@ -28,13 +28,21 @@ LABEL, ANNOTATION = "label", "annotation"
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """The value of another promoted key, and the image names that it sets, () where these are not known."""
+
+    value: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """A promoted text, and how it shows.
 
     ``before`` is the text that it replaced, ``names`` are image names that are known to carry it. ``mark`` is the label or
     annotation of the pods (``by`` says which of the two) that shows ``text`` where no image does. ``workloads``
     (``Deployment/checkout``) are those that have to show it; by default it is every one that the Application manages, but
-    for those that run images of something else. ``also`` are values of other keys, which containers of the same image may run.
+    for those that run images of something else. ``also`` are values of other keys, which containers of the images that those set may run.
     """
 
     value: str
@@ -44,7 +52,7 @@ class Version:
     mark: str = ""
     text: str = ""
     workloads: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
+    also: tuple[Other, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +75,16 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod. ``runs`` is False while it waits or has failed."""
+    """One container of a pod. ``runs`` is False while it waits or has failed.
+
+    ``is_pinned`` says that what asks for it names a digest behind the tag: the digest decides what runs, whatever the tag says.
+    """
 
     name: str
     image: Image
     reference: str
     runs: bool
+    is_pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +147,9 @@ def image_names(snapshot: Snapshot) -> tuple[str, ...]:
 def _as_written(container: Container, value: str) -> str:
     """A container's version: the text itself where it shows it, else what stands where that has its tag or digest."""
     image = container.image
-    if shows(image, value):
+    if _shows(container, value):
         return value
-    if "/" in value:
+    if "/" in value or container.is_pinned:
         return container.reference
     return (image.digest if value.startswith("sha256:") else image.tag) or container.reference
 
@@ -197,6 +209,7 @@ def containers(pod: Json) -> Iterator[Container]:
                 image,
                 reference,
                 _runs(said, status, is_init=of == "initContainers"),
+                _is_pinned_by(reference),
             )
 
 
@@ -220,15 +233,15 @@ def _look_at_images(
             behind = ", ".join(dict.fromkeys(c.reference for c in stale))
             names_of = ", ".join(dict.fromkeys(c.name for c in stale))
             beside = f"container {names_of} of {unit.name}" if shown else unit.name
-            wrong.append(f"{beside} runs {behind}")
+            wrong.append(f"{beside} runs {behind}{_why_not(stale, version)}")
         elif shown and not all(c.runs for c in shown):
             wrong.append(f"{unit.name} has {version.value} in a container that does not run")
         elif shown:
             carriers.append(unit.name + _by_other_names(shown, version))
         elif own and version.workloads:
-            wrong.append(f"{unit.name} runs {running}")
+            wrong.append(f"{unit.name} runs {running}{_why_not(own, version)}")
         elif own:
-            others.append(f"{unit.name} ({running})")
+            others.append(f"{unit.name} ({running}{_why_not(own, version)})")
         elif not is_opaque_item(unit.item):
             wrong.append(f"no pod of {unit.name} was seen")
     if not carriers and not carrying:
@@ -248,7 +261,29 @@ def _carries(container: Container, version: Version) -> bool:
     """Whether a container shows the version; where its image is known, no other one's equal tag counts."""
     name = container.image.name
     is_known = not version.names or any(is_alike(name, known) for known in version.names)
-    return is_known and shows(container.image, version.value)
+    return is_known and _shows(container, version.value, version.also)
+
+
+def _shows(container: Container, text: str, also: Sequence[Other] = ()) -> bool:
+    """Whether a container's image shows a text; a tag before a pinned digest does where the digest is promoted too."""
+    image = container.image
+    if not shows(image, text):
+        return False
+    return not container.is_pinned or any(
+        one.endswith(image.digest) for one in (text, *(other.value for other in also))
+    )
+
+
+def _why_not(stale: Sequence[Container], version: Version) -> str:
+    """Why a tag that is there shows nothing, as the end of a sentence."""
+    if not any(c.is_pinned and shows(c.image, version.value) for c in stale):
+        return ""
+    return ", where the digest decides what runs and is not promoted with the tag"
+
+
+def _is_pinned_by(reference: str) -> bool:
+    image = parse_image(reference)
+    return bool(image.tag and image.digest)
 
 
 def _by_other_names(shown: Sequence[Container], version: Version) -> str:
@@ -270,7 +305,11 @@ def _is_meant(
 ) -> bool:
     """Whether a container that runs another version should run the promoted one."""
     image = container.image
-    if any(shows(image, other) for other in version.also):
+    if any(
+        shows(image, other.value)
+        and (not other.names or any(is_same_name(image.name, name) for name in other.names))
+        for other in version.also
+    ):
         return False
     if any(is_same_name(image.name, name) for name in names):
         return True
@@ -348,7 +387,8 @@ def _in_pod(snapshot: Snapshot, unit: Unit, pod: Json) -> Iterator[Container]:
         image = container.image
         if wanted and wanted.tag and not image.tag and is_same_name(wanted.name, image.name):
             image = Image(image.name, wanted.tag, image.digest)
-        yield Container(container.name, image, container.reference, container.runs)
+        is_pinned = container.is_pinned if wanted is None else bool(wanted.tag and wanted.digest)
+        yield replace(container, image=image, is_pinned=is_pinned)
 
 
 def _moving(unit: Unit) -> Iterator[Json]:

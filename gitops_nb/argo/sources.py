@@ -77,9 +77,11 @@ def revisions_for(application: Json, origin: Origin, commit: str) -> str:
 def read_paths(sources: Sequence[Json], number: int) -> Iterator[str]:
     """Files that a source takes values from by name, as paths in their own repository; ``number`` says which source.
 
-    A path that begins with ``$NAME/`` lies in the source with that ``ref``; only those of ``ref`` sources are told then.
+    A path that begins with ``$NAME/`` lies in the source with that ``ref``, and is told of that one. An address stays as it is, and
+    so does what stands for a build variable of Argo CD.
     """
     wanted = sources[number]
+    lent = {f"${source['ref']}" for source in sources if source.get("ref")}
     for source in sources:
         helm = source.get("helm") or {}
         names = [
@@ -88,10 +90,14 @@ def read_paths(sources: Sequence[Json], number: int) -> Iterator[str]:
         ]
         for name in names:
             start, _, rest = str(name).partition("/")
-            if start.startswith("$"):
+            if start in lent:
                 if wanted.get("ref") == start[1:]:
                     yield posixpath.normpath(rest)
-            elif source is wanted:
+            elif source is not wanted:
+                continue
+            elif "://" in str(name):
+                yield str(name)
+            else:
                 base = "" if str(name).startswith("/") else str(source.get("path") or "")
                 yield posixpath.normpath(posixpath.join(base, str(name).lstrip("/")))
 

@@ -93,12 +93,16 @@ def failed_resources(state: Json) -> list[str]:
 
 def out_of_sync(application: Json) -> list[str]:
     """A sentence for each object that differs from Git."""
+    differing, left = split_out_of_sync(application)
+    return [f"{one} is OutOfSync" for one in differing] + [f"{one} would be pruned" for one in left]
+
+
+def split_out_of_sync(application: Json) -> tuple[list[str], list[str]]:
+    """Objects that differ from Git, by name: those that Git has otherwise, and those that it does not have any more."""
     resources = at(application, "status").get("resources") or ()
-    return [
-        f"{label(r)} {'would be pruned' if r.get('requiresPruning') else 'is OutOfSync'}"
-        for r in resources
-        if r.get("status") == "OutOfSync"
-    ]
+    found = [r for r in resources if r.get("status") == "OutOfSync"]
+    left = [label(r) for r in found if r.get("requiresPruning")]
+    return [label(r) for r in found if not r.get("requiresPruning")], left
 
 
 def error_conditions(application: Json) -> list[Json]:

@@ -14,13 +14,14 @@ from gitops_nb.edits.objects import kubernetes_objects
 from gitops_nb.edits.reader import MAX_BYTES
 from gitops_nb.edits.reading import PartReader, Scalar, read_part, read_scalar
 from gitops_nb.edits.scalars import is_text
-from gitops_nb.edits.secrets import without_secret_values
+from gitops_nb.edits.secrets import Masks, whole, without_secret_values
 from gitops_nb.edits.versions import VERSION
 
 __all__ = [
     "MAX_BYTES",
     "VERSION",
     "Image",
+    "Masks",
     "PartReader",
     "Scalar",
     "diff",
@@ -31,5 +32,6 @@ __all__ = [
     "read_part",
     "read_scalar",
     "split_image",
+    "whole",
     "without_secret_values",
 ]

@@ -62,7 +62,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
         versions = synced_versions(view.git, name, target.keys[0], commits)
         target = replace(target, synced=versions)
     synced = [one for placement in target.placements for one in placement.synced]
-    pending = find_pending(view.git, name, tip, synced)
+    pending = find_pending(view.git, name, tip, synced, target.keys[0])
     refuse_neighbours(request, target, pending)
     return PromotionState(
         observed_at=view.clock.now(),

@@ -6,7 +6,6 @@ older commit would undo it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +16,7 @@ from gitops_nb.model import Json, Plan, parse_time
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.asked import changed_since, otherwise, refuse_other_folders
 from gitops_nb.promotion.pending import bound_folders
-
-FULL_ID = re.compile(r"[0-9a-f]{40}")
+from gitops_nb.revisions import FULL_ID
 
 
 @dataclass(frozen=True, slots=True)

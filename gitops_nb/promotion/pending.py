@@ -5,45 +5,119 @@ Whoever approves a sync consents to all that it brings, so it is shown, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from gitops_nb.edits import without_secret_values
-from gitops_nb.errors import UnavailableError
+from gitops_nb.edits import Masks, edit_scalar, whole, without_secret_values
+from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
 from gitops_nb.ports import GitReader
-from gitops_nb.promotion.places import inside
-from gitops_nb.promotion.state import Pending, Synced
+from gitops_nb.promotion.state import Pending, PromotedKey, Synced
+from gitops_nb.revisions import FULL_ID
 
 
 def find_pending(
-    git: GitReader, repository: str, tip: str, synced: Sequence[Synced]
+    git: GitReader,
+    repository: str,
+    tip: str,
+    synced: Sequence[Synced],
+    promoted: PromotedKey | None = None,
 ) -> tuple[Pending, ...]:
     """Files of the Applications' places that differ between what was synced last and the tip, by path.
 
-    A place that was no part of the Application then is new as a whole. An Application that was never synced, or whose commit is
-    not in the repository any more, has nothing to compare with.
+    A place that was no part of the Application then is new as a whole. An Application of which nobody knows what was synced last
+    has nothing to compare with, and the plan says so.
+
+    Args:
+        git: Reads the repository.
+        repository: Its name in fleet.yaml.
+        tip: The commit that would be synced.
+        synced: The Applications that are synced.
+        promoted: The key whose value at the tip the plan says anyway.
+
+    Raises:
+        UnavailableError: The repository does not answer.
     """
-    found: dict[str, Pending] = {}
+    found: dict[Pending, None] = {}
     for one in synced:
-        if not one.in_force:
+        if one.in_force:
+            found |= dict.fromkeys(_of_application(git, repository, tip, one, promoted))
+    return tuple(sorted(found, key=lambda pending: pending.path))
+
+
+def _of_application(
+    git: GitReader, repository: str, tip: str, synced: Synced, promoted: PromotedKey | None
+) -> Iterator[Pending]:
+    before: dict[str, str | None] = {}
+    after: dict[str, str | None] = {}
+    for place in synced.folders:
+        if synced.in_force == tip:
             continue
-        for place in one.folders:
-            is_new = one.was is not None and not any(
-                inside(old, place) is not None for old in one.was
-            )
-            if one.in_force == tip and not is_new:
-                continue
-            try:
-                before = {} if is_new else git.blobs(repository, one.in_force, place)
-            except UnavailableError:
-                continue
-            after = git.blobs(repository, tip, place)
-            paths = [path for path in {*before, *after} if before.get(path) != after.get(path)]
-            old_texts, new_texts = (
-                _texts(git, repository, side, paths) for side in (before, after)
-            )
-            found |= {path: Pending(path, old_texts[path], new_texts[path]) for path in paths}
-    return tuple(found[path] for path in sorted(found))
+        then = git.blobs(repository, synced.in_force, place)
+        now = git.blobs(repository, tip, place)
+        for path in {*then, *now}:
+            if then.get(path) != now.get(path):
+                before[path], after[path] = then.get(path), now.get(path)
+    new = {path for place in synced.new for path in git.blobs(repository, tip, place)}
+    for place in synced.new:
+        # Whatever it was before, nothing of it was brought.
+        after |= git.blobs(repository, tip, place)
+    old, current = (_contents(git, repository, side) for side in (before, after))
+    for path in sorted(after):
+        is_new = path in new
+        known = None if is_new else old.get(path)
+        shown = _pending(path, known, current[path], promoted, is_secret=path in synced.secret)
+        yield replace(shown, is_new=is_new)
+
+
+def _pending(
+    path: str,
+    before: bytes | None,
+    after: bytes | None,
+    promoted: PromotedKey | None,
+    *,
+    is_secret: bool,
+) -> Pending:
+    """A file that differs, its values of Secrets masked: a plan is signed and kept, and many can read it."""
+    masks = Masks()
+
+    def shown(content: bytes | None) -> str | None:
+        if content is None:
+            return None
+        if is_secret:
+            return whole(content, masks, "a Secret is made of it").decode()
+        return without_secret_values(content, masks).decode(errors="backslashreplace")
+
+    return Pending(
+        path, shown(before), shown(after), _is_version_alone(path, before, after, promoted)
+    )
+
+
+def _is_version_alone(
+    path: str, before: bytes | None, after: bytes | None, promoted: PromotedKey | None
+) -> bool:
+    """Whether a file differs, byte for byte, in nothing but the promoted key's value."""
+    if promoted is None or promoted.path != path or before is None or after is None:
+        return False
+    try:
+        return edit_scalar(before, promoted.key, promoted.part, promoted.value) == after
+    except UsageError:
+        return False
+
+
+def is_known(git: GitReader, repository: str, commit: str, tip: str) -> bool:
+    """Whether the repository has a commit, also one that its branch does not hold any more.
+
+    Raises:
+        UnavailableError: The repository does not answer.
+    """
+    if not FULL_ID.fullmatch(commit):
+        return False
+    return (
+        commit == tip
+        or git.is_ancestor(repository, commit, tip)
+        or git.resolve(repository, commit) is not None
+    )
 
 
 def bound_folders(
@@ -56,19 +130,13 @@ def bound_folders(
     }
 
 
-def _texts(
-    git: GitReader, repository: str, blobs: Mapping[str, str], paths: Sequence[str]
-) -> dict[str, str | None]:
-    """The texts of files, whatever their mode: of a link where it leads, of a submodule its commit.
-
-    Values of Secrets are masked: a plan is signed and kept, and many can read it.
-    """
-    files = [path for path in paths if path in blobs and " commit " not in blobs[path]]
-    contents = git.contents(repository, [blobs[path].rpartition(" ")[2] for path in files])
+def _contents(
+    git: GitReader, repository: str, blobs: Mapping[str, str | None]
+) -> dict[str, bytes | None]:
+    """What files hold, whatever their mode: of a link where it leads, of a submodule its commit."""
+    files = {path: about for path, about in blobs.items() if about and " commit " not in about}
+    contents = git.contents(repository, [about.rpartition(" ")[2] for about in files.values()])
     known = dict(zip(files, contents, strict=True))
     return {
-        path: blobs.get(path)
-        if path not in known
-        else without_secret_values(known[path]).decode(errors="backslashreplace")
-        for path in paths
+        path: known.get(path, about.encode() if about else None) for path, about in blobs.items()
     }

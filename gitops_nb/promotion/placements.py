@@ -13,16 +13,15 @@ from gitops_nb.argo import (
     healthy_since,
     is_automated,
 )
-from gitops_nb.argo.evidence import running_versions
-from gitops_nb.argo.sources import Origin, sources_of
-from gitops_nb.argo.status import at, out_of_sync
-from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
+from gitops_nb.argo.evidence import Other, Version, running_versions
+from gitops_nb.argo.sources import sources_of
+from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
+from gitops_nb.promotion.drift import drift_of
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.past import synced_commits
-from gitops_nb.promotion.pending import bound_folders
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
@@ -137,20 +136,24 @@ def shown_keys(
         values: For each its value, and the value before or "".
     """
     declared = request.fleet.applications[request.application].promotable
+    found = [
+        shown_by(key, entry, value, before)
+        for key, entry, (value, before) in zip(keys, declared, values, strict=True)
+    ]
     return tuple(
-        (key, value, _beside(shown_by(key, entry, value, before), [v for v, _ in values]))
-        for number, (key, entry, (value, before)) in enumerate(
-            zip(keys, declared, values, strict=True)
-        )
+        (key, value, _beside(one, found))
+        for number, (key, (value, _), one) in enumerate(zip(keys, values, found, strict=True))
         if number == 0 or value
     )
 
 
-def _beside(shown: Shown, values: Sequence[str]) -> Shown:
+def _beside(shown: Shown, found: Sequence[Shown]) -> Shown:
     """The other keys' values are right where they stand: two keys may set versions of one image."""
     if isinstance(shown, FieldProof):
         return shown
-    return replace(shown, also=tuple(v for v in values if v and v != shown.value))
+    others = (one for one in found if one is not shown and isinstance(one, Version))
+    also = tuple(Other(one.value, one.names) for one in others if one.value != shown.value)
+    return replace(shown, also=tuple(one for one in also if one.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +252,16 @@ def _synced_in(
         synced=tuple(synced),
         replaces=_replaces(view.git, release.repository, snapshots, readers, tip),
         neighbours=neighbours if is_parent_ours else (),
-        drift=()
-        if parent
-        else _drift(view.git, release.repository, snapshot, readers[0], release.origin),
+        drift=drift_of(
+            view.git,
+            release.repository,
+            snapshot,
+            # Of one that a parent renders, the Application itself: that is what its objects are compared with.
+            readers[-1],
+            release.origin,
+            tip=tip,
+            is_asked_for=snapshot.name in {one.name for one in synced},
+        ),
     )
 
 
@@ -263,32 +273,6 @@ def _refuse_paused(snapshots: Sequence[Snapshot], cluster: str) -> None:
                 f"Application {snapshot.name} on {cluster} is paused by its annotation {PAUSED}: Argo CD neither compares nor syncs it",
                 hint="Take the annotation away, then run the promotion again; nothing was committed.",
             )
-
-
-def _drift(
-    git: GitReader, repository: str, snapshot: Snapshot, read: Synced, origin: Origin
-) -> tuple[str, ...]:
-    """Objects that differ on the cluster from what was synced last: a sync undoes what somebody did there.
-
-    Only where the last comparison was with the very files that are in force; else Git is what differs, and that is shown.
-    """
-    if not read.in_force:
-        return ()
-    application = snapshot.application
-    sources = sources_of(at(application, "status", "sync", "comparedTo"))
-    sources = sources or sources_of(at(application, "spec"))
-    pairs = zip(current_revisions(application), sources, strict=False)
-    compared = next((str(one) for one, source in pairs if origin.has(source)), "")
-    if not compared:
-        return ()
-    try:
-        then, now = (
-            bound_folders(git, repository, commit, read.folders)
-            for commit in (read.in_force, compared)
-        )
-    except UnavailableError:
-        return ()
-    return tuple(out_of_sync(application)) if then == now else ()
 
 
 def _replaces(

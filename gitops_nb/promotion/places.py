@@ -9,14 +9,14 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gitops_nb.argo.overrides import OVERRIDE_FILES
 from gitops_nb.argo.sources import Origin, read_paths
 from gitops_nb.edits import kubernetes_objects
 from gitops_nb.errors import UsageError
-from gitops_nb.model import Json
+from gitops_nb.model import Blob, Json
 from gitops_nb.ports import GitReader
 
 KUSTOMIZATION = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -25,14 +25,41 @@ _NAMED = (
     "bases",
     "components",
     "patchesStrategicMerge",
-    "generators",
-    "transformers",
     "crds",
     "configurations",
 )
+"""Parts of a kustomization whose items are files, folders or addresses; a patch may stand there itself."""
+_WITH_PATH = ("patches", "patchesJson6902", "replacements")
+_GENERATORS = ("configMapGenerator", "secretGenerator")
+_PROGRAMS = ("generators", "transformers", "validators", "helmChartInflationGenerator")
+"""Parts that configure programs: which files those read stands in their own files, or nowhere."""
+_WITHOUT_FILES = (
+    "apiVersion", "kind", "metadata", "namespace", "namePrefix", "nameSuffix", "labels", "commonLabels",
+    "commonAnnotations", "images", "imageTags", "replicas", "vars", "generatorOptions", "buildMetadata", "sortOptions",
+)  # fmt: skip
+_HELM = frozenset((
+    "name", "version", "repo", "releaseName", "namespace", "nameTemplate", "valuesFile", "additionalValuesFiles",
+    "valuesInline", "valuesMerge", "includeCRDs", "skipHooks", "skipTests", "apiVersions", "kubeVersion", "debug", "devel",
+))  # fmt: skip
+_KNOWN = frozenset(
+    (
+        *_NAMED,
+        *_WITH_PATH,
+        *_GENERATORS,
+        *_PROGRAMS,
+        *_WITHOUT_FILES,
+        "helmCharts",
+        "helmGlobals",
+        "openapi",
+    )
+)
+"""What kustomize 5 has; source: its api/types/kustomization.go. What is none of these may name any file."""
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+]*:|[^/]*[@?]|[\w-]+(\.[\w-]+)*\.[a-z]{2,}/", re.IGNORECASE)
 """How a kustomization names what is in no folder of its repository: an address, or a host and what it has."""
 _IMPORT = re.compile(r"""\bimport(?:str|bin)?\s*(?:@?"([^"]*)"|@?'([^']*)')""")
+_IMPORTS = re.compile(r"\bimport(?:str|bin)?\b")
+_VARIABLE = re.compile(r"[$*?\[{]")
+"""What stands in the name of a value file where Argo CD puts something else in: a build variable, or a pattern."""
 _LINK, _MODULE = "120000 ", "160000 "
 _LIMIT = 200
 """Folders and files that are followed from one source; a circle ends before it."""
@@ -42,12 +69,17 @@ _LIMIT = 200
 class Reads:
     """What an Application reads of one repository.
 
-    ``places`` are folders and files; the repository itself is "", and then the only one. ``hidden`` names, in words, what of it
-    nobody can look at.
+    ``places`` are folders and files; the repository itself is "", and then the only one: so it is, too, where a file names what
+    is not known here. ``hidden`` names, in words, what of it nobody can look at. ``secret`` are files that a Secret is made of,
+    ``named`` all files and folders by the names that were followed, ``taken`` the folders whose files are taken as they are, with
+    what the Application says about which of them.
     """
 
     places: tuple[str, ...]
     hidden: tuple[str, ...]
+    secret: tuple[str, ...] = ()
+    named: frozenset[str] = frozenset()
+    taken: tuple[tuple[str, Json], ...] = ()
 
 
 def reads(
@@ -73,11 +105,13 @@ def reads(
         git, application, sources, origin=origin, repository=repository, tip=tip
     )
     types = types_of(application, len(merged))
-    walk = _Walk(git, repository, tip, hidden=dict.fromkeys(odd))
+    walk = _Walk(git, repository, tip)
+    for path in odd:
+        walk.unread(path)
     for number, source in enumerate(merged):
         if origin.has(source):
             walk.source(source, types[number], tuple(read_paths(merged, number)))
-    return walk.found()
+    return replace(walk.found(), named=frozenset(walk.places), taken=tuple(walk.taken))
 
 
 def effective_sources(
@@ -109,7 +143,7 @@ def effective_sources(
         for blob in git.read_many(repository, tip, paths):
             more = _document(blob.content) if blob is not None else {}
             if more is None:
-                odd.append(f"{blob.path if blob else ''}, which cannot be read")
+                odd.append(blob.path if blob else "")
             merged = _merged(merged, more or {})
         # Where an Application is from is not for a file in it to say.
         kept = {key: source[key] for key in ("repoURL", "path", "targetRevision") if key in source}
@@ -150,10 +184,18 @@ class _Walk:
     places: dict[str, None] = field(default_factory=dict)
     hidden: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    secret: dict[str, None] = field(default_factory=dict)
+    taken: list[tuple[str, Json]] = field(default_factory=list)
 
     def source(self, source: Json, kind: str, named: Sequence[str]) -> None:
         """Follows one source; a source with a name and no path lends its files to the others."""
-        self.places |= dict.fromkeys(named)
+        for name in named:
+            if re.match(r"[a-z][a-z0-9+.-]*:/", name, re.IGNORECASE):
+                self.hidden[f"{name}, which the Application names"] = None
+            elif _VARIABLE.search(name):
+                self._everything()
+            else:
+                self.places[name] = None
         if source.get("path") is None:
             return
         path = posixpath.normpath(str(source["path"]))
@@ -161,37 +203,57 @@ class _Walk:
         if source.get("plugin") or kind == "Plugin":
             self.hidden[f"a plugin in {path}"] = None
         jsonnet = (source.get("directory") or {}).get("jsonnet") or {}
-        for library in jsonnet.get("libs") or ():
-            self._take(str(library), "the Application")
-        for component in (source.get("kustomize") or {}).get("components") or ():
-            todo: list[str] = []
-            self._name(path, str(component), "the Application", todo)
-            for at in todo:
-                self.kustomization(at)
+        libraries = [posixpath.normpath(str(one)) for one in jsonnet.get("libs") or ()]
+        for library in libraries:
+            self._take(library, "the Application")
+        said = source.get("kustomize") or {}
+        patches = [p for p in said.get("patches") or () if isinstance(p, dict)]
+        todo: list[str] = []
+        for name in (*(said.get("components") or ()), *(p.get("path") for p in patches)):
+            if name:
+                self._name(path, str(name), "the Application", todo)
+        for at in todo:
+            self.kustomization(at)
         self.kustomization(path)
         self._chart(path)
         if kind in ("", "Directory"):
-            self._jsonnet(path)
+            self._jsonnet(path, libraries)
+        if not self._is_made(path, source):
+            self.taken.append((path, source.get("directory") or {}))
+
+    def _is_made(self, folder: str, source: Json) -> bool:
+        """Whether a program makes the manifests of a folder, so that not each file in it is one."""
+        files = [posixpath.normpath(f"{folder}/{name}") for name in ("Chart.yaml", *KUSTOMIZATION)]
+        held = self.git.read_many(self.repository, self.tip, files)
+        return any(held) or any(source.get(tool) for tool in ("plugin", "helm", "kustomize"))
+
+    def _everything(self) -> None:
+        """Any file of the repository may be read: all of it is shown and bound."""
+        self.places[""] = None
+
+    def unread(self, path: str) -> None:
+        """A file that this reader refuses and another one may take."""
+        self.hidden[f"{path}, which cannot be read"] = None
+        self._everything()
 
     def found(self) -> Reads:
         """All places, links in them followed; those within another one are left out."""
         if "." in self.places or "" in self.places:
             self._links("")
-            return Reads(("",), tuple(self.hidden))
+            return Reads(("",), tuple(self.hidden), tuple(self.secret))
         looked: set[str] = set()
         while rest := [place for place in self.places if place not in looked]:
             for place in rest:
                 looked.add(place)
                 self._links(place)
             if len(looked) > _LIMIT:
-                self.hidden[f"more than {_LIMIT} folders and files"] = None
-                break
+                return Reads(("",), tuple(self.hidden), tuple(self.secret))
         kept = [
             place
             for place in self.places
             if not any(other != place and inside(other, place) is not None for other in self.places)
         ]
-        return Reads(tuple(kept), tuple(self.hidden))
+        return Reads(tuple(kept), tuple(self.hidden), tuple(self.secret))
 
     def kustomization(self, folder: str) -> None:
         """Follows what the kustomization of a folder names; nothing where there is none."""
@@ -201,23 +263,77 @@ class _Walk:
             if at in self.seen:
                 continue
             if len(self.seen) >= _LIMIT:
-                self.hidden[f"more than {_LIMIT} folders and files that {folder} names"] = None
+                self._everything()
                 return
             self.seen.add(at)
             paths = [posixpath.normpath(posixpath.join(at, name)) for name in KUSTOMIZATION]
             for blob in self.git.read_many(self.repository, self.tip, paths):
                 if blob is not None:
                     self.places[blob.path] = None
-                    for name in _names(blob.content):
-                        self._name(at, name, blob.path, todo)
+                    self._of_kustomization(at, blob, todo)
+
+    def _of_kustomization(self, at: str, blob: Blob, todo: list[str]) -> None:
+        found = _documents(blob.content)
+        if found is None or len(found) != 1:
+            self.unread(blob.path)
+            return
+        said = found[0]
+        if _is_beyond(said):
+            self._everything()
+        programs = [part for part in _PROGRAMS if said.get(part)]
+        if programs:
+            self.hidden[f"what the {', '.join(programs)} of {blob.path} do"] = None
+            self._everything()
+        for name in _names(said):
+            self._name(at, name, blob.path, todo)
+        if said.get("helmCharts"):
+            # A chart that lies there is taken from there, also where it has an address.
+            home = str((said.get("helmGlobals") or {}).get("chartHome") or "charts")
+            self._take(posixpath.join(at, home), blob.path)
+        for name in _secret_files(said):
+            self.secret[posixpath.normpath(posixpath.join(at, name))] = None
 
     def _name(self, folder: str, name: str, by: str, todo: list[str]) -> None:
         path = posixpath.normpath(posixpath.join(folder, name))
         if path.startswith("..") or _ELSEWHERE.match(name):
             self.hidden[f"{name}, which {by} names"] = None
-        else:
-            self.places[path] = None
-            todo.append(path)
+            return
+        path = self._behind_links(path)
+        self.places[path] = None
+        todo.append(path)
+
+    def _behind_links(self, path: str) -> str:
+        """Where a path leads whose folders are links; each of them is a place itself, and followed there."""
+        for _ in range(_LIMIT):
+            held = self.git.blobs(self.repository, self.tip, path) if path not in (".", "") else {}
+            # Of a path behind a link git tells the link.
+            if path in (".", "") or any(
+                inside(path, one) is not None or one == path for one in held
+            ):
+                break
+            parts = path.split("/")
+            ways = ["/".join(parts[:count]) for count in range(1, len(parts))]
+            link = next((way for way in ways if self._is_link(way)), "")
+            if not link:
+                break
+            self.places[link] = None
+            target = self._target(link)
+            if target is None:
+                break
+            path = posixpath.normpath(posixpath.join(target, path.removeprefix(f"{link}/")))
+        return path
+
+    def _is_link(self, path: str) -> bool:
+        held = self.git.blobs(self.repository, self.tip, path)
+        return held.get(path, "").startswith(_LINK)
+
+    def _target(self, link: str) -> str | None:
+        """Where a link of the repository leads; None where that is outside of it."""
+        about = self.git.blobs(self.repository, self.tip, link)[link]
+        (content,) = self.git.contents(self.repository, [about.removeprefix(_LINK)])
+        text = content.decode(errors="replace")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(link), text))
+        return None if text.startswith("/") or target.startswith("..") else target
 
     def _take(self, path: str, by: str) -> bool:
         """Adds a place; False where it lies outside of the repository."""
@@ -235,9 +351,14 @@ class _Walk:
         for blob in self.git.read_many(
             self.repository, self.tip, [posixpath.normpath(file) for file in files]
         ):
-            chart = _document(blob.content) if blob is not None else None
-            for item in (chart or {}).get("dependencies") or ():
-                if blob is not None and isinstance(item, dict):
+            if blob is None:
+                continue
+            chart = _document(blob.content)
+            if chart is None:
+                self.unread(blob.path)
+                continue
+            for item in chart.get("dependencies") or ():
+                if isinstance(item, dict):
                     self._dependency(folder, item, blob.path)
 
     def _dependency(self, folder: str, item: Mapping[str, Any], by: str) -> None:
@@ -249,28 +370,34 @@ class _Walk:
             return
         packed = posixpath.normpath(f"{folder}/charts")
         held = self.git.blobs(self.repository, self.tip, packed)
-        if not any(path.startswith((f"{packed}/{name}/", f"{packed}/{name}-")) for path in held):
+        archive = re.compile(rf"{re.escape(f'{packed}/{name}')}-v?\d[^/]*\.tgz")
+        if f"{packed}/{name}/Chart.yaml" not in held and not any(map(archive.fullmatch, held)):
             self.hidden[
                 f"chart {name} {item.get('version') or ''} of {where}, which {by} names"
             ] = None
 
-    def _jsonnet(self, folder: str) -> None:
-        """Follows the imports of Jsonnet files in a folder."""
+    def _jsonnet(self, folder: str, libraries: Sequence[str]) -> None:
+        """Follows the imports of Jsonnet files in a folder; each is looked for beside its file and in the libraries."""
         held = self.git.blobs(self.repository, self.tip, "" if folder == "." else folder)
         todo = [path for path in held if path.endswith((".jsonnet", ".libsonnet"))]
-        while todo and len(self.seen) < _LIMIT:
+        while todo:
             at = todo.pop()
             if at in self.seen:
                 continue
+            if len(self.seen) >= _LIMIT:
+                self._everything()
+                return
             self.seen.add(at)
             (blob,) = self.git.read_many(self.repository, self.tip, [at])
             text = blob.content.decode(errors="replace") if blob is not None else ""
-            for match in _IMPORT.finditer(text):
-                path = posixpath.normpath(
-                    posixpath.join(posixpath.dirname(at), match[1] or match[2])
-                )
-                if self._take(path, at):
-                    todo.append(path)
+            named = _IMPORT.findall(text)
+            if len(named) != len(_IMPORTS.findall(text)):
+                self._everything()  # another way to write one, or a word in a comment
+            for one, other in named:
+                for base in (posixpath.dirname(at), *libraries):
+                    path = posixpath.normpath(posixpath.join(base, one or other))
+                    if self._take(path, at):
+                        todo.append(path)
 
     def _links(self, place: str) -> None:
         """Adds what links in a place lead to: git knows a link's text, and Argo CD reads what is there."""
@@ -289,12 +416,18 @@ class _Walk:
 
 
 def _document(content: bytes) -> dict[str, Any] | None:
-    """The first document of a file, {} where it is empty; None where it is no mapping."""
+    """The first document of a file, {} where it is empty; None where it cannot be read, or is no mapping."""
+    found = _documents(content)
+    return found if found is None else found[0] if found else {}
+
+
+def _documents(content: bytes) -> tuple[dict[str, Any], ...] | None:
+    """The documents of a file; None where it cannot be read, or one is no mapping."""
     try:
-        found: Any = next(iter(kubernetes_objects(content)), {})
+        found: tuple[Any, ...] = kubernetes_objects(content)
     except UsageError:
         return None
-    return found if isinstance(found, dict) else None
+    return found if all(isinstance(one, dict) for one in found) else None
 
 
 def _merged(value: Any, more: Any) -> Any:
@@ -310,26 +443,41 @@ def _merged(value: Any, more: Any) -> Any:
     return result
 
 
-def _names(content: bytes) -> Iterator[str]:
+def _is_beyond(kustomization: Mapping[str, Any]) -> bool:
+    """Whether a kustomization says something that is not known here."""
+    charts = (c for c in kustomization.get("helmCharts") or () if isinstance(c, dict))
+    return (
+        not kustomization.keys() <= _KNOWN
+        or any(not chart.keys() <= _HELM for chart in charts)
+        or not (kustomization.get("helmGlobals") or {}).keys() <= {"chartHome", "configHome"}
+    )
+
+
+def _names(kustomization: Mapping[str, Any]) -> Iterator[str]:
     """What a kustomization names: folders and files."""
-    try:
-        found = next(iter(kubernetes_objects(content)), None)
-    except UsageError:
-        return
-    if not isinstance(found, dict):
-        return
     for part in _NAMED:
-        yield from (str(name) for name in found.get(part) or () if isinstance(name, str))
-    for part in ("patches", "patchesJson6902", "replacements"):
-        items = (item for item in found.get(part) or () if isinstance(item, dict))
-        yield from (str(item["path"]) for item in items if item.get("path"))
-    for part in ("configMapGenerator", "secretGenerator"):
-        for item in found.get(part) or ():
-            if isinstance(item, dict):
-                named = [*(item.get("files") or ()), *(item.get("envs") or ()), item.get("env")]
-                yield from (str(name).rpartition("=")[2] for name in named if name)
-    for item in found.get("helmCharts") or ():
+        items = (name for name in kustomization.get(part) or () if isinstance(name, str))
+        yield from (name for name in items if "\n" not in name)
+    for part in _WITH_PATH:
+        patches = (item for item in kustomization.get(part) or () if isinstance(item, dict))
+        yield from (str(patch["path"]) for patch in patches if patch.get("path"))
+    for part in _GENERATORS:
+        yield from _files_of(kustomization, part)
+    if schema := (kustomization.get("openapi") or {}).get("path"):
+        yield str(schema)
+    for item in kustomization.get("helmCharts") or ():
         if isinstance(item, dict):
             named = [item.get("valuesFile"), *(item.get("additionalValuesFiles") or ())]
-            yield from (str(name) for name in named if name)
-            yield str(item.get("repo") or f"charts/{item.get('name')}")
+            yield from (str(name) for name in (*named, item.get("repo")) if name)
+
+
+def _files_of(kustomization: Mapping[str, Any], part: str) -> Iterator[str]:
+    """Files that a ConfigMap or Secret is made of."""
+    for item in kustomization.get(part) or ():
+        if isinstance(item, dict):
+            named = [*(item.get("files") or ()), *(item.get("envs") or ()), item.get("env")]
+            yield from (str(name).rpartition("=")[2] for name in named if name)
+
+
+def _secret_files(kustomization: Mapping[str, Any]) -> Iterator[str]:
+    yield from _files_of(kustomization, "secretGenerator")

@@ -15,7 +15,6 @@ from gitops_nb.promotion.past import COMPARED, ran_before, why_not
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import (
-    Pending,
     Placement,
     PromotedKey,
     PromotionState,
@@ -136,14 +135,14 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
     found = [
         brought(
             f"{state.repository}:{one.path}",
-            "" if one.before is not None else "not there",
+            "no part of it" if one.is_new else "" if one.before is not None else "not there",
             "pushed earlier, and comes into force with this sync"
             if one.after is not None
             else "taken out of Git earlier; the sync leaves its objects",
             diff((one.before or "").encode(), (one.after or "").encode()),
         )
         for one in state.pending
-        if not _is_version_alone(state, one)
+        if not one.is_version_alone
     ]
     synced = [one for placement in state.target.placements for one in placement.synced]
     found += [
@@ -169,7 +168,7 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
         brought(
             f"Application {one.name}",
             "what was synced last is not known",
-            "files that were pushed earlier come into force too, and cannot be told apart",
+            "files that were pushed earlier come into force too, and what somebody changed on the cluster is undone: neither can be told",
         )
         for one in synced
         if not one.in_force and one.folders
@@ -195,28 +194,14 @@ def _drifted(target: Side) -> tuple[ResourceChange, ...]:
     """What somebody changed on the cluster, and the sync undoes: whoever approves may want it to stay."""
     return tuple(
         ResourceChange(
-            address=f"Application {p.name} on {p.cluster}, {what}",
+            address=f"Application {p.name} on {p.cluster}, {one.what}",
             action=Action.UPDATE,
-            before="changed on the cluster since the last sync",
-            after="as Git has it: the sync undoes that change",
+            before=one.before,
+            after=one.after,
         )
         for p in target.placements
-        for what in p.drift
+        for one in p.drift
     )
-
-
-def _is_version_alone(state: PromotionState, pending: Pending) -> bool:
-    """Whether a file differs in nothing but what is promoted, which the plan says anyway."""
-    keys = [key for key in state.target.keys if key.path == pending.path]
-    if not keys or pending.before is None:
-        return False
-    content = pending.before.encode()
-    try:
-        for key in keys:
-            content = edit_scalar(content, key.key, key.part, key.value)
-    except UsageError:
-        return False
-    return content == (pending.after or "").encode()
 
 
 def _placed(placement: Placement) -> Json:

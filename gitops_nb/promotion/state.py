@@ -41,9 +41,9 @@ class Synced:
     """An Application that is synced when somebody asks, and what such a sync brings.
 
     ``folders`` are the places of the configuration repository that it reads, ``in_force`` is the commit of them that was synced
-    last, "" where that is not known, and ``was`` the places that it read then. ``spec`` is a digest of what the Application
+    last, "" where that is not known, and ``new`` the places that it did not read then. ``spec`` is a digest of what the Application
     asks for, "" where a parent of ours changes that; ``sources`` is the text of its sources then and now, where these differ.
-    ``others`` are its sources elsewhere, in words.
+    ``others`` are its sources elsewhere, in words, ``secret`` files that a Secret is made of as they are.
     """
 
     name: str
@@ -51,8 +51,18 @@ class Synced:
     in_force: str = ""
     spec: str = ""
     others: tuple[str, ...] = ()
-    was: tuple[str, ...] | None = None
+    new: tuple[str, ...] = ()
     sources: tuple[str, str] = ("", "")
+    secret: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What differs on a cluster from what was synced last: the object, how it differs, and what the sync makes of it."""
+
+    what: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Placement:
     itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
     have a sync replace objects. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
     its environment. ``commits`` are those of the configuration repository that Argo CD's history has, with the time of each sync.
-    ``drift`` are objects that differ on the cluster from what was synced last.
+    ``drift`` is what differs on the cluster from what was synced last.
     """
 
     cluster: str
@@ -85,19 +95,23 @@ class Placement:
     replaces: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
     commits: tuple[tuple[str, datetime], ...] = ()
-    drift: tuple[str, ...] = ()
+    drift: tuple[Drift, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
     """A file that a sync brings beside what is promoted: it was pushed earlier, and is not in force yet.
 
-    ``before`` is its text in the commit that was synced last, ``after`` at the tip; None where it is not there.
+    ``before`` is its text in the commit that was synced last, ``after`` at the tip; None where it is not there, and values of
+    Secrets masked. ``is_version_alone`` says that nothing but the promoted version differs, which the plan says anyway,
+    ``is_new`` that it may have been there and was no part of the Application.
     """
 
     path: str
     before: str | None
     after: str | None
+    is_version_alone: bool = False
+    is_new: bool = False
 
 
 def in_words(duration: timedelta) -> str:

@@ -10,7 +10,8 @@ from gitops_nb.argo import history_of, revisions_of
 from gitops_nb.argo.sources import branch_of, sources_of
 from gitops_nb.model import Json, digest
 from gitops_nb.ports import Snapshot, View
-from gitops_nb.promotion.places import reads
+from gitops_nb.promotion.pending import is_known
+from gitops_nb.promotion.places import Reads, inside, reads
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Synced
@@ -34,12 +35,12 @@ def synced_of(
     sources = sources_of(spec)
     origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
 
-    def places(named: Sequence[Json], commit: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        found = reads(view.git, application, named, origin=origin, repository=name, tip=commit)
-        return found.places, found.hidden
+    def places(named: Sequence[Json], commit: str) -> Reads:
+        return reads(view.git, application, named, origin=origin, repository=name, tip=commit)
 
-    read, hidden = places(sources, tip)
-    folders = tuple(dict.fromkeys(("",) if "" in read else filter(None, (folder, *read))))
+    read = places(sources, tip)
+    is_all = "" in read.places
+    folders = tuple(dict.fromkeys(("",) if is_all else filter(None, (folder, *read.places))))
     others = tuple(
         f"{source.get('repoURL')} {source.get('chart') or source.get('path') or ''} at {branch_of(source)}"
         for source in sources
@@ -48,17 +49,40 @@ def synced_of(
     history = history_of(application)
     brought = sources_of(history[-1]) if history else ()
     in_force = _in_force(revisions_of(history[-1]), brought, sources, origin.has) if history else ""
+    if not is_known(view.git, name, in_force, tip):
+        # History was rewritten: what was synced last is no commit of it any more.
+        in_force = ""
     is_other = bool(brought) and list(brought) != list(sources)
+    was = places(brought, in_force) if in_force and (is_other or in_force != tip) else read
     return Synced(
         name=reader.name,
         folders=folders,
         in_force=in_force,
         # All of it: where it goes and how it is synced comes into force as what it is made of does.
         spec=digest(spec),
-        others=(*others, *hidden),
-        was=places(brought, in_force)[0] if is_other and in_force else None,
+        others=(*others, *read.hidden),
+        new=_new(read, was),
         sources=(_text(brought), _text(sources)) if is_other else ("", ""),
+        secret=read.secret,
     )
+
+
+def _new(read: Reads, was: Reads) -> tuple[str, ...]:
+    """Places that an Application reads now and did not read when it was synced last, those in its own folders included."""
+    before = dict(was.taken)
+    other = [folder for folder, how in read.taken if how != before.get(folder, how)]
+    named = [name for name in read.named - was.named if not _was_taken(name, was)]
+    return tuple(sorted({*named, *other}))
+
+
+def _was_taken(name: str, was: Reads) -> bool:
+    """Whether a file was a manifest of a folder whose files are taken as they are."""
+    for folder, how in was.taken:
+        file = inside(folder, name)
+        is_all = not how.get("include") and not how.get("exclude")
+        if file is not None and is_all and (how.get("recurse") or "/" not in file):
+            return True
+    return False
 
 
 def _in_force(
@@ -67,11 +91,11 @@ def _in_force(
     sources: Sequence[Json],
     is_ours: Callable[[Json], bool],
 ) -> str:
-    """The commit of the configuration repository that was synced last, "" where that is not known."""
+    """The commit of the configuration repository that was synced last, "" where that is not known, or is not one."""
     if len(revisions) == 1 and len(sources) == 1:
         return str(revisions[0]) if is_ours(sources[0]) else ""
-    ours = [r for r, source in zip(revisions, brought, strict=False) if is_ours(source)]
-    return str(ours[0]) if ours else ""
+    ours = {str(r) for r, source in zip(revisions, brought, strict=False) if is_ours(source)}
+    return ours.pop() if len(ours) == 1 else ""
 
 
 def _text(sources: Sequence[Json]) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gitops_nb.argo import Expectation, Judgement, State, operation_state
-from gitops_nb.argo.status import identifiers, is_left_alone
+from gitops_nb.argo.status import identifiers, is_left_alone, split_out_of_sync
 from gitops_nb.errors import UnavailableError
 from gitops_nb.model import Applied, Fact, Outcome, Plan, Result, Table
 from gitops_nb.ports import Snapshot, View
@@ -174,16 +174,24 @@ def _watch(
             and alone_since
             and now - alone_since >= request.patience
         ):
-            judgement = replace(judgement, unseen=_sync_is_missing(request, plan, name))
+            missing = _sync_is_missing(request, plan, snapshot)
+            judgement = replace(judgement, unseen=missing)
             return seen()
         if trouble_since and now - trouble_since >= request.patience:
             return seen(f"still so after {_took(int(request.patience.total_seconds()))}")
     return seen()
 
 
-def _sync_is_missing(request: Promotion, plan: Plan, name: str) -> str:
+def _sync_is_missing(request: Promotion, plan: Plan, snapshot: Snapshot) -> str:
     """What a person can do about an Application that nothing moves: the sync that this run asked for is not repeated."""
+    name = snapshot.name
     again = request.command(str(plan.arguments["version_after"]))
+    differing, left = split_out_of_sync(snapshot.application or {})
+    if left and not differing:
+        return (
+            f"{name} stays OutOfSync by {', '.join(left)}: not in Git any more, and a sync by gitops-nb prunes nothing. Prune it in "
+            f"Argo CD (`argocd app sync {name} --prune`) or put it back into Git, then `{again}` sees whether the version runs"
+        )
     return (
         f"{name} is OutOfSync and is synced when somebody asks: a sync is missing. Ask for it in Argo CD, or by "
         f"`{again}`, which plans it"

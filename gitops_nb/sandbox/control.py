@@ -8,7 +8,7 @@ windows, retries, dry runs, ApplicationSets, projects; of Helm and Kustomize see
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from gitops_nb.argo.sources import branch_of, sources_of
@@ -350,9 +350,15 @@ class ApplicationController:
         """The objects that the revisions ask for, with namespace and tracking, in the order of their waves."""
         name = application["metadata"]["name"]
         found = []
-        for manifest in self._sources(application, revisions).manifests():
+        for manifest in _unpacked(self._sources(application, revisions).manifests()):
             item = copy.deepcopy(manifest)
-            metadata = item["metadata"]
+            metadata = item.get("metadata")
+            if not isinstance(metadata, dict) or not (
+                metadata.get("name") and item.get("apiVersion")
+            ):
+                raise ComparisonError(
+                    f"rpc error: a {item['kind']} has no apiVersion or no metadata.name"
+                )
             if item["kind"] not in CLUSTER_SCOPED:
                 default = application["spec"]["destination"].get("namespace", "default")
                 metadata.setdefault("namespace", default)
@@ -371,6 +377,16 @@ class ApplicationController:
         namespace = application["metadata"]["namespace"]
         controller = world.objects(cluster).get(f"StatefulSet.apps/{namespace}/{CONTROLLER}") or {}
         return application if (controller.get("status") or {}).get("readyReplicas") else None
+
+
+def _unpacked(manifests: Sequence[Json]) -> Iterator[Json]:
+    """The objects, those of a List one by one: Argo CD takes it apart as well."""
+    for manifest in manifests:
+        items = manifest.get("items")
+        if str(manifest["kind"]).endswith("List") and isinstance(items, list):
+            yield from _unpacked([item for item in items if isinstance(item, dict)])
+        else:
+            yield manifest
 
 
 def _is_of_present_sources(application: Json) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from gitops_nb.adapters.git_text import path_of
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.edits import kubernetes_objects
 from gitops_nb.errors import UnavailableError, UnreadableFile
@@ -129,9 +130,9 @@ def _documents(text: str) -> tuple[Json, ...]:
 @lru_cache(maxsize=64)
 def _tree(folder: Path, revision: str) -> Mapping[str, str]:
     """All YAML and JSON files of a revision, by path. Revisions never change, so this may be remembered."""
-    listing = _git(folder, "ls-tree", "-r", "-z", revision).decode()
-    entries = [line.split("\t", 1) for line in listing.split("\0") if line]
-    blobs = {path: meta.split()[2] for meta, path in entries}
+    listing = _git(folder, "ls-tree", "-r", "-z", revision)
+    entries = [line.split(b"\t", 1) for line in listing.split(b"\0") if line]
+    blobs = {path_of(path): meta.decode().split()[2] for meta, path in entries}
     output = _git(folder, "cat-file", "--batch", stdin="\n".join(blobs.values()).encode())
     files: dict[str, str] = {}
     start = 0

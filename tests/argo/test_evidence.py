@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gitops_nb.argo import Expectation, State, judge
-from gitops_nb.argo.evidence import Version, look
+from gitops_nb.argo.evidence import Other, Version, look
 from tests.argo.applications import REVISION, deployed, pod, resource, snapshot, workload
 
 NEW = "registry.example/shop/web:v2"
@@ -75,7 +75,21 @@ def test_a_neighbour_that_still_runs_the_version_before_was_left_behind() -> Non
 def test_two_keys_may_set_versions_of_one_image() -> None:
     """What another promoted key says of the same image is right where it stands."""
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
-    assert judged(snapshot(*items), Version("v2", "v1", also=("v1",))).state is State.DEPLOYED
+    also = (Other("v1"),)
+    assert judged(snapshot(*items), Version("v2", "v1", also=also)).state is State.DEPLOYED
+
+
+def test_another_keys_value_excuses_its_own_image_alone() -> None:
+    """The agent is at v1 by a key of its own: a worker of the promoted image at v1 was left behind all the same."""
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
+    also = (Other("v1", ("registry.example/shop/agent",)),)
+    version = Version("v2", "v1", names=("registry.example/shop/web",), also=also)
+    judgement = judged(snapshot(*items), version)
+    assert judgement.state is State.IN_DOUBT
+    assert f"Deployment worker runs {OLD}" in judgement.sentence
+    agent = "registry.example/shop/agent:v1"
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "agent", agent)]
+    assert judged(snapshot(*items), version).state is State.DEPLOYED
 
 
 def test_a_workload_of_another_product_is_told_and_not_asked() -> None:
@@ -110,7 +124,6 @@ def test_where_the_image_is_known_no_other_one_counts() -> None:
 @pytest.mark.parametrize(
     ("image", "version"),
     [
-        (f"registry.example/shop/web:v2@{DIGEST}", "v2"),
         (f"registry.example/shop/web:v2@{DIGEST}", DIGEST),
         (f"registry.example/shop/web@{DIGEST}", DIGEST),
         (f"registry.example/shop/web:v2@{DIGEST}", f"v2@{DIGEST}"),
@@ -141,6 +154,26 @@ def test_what_only_looks_like_the_version(image: str, version: str) -> None:
     assert judged(snapshot(*deployed("Deployment", "web", image)), Version(version)).state is (
         State.IN_DOUBT
     )
+
+
+def test_a_tag_before_a_pinned_digest_shows_nothing() -> None:
+    """The digest decides what runs: it is of the version before, unless it is promoted too."""
+    items = deployed("Deployment", "web", f"registry.example/shop/web:v2@{DIGEST}")
+    for names in ((), ("registry.example/shop/web",)):
+        judgement = judged(snapshot(*items), Version("v2", "v1", names=names))
+        assert judgement.state is State.IN_DOUBT
+        assert "the digest decides what runs and is not promoted with the tag" in judgement.sentence
+        both = Version("v2", "v1", names=names, also=(Other(DIGEST),))
+        assert judged(snapshot(*items), both).state is State.DEPLOYED
+        other = Version("v2", "v1", names=names, also=(Other("sha256:" + "d" * 64),))
+        assert judged(snapshot(*items), other).state is State.IN_DOUBT
+
+
+def test_a_digest_that_admission_put_behind_the_tag_is_the_tags_own() -> None:
+    """The template names the tag alone: whoever resolved it did so for this pod."""
+    items = deployed("Deployment", "web", NEW)
+    items[-1]["spec"]["containers"][0]["image"] = f"{NEW}@{DIGEST}"
+    assert judged(snapshot(*items), Version("v2", "v1")).state is State.DEPLOYED
 
 
 def test_a_digest_is_seen_in_what_the_runtime_reports() -> None:

@@ -106,6 +106,7 @@ def test_real_promotions(shared, repository, tmp_path, count):
         author=("replay", "replay@example.org"),
     )
     view = View(git, {}, {}, WallClock(), None)
+    begun = git.tip("config", "main")
     changed = unchanged = 0
     made_at: dict[str, tuple[PromotedKey, str]] = {}
     for number, (application, tag) in enumerate(wanted):
@@ -144,9 +145,10 @@ def test_real_promotions(shared, repository, tmp_path, count):
         if changed % 50 == 0:  # housekeeping: a real repository is packed
             git.resolve("config", "main")
             subprocess.run(("git", "repack", "-qad"), cwd=tmp_path / "cache/config.git", check=True)
-    first, *history = git.log("config", git.tip("config", "main"))[::-1]
-    assert [commit.sha for commit in history] == list(made_at)
-    found = list(git.changes("config", history[-1].sha, since=first.sha))
+    newest = git.tip("config", "main")
+    history = [commit.sha for commit in git.log("config", newest)[::-1]]
+    assert history[history.index(begun) + 1 :] == list(made_at)
+    found = list(git.changes("config", newest, since=begun))
     assert [change.sha for change in found] == list(made_at), "one file in each commit"
     for change in found:
         before, tag = made_at[change.sha]

@@ -219,7 +219,15 @@ def test_what_nobody_can_look_at_is_named(git) -> None:
     ("sources", "kind", "places", "hidden"),
     [
         ([source("apps/over")], "Helm", {"apps/over", "shared/all.yaml", "shared/one.txt"}, ()),
-        ([source("apps/odd")], "", {"apps/odd"}, ("apps/odd/.argocd-source.yaml, which cannot be read",)),
+        (
+            [source("apps/odd")],
+            "",
+            {""},
+            (
+                "apps/odd/.argocd-source.yaml, which cannot be read",
+                "../../../../etc/passwd, which the link apps/linked/out.yaml leads to",
+            ),
+        ),
         (
             [source("apps/chart")],
             "Helm",

@@ -20,9 +20,9 @@ from gitops_nb.dora.store import FactStore, Merged
 from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
 from gitops_nb.ports import GraphCommit, HistoryReader
+from gitops_nb.revisions import FULL_ID
 
 LABEL_COLUMNS = ("version", "revision")
-_SHA = re.compile(r"[0-9a-f]{40}")
 _ABBREVIATED = re.compile(r"(?:.*[-_.+])?g?([0-9a-f]{7,40})")
 """``3d6c674``, ``release-3d6c674`` and ``git describe``'s ``v1.2-4-g3d6c674``; decimal numbers never reach git."""
 SEED = "contained in the first recorded deployment (seed)"
@@ -76,7 +76,7 @@ def read_labels(path: Path) -> dict[str, str]:
             for row in reader:
                 version, sha = row["version"].strip(), row["revision"].strip().lower()
                 where = f"{path.name}:{reader.line_num}"
-                if not version or not _SHA.fullmatch(sha):
+                if not version or not FULL_ID.fullmatch(sha):
                     problems.append(f"{where}: revision: {sha!r} is not a full commit id")
                 elif found.setdefault(version, sha) != sha:
                     problems.append(f"{where}: version: {version!r} has another revision above")

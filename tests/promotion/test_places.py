@@ -1,0 +1,210 @@
+"""What an Application reads of a repository, also where a file says it in a way that is not known: then all of it counts."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gitops_nb.adapters.git import Git
+from gitops_nb.adapters.git_cache import Remote
+from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.argo.sources import Origin
+from gitops_nb.errors import UnavailableError
+from gitops_nb.promotion.pending import bound_folders
+from gitops_nb.promotion.places import Reads, reads
+
+URL = "https://git.example/c.git"
+ORIGIN = Origin((URL,), ("main",))
+OWN = "apps/x/production"
+K = f"{OWN}/kustomization.yaml"
+CHART = f"{OWN}/Chart.yaml"
+DEPENDENCY = (
+    "name: x\ndependencies: [{name: redis, version: '*', repository: 'https://charts.example'}]\n"
+)
+EVERYTHING = ("",)
+
+
+def repository(base: Path, files: dict[str, str | bytes]) -> tuple[Git, str]:
+    """A repository with these files, and its tip."""
+    work = base / "work"
+    work.mkdir()
+    for path, text in {"unrelated/file.yaml": "a: b\n", **files}.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return committed(base)
+
+
+def committed(base: Path) -> tuple[Git, str]:
+    """All that lies in the work tree as one more commit."""
+    work = base / "work"
+    who = ("-c", "user.name=t", "-c", "user.email=t@x.example")
+    for argv in (("init", "-q", "-b", "main"), ("add", "-A"), (*who, "commit", "-qm", "x")):
+        subprocess.run(("git", *argv), cwd=work, check=True)
+    git = Git(
+        {"c": Remote(f"file://{work}", "main")},
+        cache=base / "cache",
+        processes=LocalProcesses(),
+        author=("t", "t@x.example"),
+    )
+    return git, git.tip("c", "main")
+
+
+def read(base: Path, files: dict[str, str | bytes], kind: str, **source: object) -> Reads:
+    """What an Application of one source reads."""
+    git, tip = repository(base, files)
+    own = {"repoURL": URL, "targetRevision": "main", "path": OWN, **source}
+    application = {"metadata": {"name": "x-production"}, "status": {"sourceType": kind}}
+    return reads(git, application, (own,), origin=ORIGIN, repository="c", tip=tip)
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("Kustomize", {K: "%YAML 1.1\n---\nresources: [../../a]\n"}),
+        ("Kustomize", {K: "resources: [../../a]\n".encode("utf-16")}),
+        ("Kustomize", {K: "resources: []\n---\nresources: [../../a]\n"}),
+        ("Kustomize", {K: "[a list]\n"}),
+        ("Helm", {CHART: "%YAML 1.1\n---\nname: x\n"}),
+        ("Helm", {CHART: "[a list]\n"}),
+    ],
+)
+def test_a_file_that_cannot_be_read_may_name_anything(tmp_path, kind, files):
+    """Another reader takes it: it is named, and everything is bound and shown."""
+    found = read(tmp_path, files, kind)
+    (path,) = files
+    assert found.places == EVERYTHING
+    assert found.hidden == (f"{path}, which cannot be read",)
+
+
+@pytest.mark.parametrize(
+    "kustomization",
+    [
+        "somethingNew: [../../a]\n",
+        "helmCharts: [{name: a, somethingNew: ../b}]\n",
+        "helmGlobals: {somethingNew: ../b}\n",
+    ],
+)
+def test_what_is_not_known_may_name_anything(tmp_path, kustomization):
+    """A field of a later kustomize."""
+    assert read(tmp_path, {K: kustomization}, "Kustomize").places == EVERYTHING
+
+
+@pytest.mark.parametrize("part", ["generators", "transformers", "validators"])
+def test_programs_may_read_anything(tmp_path, part):
+    """Which files a transformer patches with stands in its own file, or in the program."""
+    found = read(tmp_path, {K: f"{part}: [t.yaml]\n", f"{OWN}/t.yaml": "kind: X\n"}, "Kustomize")
+    assert found.places == EVERYTHING
+    assert found.hidden == (f"what the {part} of {K} do",)
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ("../../../values/$ARGOCD_APP_NAME.yaml", ()),
+        ("/values/${ARGOCD_APP_NAME}.yaml", ()),
+        ("$ARGOCD_APP_NAME.yaml", ()),
+        ("../../../values/*.yaml", ()),
+    ],
+)
+def test_a_value_file_with_a_variable_may_be_any(tmp_path, name, hidden):
+    """Argo CD puts the Application's name, path or revision in."""
+    found = read(tmp_path, {CHART: "name: x\n"}, "Helm", helm={"valueFiles": [name]})
+    assert (found.places, found.hidden) == (EVERYTHING, hidden)
+
+
+def test_a_value_file_elsewhere_is_named(tmp_path):
+    """Nobody looks at what lies at an address."""
+    values = "https://values.example/v.yaml"
+    found = read(tmp_path, {CHART: "name: x\n"}, "Helm", helm={"valueFiles": [values]})
+    assert (found.places, found.hidden) == ((OWN,), (f"{values}, which the Application names",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import /* x */ '../../a.libsonnet'",
+        "import // x\n '../../a.libsonnet'",
+        "import |||\n  ../a\n|||",
+    ],
+)
+def test_an_import_that_is_not_understood_may_be_of_any_file(tmp_path, text):
+    """Comments between, text blocks."""
+    assert read(tmp_path, {f"{OWN}/a.jsonnet": text}, "Directory").places == EVERYTHING
+
+
+def test_imports_are_looked_for_in_the_libraries_too(tmp_path):
+    """Beside the file, and in each library."""
+    files = {f"{OWN}/a.jsonnet": "import '../l.libsonnet'", "lib/l.libsonnet": "{}"}
+    found = read(tmp_path, files, "Directory", directory={"jsonnet": {"libs": ["lib/vendor"]}})
+    assert set(found.places) >= {OWN, "lib/l.libsonnet", "apps/x/l.libsonnet", "lib/vendor"}
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "places"),
+    [
+        ({K: "helmGlobals: {chartHome: ../../../charts}\nhelmCharts: [{name: s}]\n"}, {}, {"charts"}),
+        ({K: "helmCharts: [{name: s, repo: 'https://c.example'}]\n"}, {}, {OWN}),
+        ({K: "openapi: {path: ../../schema.json}\n"}, {}, {"apps/schema.json"}),
+        ({K: ""}, {"kustomize": {"patches": [{"path": "../../patch.yaml"}]}}, {"apps/patch.yaml"}),
+        ({K: "patchesStrategicMerge: ['kind: X\n\n  a: b']\n"}, {}, {OWN}),
+    ],
+)  # fmt: skip
+def test_what_is_named_is_followed(tmp_path, files, source, places):
+    """Homes of charts, schemas, patches of the Application itself."""
+    found = read(tmp_path, {k: v or "resources: []\n" for k, v in files.items()}, "Kustomize", **source)  # fmt: skip
+    assert places <= set(found.places), found
+    assert found.places != EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("held", "is_named"),
+    [
+        ("charts/redis-notes/README", True),
+        ("charts/redis-notes.tgz", True),
+        ("charts/redis/README", True),
+        ("charts/redis/Chart.yaml", False),
+        ("charts/redis-1.2.3.tgz", False),
+        ("charts/redis-v1.2.3-rc.1.tgz", False),
+    ],
+)
+def test_a_chart_that_is_packed_beside_is_no_other(tmp_path, held, is_named):
+    """A folder whose name only begins alike hides no chart of another repository."""
+    found = read(tmp_path, {CHART: DEPENDENCY, f"{OWN}/{held}": "x\n"}, "Helm")
+    assert bool(found.hidden) is is_named, found
+
+
+def test_a_way_through_a_link_is_followed(tmp_path):
+    """Git knows no path behind a link: the link and what it leads to are both places."""
+    (tmp_path / "work/apps/shared").mkdir(parents=True)
+    (tmp_path / "work/apps/link").symlink_to("shared")
+    (tmp_path / "work/apps/shared/a.yaml").write_text("kind: X\n")
+    work = tmp_path / "work" / OWN
+    work.mkdir(parents=True)
+    (work / "kustomization.yaml").write_text("resources: [../../link/a.yaml]\n")
+    git, tip = committed(tmp_path)
+    own = {"repoURL": URL, "targetRevision": "main", "path": OWN}
+    application = {"metadata": {"name": "x"}, "status": {"sourceType": "Kustomize"}}
+    found = reads(git, application, (own,), origin=ORIGIN, repository="c", tip=tip)
+    assert set(found.places) >= {"apps/link", "apps/shared"}
+
+
+def test_names_that_are_no_text_are_two_names(tmp_path):
+    """A change of the second one is a change; a name that is the written out one of another file is refused."""
+    odd = [f"{OWN}/role".encode() + byte + b".yaml" for byte in (b"\xff", b"\xfe")]
+    git, first = repository(tmp_path, {f"{OWN}/a.yaml": "a\n"})
+    for name in odd:
+        (tmp_path / "work").joinpath(name.decode("utf-8", "surrogateescape")).write_text(
+            "harmless\n"
+        )
+    git, first = committed(tmp_path)
+    (tmp_path / "work").joinpath(odd[1].decode("utf-8", "surrogateescape")).write_text("admin\n")
+    _, second = committed(tmp_path)
+    git.resolve("c", second)
+    bound = [bound_folders(git, "c", commit, (OWN,)) for commit in (first, second)]
+    assert bound[0] != bound[1]
+    (tmp_path / "work" / OWN / "role\\xff.yaml").write_text("another\n")
+    _, third = committed(tmp_path)
+    with pytest.raises(UnavailableError, match="two files"):
+        git.blobs("c", third, OWN)

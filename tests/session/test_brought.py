@@ -1,0 +1,238 @@
+"""Whoever approves a sync reads all that it brings: what could not be compared is said, and nothing hides behind another line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from gitops_nb.errors import NeedsAttention, WaitingForApproval
+from gitops_nb.model import ObjectRef
+from tests.session.platform_edits import (
+    DEPLOYMENT,
+    adopt_fleet,
+    commit,
+    patch_application,
+    put_images_into_manifests,
+    read,
+    settle,
+    version,
+    without_approval,
+)
+
+FOLDER = "apps/checkout/production"
+FILE = DEPLOYMENT.format("production")
+WORKLOAD = ObjectRef("apps/v1", "Deployment", "checkout", "checkout")
+ROLE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: planted, namespace: checkout}\ndata: {a: b}\n"
+
+
+@pytest.fixture
+def soaked(runner):
+    """A release has run for long enough as soon as it runs."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    return runner
+
+
+def shown(runner, **parameters):
+    """What an approver reads: before, after and changed lines of each change, by its address."""
+    waiting, stop = runner.promote(**parameters)
+    assert isinstance(stop, WaitingForApproval), stop
+    found = {}
+    for change in waiting.plan["changes"]:
+        lines = [line["sign"] + line["text"] for line in change["diff"] if line["sign"].strip()]
+        found.setdefault(change["address"], []).append((change["before"], change["after"], lines))
+    return found
+
+
+def text_of(found) -> str:
+    return json.dumps(found)
+
+
+def scale(runner, replicas: int) -> None:
+    """Somebody scales production by hand, and Argo CD sees it."""
+    cluster = runner.platform().view.clusters["production"].as_manager("kubectl-scale")
+    cluster.merge_patch(WORKLOAD, {"spec": {"replicas": replicas}})
+    settle(runner, "production", syncs=False)
+
+
+def in_a_clone(runner, *commands) -> None:
+    """Somebody works in a clone and pushes what they made."""
+    bare = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    work = runner.workspace.root.parent / "work"
+    subprocess.run(("git", "clone", "-q", bare, work), check=True)
+    for argv in commands:
+        who = ("-c", "user.name=t", "-c", "user.email=t@x.example")
+        subprocess.run(("git", *who, *argv), cwd=work, check=True)
+    shutil.rmtree(work)
+
+
+def rewritten(runner) -> None:
+    """The branch begins anew with the same files, and no cache of ours has what was before."""
+    in_a_clone(
+        runner,
+        ("checkout", "-q", "--orphan", "other"),
+        ("commit", "-qm", "All of it, without its past"),
+        ("push", "-qf", "origin", "other:main"),
+    )
+    shutil.rmtree(runner.workspace.root / ".gitops-nb/sandbox/git-cache", ignore_errors=True)
+
+
+def test_a_commit_that_is_gone_is_said_to_be_unknown(soaked):
+    """History was rewritten: what was synced last is no commit any more, and what comes with the sync cannot be told."""
+    soaked.platform()
+    rewritten(soaked)
+    commit(soaked, {f"{FOLDER}/extra.yaml": ROLE})
+    for environment in ("staging", "production"):
+        settle(soaked, environment, syncs=environment == "staging")
+    found = shown(soaked)
+    ((before, after, _),) = found["Application checkout-production"][:1]
+    assert before == "what was synced last is not known"
+    assert "what somebody changed on the cluster is undone" in after
+
+
+@pytest.mark.parametrize("file", [f"{FOLDER}/service.yaml", FILE])
+def test_drift_beside_a_push_is_said_to_be_unknown(soaked, file):
+    """A comment that was pushed hides nothing: either may be why objects differ, and that is what is said."""
+    scale(soaked, 8)
+    commit(soaked, {file: read(soaked, file) + "# a comment\n"})
+    settle(soaked, "production", syncs=False)
+    found = shown(soaked)
+    address = "Application checkout-production on production, what somebody changed on the cluster"
+    assert found[address] == [
+        ("cannot be told apart from what comes into force", "the sync undoes it where Git says otherwise", [])
+    ]  # fmt: skip
+
+
+def test_drift_of_a_child_is_named(soaked):
+    """A parent renders it: what its objects differ by is its own."""
+    put_images_into_manifests(soaked, ("staging", "production"))
+    platform = soaked.platform()
+    argo = platform.open_writers(bool, environment="production", files=frozenset()).argo
+    argo["production"].sync("checkout-production", revision=soaked.tip(), identifier="somebody")
+    platform.view.clock.sleep(60)
+    scale(soaked, 8)
+    found = shown(soaked)
+    address = "Application checkout-production on production, Deployment checkout is OutOfSync"
+    assert found[address][0][1] == "as Git has it: the sync undoes that change"
+
+
+def test_what_is_left_of_earlier_files_is_told_and_ends_no_circle(runner):
+    """A file was taken out of Git: its object stays, and the end says how to be rid of it, not that a sync is missing."""
+    without_approval(runner)
+    commit(runner, {f"{FOLDER}/extra.yaml": ROLE})
+    for environment in ("staging", "production"):
+        settle(runner, environment)
+    in_a_clone(runner, ("rm", "-q", f"{FOLDER}/extra.yaml"), ("commit", "-qm", "x"), ("push", "-q"))
+    for environment in ("staging", "production"):
+        settle(runner, environment)
+    state, stop = runner.promote(timeout="2m", patience="20s")
+    assert isinstance(stop, NeedsAttention)
+    drift = {c["address"]: (c["before"], c["after"]) for c in state.plan["changes"]}
+    address = "Application checkout-production on production, ConfigMap planted"
+    assert drift[address] == ("not in Git any more", "left there: the sync prunes nothing")
+    said = state.outcome["next_step"]
+    assert "stays OutOfSync by ConfigMap planted: not in Git any more" in said
+    assert "argocd app sync checkout-production --prune" in said
+    assert "a sync is missing" not in said
+
+
+def test_a_second_key_that_was_pushed_is_shown(soaked):
+    """The plan says the version; another key's new value in the same file is said by nothing else."""
+    key = 'key: "spec.template.spec.containers[name=checkout].image", part: tag}'
+    soaked.workspace.replace("runbooks/fleet.yaml", f"{{file: deployment.yaml, {key}]", f"{{file: deployment.yaml, {key}, {{file: deployment.yaml, key: spec.replicas}}]")  # fmt: skip
+    adopt_fleet(soaked)
+    staging = re.search(r"replicas: (\d+)", read(soaked, DEPLOYMENT.format("staging")))[1]
+    text = read(soaked, FILE)
+    own = re.search(r"replicas: (\d+)", text)[1]
+    assert own != staging
+    commit(soaked, {FILE: text.replace(f"replicas: {own}", f"replicas: {staging}")})
+    settle(soaked, "production", syncs=False)
+    assert f"+  replicas: {staging}" in text_of(shown(soaked))
+
+
+def test_two_clusters_are_two_differences(soaked):
+    """One cluster has what was pushed, the other has not: what it brings there is shown."""
+    soaked.workspace.replace("runbooks/fleet.yaml", "newcomer: {environment: development", "newcomer: {environment: production")  # fmt: skip
+    adopt_fleet(soaked)
+    soaked.platform()
+    path = soaked.workspace.root / ".gitops-nb/sandbox/state.json"
+    state = json.loads(path.read_text())
+    state["clusters"]["newcomer"] = json.loads(json.dumps(state["clusters"]["production"]))
+    for part in ("memory", "tips"):
+        state[part] |= {
+            key.replace("production|", "newcomer|", 1): json.loads(json.dumps(value))
+            for key, value in state[part].items()
+            if key.startswith("production|")
+        }
+    path.write_text(json.dumps(state))
+    more = read(soaked, FILE).replace(
+        "      containers:\n", "      hostPID: true\n      containers:\n"
+    )
+    commit(soaked, {FILE: more})
+    platform = soaked.platform()
+    argo = platform.open_writers(bool, environment="production", files=frozenset()).argo["newcomer"]
+    argo.refresh("checkout-production")
+    platform.view.clock.sleep(10)
+    argo.sync("checkout-production", revision=soaked.tip(), identifier="somebody")
+    platform.view.clock.sleep(60)
+    commit(soaked, {FILE: more.replace(version(soaked, "production"), "v2.32.1")})
+    settle(soaked, "production", syncs=False)
+    argo = soaked.platform().open_writers(bool, environment="production", files=frozenset()).argo
+    argo["newcomer"].refresh("checkout-production")
+    soaked.platform().view.clock.sleep(10)
+    assert "+      hostPID: true" in text_of(shown(soaked))
+
+
+@pytest.mark.parametrize("where", ["notes/extra.yaml", "../../other/extra.yaml"])
+def test_a_file_that_becomes_part_of_it_is_shown_whole(soaked, where):
+    """It lay there all the time and nothing used it; one line of a kustomization brings it."""
+    listed = "resources: [deployment.yaml, service.yaml{}]\n"
+    own = f"{FOLDER}/kustomization.yaml"
+    path = f"{FOLDER}/{where}" if where.startswith("notes") else "apps/other/extra.yaml"
+    service = read(soaked, f"{FOLDER}/service.yaml").replace("8080", "8081")
+    commit(soaked, {own: listed.format(""), path: ROLE, f"{FOLDER}/service.yaml": service})
+    for environment in ("staging", "production"):
+        settle(soaked, environment)
+    commit(soaked, {own: listed.format(f", {where}")})
+    settle(soaked, "production", syncs=False)
+    (change,) = shown(soaked)[f"platform-config:{path}"]
+    assert change[0] == "no part of it"
+    assert "+kind: ConfigMap" in change[2]
+
+
+def test_a_folder_that_is_taken_otherwise_is_shown_whole(soaked):
+    """The Application recurses into its folder from now on: what lies there was no part of it."""
+    commit(soaked, {f"{FOLDER}/notes/extra.yaml": ROLE})
+    for environment in ("staging", "production"):
+        settle(soaked, environment)
+    patch_application(soaked, "production", {"spec": {"source": {"directory": {"recurse": True}}}})
+    settle(soaked, "production", syncs=False)
+    (change,) = shown(soaked)[f"platform-config:{FOLDER}/notes/extra.yaml"]
+    assert "+kind: ConfigMap" in change[2]
+
+
+def test_sources_at_several_commits_are_not_taken_for_one(soaked):
+    """Somebody held the second source back: what it has now cannot be told by the first one's commit."""
+    path = "argocd/production/checkout.yaml"
+    text = read(soaked, path)
+    block = re.search(r"  source:\n((?:    .*\n)+)", text)
+    own = re.search(r"repoURL: (\S+)", block[1])[1]
+    first = f"    - {block[1].strip()}\n".replace("\n    ", "\n      ")
+    second = f"    - repoURL: {own}\n      targetRevision: main\n      path: addons\n"
+    commit(soaked, {path: text.replace(block[0], f"  sources:\n{first}{second}"), "addons/a.yaml": ROLE})  # fmt: skip
+    for environment in ("staging", "production"):
+        settle(soaked, environment)
+    old = soaked.tip()
+    commit(soaked, {"addons/a.yaml": ROLE.replace("a: b", "a: other")})
+    platform = soaked.platform()
+    argo = platform.open_writers(bool, environment="production", files=frozenset()).argo
+    argo["production"].refresh("checkout-production")
+    platform.view.clock.sleep(30)
+    argo["production"].sync("checkout-production", revision=f"{soaked.tip()},{old}", identifier="somebody")  # fmt: skip
+    platform.view.clock.sleep(60)
+    found = shown(soaked)
+    assert found["Application checkout-production"][0][0] == "what was synced last is not known"
+    assert "changed on the cluster since the last sync" not in text_of(found)
