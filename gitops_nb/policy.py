@@ -364,16 +364,25 @@ def is_same_person(one: str, other: str, trust: Trust) -> bool:
     return one.casefold() == other.casefold() or (known is not None and known.is_called(other))
 
 
+BOT = "[bot]"
+"""How GitHub ends the logins of its applications; no person can have such a one."""
+
+
 def unknown_person(requester: Requester, names: Sequence[str], rules: Rules) -> str:
     """Why nobody could tell an approver from who asks, or the empty text.
 
     Args:
-        requester: Who asks; of automation there is no person to tell from.
-        names: Everybody with a part in asking (see ``approvals.askers``).
+        requester: Who asks.
+        names: Everybody with a part in asking (see ``approvals.askers``): also of automation a person may have started it again.
         rules: Of the environment.
     """
-    unknown = [name for name in names if rules.trust.person(name) is None]
-    if not unknown or not rules.approvals or requester.kind is not RequesterKind.PERSON:
+    is_automation = requester.kind is RequesterKind.AUTOMATION
+    unknown = [
+        name
+        for name in names
+        if rules.trust.person(name) is None and not (is_automation and name.endswith(BOT))
+    ]
+    if not unknown or not rules.approvals:
         return ""
     return f"{unknown[0]} asks, and is nobody in trust.yaml: an approver could be the same person"
 

@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+from gitops_nb import promotion
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey
@@ -33,6 +34,7 @@ from gitops_nb.session.order import Order
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.stores import reports_store
 from tests.session.test_interruptions import Killed, Later
+from tests.session.test_late_cells import Cells, freeze
 
 promotion_apply = importlib.import_module("gitops_nb.promotion.apply")
 
@@ -199,3 +201,20 @@ def test_a_review_that_nobody_signed_is_none(runner, capsys):
     assert "to be reviewed until" not in capsys.readouterr().out
     with pytest.raises(Refused, match="is reviewed already"):
         review(where, where.reports / state.run, key=None, reason="looked", yes=True)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_freeze_holds_where_the_glass_is_broken(runner, later):
+    """It begins between gate and apply: approvals are waived, gates are not."""
+    lets_break_glass(runner.workspace)
+    runner.order = Order(break_glass="the site is down")
+    before = runner.tip()
+    cells = Cells(runner)
+    cells.until("gate")
+    freeze(runner, 1 if later else -1)
+    if later:
+        cells.later()
+    with pytest.raises(Refused, match="“incident” is open until"):
+        cells.session.step(promotion.apply)
+    cells.session.close()
+    assert runner.tip() == before

@@ -626,13 +626,26 @@ def test_somebody_taken_out_of_trust_yaml_asks_no_more(asked):
 
 
 def test_automation_has_no_person_to_tell_from(asked, issuer, monkeypatch):
-    """A schedule's actor may be a bot, which approves nothing."""
+    """A schedule's actor may be one of GitHub's applications, which approves nothing."""
     monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
     issuer.claims["event_name"] = "schedule"
     asked.workflows = ({**WORKFLOW, "events": ["schedule"]},)
-    started_by(asked, issuer, monkeypatch, "some-bot")
+    started_by(asked, issuer, monkeypatch, "some-bot[bot]")
     asked.begin()
     assert asked.state.request is not None
+
+
+@pytest.mark.parametrize("again", ["tomas-at-work", "some-machine-user"])
+def test_a_person_may_stand_behind_automation(again, asked, issuer, monkeypatch):
+    """Whoever starts a schedule's run again, by a login that nobody knows, could approve it under their own name."""
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
+    issuer.claims["event_name"] = "schedule"
+    asked.workflows = ({**WORKFLOW, "events": ["schedule"]},)
+    started_by(asked, issuer, monkeypatch, "some-bot[bot]")
+    monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", again)
+    asked.requester = ci_identity()
+    with pytest.raises(Refused, match=f"{again} asks, and is nobody in trust"):
+        asked.begin()
 
 
 def test_a_person_who_asks_by_a_bot_is_the_requester(asked, issuer, monkeypatch):
