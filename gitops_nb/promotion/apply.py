@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
 from gitops_nb.argo.sources import Origin, revisions_for, sources_of
 from gitops_nb.argo.status import identifiers
-from gitops_nb.catalog.fleet import Repository
+from gitops_nb.catalog.fleet import Fleet, Repository
 from gitops_nb.edits import edit_scalar
 from gitops_nb.errors import (
     ConfigurationError,
@@ -33,6 +34,7 @@ from gitops_nb.model import (
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
 from gitops_nb.promotion.asked import carried_out, refuse_other_folders
 from gitops_nb.promotion.judging import NOWHERE
+from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.overtaken import brought_later, refuse_changed, refuse_overtaken
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.versions import asks_for
@@ -51,7 +53,7 @@ HISTORY = 10
 class PromotionWriters:
     """What a promotion may change: one Git repository, and Argo CD Applications.
 
-    ``argo`` is keyed by cluster; ``repositories`` are fleet.yaml's, by name.
+    ``argo`` is keyed by cluster; ``repositories`` are fleet.yaml's, by name, and ``fleet`` is all of it.
     """
 
     view: View
@@ -60,6 +62,7 @@ class PromotionWriters:
     effects: Effects
     requester: str
     repositories: Mapping[str, Repository] = field(default_factory=dict)
+    fleet: Fleet | None = None
 
 
 def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
@@ -184,7 +187,9 @@ def _bring(
         revisions = revisions_for(present, own, revision)
 
         def holds(found: Json) -> None:
-            _refuse_other_spec(application, found)
+            _refuse_other_spec(application, found, plan if is_child else None)
+            if role:
+                _refuse_neighbours(writers, plan, found)
             if revisions_for(found, own, revision) != revisions:
                 raise ConflictError(f"{name} changed its sources while a sync was being asked for")
             if history_of(found) != history_of(present):
@@ -233,16 +238,56 @@ def _bring(
     return results
 
 
-def _refuse_other_spec(application: Mapping[str, Any], present: Json | None) -> None:
+def _refuse_other_spec(
+    application: Mapping[str, Any], present: Json | None, brings: Plan | None
+) -> None:
     """Refuses to sync an Application that asks for something else than it did when the plan was made and shown.
 
-    Its sources say what comes, its destination where it goes, its project and its options what a sync may do there.
+    Its sources say what comes, its destination where it goes, its project and its options what a sync may do there. A child may ask
+    for the plan's new values, which its parent has put in, and for nothing else that is new.
     """
     bound = application.get("spec")
-    if bound is not None and digest((present or {}).get("spec") or {}) != bound:
+    spec = (present or {}).get("spec") or {}
+    known = [spec] if brings is None else [spec, _as_before(spec, brings.arguments["edits"])]
+    if bound is not None and bound not in map(digest, known):
         raise ConflictError(
             f"Application {application['name']} asks for something else than when this was planned; it is not synced",
             hint="Look at it in Argo CD, then run the promotion again: it shows what a sync would bring.",
+        )
+
+
+def _as_before(spec: Json, edits: Sequence[Mapping[str, str]]) -> Json:
+    """What an Application asked for before the edits came to it."""
+    was = {edit["after"]: edit["before"] for edit in edits if edit["before"] and edit["after"]}
+    if not was:
+        return spec
+    longest = sorted(map(re.escape, was), key=len, reverse=True)
+    value = re.compile(rf"(?<![0-9.])(?:{'|'.join(longest)})(?![0-9])")
+
+    def put_back(item: Json) -> Json:
+        if isinstance(item, str):
+            return value.sub(lambda found: was[found[0]], item)
+        if isinstance(item, Mapping):
+            return {key: put_back(part) for key, part in item.items()}
+        return [put_back(part) for part in item] if isinstance(item, list) else item
+
+    return put_back(spec)
+
+
+def _refuse_neighbours(writers: PromotionWriters, plan: Plan, parent: Json) -> None:
+    """Refuses to sync a parent that would change another environment's Application, as the comparison right before shows.
+
+    When this was planned Argo CD may not have looked yet at what was pushed.
+    """
+    if writers.fleet is None:
+        return
+    others = others_of(writers.fleet, parent, plan.environment)
+    if others:
+        name, owner = others[0]
+        raise ConflictError(
+            f"Application {parent['metadata']['name']} also brings Application {name} of {owner}: that is not asked for by a promotion "
+            f"to {plan.environment}; it is not synced",
+            hint=f"Have {owner} bring it by its own rules first, then run this promotion again.",
         )
 
 

@@ -244,8 +244,8 @@ def _synced_in(
     is_parent_ours = bool(parent) and not found.parent_automated
     synced = readers[:1] if is_parent_ours or (not parent and not found.automated) else []
     if parent and not found.automated:
-        # What the parent makes of it is not known yet: what it asks for is not bound, what its sources hold now is.
-        synced.append(replace(readers[1], spec=""))
+        # The parent changes the promoted values in it, and nothing else: see ``apply``.
+        synced.append(readers[1])
     neighbours = others_of(request.fleet, reader.application, request.target)
     return replace(
         found,

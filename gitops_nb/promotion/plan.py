@@ -211,7 +211,6 @@ def _placed(placement: Placement) -> Json:
         "name": placement.name,
         "automated": placement.automated,
     }
-    # Of a child that a parent changes nothing is bound.
     specs = {one.name: one.spec for one in placement.synced if one.spec}
     if placement.name in specs:
         own["spec"] = specs[placement.name]

@@ -90,6 +90,7 @@ def slice_of(runbook: str) -> Slice:
                     effects=all_writers.effects,
                     requester=all_writers.requester,
                     repositories=request.fleet.repositories,
+                    fleet=request.fleet,
                 ),
                 verbs=(
                     promotion.observe,

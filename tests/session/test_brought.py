@@ -9,10 +9,11 @@ import subprocess
 
 import pytest
 
-from gitops_nb.errors import NeedsAttention, WaitingForApproval
-from gitops_nb.model import ObjectRef
+from gitops_nb.errors import ConflictError, NeedsAttention, WaitingForApproval
+from gitops_nb.model import ObjectRef, Status
 from tests.session.platform_edits import (
     DEPLOYMENT,
+    IMAGE,
     adopt_fleet,
     commit,
     patch_application,
@@ -22,6 +23,8 @@ from tests.session.platform_edits import (
     version,
     without_approval,
 )
+from tests.session.test_bound import is_planted
+from tests.session.test_neighbours import WAY
 
 FOLDER = "apps/checkout/production"
 FILE = DEPLOYMENT.format("production")
@@ -63,9 +66,12 @@ def in_a_clone(runner, *commands) -> None:
     bare = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
     work = runner.workspace.root.parent / "work"
     subprocess.run(("git", "clone", "-q", bare, work), check=True)
-    for argv in commands:
-        who = ("-c", "user.name=t", "-c", "user.email=t@x.example")
-        subprocess.run(("git", *who, *argv), cwd=work, check=True)
+    who = ("-c", "user.name=t", "-c", "user.email=t@x.example")
+    for command in commands:
+        if callable(command):
+            command(work)
+        else:
+            subprocess.run(("git", *who, *command), cwd=work, check=True)
     shutil.rmtree(work)
 
 
@@ -236,3 +242,127 @@ def test_sources_at_several_commits_are_not_taken_for_one(soaked):
     found = shown(soaked)
     assert found["Application checkout-production"][0][0] == "what was synced last is not known"
     assert "changed on the cluster since the last sync" not in text_of(found)
+
+
+PROOF = (
+    "    path: argocd/{environment}\n"
+    "    promotable: [{file: values.yaml, key: checkout.tag, proof: {image: registry.example/shop/checkout}}]"
+)
+
+
+def into_a_chart(folder) -> None:
+    """The manifests of a folder become the templates of a chart there, with checkout's tag as its value."""
+    (folder / "templates").mkdir()
+    for path in folder.glob("*.yaml"):
+        path.rename(folder / "templates" / path.name)
+    template = folder / "templates/checkout.yaml"
+    tag = re.search(r"shop/checkout:(\S+)", template.read_text())[1]
+    template.write_text(
+        template.read_text().replace(f"checkout:{tag}", "checkout:{{ .Values.checkout.tag }}")
+    )
+    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: umbrella\nversion: 1.0.0\n")
+    (folder / "values.yaml").write_text(f"checkout:\n  tag: {tag}\n")
+
+
+@pytest.fixture
+def charted(soaked):
+    """Root is a chart and syncs by itself; checkout, its child, waits for a sync of ours."""
+    put_images_into_manifests(soaked, ("staging", "production"))
+    folders = [f"argocd/{name}" for name in ("staging", "production")]
+    in_a_clone(
+        soaked,
+        *(lambda work, folder=folder: into_a_chart(work / folder) for folder in folders),
+        ("add", "-A"),
+        ("commit", "-qm", "Charts"),
+        ("push", "-q"),
+    )
+    for environment in ("staging", "production"):
+        settle(soaked, environment)
+    soaked.workspace.replace("runbooks/fleet.yaml", IMAGE, PROOF)
+    adopt_fleet(soaked)
+    return soaked
+
+
+TEMPLATE = "argocd/production/templates/checkout.yaml"
+
+
+def with_a_second_source(text: str) -> str:
+    block = re.search(r"  source:\n((?:    .*\n)+)", text)
+    own = re.search(r"repoURL: (\S+)", block[1])[1]
+    first = f"    - {block[1].strip()}\n".replace("\n    ", "\n      ")
+    second = f"    - repoURL: {own}\n      targetRevision: main\n      path: other\n"
+    return text.replace(block[0], f"  sources:\n{first}{second}")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        with_a_second_source,
+        lambda text: text.replace("project: default", "project: other"),
+        lambda text: text.replace("namespace: checkout", "namespace: kube-system"),
+        None,
+    ],
+)
+def test_a_child_that_its_parent_makes_another_one_is_not_synced(charted, changed):
+    """Pushed after the approval, before Argo CD looked: the parent brings it by itself, and the child is not synced."""
+    waiting, stop = charted.promote()
+    assert isinstance(stop, WaitingForApproval), stop
+    charted.answer(waiting.run)
+    if changed is not None:
+        text = read(charted, TEMPLATE)
+        assert changed(text) != text
+        commit(charted, {TEMPLATE: changed(text), "other/extra.yaml": ROLE})
+    state, stop = charted.promote(run=waiting.run)
+    if changed is None:
+        assert (stop, state.status) == (None, Status.SUCCEEDED)
+        return
+    assert isinstance(stop, ConflictError), stop
+    assert "checkout-production asks for something else than when this was planned" in stop.message
+    assert state.aftermath["back"]
+    assert not is_planted(charted)
+
+
+@pytest.mark.parametrize("is_pushed", [True, False])
+def test_a_hub_that_argo_cd_has_not_looked_at_brings_nothing_of_others(runner, is_pushed):
+    """A value that was pushed moves production's Application; the comparison right before the sync says so."""
+    runner.workspace.replace("runbooks/policy.yaml", "gates: {soak: {at_least: 1h}}", "gates: {source_healthy: false}")  # fmt: skip
+    put_images_into_manifests(runner, ("development", "staging"))
+
+    def make_hub(work) -> None:
+        (work / "hub/templates").mkdir(parents=True)
+        for path in (work / "argocd/production").glob("*.yaml"):
+            text = path.read_text().replace("path: apps/payments/", "path: {{ .Values.folder }}/")
+            (work / "hub/templates" / path.name).write_text(text)
+        (work / "hub/Chart.yaml").write_text("apiVersion: v2\nname: hub\nversion: 1.0.0\n")
+        (work / "hub/values.yaml").write_text("folder: apps/payments\n")
+
+    in_a_clone(runner, make_hub, ("add", "-A"), ("commit", "-qm", "Hub"), ("push", "-q"))
+    platform = runner.platform()
+    argo = platform.open_writers(bool, environment="staging", files=frozenset()).argo["staging"]
+    own = platform.view.argo["staging"].snapshot("root").application["spec"]["source"]
+    sources = [{**own, "path": "argocd/staging"}, {**own, "path": "hub"}]
+    cluster = platform.view.clusters["staging"].as_manager("kubectl-edit")
+    root = ObjectRef("argoproj.io/v1alpha1", "Application", "root", "argocd")
+    cluster.merge_patch(root, {"spec": {"source": None, "sources": sources, "syncPolicy": None}})
+    argo.refresh("root")
+    platform.view.clock.sleep(30)
+    argo.sync("root", revision=",".join([runner.tip()] * 2), identifier="somebody")
+    platform.view.clock.sleep(60)
+
+    def path() -> str:
+        found = runner.platform().view.argo["staging"].snapshot("payments-production")
+        return found.application["spec"]["source"]["path"]
+
+    if is_pushed:
+        commit(runner, {"hub/values.yaml": "folder: other\n"})
+    waiting, stop = runner.promote(**WAY)
+    assert isinstance(stop, WaitingForApproval), stop
+    runner.answer(waiting.run)
+    state, stop = runner.promote(run=waiting.run, **WAY)
+    assert path() == "apps/payments/production"
+    if is_pushed:
+        assert isinstance(stop, ConflictError), stop
+        assert "root also brings Application payments-production of production" in stop.message
+        assert state.aftermath["back"]
+    else:
+        assert stop is None, stop
