@@ -96,13 +96,14 @@ def show_plan(state: RunState) -> None:
     click.secho(terminal(plan.get("summary", "no plan")), bold=True)
     for change in plan.get("changes", ()):
         click.echo(f"  {terminal(change['action']):<8} {terminal(change['address'])}")
+        if change["before"] or change["after"]:
+            # Also above a diff: whether it is the run's own edit, or was pushed by others, stands here.
+            click.echo(f"           {terminal(change['before'])} -> {terminal(change['after'])}")
         for line in change["diff"]:
             colour = {"-": "red", "+": "green"}.get(line["sign"])
             click.secho(
                 f"    {line['number']:>5} {line['sign']} {terminal(line['text'])}", fg=colour
             )
-        if not change["diff"] and (change["before"] or change["after"]):
-            click.echo(f"           {terminal(change['before'])} -> {terminal(change['after'])}")
     decision = state.decision or {}
     for verdict in decision.get("verdicts", ()):
         show_verdict(verdict)

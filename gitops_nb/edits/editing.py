@@ -80,8 +80,11 @@ def _is_count(scalar: Scalar) -> bool:
 
 
 def _stays_bare(value: str, node: Node) -> bool:
-    """Whether a text needs no quotes where none are: one that says it is text by its tag, or is none but text anyway."""
-    return not value.endswith(":") if node.tag else is_text(value)
+    """Whether a text needs no quotes where none are: one that says it is text by its tag, or is none but text anyway.
+
+    A bare ``!`` says so to some readers only.
+    """
+    return not value.endswith(":") if node.tag and node.tag != "!" else is_text(value)
 
 
 def _refuse_tag(node: Node, key: str) -> None:

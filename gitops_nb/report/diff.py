@@ -40,7 +40,7 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class ChangeView:
-    """One changed resource. ``sentence`` says what happens where there is no diff to show."""
+    """One changed resource. ``sentence`` says what it was and becomes, or who changed it."""
 
     address: str
     action: str
@@ -55,9 +55,11 @@ class ChangeView:
 
 def view(change: ResourceChange) -> ChangeView:
     """A change as templates and cards show it."""
-    sentence = "" if change.diff else _sentence(change)
     return ChangeView(
-        Whole(change.address), _ACTIONS[change.action], lines(change.diff), Whole(sentence)
+        Whole(change.address),
+        _ACTIONS[change.action],
+        lines(change.diff),
+        Whole(_sentence(change)),
     )
 
 

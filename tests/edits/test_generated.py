@@ -53,6 +53,8 @@ def _with_version(image: str, new: str) -> str:
 
 
 def _one_token(before: bytes, after: bytes, wanted: str) -> None:
+    if before == after:
+        return  # it had this value already
     start = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
     end = next((i for i, (a, b) in enumerate(zip(before[::-1], after[::-1], strict=False)) if a != b), 0)  # fmt: skip
     changed = after[start : len(after) - end].decode(errors="replace")

@@ -44,6 +44,17 @@ def test_files_that_differ_have_a_difference(before, after):
     assert diff(before, before) == ()
 
 
+def test_a_file_of_equal_lines_is_compared_by_its_ends():
+    """Whoever pushes a file chooses how often a line repeats: nothing is cut, and nobody waits."""
+    before = b"first\n" + b"- a\n" * 4000 + b"last\n"
+    after = b"first\n" + b"- a\n- b\n" * 4000 + b"last\n"
+    found = diff(before, after)
+    assert sum(line.sign == "-" for line in found) <= 4000
+    assert sum(line.text == "- b" and line.sign == "+" for line in found) == 4000
+    assert diff(b"- a\n" * 9000, b"- a\n" * 9001)[-1].sign == "+"
+    assert diff(before, before) == ()
+
+
 def test_values_of_secrets_are_masked_and_their_change_shows():
     """At whatever depth, in every style; everything else of the file stays as it is."""
     masks = Masks()

@@ -523,7 +523,7 @@ def hostile() -> Script:
     )
     long = "x" * 10_240
     change = ResourceChange(
-        HOSTILE, Action.UPDATE, HOSTILE, long, (Line("-", 1, HOSTILE), Line("+", 1, SIGNED))
+        HOSTILE, Action.UPDATE, HOSTILE, SIGNED, (Line("-", 1, HOSTILE), Line("+", 1, SIGNED))
     )
     of = plan(changes=(change,), summary=HOSTILE)
     planned(script, of)
