@@ -60,6 +60,11 @@ def edit_scalar(content: bytes, key: str, part: str, new: str) -> bytes:
         image = parse_image(scalar.value)
         value = image.with_version(new)
         start, end = token.span(image.start, len(scalar.value))
+    if node.tag == "!" and not (is_text(node.value) and is_text(value)):
+        raise UsageError(
+            f"{key} is tagged !, and some readers take {value} there for something else than a text, in quotes too",
+            hint="Take the mark away, or write !!str.",
+        )
     is_number = part == "value" and _is_count(scalar) and _COUNT.fullmatch(new) is not None
     if not token.quote and not is_number and (source.is_json or not _stays_bare(value, node)):
         written = f'"{source.text[token.start : start]}{new}"'
@@ -80,11 +85,8 @@ def _is_count(scalar: Scalar) -> bool:
 
 
 def _stays_bare(value: str, node: Node) -> bool:
-    """Whether a text needs no quotes where none are: one that says it is text by its tag, or is none but text anyway.
-
-    A bare ``!`` says so to some readers only.
-    """
-    return not value.endswith(":") if node.tag and node.tag != "!" else is_text(value)
+    """Whether a text needs no quotes where none are: one that says it is text by its tag, or is none but text anyway."""
+    return not value.endswith(":") if node.tag else is_text(value)
 
 
 def _refuse_tag(node: Node, key: str) -> None:

@@ -53,10 +53,10 @@ def _with_version(image: str, new: str) -> str:
 
 
 def _one_token(before: bytes, after: bytes, wanted: str) -> None:
-    if before == after:
-        return  # it had this value already
-    start = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
-    end = next((i for i, (a, b) in enumerate(zip(before[::-1], after[::-1], strict=False)) if a != b), 0)  # fmt: skip
+    shorter = min(len(before), len(after))
+    start = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+    rest = shorter - start
+    end = next((i for i in range(rest) if before[-1 - i] != after[-1 - i]), rest)
     changed = after[start : len(after) - end].decode(errors="replace")
     assert changed.strip(' "') in wanted, (before, after)
 
