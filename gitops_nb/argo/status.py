@@ -99,10 +99,15 @@ def out_of_sync(application: Json) -> list[str]:
 
 def split_out_of_sync(application: Json) -> tuple[list[str], list[str]]:
     """Objects that differ from Git, by name: those that Git has otherwise, and those that it does not have any more."""
-    resources = at(application, "status").get("resources") or ()
-    found = [r for r in resources if r.get("status") == "OutOfSync"]
+    found = objects_out_of_sync(application)
     left = [label(r) for r in found if r.get("requiresPruning")]
     return [label(r) for r in found if not r.get("requiresPruning")], left
+
+
+def objects_out_of_sync(application: Json) -> list[Json]:
+    """Entries of the objects that differ from Git."""
+    resources = at(application, "status").get("resources") or ()
+    return [r for r in resources if r.get("status") == "OutOfSync"]
 
 
 def error_conditions(application: Json) -> list[Json]:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gitops_nb.argo import current_revisions, history_of, revisions_of
+from gitops_nb.argo.kinds import label
 from gitops_nb.argo.sources import Origin, sources_of
-from gitops_nb.argo.status import at, split_out_of_sync
-from gitops_nb.model import Json
-from gitops_nb.ports import GitReader, Snapshot
+from gitops_nb.argo.status import at, objects_out_of_sync
+from gitops_nb.errors import UnavailableError
+from gitops_nb.model import Json, ObjectRef
+from gitops_nb.ports import ClusterReader, GitReader, Snapshot, View
 from gitops_nb.promotion.pending import bound_folders, is_known
 from gitops_nb.promotion.state import Drift, Synced
 
 
 def drift_of(
-    git: GitReader,
+    view: View,
     repository: str,
     snapshot: Snapshot,
     read: Synced,
     origin: Origin,
     *,
+    cluster: str,
     tip: str,
     is_asked_for: bool,
 ) -> tuple[Drift, ...]:
@@ -29,19 +32,20 @@ def drift_of(
     Where files were pushed since, either may be the reason: that is said, whatever the last comparison found.
 
     Args:
-        git: Reads the repository.
+        view: Reads the repository and the cluster.
         repository: Its name in fleet.yaml.
         snapshot: The Application.
         read: What it reads.
         origin: The repository as Applications name it.
+        cluster: Where the Application is.
         tip: The commit that would be synced.
         is_asked_for: Whether this promotion syncs it; else it follows Git by itself, and would undo that without us too.
     """
     application = snapshot.application or {}
     if not history_of(application):
         return ()
-    if _is_as_in_force(git, repository, application, read, origin, tip=tip):
-        return _found(application)
+    if _is_as_in_force(view.git, repository, application, read, origin, tip=tip):
+        return _found(view.clusters.get(cluster), application)
     if not is_asked_for:
         return ()
     return (
@@ -85,19 +89,33 @@ def _is_as_in_force(
     )
 
 
-def _found(application: Json) -> tuple[Drift, ...]:
-    differing, left = split_out_of_sync(application)
-    return (
-        *(
-            Drift(
-                f"{name} is OutOfSync",
-                "changed on the cluster since the last sync",
-                "as Git has it: the sync undoes that change",
-            )
-            for name in differing
-        ),
-        *(
-            Drift(name, "not in Git any more", "left there: the sync prunes nothing")
-            for name in left
-        ),
+def _found(cluster: ClusterReader | None, application: Json) -> tuple[Drift, ...]:
+    return tuple(_drift(cluster, resource) for resource in objects_out_of_sync(application))
+
+
+def _drift(cluster: ClusterReader | None, resource: Json) -> Drift:
+    name = label(resource)
+    if resource.get("requiresPruning"):
+        return Drift(name, "not in Git any more", "left there: the sync prunes nothing")
+    if _is_absent(cluster, resource):
+        # Deleted by somebody, or never there: in another destination all objects are still to come.
+        where = f" in {resource['namespace']}" if resource.get("namespace") else ""
+        return Drift(f"{name}{where}", "not on the cluster", "created by the sync")
+    return Drift(
+        f"{name} is OutOfSync",
+        "changed on the cluster since the last sync",
+        "as Git has it: the sync undoes that change",
     )
+
+
+def _is_absent(cluster: ClusterReader | None, resource: Json) -> bool:
+    """Whether the cluster has no such object; Argo CD 3 does not keep that in the Application."""
+    if cluster is None or resource.get("kind") == "Secret":
+        return False
+    group, version = resource.get("group") or "", resource.get("version") or "v1"
+    api = f"{group}/{version}" if group else version
+    named = (resource.get("name") or "", resource.get("namespace") or "")
+    try:
+        return cluster.get(ObjectRef(api, str(resource.get("kind")), *named)) is None
+    except UnavailableError:
+        return False  # we may not read it: that it differs is known all the same

@@ -253,12 +253,13 @@ def _synced_in(
         replaces=_replaces(view.git, release.repository, snapshots, readers, tip),
         neighbours=neighbours if is_parent_ours else (),
         drift=drift_of(
-            view.git,
+            view,
             release.repository,
             snapshot,
             # Of one that a parent renders, the Application itself: that is what its objects are compared with.
             readers[-1],
             release.origin,
+            cluster=found.cluster,
             tip=tip,
             is_asked_for=snapshot.name in {one.name for one in synced},
         ),

@@ -211,17 +211,17 @@ def _placed(placement: Placement) -> Json:
         "name": placement.name,
         "automated": placement.automated,
     }
-    specs = {one.name: one.spec for one in placement.synced if one.spec}
-    if placement.name in specs:
-        own["spec"] = specs[placement.name]
+    # Argo CD keeps no past of project and destination: whoever signs reads them each time.
+    bound: dict[str, dict[str, Json]] = {
+        one.name: {"spec": one.spec, "where": one.where} for one in placement.synced
+    }
+    own |= bound.get(placement.name, {})
     if placement.parent:
         above: dict[str, Json] = {
             "name": placement.parent,
             "automated": placement.parent_automated,
         }
-        if placement.parent in specs:
-            above["spec"] = specs[placement.parent]
-        own["parent"] = above
+        own["parent"] = above | bound.get(placement.parent, {})
     return own
 
 

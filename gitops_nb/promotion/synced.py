@@ -64,6 +64,7 @@ def synced_of(
         new=_new(read, was),
         sources=(_text(brought), _text(sources)) if is_other else ("", ""),
         secret=read.secret,
+        where=_where(spec),
     )
 
 
@@ -96,6 +97,13 @@ def _in_force(
         return str(revisions[0]) if is_ours(sources[0]) else ""
     ours = {str(r) for r, source in zip(revisions, brought, strict=False) if is_ours(source)}
     return ours.pop() if len(ours) == 1 else ""
+
+
+def _where(spec: Json) -> str:
+    destination = spec.get("destination") or {}
+    cluster = destination.get("name") or destination.get("server") or "no cluster"
+    namespace = destination.get("namespace") or "no namespace of its own"
+    return f"project {spec.get('project') or 'default'}, {namespace} on {cluster}"
 
 
 def _text(sources: Sequence[Json]) -> str:

@@ -366,3 +366,21 @@ def test_a_hub_that_argo_cd_has_not_looked_at_brings_nothing_of_others(runner, i
         assert state.aftermath["back"]
     else:
         assert stop is None, stop
+
+
+def test_another_destination_is_shown(soaked):
+    """Argo CD keeps no past of it: what the sync creates, what it leaves and where it goes stand in what is signed."""
+    path = "argocd/production/checkout.yaml"
+    text = read(soaked, path)
+    commit(soaked, {path: text.replace("    namespace: checkout\n", "    namespace: elsewhere\n")})
+    settle(soaked, "production", syncs=False)
+    waiting, stop = soaked.promote()
+    assert isinstance(stop, WaitingForApproval), stop
+    found = {change["address"]: change["after"] for change in waiting.plan["changes"]}
+    on = "Application checkout-production on production, Deployment checkout"
+    assert found[f"{on} in elsewhere"] == "created by the sync"
+    assert found[on] == "left there: the sync prunes nothing"
+    (placement,) = waiting.plan["arguments"]["placements"]
+    assert placement["where"].startswith("project default, elsewhere on ")
+    shown_to_sign = soaked.workspace.run("approve", waiting.run, "--yes", "--reason", "seen").stdout
+    assert "project default, elsewhere on" in shown_to_sign
