@@ -121,6 +121,23 @@ def history_of(application: Json) -> list[Json]:
     return list(at(application, "status").get("history") or ())
 
 
+def history_mark(application: Json) -> str:
+    """What names the newest entry of the history of exactly this Application: one that was made anew has another uid."""
+    entry: Json = next(iter(reversed(history_of(application))), {})
+    uid = at(application, "metadata").get("uid") or ""
+    return f"{uid}/{entry.get('id', '')}/{entry.get('deployedAt') or ''}"
+
+
+def synced_since(application: Json, mark: str) -> tuple[list[Json], bool]:
+    """Entries of the history behind a mark, and whether there may have been more: the mark's own entry is not there any more."""
+    history = history_of(application)
+    for count in range(len(history), -1, -1):
+        cut = {**application, "status": {**at(application, "status"), "history": history[:count]}}
+        if history_mark(cut) == mark:
+            return history[count:], False
+    return history, True
+
+
 def operation_state(application: Json) -> Json:
     """``status.operationState``, {} when there is none."""
     return at(application, "status", "operationState")

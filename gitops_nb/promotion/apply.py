@@ -10,7 +10,7 @@ from typing import Any
 
 from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
 from gitops_nb.argo.sources import Origin, revisions_for, sources_of
-from gitops_nb.argo.status import identifiers
+from gitops_nb.argo.status import identifiers, synced_since
 from gitops_nb.catalog.fleet import Fleet, Repository
 from gitops_nb.edits import edit_scalar
 from gitops_nb.errors import (
@@ -29,7 +29,6 @@ from gitops_nb.model import (
     Plan,
     StepKind,
     digest,
-    parse_time,
 )
 from gitops_nb.ports import ArgoWriter, Effects, GitWriter, View
 from gitops_nb.promotion.asked import carried_out, refuse_other_folders
@@ -45,8 +44,6 @@ PARENT_S = 120
 """How long a parent may take to have its child ask for the new version."""
 
 SEARCHED_COMMITS = 2000
-HISTORY = 10
-"""How many syncs Argo CD remembers, unless an Application says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +187,7 @@ def _bring(
             _refuse_other_spec(application, found, plan if is_child else None)
             if role:
                 _refuse_neighbours(writers, plan, found)
+            _refuse_synced_since(application, found)
             if revisions_for(found, own, revision) != revisions:
                 raise ConflictError(f"{name} changed its sources while a sync was being asked for")
             if history_of(found) != history_of(present):
@@ -198,7 +196,6 @@ def _bring(
                     hint=f"Run `gitops-nb resume {writers.effects.run}`: it looks at what is in force now.",
                 )
 
-        holds(present)
         # Right before the sync: a commit that somebody took back since is not brought.
         ours = {"revision": revision} if plan.arguments["edits"] else None
         refuse_changed(writers.view, plan, ours)
@@ -206,6 +203,7 @@ def _bring(
         if later:
             # Somebody synced what holds our commit and more: a sync to ours would take that back.
             return {"application": name, "revision": revision, "brought_by": later}
+        holds(present)
         if ours:
             tip = git.tip(plan.arguments["repository"], plan.arguments["branch"])
             refuse_overtaken(git, plan, present, own, ours=revision, tip=tip)
@@ -227,11 +225,11 @@ def _bring(
         act=sync,
         probe=lambda: _find_sync(
             writers,
-            plan,
             cluster,
             name,
             revision=looked_for,
             identifier=identifier,
+            mark=application.get("last"),
             find_later=find_later,
         ),
     )
@@ -253,6 +251,21 @@ def _refuse_other_spec(
         raise ConflictError(
             f"Application {application['name']} asks for something else than when this was planned; it is not synced",
             hint="Look at it in Argo CD, then run the promotion again: it shows what a sync would bring.",
+        )
+
+
+def _refuse_synced_since(application: Mapping[str, Any], present: Json | None) -> None:
+    """Refuses to sync what others synced since the plan was made: whatever they brought, this sync may take back."""
+    mark = application.get("last")
+    if mark is None:
+        return
+    newer, is_forgotten = synced_since(present or {}, str(mark))
+    if newer or is_forgotten:
+        by = (newer[-1].get("initiatedBy") or {}).get("username") if newer else ""
+        raise ConflictError(
+            f"{application['name']} was synced since this was planned{f', by {by}' if by else ''}: another sync may take that back, and is "
+            "not asked for",
+            hint="Look at it in Argo CD, then run the promotion again: it plans on what is there.",
         )
 
 
@@ -411,18 +424,18 @@ def find_commit(
 
 def _find_sync(
     writers: PromotionWriters,
-    plan: Plan,
     cluster: str,
     name: str,
     *,
     revision: str,
     identifier: str,
+    mark: str | None,
     find_later: Callable[[Json], str],
 ) -> Mapping[str, Json] | None:
     """Whether our sync was taken up: still pending, running, finished, or in the history; or a later one brought it.
 
     Raises:
-        UnavailableError: Argo CD has forgotten: its history is full of syncs that came after the commit.
+        UnavailableError: Others synced since the plan was made, and whether ours was among that cannot be told.
     """
     application = writers.view.argo[cluster].snapshot(name).application or {}
     found = {"application": name, "revision": revision, "identifier": identifier}
@@ -433,24 +446,29 @@ def _find_sync(
         if operation
     ):
         return found
-    history = history_of(application)
-    for entry in history:
-        initiator = (entry.get("initiatedBy") or {}).get("username")
-        if revision and initiator == USERNAME and revision in revisions_of(entry):
-            return found
+    newer, is_forgotten = synced_since(application, mark) if mark is not None else ([], False)
+    known = newer if mark is not None else history_of(application)
+    if any(_is_ours(entry, revision, mark) for entry in known):
+        return found
     later = find_later(application) if revision else ""
     if later:
         return {"application": name, "revision": revision, "brought_by": later}
-    if revision and len(history) >= HISTORY:
-        repository = str(plan.arguments["repository"])
-        made = writers.view.git.log(repository, revision, limit=1)[0].committed_at
-        ends = [str(entry.get("deployedAt") or "") for entry in history]
-        if all(end and parse_time(end) > made for end in ends):
-            raise UnavailableError(
-                f"the history of {name} holds the newest {len(history)} syncs, and all came later",
-                hint="Look at what runs, and at the commit; a new promotion plans on what is there.",
-            )
+    if newer or is_forgotten:
+        what = (
+            "and ours may have been before" if is_forgotten else "and none of it is known as ours"
+        )
+        raise UnavailableError(
+            f"{name} was synced since this was planned, {what}",
+            hint="Look at what runs, and at the commit; a new promotion plans on what is there.",
+        )
     return None
+
+
+def _is_ours(entry: Json, revision: str, mark: str | None) -> bool:
+    """Whether a history entry is a sync by us; where no revision is known, one of the run whose target nobody else may hold."""
+    if (entry.get("initiatedBy") or {}).get("username") != USERNAME:
+        return False
+    return revision in revisions_of(entry) if revision else mark is not None
 
 
 def _is_to(operation: Mapping[str, Json], revision: str) -> bool:
@@ -472,14 +490,18 @@ def shown(view: View, plan: Plan, made: Callable[[Commit], bool], run: str) -> s
         return ""
     for placement in plan.arguments["placements"]:
         cluster, parent = placement["cluster"], placement.get("parent")
-        asked = {placement["name"]: f"{run}/{cluster}"}
-        asked |= {parent["name"]: f"{run}/parent/{cluster}"} if parent else {}
-        for name, identifier in asked.items():
-            application = view.argo[cluster].snapshot(name).application or {}
+        asked = [(placement, f"{run}/{cluster}")]
+        asked += [(parent, f"{run}/parent/{cluster}")] if parent else []
+        for one, identifier in asked:
+            application = view.argo[cluster].snapshot(one["name"]).application or {}
             operations = (
                 application.get("operation"),
                 operation_state(application).get("operation"),
             )
-            if any(identifier in identifiers(one) for one in operations if one):
+            mark = one.get("last")
+            newer = synced_since(application, mark)[0] if mark is not None else []
+            if any(identifier in identifiers(each) for each in operations if each) or any(
+                _is_ours(entry, "", mark) for entry in newer
+            ):
                 return "newest"
     return ""

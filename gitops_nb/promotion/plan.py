@@ -213,7 +213,8 @@ def _placed(placement: Placement) -> Json:
     }
     # Argo CD keeps no past of project and destination: whoever signs reads them each time.
     bound: dict[str, dict[str, Json]] = {
-        one.name: {"spec": one.spec, "where": one.where} for one in placement.synced
+        one.name: {"spec": one.spec, "where": one.where, "last": one.last}
+        for one in placement.synced
     }
     own |= bound.get(placement.name, {})
     if placement.parent:

@@ -8,6 +8,7 @@ import yaml
 
 from gitops_nb.argo import history_of, revisions_of
 from gitops_nb.argo.sources import branch_of, sources_of
+from gitops_nb.argo.status import history_mark
 from gitops_nb.model import Json, digest
 from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.pending import is_known
@@ -65,6 +66,7 @@ def synced_of(
         sources=(_text(brought), _text(sources)) if is_other else ("", ""),
         secret=read.secret,
         where=_where(spec),
+        last=history_mark(application),
     )
 
 

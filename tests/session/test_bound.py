@@ -548,8 +548,74 @@ def test_a_sync_that_argo_cd_forgot_is_not_done_twice(soaked, monkeypatch):
     patch_application(soaked, "production", {"status": {"history": later}})
     _, stop = soaked.promote(run=waiting.run)
     assert isinstance(stop, NeedsAttention), stop
-    assert "holds the newest 10 syncs, and all came later" in stop.message
+    assert "synced since this was planned, and ours may have been before" in stop.message
     assert soaked.tip() == ours
+
+
+def cut_off_behind_the_sync(runner, monkeypatch, run, **parameters) -> None:
+    """Argo CD took the sync up, and the run dies before it can note that; somebody closes it."""
+    real = ArgoCD.sync
+
+    def sync(self, *given, **named):
+        real(self, *given, **named)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArgoCD, "sync", sync)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with pytest.raises(Killed):
+            runner.promote(run=run, **parameters)
+    recover(find_workspace(runner.workspace.root))
+
+
+@pytest.mark.parametrize("history", ["one entry by somebody else", "made anew"])
+def test_what_a_short_history_forgot_is_not_done_twice(soaked, monkeypatch, history):
+    """The sync was carried out and rolled back, and Argo CD keeps no trace of it: a person is asked."""
+    waiting, _ = soaked.promote()
+    soaked.answer(waiting.run)
+    cut_off_behind_the_sync(soaked, monkeypatch, waiting.run)
+    soaked.platform().view.clock.sleep(60)
+    argo = soaked.platform().view.argo["production"]
+    entry = argo.snapshot("checkout-production").application["status"]["history"][-1]
+    by = {"initiatedBy": {"username": "tomas"}, "id": 200, "deployedAt": "2099-01-01T00:00:00Z"}
+    left = [{**entry, **by}] if history.startswith("one") else []
+    other = {
+        "phase": "Succeeded",
+        "startedAt": "2099-01-01T00:00:00Z",
+        "finishedAt": "2099-01-01T00:00:00Z",
+    }
+    other |= {
+        "operation": {"sync": {}, "info": None},
+        "syncResult": {"revision": entry["revision"]},
+    }
+    gone = {"history": left, "operationState": other}
+    patch_application(soaked, "production", {"status": gone})
+    before = synced_of(soaked)
+    _, stop = soaked.promote(run=waiting.run)
+    assert isinstance(stop, NeedsAttention), stop
+    assert "was synced since this was planned, and ours may have been before" in stop.message
+    assert synced_of(soaked) == before
+
+
+def test_a_sync_that_was_rolled_back_is_not_done_again(soaked, monkeypatch):
+    """A plan without an edit, killed once Argo CD had carried its sync out; a colleague rolls back: that stays so."""
+    change(soaked, PRODUCTION, lambda text: text.replace(b"v2.32.2", b"v2.33.0"))
+    settle(soaked, "production", syncs=False)
+    old = soaked.platform().view.argo["production"].snapshot("checkout-production").application
+    waiting, stop = soaked.promote(timeout="30s")
+    assert isinstance(stop, WaitingForApproval), stop
+    assert not waiting.plan["arguments"]["edits"]
+    soaked.answer(waiting.run)
+    cut_off_behind_the_sync(soaked, monkeypatch, waiting.run, timeout="30s")
+    platform = soaked.platform()
+    platform.view.clock.sleep(60)
+    argo = platform.open_writers(bool, environment="production", files=frozenset()).argo
+    back = old["status"]["history"][-1]["revision"]
+    argo["production"].sync("checkout-production", revision=back, identifier="a colleague")
+    platform.view.clock.sleep(60)
+    before = synced_of(soaked)
+    soaked.promote(run=waiting.run, timeout="30s")
+    assert synced_of(soaked) == before
 
 
 def test_a_sync_of_somebody_else_right_before_ours_is_not_taken_back(soaked, monkeypatch):
