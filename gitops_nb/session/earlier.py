@@ -49,8 +49,10 @@ def earlier_success(reports: Path, state: RunState, plan: Plan, view: View) -> R
 
 
 def _changes(plan: Json) -> str:
-    """What makes two plans the same change, whatever happens to run before it."""
-    return digest({name: (plan or {}).get(name) for name in ("changes", "materials")})
+    """What makes two plans the same change, whatever happens to run before it, and whatever comes along with it."""
+    materials, changes = ((plan or {}).get(name) or () for name in ("materials", "changes"))
+    own = [change for change in changes if change.get("address") in materials]
+    return digest({"materials": materials, "changes": own or changes})
 
 
 def _brought(view: View, plan: Plan, other: RunState) -> bool:

@@ -202,7 +202,8 @@ def test_what_a_sync_brings_along_is_shown_before_anybody_signs(runner):
     state, stop = runner.promote()
     assert isinstance(stop, WaitingForApproval)
     changes = {change["address"].rpartition("/")[2]: change for change in state.plan["changes"]}
-    assert {"deployment.yaml", "service.yaml", "extra.yaml"} == changes.keys()
+    drift = "Application checkout-production on production, what somebody changed on the cluster"
+    assert {"deployment.yaml", "service.yaml", "extra.yaml", drift} == changes.keys()
     assert "comes into force with this sync" in changes["extra.yaml"]["after"]
     done = runner.workspace.run("approve", state.run, "--yes")
     assert done.returncode == 0, done.stderr
