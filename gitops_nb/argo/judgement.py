@@ -26,7 +26,7 @@ from gitops_nb.argo.arrival import (
     short,
     short_all,
 )
-from gitops_nb.argo.evidence import Version, look, not_judged, units
+from gitops_nb.argo.evidence import Version, look, not_judged, units, unshared
 from gitops_nb.argo.expectation import Expectation, Judgement, State
 from gitops_nb.argo.kinds import is_workload, label
 from gitops_nb.argo.rollout import (
@@ -251,6 +251,8 @@ def _judge_workloads(
     versions = (*expectation.versions, *(Version(image) for image in expectation.images))
     sights = [look(snapshot, version) for version in versions]
     unseen = _join(*(sight.missing for sight in sights))
+    if not unseen:
+        unseen = unshared(snapshot, versions)
     base = replace(
         base,
         carriers=tuple(dict.fromkeys(name for sight in sights for name in sight.carriers)),

@@ -55,7 +55,7 @@ def shown_by(key: PromotedKey, declared: Promotable, value: str, before: str = "
             kind, _, name = proof.object.partition("/")
             return FieldProof(kind, name, proof.field, text)
         if proof.image is not None:
-            return Version(text, names=(proof.image,), workloads=proof.workloads)
+            return Version(text, names=(proof.image,), workloads=proof.workloads, is_declared=True)
         by, mark = (LABEL, proof.label) if proof.label else (ANNOTATION, proof.annotation or "")
         return Version(value, by=by, mark=mark, text=text, workloads=proof.workloads)
     manifest = None if _is_image(key) else _manifest(key)

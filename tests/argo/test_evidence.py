@@ -92,6 +92,88 @@ def test_another_keys_value_excuses_its_own_image_alone() -> None:
     assert judged(snapshot(*items), version).state is State.DEPLOYED
 
 
+def test_one_container_is_the_proof_of_one_key() -> None:
+    """Two keys of one value whose images nobody named: the agent's container does not show that the other key has an effect."""
+    keys = (Version("v2", "v0"), Version("v2", "v0"))
+
+    def seen(*images: str, versions: tuple[Version, ...] = keys) -> Any:
+        items = snapshot(*deployed("Deployment", "web", *images))
+        return judge(items, Expectation(REVISION, versions=versions))
+
+    agent = "registry.example/shop/agent:v2"
+    judgement = seen("registry.example/shop/web:v1", agent)
+    assert judgement.state is State.IN_DOUBT
+    assert "registry.example/shop/agent has v2, which 2 keys set" in judgement.unseen
+    assert seen(NEW, agent).state is State.DEPLOYED
+    # An image that one of the keys names is that one's proof, not the other one's, in whatever registry it lies.
+    named = Version("v2", "v0", names=("registry.example/shop/agent",))
+    mirrored = "mirror.internal/cache/agent:v2"
+    for own in (agent, mirrored):
+        assert seen(OLD, own, versions=(named, keys[0])).state is State.IN_DOUBT
+        assert seen(NEW, own, versions=(named, keys[0])).state is State.DEPLOYED
+    proven = Version("v2", names=("registry.example/shop/agent",), is_declared=True)
+    assert seen(OLD, agent, versions=(named, proven)).state is State.DEPLOYED
+
+
+def test_tag_and_digest_of_one_image_are_two_keys_of_one_container() -> None:
+    """Their values differ: one container shows both."""
+    items = deployed("Deployment", "web", f"registry.example/shop/web:v2@{DIGEST}")
+    keys = (Version("v2", also=(Other(DIGEST),)), Version(DIGEST, also=(Other("v2"),)))
+    judgement = judge(snapshot(*items), Expectation(REVISION, versions=keys))
+    assert judgement.state is State.DEPLOYED
+
+
+def with_init(name: str, *images: str, **more: Any) -> list[dict[str, Any]]:
+    """A Deployment whose pod has an init container of the promoted version, which has ended."""
+    items = deployed("Deployment", name, *images)
+    items[-1]["spec"]["initContainers"] = [{"name": "migrate", "image": NEW, **more}]
+    state = {"running": {}} if more else {"terminated": {"exitCode": 0}}
+    items[-1]["status"]["initContainerStatuses"] = [{"name": "migrate", "state": state}]
+    return items
+
+
+def test_an_init_container_alone_runs_nothing() -> None:
+    """It ended before the server began, and the server is another image: no running container has the version."""
+    server = "registry.example/shop/web-server:v1"
+    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    for version in (known, Version("v2", "v0")):
+        judgement = judged(snapshot(*with_init("web", server)), version)
+        assert judgement.state is State.IN_DOUBT
+        assert "only the init container migrate of Deployment web has v2" in judgement.unseen
+        assert f"{server} runs" in judgement.unseen
+
+
+def test_an_init_container_counts_where_something_else_shows_it_too() -> None:
+    """The version runs in the server, or goes on as a sidecar, or fleet.yaml says that this image shows it."""
+    server = "registry.example/shop/web-server:v1"
+    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    both = [*deployed("Deployment", "web", NEW), *with_init("worker", server)]
+    judgement = judged(snapshot(*both), known)
+    assert judgement.state is State.DEPLOYED
+    assert "only the init container migrate of Deployment worker" in str(judgement.others)
+    sidecar = with_init("web", server, restartPolicy="Always")
+    assert judged(snapshot(*sidecar), known).state is State.DEPLOYED
+    declared = Version("v2", names=("registry.example/shop/web",), is_declared=True)
+    assert judged(snapshot(*with_init("web", server)), declared).state is State.DEPLOYED
+
+
+def test_a_sidecar_that_ended_does_not_run() -> None:
+    """An init container that has to go on has not done what it is for when it ends."""
+    items = with_init("web", "registry.example/shop/web-server:v1", restartPolicy="Always")
+    ended = {"terminated": {"exitCode": 0}}
+    items[-1]["status"]["initContainerStatuses"][0]["state"] = ended
+    version = Version("v2", "v1", names=("registry.example/shop/web",))
+    assert judged(snapshot(*items), version).state is State.IN_DOUBT
+
+
+def test_what_runs_beside_the_version_in_one_pod_is_told() -> None:
+    """A container of the same team at another version may have stayed behind, or not: a reader has to tell."""
+    items = deployed("Deployment", "web", NEW, "registry.example/shop/agent:v7", "istio/proxy:1")
+    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    assert judgement.state is State.DEPLOYED
+    assert judgement.others == ("side-0 of Deployment web (registry.example/shop/agent:v7)",)
+
+
 def test_a_workload_of_another_product_is_told_and_not_asked() -> None:
     """A cache beside the application has its own version: what was not looked at stands in the judgement."""
     items = [*deployed("Deployment", "web", NEW), *deployed("StatefulSet", "cache", "redis:7.2")]
