@@ -62,23 +62,21 @@ def last_deployment(application: Json, revision: str) -> Json | None:
 
 
 def healthy_since(application: Json) -> datetime | None:
-    """Since when the Application has been Healthy at what it runs now, or None when it is not Healthy.
+    """Since when nothing is known to have interrupted what runs now, or None when the Application is not Healthy.
 
-    A quick rollout may never show as Progressing, so the arrival of the revision counts too; a resync of the same
-    revision does not start the time again.
+    A quick rollout may never show as Progressing, and what has no rollout never does, so the arrival of the revision counts too. So
+    does each later sync, of the same revision or of a part of it, as self-heal makes them: something else may have been there before.
     """
     health = at(application, "status", "health")
     if health.get("status") != "Healthy":
         return None
-    history = history_of(application)
-    times = [health["lastTransitionTime"]] if health.get("lastTransitionTime") else []
-    arrived = None
-    for entry in reversed(history):
-        if revisions_of(entry) != revisions_of(history[-1]):
-            break
-        arrived = entry
-    times += [arrived["deployedAt"]] if arrived and arrived.get("deployedAt") else []
-    return max(map(parse_time, times), default=None)
+    state, history = operation_state(application), history_of(application)
+    moments = [
+        health.get("lastTransitionTime"),
+        history[-1].get("deployedAt") if history else None,
+        state.get("finishedAt") or state.get("startedAt"),
+    ]
+    return max((parse_time(moment) for moment in moments if moment), default=None)
 
 
 def failed_resources(state: Json) -> list[str]:

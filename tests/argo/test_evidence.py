@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gitops_nb.argo import Expectation, State, judge
+from gitops_nb.argo import Expectation, State, healthy_since, judge
 from gitops_nb.argo.evidence import Other, Version, look
 from tests.argo.applications import REVISION, deployed, pod, resource, snapshot, workload
 
@@ -395,3 +395,24 @@ def test_images_of_an_expectation_are_seen_in_containers() -> None:
     judgement = judge(snapshot(*items), Expectation(REVISION, images=(NEW,)))
     assert judgement.state is State.IN_DOUBT
     assert f"no workload runs {NEW}" in judgement.sentence
+
+
+@pytest.mark.parametrize(
+    ("state", "hour"),
+    [
+        ({}, 12),
+        # Self-heal syncs a part, and leaves no entry in the history.
+        ({"phase": "Succeeded", "finishedAt": "2026-11-23T15:00:00Z"}, 15),
+        ({"phase": "Failed", "finishedAt": "2026-11-23T16:00:00Z"}, 16),
+        ({"phase": "Running", "startedAt": "2026-11-23T17:00:00Z", "finishedAt": None}, 17),
+    ],
+)
+def test_a_later_sync_of_the_same_revision_is_a_sign_of_a_break(state: Any, hour: int) -> None:
+    """Something else may have been there before it; health alone does not move for what has no rollout."""
+    found = snapshot(*deployed("Deployment", "web", NEW)).application
+    entries = [{"revision": REVISION, "deployedAt": f"2026-11-2{day}T12:00:00Z"} for day in (2, 3)]
+    found["status"] |= {"history": entries, "operationState": state}
+    found["status"]["health"]["lastTransitionTime"] = "2026-11-01T12:00:00Z"
+    since = healthy_since(found)
+    assert since is not None
+    assert (since.day, since.hour) == (23, hour)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from gitops_nb.cli.show import show_end, show_plan
-from gitops_nb.errors import NeedsAttention, Refused
+from gitops_nb.errors import NeedsAttention, Refused, WaitingForApproval
 from gitops_nb.model import Decision, Status, from_json
 from gitops_nb.notebook.cards import text_card
 from tests.session.platform_edits import (
@@ -111,6 +111,21 @@ def test_the_gate_names_where_it_saw_the_version(free):
     assert stop is None
     assert "seen in Deployment checkout" in verdict(state, "source_healthy")["reason"]
     assert state.outcome["result"] == "deployed"
+
+
+def test_a_sync_of_the_same_revision_starts_the_soak_again(runner):
+    """Why somebody synced it again nobody knows: that it ran for a day without a break was not seen."""
+    _, stop = runner.promote(revision=version(runner, "staging"))
+    assert isinstance(stop, WaitingForApproval), stop
+    platform, tip = runner.platform(), runner.tip()
+    writers = platform.open_writers(bool, environment="staging", files=frozenset())
+    writers.argo["staging"].sync("checkout-staging", revision=tip, identifier="somebody")
+    platform.view.clock.sleep(300)
+    state, stop = runner.promote(stable_for="1s")
+    assert isinstance(stop, Refused), stop
+    assert verdict(state, "source_healthy")["passed"]
+    assert not verdict(state, "soak")["passed"]
+    assert "min in staging; policy asks for 1d" in verdict(state, "soak")["reason"]
 
 
 def helm(
