@@ -56,11 +56,8 @@ def observe(view: View, request: Promotion) -> PromotionState:
         own = keys[request.source]
         folder = _folder(request, request.source)
         source = Side(request.source, folder, own, spells[own[0].path], (), away=error.message)
-    if request.revision or any(not p.deployed for p in target.placements):
-        commits = [one for p in target.placements for one in p.commits]
-        commits.sort(key=lambda one: one[1])
-        versions = synced_versions(view.git, name, target.keys[0], commits)
-        target = replace(target, synced=versions)
+    histories = [p.commits for p in target.placements]
+    target = replace(target, synced=synced_versions(view.git, name, target.keys[0], histories))
     synced = [one for placement in target.placements for one in placement.synced]
     pending = find_pending(view.git, name, tip, synced, target.keys[0])
     refuse_neighbours(request, target, pending)

@@ -21,7 +21,7 @@ from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
 from gitops_nb.promotion.drift import drift_of
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
-from gitops_nb.promotion.past import synced_commits
+from gitops_nb.promotion.past import syncs_of
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
@@ -214,7 +214,7 @@ def _placement(
         parent_automated=bool(parent) and is_automated(reader.application),
         carriers=judgement.carriers,
         running=_running(snapshot, shown[0][2]),
-        commits=synced_commits(reader.application, release.origin),
+        commits=syncs_of(reader.application, release.origin),
     )
     # Nothing is synced in the source.
     is_target = environment == request.target

@@ -10,8 +10,15 @@ from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Json, Line, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
-from gitops_nb.promotion.before import version_back
-from gitops_nb.promotion.past import COMPARED, ran_before, why_not
+from gitops_nb.promotion.before import candidates
+from gitops_nb.promotion.past import (
+    COMPARED,
+    can_come_back,
+    never_came,
+    ran_before,
+    there_since,
+    why_not,
+)
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import (
@@ -117,11 +124,20 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
 
 
 def _with_way_back(state: PromotionState, plan: Plan) -> Plan:
-    """The plan, with the version that no promotion could bring back: Git never asked for it, so the gates refuse it."""
-    back = version_back(plan)
-    if not back or state.target.last_spell(back) is not None:
+    """The plan, with the version that leads back where that is not Git's, or with the one that the gates would refuse."""
+    found = candidates(plan)
+    if not found:
         return plan
-    return replace(plan, arguments={**plan.arguments, "not_back": back})
+    back = next((one for one in found if can_come_back(state, one)), "")
+    arguments = dict(plan.arguments)
+    if not back:
+        arguments |= {"not_back": found[0], "not_back_for": never_came(state, found[0])}
+    elif back != found[-1]:
+        arguments["back"] = back
+    since = there_since(state, back)
+    if since is not None:
+        arguments["back_since"] = since.isoformat()
+    return replace(plan, arguments=arguments)
 
 
 def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:

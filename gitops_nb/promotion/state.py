@@ -66,6 +66,23 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """One entry of Argo CD's history: a commit of the configuration repository, and when bringing it began and was done."""
+
+    commit: str
+    begun: datetime
+    done: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """The longest time for which Argo CD's history has a version without another one between; ``until`` is None for now."""
+
+    since: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """The Argo CD Application of one environment on one cluster.
 
@@ -73,7 +90,7 @@ class Placement:
     ``sentence`` says it in words. ``synced`` are the Applications that a promotion syncs here. ``parent`` is the Application that renders this one from the files, "" when it reads them
     itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
     have a sync replace objects. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
-    its environment. ``commits`` are those of the configuration repository that Argo CD's history has, with the time of each sync.
+    its environment. ``commits`` are the syncs that Argo CD's history has, oldest first.
     ``drift`` is what differs on the cluster from what was synced last.
     """
 
@@ -94,7 +111,7 @@ class Placement:
     running: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
-    commits: tuple[tuple[str, datetime], ...] = ()
+    commits: tuple[Sync, ...] = ()
     drift: tuple[Drift, ...] = ()
 
 
@@ -131,8 +148,8 @@ def lacking_in_words(clusters: Sequence[str]) -> str:
 class Side:
     """One environment: what Git asks for and what runs. ``lacking`` are its clusters without the Application.
 
-    ``synced`` are versions that Argo CD's history has, with the time of the newest sync, where they were looked for. ``away`` says
-    why nobody looked at its clusters, "" where somebody did.
+    ``synced`` are versions that Argo CD's history has, where they were looked for; of several clusters the shortest stay counts.
+    ``away`` says why nobody looked at its clusters, "" where somebody did.
     """
 
     environment: str
@@ -141,7 +158,7 @@ class Side:
     spells: tuple[Spell, ...]
     placements: tuple[Placement, ...]
     lacking: tuple[str, ...] = ()
-    synced: Mapping[str, datetime] = field(default_factory=dict)
+    synced: Mapping[str, Stay] = field(default_factory=dict)
     away: str = ""
 
     @property
