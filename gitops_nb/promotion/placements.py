@@ -247,10 +247,12 @@ def _synced_in(
         # The parent changes the promoted values in it, and nothing else: see ``apply``.
         synced.append(readers[1])
     neighbours = others_of(request.fleet, reader.application, request.target)
+    replaces, unread = _replaces(view.git, release.repository, snapshots, readers, tip)
     return replace(
         found,
         synced=tuple(synced),
-        replaces=_replaces(view.git, release.repository, snapshots, readers, tip),
+        replaces=replaces,
+        unread=unread,
         neighbours=neighbours if is_parent_ours else (),
         drift=drift_of(
             view.git,
@@ -281,15 +283,15 @@ def _replaces(
     snapshots: Sequence[Snapshot],
     read: Sequence[Synced],
     tip: str,
-) -> tuple[str, ...]:
-    """What a sync would replace, by Application."""
-    return tuple(
-        f"{snapshot.name}: {option}"
-        for snapshot, one in zip(snapshots, read, strict=False)
-        for option in replaced_by_sync(
-            git, snapshot, repository=repository, tip=tip, places=one.folders
-        )
-    )
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a sync would replace, and what nobody can tell about that, by Application."""
+    found: list[str] = []
+    unread: list[str] = []
+    for snapshot, one in zip(snapshots, read, strict=False):
+        said = replaced_by_sync(git, snapshot, repository=repository, tip=tip, places=one.folders)
+        found += [f"{snapshot.name}: {option}" for option in said.found]
+        unread += [f"{snapshot.name}: {what}" for what in said.unread]
+    return tuple(found), tuple(unread)
 
 
 def _running(snapshot: Snapshot, shown: Shown) -> tuple[str, ...]:

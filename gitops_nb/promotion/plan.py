@@ -192,6 +192,11 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
     return tuple(found)
 
 
+def untold(state: PromotionState) -> tuple[str, ...]:
+    """What may have the sync delete or replace something, and nobody can tell."""
+    return tuple(what for p in state.target.placements for what in p.unread)
+
+
 def _replaced(target: Side) -> tuple[ResourceChange, ...]:
     """Options that have the sync replace objects: whoever approves reads that nothing is patched there."""
     return tuple(
@@ -203,6 +208,15 @@ def _replaced(target: Side) -> tuple[ResourceChange, ...]:
         )
         for p in target.placements
         for option in p.replaces
+    ) + tuple(
+        ResourceChange(
+            address=f"Application {p.name} on {p.cluster}, {what}",
+            action=Action.UPDATE,
+            before="what runs",
+            after="patched by the sync, or replaced, or deleted and made anew: nobody can tell",
+        )
+        for p in target.placements
+        for what in p.unread
     )
 
 
@@ -291,7 +305,7 @@ def gates(plan: Plan, state: PromotionState, rules: Rules) -> tuple[Verdict, ...
         else not_asked("source_healthy", rules),
         _soak(state, version, rules),
         freeze(rules, state.observed_at),
-        destructive_change(rules, plan),
+        destructive_change(rules, plan, untold(state)),
     )
 
 
