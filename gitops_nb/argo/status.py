@@ -35,6 +35,12 @@ def is_automated(application: Json) -> bool:
     return automated is not None and automated.get("enabled") is not False
 
 
+def prunes_itself(application: Json) -> bool:
+    """True when Argo CD, without being asked, deletes what Git names no more."""
+    automated = at(application, "spec", "syncPolicy").get("automated")
+    return is_automated(application) and bool((automated or {}).get("prune"))
+
+
 def is_under_way(application: Json) -> bool:
     """Whether a sync was asked for or runs."""
     phase = operation_state(application).get("phase")

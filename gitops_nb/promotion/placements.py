@@ -15,6 +15,7 @@ from gitops_nb.argo import (
 )
 from gitops_nb.argo.evidence import Other, Version, running_versions
 from gitops_nb.argo.sources import sources_of
+from gitops_nb.argo.status import prunes_itself
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
@@ -214,6 +215,7 @@ def _placement(
         parent_automated=bool(parent) and is_automated(reader.application),
         carriers=judgement.carriers,
         running=_running(snapshot, shown[0][2]),
+        prunes=_pruning(reader, snapshot),
         commits=syncs_of(reader.application, release.origin),
     )
     # Nothing is synced in the source.
@@ -292,6 +294,10 @@ def _replaces(
         found += [f"{snapshot.name}: {option}" for option in said.found]
         unread += [f"{snapshot.name}: {what}" for what in said.unread]
     return tuple(found), tuple(unread)
+
+
+def _pruning(*snapshots: Snapshot) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.name for one in snapshots if prunes_itself(one.application)))
 
 
 def _running(snapshot: Snapshot, shown: Shown) -> tuple[str, ...]:

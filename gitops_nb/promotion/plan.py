@@ -11,6 +11,7 @@ from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Json, Line, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
 from gitops_nb.promotion.before import candidates
+from gitops_nb.promotion.deleting import deletions, untold_deletions
 from gitops_nb.promotion.past import (
     COMPARED,
     can_come_back,
@@ -64,7 +65,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             for p in lagging
         )
     if changes:
-        changes += _pending(state) + _replaced(target) + _drifted(target)
+        changes += _pending(state) + _replaced(target) + _drifted(target) + deletions(target, edits)
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
     elif not changes:
@@ -192,9 +193,14 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
     return tuple(found)
 
 
-def untold(state: PromotionState) -> tuple[str, ...]:
+def untold(plan: Plan, state: PromotionState) -> tuple[str, ...]:
     """What may have the sync delete or replace something, and nobody can tell."""
-    return tuple(what for p in state.target.placements for what in p.unread)
+    new = {(one["path"], one["key"]): str(one["after"]) for one in plan.arguments["edits"]}
+    edits = [
+        (key, new[key.path, key.key]) for key in state.target.keys if (key.path, key.key) in new
+    ]
+    unread = tuple(what for p in state.target.placements for what in p.unread)
+    return unread + untold_deletions(state.target, edits)
 
 
 def _replaced(target: Side) -> tuple[ResourceChange, ...]:
@@ -305,7 +311,7 @@ def gates(plan: Plan, state: PromotionState, rules: Rules) -> tuple[Verdict, ...
         else not_asked("source_healthy", rules),
         _soak(state, version, rules),
         freeze(rules, state.observed_at),
-        destructive_change(rules, plan, untold(state)),
+        destructive_change(rules, plan, untold(plan, state)),
     )
 
 

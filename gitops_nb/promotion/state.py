@@ -89,7 +89,8 @@ class Placement:
     ``deployed`` is the judgement: the files of the tip are in force and healthy, and the version is seen in what runs;
     ``sentence`` says it in words. ``synced`` are the Applications that a promotion syncs here. ``parent`` is the Application that renders this one from the files, "" when it reads them
     itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
-    have a sync replace objects, ``unread`` what names such options in a way that nobody here can read. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
+    have a sync replace objects, ``unread`` what names such options in a way that nobody here can read. ``prunes`` are the Applications,
+    this one or its parent, that delete by themselves what Git names no more. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
     its environment. ``commits`` are the syncs that Argo CD's history has, oldest first.
     ``drift`` is what differs on the cluster from what was synced last.
     """
@@ -111,6 +112,7 @@ class Placement:
     running: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    prunes: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
     commits: tuple[Sync, ...] = ()
     drift: tuple[Drift, ...] = ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gitops_nb.errors import Refused, WaitingForApproval
-from tests.session.platform_edits import change_application, commit
+from tests.session.platform_edits import change_application, commit, settle
 from tests.session.test_promotion_edits import PRODUCTION, change
+from tests.session.test_proofs import SETTINGS, promotable
 
 OPTIONS = "Replace=true,Force=true"
 KEY = "argocd.argoproj.io/sync-options"
@@ -86,3 +87,33 @@ def test_other_options_replace_nothing(soaked):
     state, stop = soaked.promote()
     assert isinstance(stop, WaitingForApproval)
     assert all(change["action"] == "update" for change in state.plan["changes"])
+
+
+def settings(runner, key):
+    """A ConfigMap with the version in its name, and staging, which prunes by itself, one behind."""
+    promotable(runner, f"{{file: settings.yaml, key: {key}}}")
+    for environment, number in (("development", 2), ("staging", 1)):
+        text = SETTINGS.format(f"level-{number}").replace("settings", f"settings-{number}")
+        commit(runner, {f"apps/checkout/{environment}/settings.yaml": text})
+        settle(runner, environment)
+    runner.platform().view.clock.sleep(3600)
+
+
+def test_another_name_where_argo_cd_prunes_is_a_deletion(soaked):
+    """The ConfigMap that was is deleted as soon as Git names another one: nobody is asked to sign that nothing is."""
+    settings(soaked, "metadata.name")
+    before = soaked.tip()
+    _, stop = soaked.promote(source="development", target="staging")
+    assert isinstance(stop, Refused), stop
+    assert "1 deleted or replaced" in stop.message
+    assert "checkout-staging on staging, ConfigMap settings-1" in stop.message
+    assert soaked.tip() == before
+
+
+def test_a_field_where_argo_cd_prunes_deletes_nothing(soaked):
+    """The same object with another level."""
+    settings(soaked, "data.level")
+    state, stop = soaked.promote(source="development", target="staging")
+    assert isinstance(stop, WaitingForApproval), stop
+    said = next(v for v in state.decision["verdicts"] if v["gate"] == "destructive_change")
+    assert "nothing is deleted or replaced" in said["reason"]
