@@ -95,6 +95,12 @@ def failed_resources(state: Json) -> list[str]:
     ]
 
 
+def failed_hooks(state: Json) -> list[str]:
+    """The hooks that failed in the last operation, by name."""
+    results = (state.get("syncResult") or {}).get("resources") or ()
+    return [label(r) for r in results if r.get("hookPhase") in ("Failed", "Error")]
+
+
 def out_of_sync(application: Json) -> list[str]:
     """A sentence for each object that differs from Git."""
     differing, left = split_out_of_sync(application)

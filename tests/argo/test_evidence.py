@@ -8,6 +8,7 @@ import pytest
 
 from gitops_nb.argo import Expectation, State, healthy_since, judge
 from gitops_nb.argo.evidence import Other, Version, look
+from gitops_nb.argo.overrides import overrides
 from tests.argo.applications import REVISION, deployed, pod, resource, snapshot, workload
 
 NEW = "registry.example/shop/web:v2"
@@ -416,3 +417,56 @@ def test_a_later_sync_of_the_same_revision_is_a_sign_of_a_break(state: Any, hour
     since = healthy_since(found)
     assert since is not None
     assert (since.day, since.hour) == (23, hour)
+
+
+def test_what_runs_at_its_own_time_alone_is_named() -> None:
+    """An Application that is one CronJob: nothing is seen of the version, and why is said."""
+    for more in ((CRON,), (CRON, {**CRON, "name": "weekly"})):
+        judgement = judged(snapshot(extra=more), Version("v2", "v1"))
+        assert judgement.state is State.IN_DOUBT
+        assert "nothing here can judge CronJob nightly" in judgement.unseen
+        assert judgement.unjudged[0] == "CronJob nightly"
+    beside = judged(snapshot(*deployed("Deployment", "web", OLD), extra=(CRON,)), Version("v2"))
+    assert "Deployment web runs" in beside.unseen
+    assert beside.unseen.endswith("; not judged: CronJob nightly")
+    assert beside.unjudged == ()
+
+
+def test_a_hook_that_failed_is_told_from_what_was_brought() -> None:
+    """The sync ended by its hook, whose pod crashes; the pods of the new version run."""
+    items = deployed("Deployment", "web", NEW)
+    job = workload("Job", "notify", "registry.example/shop/notify:v1")
+    job["metadata"]["annotations"] = {"argocd.argoproj.io/hook": "PostSync"}
+    crashed = pod(job, 1, "registry.example/shop/notify:v1", phase="Failed")
+    state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    crashed["status"]["containerStatuses"][0]["state"] = state
+    found = snapshot(*items, job, crashed)
+    entry = {"kind": "Job", "name": "notify", "hookPhase": "Failed", "message": "backoff"}
+    found.application["status"]["operationState"] = {
+        "phase": "Failed",
+        "message": "one or more synchronization tasks completed unsuccessfully",
+        "operation": {"sync": {"revision": REVISION}},
+        "syncResult": {"revision": REVISION, "resources": [entry]},
+    }
+    judgement = judged(found, Version("v2", "v1"))
+    assert judgement.state is State.FAILED
+    assert judgement.hooks == ("Job notify",)
+    assert [one.hook for one in judgement.failing] == ["Job notify"]
+    assert "hook Job notify: pod notify-1" in judgement.trouble
+
+
+def test_fields_that_are_not_compared_are_overrides() -> None:
+    """Synced says nothing about them, and where a sync respects that it leaves them as they are."""
+    ignored = [
+        {"group": "apps", "kind": "Deployment", "name": "web", "jsonPointers": ["/spec/template"]},
+        {"kind": "ConfigMap", "managedFieldsManagers": ["kubectl"]},
+        {"kind": "Job", "jqPathExpressions": [".spec"]},
+    ]
+    options = {"syncOptions": ["RespectIgnoreDifferences=true"]}
+    spec = {"source": {"repoURL": "x"}, "ignoreDifferences": ignored}
+    plain = overrides({"spec": spec})
+    assert "ignoreDifferences of Deployment web (/spec/template)" in plain
+    assert "ignoreDifferences of ConfigMap (what kubectl manages)" in plain
+    kept = overrides({"spec": {**spec, "syncPolicy": options}})
+    assert "ignoreDifferences of Job (.spec), which a sync leaves as they are" in kept
+    assert overrides({"spec": {"source": {"repoURL": "x"}}}) == ()
