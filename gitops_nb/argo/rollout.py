@@ -84,6 +84,22 @@ def unfinished(workload: Json) -> str:
     return ""
 
 
+def rolled_out_at(workload: Json) -> str:
+    """When a Deployment's newest rollout was complete (RFC 3339), "" where nothing says so.
+
+    Scaling does not move it. Source: kubernetes, pkg/controller/deployment/progress.go, syncRolloutStatus.
+    """
+    if workload.get("kind") != "Deployment":
+        return ""
+    conditions = (workload.get("status") or {}).get("conditions") or ()
+    moments = (
+        str(one.get("lastUpdateTime") or "")
+        for one in conditions
+        if one.get("type") == "Progressing" and one.get("reason") == "NewReplicaSetAvailable"
+    )
+    return max(moments, default="")
+
+
 def partition(workload: Json) -> int:
     """How many pods of a StatefulSet its update strategy leaves as they are; 0 for everything else."""
     strategy = (workload.get("spec") or {}).get("updateStrategy") or {}

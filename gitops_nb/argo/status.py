@@ -5,10 +5,11 @@ Every reader takes the custom resource as stored; parts that are absent or null 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from gitops_nb.argo.kinds import label
-from gitops_nb.argo.rollout import images_of
+from gitops_nb.argo.rollout import images_of, rolled_out_at
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import Snapshot
 
@@ -67,11 +68,12 @@ def last_deployment(application: Json, revision: str) -> Json | None:
     return next(entries, None)
 
 
-def healthy_since(application: Json) -> datetime | None:
+def healthy_since(application: Json, workloads: Sequence[Json] = ()) -> datetime | None:
     """Since when nothing is known to have interrupted what runs now, or None when the Application is not Healthy.
 
     A quick rollout may never show as Progressing, and what has no rollout never does, so the arrival of the revision counts too. So
     does each later sync, of the same revision or of a part of it, as self-heal makes them: something else may have been there before.
+    The rollouts of ``workloads`` that ended later count too, whoever caused them without a sync.
     """
     health = at(application, "status", "health")
     if health.get("status") != "Healthy":
@@ -81,6 +83,7 @@ def healthy_since(application: Json) -> datetime | None:
         health.get("lastTransitionTime"),
         history[-1].get("deployedAt") if history else None,
         state.get("finishedAt") or state.get("startedAt"),
+        *map(rolled_out_at, workloads),
     ]
     return max((parse_time(moment) for moment in moments if moment), default=None)
 

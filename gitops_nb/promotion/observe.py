@@ -115,17 +115,31 @@ def keys_at(
 def _recalled(
     git: GitReader, request: Promotion, repository: str, source: Side, target: Side
 ) -> tuple[PromotedKey, ...]:
-    """All keys as they stood in the target just before the asked version was replaced there."""
+    """All keys as they were synced with the asked version, or else as they stood just before it was replaced in Git.
+
+    Whoever pushes may have had it there for a moment with other values.
+    """
     version = request.revision
-    if version in (None, target.version) or len(target.keys) == 1:
+    if version is None or version == target.version or len(target.keys) == 1:
         return ()
-    spell = target.last_spell(version)
-    if spell is None or not spell.replaced_by:
-        return ()
-    parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
-    found = keys_at(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
+    stay = target.synced.get(version)
+    commit = (
+        stay.commit
+        if stay is not None
+        else _before_it_was_replaced(git, repository, target, version)
+    )
+    found = keys_at(git, request, (target.folder,), repository, commit)[0] if commit else ()
     is_as_in_source = [key.value for key in found] == [key.value for key in source.keys]
     return () if is_as_in_source and not source.away else found
+
+
+def _before_it_was_replaced(git: GitReader, repository: str, target: Side, version: str) -> str:
+    """The last commit of the newest time that a version stood in Git; "" where there is none."""
+    spell = target.last_spell(version)
+    if spell is None or not spell.replaced_by:
+        return ""
+    parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
+    return parents[0] if parents else ""
 
 
 def _reverted_by(git: GitReader, repository: str, target: Side, version: str) -> str:

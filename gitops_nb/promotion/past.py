@@ -69,7 +69,7 @@ def _longest(history: Sequence[Sync], versions: Sequence[str]) -> Mapping[str, S
         while after < len(history) and versions[after] == versions[number]:
             after += 1
         until = history[after].begun if after < len(history) else None
-        stay = Stay(history[number].done, until)
+        stay = Stay(history[number].done, until, history[after - 1].commit)
         if version := versions[number]:
             found[version] = max(found.get(version, stay), stay, key=_lasts)
         number = after

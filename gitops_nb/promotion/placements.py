@@ -209,7 +209,7 @@ def _placement(
         health=judgement.health,
         revision=",".join(current_revisions(application)),
         automated=is_automated(application),
-        healthy_since=healthy_since(application),
+        healthy_since=healthy_since(application, snapshot.workloads),
         images=current_images(snapshot),
         parent=parent,
         parent_automated=bool(parent) and is_automated(reader.application),

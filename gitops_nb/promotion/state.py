@@ -76,10 +76,14 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """The longest time for which Argo CD's history has a version without another one between; ``until`` is None for now."""
+    """The longest time for which Argo CD's history has a version without another one between; ``until`` is None for now.
+
+    ``commit`` is the one that was synced last in it.
+    """
 
     since: datetime
     until: datetime | None = None
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ class Side:
 class PromotionState:
     """Both environments at one moment. ``tip`` is the branch's commit that everything was read at.
 
-    ``recalled`` are all promotable keys as they stood when the target last had the version that was asked for, when
+    ``recalled`` are all promotable keys as they were synced when the target had the version that was asked for, when
     that is not what the source has with it: one version says only the first key.
 
     ``pending`` is what a sync that is asked for brings beside the promotion. ``folders`` binds what was looked at for it: a

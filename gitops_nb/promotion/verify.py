@@ -73,7 +73,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
             title=f"{request.application} {version} is in Git; nobody watches {request.target}",
             sentence=f"fleet.yaml names no cluster for {request.target}.",
             facts=_commit_facts(commit),
-            undo=request.command(str(arguments["version_before"])),
+            undo=request.command(back) if (back := version_back(plan)) else "",
         )
     if len(seen) > 1 and all(_rank(one) == 2 for one in seen):
         seen = [_looked_again(one) for one in seen]

@@ -470,3 +470,19 @@ def test_fields_that_are_not_compared_are_overrides() -> None:
     kept = overrides({"spec": {**spec, "syncPolicy": options}})
     assert "ignoreDifferences of Job (.spec), which a sync leaves as they are" in kept
     assert overrides({"spec": {"source": {"repoURL": "x"}}}) == ()
+
+
+def test_a_rollout_without_a_sync_is_a_sign_of_a_break_too() -> None:
+    """Somebody set another image on the cluster and put it back by hand: the Deployment keeps when that was over."""
+    items = deployed("Deployment", "web", NEW)
+    found = snapshot(*items).application
+    found["status"]["health"]["lastTransitionTime"] = "2026-11-01T12:00:00Z"
+    moved = {"type": "Progressing", "reason": "NewReplicaSetAvailable", "lastUpdateTime": "2026-11-02T12:00:00Z"}  # fmt: skip
+    items[0]["status"]["conditions"] = [{"type": "Available", "lastUpdateTime": "2026-11-03T12:00:00Z"}, moved]  # fmt: skip
+    since = healthy_since(found, items)
+    assert since is not None
+    assert since.day == 2
+    moved["reason"] = "ReplicaSetUpdated"
+    since = healthy_since(found, items)
+    assert since is not None
+    assert since.day == 1

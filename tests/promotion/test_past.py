@@ -45,7 +45,7 @@ def stays(*histories: tuple[tuple[str, float, float], ...]) -> Any:
 def test_a_stay_ends_when_the_next_sync_begins() -> None:
     """A sync that hangs for half an hour in its hooks does not lengthen the time of the version before it."""
     found = stays((("v1", 61, 60), ("v2", 58, 30)))
-    assert found == {"v1": Stay(ago(60), ago(58)), "v2": Stay(ago(30))}
+    assert found == {"v1": Stay(ago(60), ago(58), "v1"), "v2": Stay(ago(30), None, "v2")}
 
 
 def test_syncs_of_the_same_version_are_one_stay() -> None:
@@ -53,14 +53,14 @@ def test_syncs_of_the_same_version_are_one_stay() -> None:
     found = stays(
         (("v1-a", 91, 90), ("v1-b", 81, 80), ("gone", 71, 70), ("v1-c", 66, 65), ("v2", 60, 60))
     )
-    assert found["v1"] == Stay(ago(90), ago(71))
+    assert found["v1"] == Stay(ago(90), ago(71), "v1-b")
 
 
 def test_of_several_clusters_the_shortest_counts() -> None:
     """It was there for an hour on one cluster, and for a minute on the other."""
     long, short = (("v1", 90, 90), ("v2", 30, 30)), (("v1", 31, 31), ("v2", 30, 30))
-    assert stays(long, short)["v1"] == stays(short, long)["v1"] == Stay(ago(31), ago(30))
-    assert stays(long, (("v2", 30, 30),))["v1"] == Stay(ago(90), ago(30))
+    assert stays(long, short)["v1"] == stays(short, long)["v1"] == Stay(ago(31), ago(30), "v1")
+    assert stays(long, (("v2", 30, 30),))["v1"] == Stay(ago(90), ago(30), "v1")
 
 
 def state(health: str, *placements: Any, **synced: Stay) -> PromotionState:

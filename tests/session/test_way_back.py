@@ -167,6 +167,24 @@ def test_the_way_back_of_several_keys_brings_them_as_they_stood(free):
     assert "with the keys that production had with it" in state.plan["summary"]
 
 
+def test_values_that_were_pushed_for_a_moment_do_not_come_back(free):
+    """The version ran there with quiet settings; a pusher had it in Git for a moment with others, which were never synced."""
+    promotable(free, OWN.partition("[")[2][:-1], "{file: settings.yaml, key: data.level}")
+    for environment, level in (("staging", "loud-2"), ("production", "quiet-1")):
+        commit(free, {f"apps/checkout/{environment}/settings.yaml": SETTINGS.format(level)})
+        settle(free, environment)
+    old = version(free, "production")
+    done, stop = free.promote()
+    assert stop is None, stop
+    new, path = version(free, "production"), "apps/checkout/production/settings.yaml"
+    now = {PRODUCTION: read(free, PRODUCTION), path: read(free, path)}
+    commit(free, {PRODUCTION: now[PRODUCTION].replace(new, old), path: SETTINGS.format("evil-9")})
+    commit(free, now)
+    state, stop = free.promote(**parameters_of(done.aftermath["command"]))
+    assert stop is None, stop
+    assert {edit["after"] for edit in state.plan["arguments"]["edits"]} == {old, "quiet-1"}
+
+
 def test_the_way_back_goes_on_without_the_source(free, monkeypatch):
     """Staging's API server is away: nothing is asked of it, and production goes back."""
     done, _ = free.promote()
