@@ -255,21 +255,35 @@ def not_asked(gate: str, rules: Rules) -> Verdict:
     return Verdict(gate, passed=True, reason=reason, asked=False)
 
 
-def destructive_change(rules: Rules, plan: Plan) -> Verdict:
-    """Passes when nothing is deleted or replaced, or the policy allows that."""
+def destructive_change(rules: Rules, plan: Plan, untold: Sequence[str] = ()) -> Verdict:
+    """Passes when nothing is deleted or replaced, or the policy allows that.
+
+    Args:
+        rules: Of the plan's environment.
+        plan: What would be done.
+        untold: What may delete or replace something, and nobody can tell: that is no "nothing".
+    """
     lost = [change.address for change in plan.changes if change.is_destructive]
     count = len(plan.changes)
     counted = f"{count} change{'' if count == 1 else 's'}"
-    if not lost:
+    if not lost and not untold:
         return Verdict(
             "destructive_change", passed=True, reason=f"{counted}, nothing is deleted or replaced"
         )
-    allowed = rules.gates.destructive_change.allow
+
+    def some(words: Sequence[str]) -> str:
+        return ", ".join(words[:3]) + (" …" if len(words) > 3 else "")
+
+    said = [f"{len(lost)} deleted or replaced: {some(lost)}"] if lost else []
+    said += (
+        [f"cannot be told whether something is deleted or replaced: {some(untold)}"]
+        if untold
+        else []
+    )
     return Verdict(
         "destructive_change",
-        passed=allowed,
-        reason=f"{len(lost)} deleted or replaced: {', '.join(lost[:3])}"
-        + (" …" if len(lost) > 3 else ""),
+        passed=rules.gates.destructive_change.allow,
+        reason="; ".join(said),
     )
 
 

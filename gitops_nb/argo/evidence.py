@@ -43,6 +43,7 @@ class Version:
     annotation of the pods (``by`` says which of the two) that shows ``text`` where no image does. ``workloads``
     (``Deployment/checkout``) are those that have to show it; by default it is every one that the Application manages, but
     for those that run images of something else. ``also`` are values of other keys, which containers of the images that those set may run.
+    ``is_declared`` says that fleet.yaml names the image: then an init container alone may carry it.
     """
 
     value: str
@@ -53,6 +54,7 @@ class Version:
     text: str = ""
     workloads: tuple[str, ...] = ()
     also: tuple[Other, ...] = ()
+    is_declared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Container:
     """One container of a pod. ``runs`` is False while it waits or has failed.
 
     ``is_pinned`` says that what asks for it names a digest behind the tag: the digest decides what runs, whatever the tag says.
+    ``is_init`` says that it ends before the others begin: nothing of it runs any more.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Container:
     reference: str
     runs: bool
     is_pinned: bool = False
+    is_init: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,39 @@ def look(snapshot: Snapshot, version: Version) -> Sight:
     if version.by:
         return _look_at_marks(chosen, version, blind)
     return _look_at_images(snapshot, chosen, version, blind)
+
+
+def unshared(snapshot: Snapshot, versions: Sequence[Version]) -> str:
+    """What keys of one and the same value lack that each of them could show: an image of its own; "" where nothing does.
+
+    A key whose image nobody named may have no effect, and the container that another key sets would show it all the same.
+    """
+    found = [one for one in versions if not one.by]
+    for value in dict.fromkeys(one.value for one in found):
+        same = [one for one in found if one.value == value]
+        open_ones = [one for one in same if not one.names]
+        if len(same) < 2 or not open_ones:
+            continue
+        known = {name for one in same for name in one.names}
+        carrying = {
+            c.image.name: None
+            for unit in units(snapshot)
+            for c in _containers_of(snapshot, unit)
+            if any(_carries(c, one) for one in open_ones)
+        }
+        free = [name for name in carrying if not any(is_alike(name, other) for other in known)]
+        alone = [
+            name
+            for number, name in enumerate(free)
+            if not any(is_alike(name, other) for other in free[:number])
+        ]
+        if len(alone) < len(open_ones):
+            what = ", ".join(carrying) or "no image"
+            return (
+                f"{what} {'have' if len(carrying) > 1 else 'has'} {value}, which {len(same)} keys set: nothing shows that each of "
+                "them has its effect, unless `proof` in fleet.yaml says which image each sets"
+            )
+    return ""
 
 
 def running_versions(snapshot: Snapshot, version: Version) -> tuple[str, ...]:
@@ -204,12 +241,15 @@ def containers(pod: Json) -> Iterator[Container]:
             if said is not None and not image.digest:
                 # Of one image under several tags the runtime names any: only the digest of what it says is sure.
                 image = Image(image.name, image.tag, parse_image(said.get("imageID") or "").digest)
+            # A sidecar is an init container that goes on.
+            is_init = of == "initContainers" and container.get("restartPolicy") != "Always"
             yield Container(
                 container.get("name") or "",
                 image,
                 reference,
-                _runs(said, status, is_init=of == "initContainers"),
+                _runs(said, status, is_init=is_init),
                 _is_pinned_by(reference),
+                is_init,
             )
 
 
@@ -223,6 +263,7 @@ def _look_at_images(
     carriers: list[str] = []
     others: list[str] = []
     wrong: list[str] = []
+    begun: list[str] = []
     for unit, own in zip(found, seen, strict=True):
         shown = [c for c in own if _carries(c, version)]
         stale = [
@@ -236,14 +277,25 @@ def _look_at_images(
             wrong.append(f"{beside} runs {behind}{_why_not(stale, version)}")
         elif shown and not all(c.runs for c in shown):
             wrong.append(f"{unit.name} has {version.value} in a container that does not run")
+        elif shown and not version.is_declared and all(c.is_init for c in shown):
+            names_of = ", ".join(dict.fromkeys(c.name for c in shown))
+            begun.append(
+                f"only the init container {names_of} of {unit.name} has {version.value}, and ended; {_beside(own, shown)} runs"
+            )
         elif shown:
             carriers.append(unit.name + _by_other_names(shown, version))
+            others += _neighbours_of(unit, own, shown)
         elif own and version.workloads:
             wrong.append(f"{unit.name} runs {running}{_why_not(own, version)}")
         elif own:
             others.append(f"{unit.name} ({running}{_why_not(own, version)})")
         elif not is_opaque_item(unit.item):
             wrong.append(f"no pod of {unit.name} was seen")
+    if carriers:
+        # It runs elsewhere; what begins with it there is told.
+        others += begun
+    else:
+        wrong += begun
     if not carriers and not carrying:
         what = "; ".join([*wrong, *(other.replace(" (", " runs ").rstrip(")") for other in others)])
         return Sight(f"no workload runs {version.value}{what and ': '}{what}", (), tuple(others))
@@ -284,6 +336,26 @@ def _why_not(stale: Sequence[Container], version: Version) -> str:
 def _is_pinned_by(reference: str) -> bool:
     image = parse_image(reference)
     return bool(image.tag and image.digest)
+
+
+def _beside(own: Sequence[Container], shown: Sequence[Container]) -> str:
+    """What runs beside containers that have ended, as the start of a sentence."""
+    return (
+        ", ".join(dict.fromkeys(c.reference for c in own if c not in shown and not c.is_init))
+        or "nothing"
+    )
+
+
+def _neighbours_of(
+    unit: Unit, own: Sequence[Container], shown: Sequence[Container]
+) -> Iterator[str]:
+    """Containers beside those that carry the version, of images that the same team builds: a reader has to tell."""
+    beside: dict[str, None] = {
+        f"{c.name} of {unit.name} ({c.reference})": None
+        for c in own
+        if c not in shown and any(is_neighbour(c.image.name, one.image.name) for one in shown)
+    }
+    yield from beside
 
 
 def _by_other_names(shown: Sequence[Container], version: Version) -> str:

@@ -80,7 +80,8 @@ class Judgement:
     promoted version the running containers do not show, although all else is in order: waiting will hardly change it.
     ``carriers`` are the workloads that run it, ``others`` those that run images of something else; ``notes`` say what the
     judgement leaves out: pods that a partition holds back, kinds that are not judged. ``unjudged`` are all that
-    an Application without any other workload consists of, in kinds whose rollout nobody here can judge.
+    an Application without any other workload consists of, in kinds whose rollout nobody here can judge. ``hooks`` are those that
+    failed, where a sync ended by that: what it brought may run all the same.
     """
 
     state: State
@@ -98,6 +99,7 @@ class Judgement:
     others: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
 
     @property
     def is_as_argo_says(self) -> bool:

@@ -26,7 +26,7 @@ from gitops_nb.argo.arrival import (
     short,
     short_all,
 )
-from gitops_nb.argo.evidence import Version, look, not_judged, units
+from gitops_nb.argo.evidence import Version, look, not_judged, units, unshared
 from gitops_nb.argo.expectation import Expectation, Judgement, State
 from gitops_nb.argo.kinds import is_workload, label
 from gitops_nb.argo.rollout import (
@@ -43,6 +43,7 @@ from gitops_nb.argo.status import (
     current_images,
     current_revisions,
     error_conditions,
+    failed_hooks,
     failed_resources,
     identifiers,
     operation_state,
@@ -250,7 +251,14 @@ def _judge_workloads(
     is_so = f"{snapshot.name} is {base.sync} and Healthy at {short(expectation)}"
     versions = (*expectation.versions, *(Version(image) for image in expectation.images))
     sights = [look(snapshot, version) for version in versions]
+    names = not_judged(snapshot)
     unseen = _join(*(sight.missing for sight in sights))
+    if unseen and names and not workloads:
+        unseen = f"nothing here can judge {', '.join(names)}, which may run it: {unseen}"
+    elif unseen and names:
+        unseen = f"{unseen}; not judged: {', '.join(names)}"
+    if not unseen:
+        unseen = unshared(snapshot, versions)
     base = replace(
         base,
         carriers=tuple(dict.fromkeys(name for sight in sights for name in sight.carriers)),
@@ -263,8 +271,9 @@ def _judge_workloads(
             sentence=f"{is_so}, and {unseen}",
             trouble=unseen,
             unseen=unseen,
+            unjudged=() if workloads else names,
         )
-    unjudged = ", ".join(names := not_judged(snapshot))
+    unjudged = ", ".join(names)
     if not workloads and unjudged and not sights:
         sentence = f"{is_so}, and nothing here can judge {unjudged}"
         return replace(
@@ -320,7 +329,8 @@ def _of_child(parent: Json, expectation: Expectation) -> Expectation:
 def _failed(base: Judgement, name: str, state: Json) -> Judgement:
     trouble = _join(str(state.get("message") or ""), *failed_resources(state), base.trouble)
     sentence = f"the sync of {name} ended as {state['phase']}: {trouble}"
-    return replace(base, state=State.FAILED, sentence=sentence, trouble=trouble)
+    hooks = tuple(failed_hooks(state))
+    return replace(base, state=State.FAILED, sentence=sentence, trouble=trouble, hooks=hooks)
 
 
 def _join(*parts: str) -> str:

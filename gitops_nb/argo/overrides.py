@@ -21,9 +21,9 @@ _SAYS_IMAGE = re.compile(r"(?i)image|tag|version|digest")
 
 def overrides(application: Json | None) -> tuple[str, ...]:
     """Each override as people would look for it: ``kustomize image shop/checkout:v1``; images and tags first."""
-    found = [
-        text for source in sources_of((application or {}).get("spec") or {}) for text in _of(source)
-    ]
+    spec = (application or {}).get("spec") or {}
+    found = [text for source in sources_of(spec) for text in _of(source)]
+    found += _ignored(spec)
     return tuple(
         dict.fromkeys(sorted(found, key=lambda text: "image" not in text and "tag" not in text))
     )
@@ -53,6 +53,22 @@ def kustomize_image(text: str) -> Image:
     'mirror/checkout'
     """
     return parse_image(text.partition("=")[2] or text)
+
+
+def _ignored(spec: Json) -> Iterator[str]:
+    """Fields that Argo CD does not compare, so that what the cluster has instead of Git's value passes for Synced."""
+    options = (spec.get("syncPolicy") or {}).get("syncOptions") or ()
+    is_kept = any(str(one).replace(" ", "") == "RespectIgnoreDifferences=true" for one in options)
+    for one in spec.get("ignoreDifferences") or ():
+        said = one or {}
+        fields = [
+            *(said.get("jsonPointers") or ()),
+            *(said.get("jqPathExpressions") or ()),
+            *(f"what {name} manages" for name in said.get("managedFieldsManagers") or ()),
+        ]
+        of = " ".join(filter(None, (said.get("kind"), said.get("name"))))
+        how = ", which a sync leaves as they are" if is_kept else ""
+        yield f"ignoreDifferences of {of} ({', '.join(map(str, fields))}){how}"
 
 
 def _of(source: Json) -> Iterator[str]:

@@ -7,9 +7,9 @@ pod is Deployment, ReplicaSet with the newest revision, Pod.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gitops_nb.argo.kinds import is_workload, label
+from gitops_nb.argo.kinds import HOOK, is_workload, label
 from gitops_nb.model import Json
 
 STARTING = ("ContainerCreating", "PodInitializing")
@@ -18,7 +18,7 @@ REVISION = "deployment.kubernetes.io/revision"
 
 @dataclass(frozen=True, slots=True)
 class FailingPod:
-    """One container that cannot run, and why, in the kubelet's words."""
+    """One container that cannot run, and why, in the kubelet's words. ``hook`` names the hook that it is of, "" for none."""
 
     pod: str
     container: str
@@ -26,11 +26,13 @@ class FailingPod:
     message: str
     restarts: int
     image: str
+    hook: str = ""
 
     def __str__(self) -> str:
         restarts = f", {self.restarts} restarts" if self.restarts else ""
         message = f": {self.message}" if self.message else ""
-        return f"pod {self.pod} ({self.image}) {self.reason}{restarts}{message}"
+        hook = f"hook {self.hook}: " if self.hook else ""
+        return f"{hook}pod {self.pod} ({self.image}) {self.reason}{restarts}{message}"
 
 
 def images_of(workload: Json) -> tuple[str, ...]:
@@ -82,6 +84,22 @@ def unfinished(workload: Json) -> str:
     return ""
 
 
+def rolled_out_at(workload: Json) -> str:
+    """When a Deployment's newest rollout was complete (RFC 3339), "" where nothing says so.
+
+    Scaling does not move it. Source: kubernetes, pkg/controller/deployment/progress.go, syncRolloutStatus.
+    """
+    if workload.get("kind") != "Deployment":
+        return ""
+    conditions = (workload.get("status") or {}).get("conditions") or ()
+    moments = (
+        str(one.get("lastUpdateTime") or "")
+        for one in conditions
+        if one.get("type") == "Progressing" and one.get("reason") == "NewReplicaSetAvailable"
+    )
+    return max(moments, default="")
+
+
 def partition(workload: Json) -> int:
     """How many pods of a StatefulSet its update strategy leaves as they are; 0 for everything else."""
     strategy = (workload.get("spec") or {}).get("updateStrategy") or {}
@@ -127,10 +145,18 @@ def failing_pods(workloads: Sequence[Json], *, created_since: str = "") -> tuple
         created_since: Leaves out pods that were created before this moment (RFC 3339 in UTC).
     """
     return tuple(
-        failure
+        replace(failure, hook=_hook_of(workloads, pod))
         for pod in _current_pods(workloads)
         if (pod["metadata"].get("creationTimestamp") or "") >= created_since
         for failure in _failures(pod)
+    )
+
+
+def _hook_of(workloads: Sequence[Json], pod: Json) -> str:
+    """The hook of a sync that a pod is, or is of; "" for none: its image may have nothing to do with what is brought."""
+    owners = [pod, *(one for one in workloads if is_owned(pod, one))]
+    return next(
+        (label(one) for one in owners if HOOK in (one["metadata"].get("annotations") or {})), ""
     )
 
 

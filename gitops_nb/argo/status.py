@@ -5,10 +5,11 @@ Every reader takes the custom resource as stored; parts that are absent or null 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from gitops_nb.argo.kinds import label
-from gitops_nb.argo.rollout import images_of
+from gitops_nb.argo.rollout import images_of, rolled_out_at
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import Snapshot
 
@@ -33,6 +34,12 @@ def is_automated(application: Json) -> bool:
     """True when Argo CD syncs this Application by itself."""
     automated = at(application, "spec", "syncPolicy").get("automated")
     return automated is not None and automated.get("enabled") is not False
+
+
+def prunes_itself(application: Json) -> bool:
+    """True when Argo CD, without being asked, deletes what Git names no more."""
+    automated = at(application, "spec", "syncPolicy").get("automated")
+    return is_automated(application) and bool((automated or {}).get("prune"))
 
 
 def is_under_way(application: Json) -> bool:
@@ -61,24 +68,24 @@ def last_deployment(application: Json, revision: str) -> Json | None:
     return next(entries, None)
 
 
-def healthy_since(application: Json) -> datetime | None:
-    """Since when the Application has been Healthy at what it runs now, or None when it is not Healthy.
+def healthy_since(application: Json, workloads: Sequence[Json] = ()) -> datetime | None:
+    """Since when nothing is known to have interrupted what runs now, or None when the Application is not Healthy.
 
-    A quick rollout may never show as Progressing, so the arrival of the revision counts too; a resync of the same
-    revision does not start the time again.
+    A quick rollout may never show as Progressing, and what has no rollout never does, so the arrival of the revision counts too. So
+    does each later sync, of the same revision or of a part of it, as self-heal makes them: something else may have been there before.
+    The rollouts of ``workloads`` that ended later count too, whoever caused them without a sync.
     """
     health = at(application, "status", "health")
     if health.get("status") != "Healthy":
         return None
-    history = history_of(application)
-    times = [health["lastTransitionTime"]] if health.get("lastTransitionTime") else []
-    arrived = None
-    for entry in reversed(history):
-        if revisions_of(entry) != revisions_of(history[-1]):
-            break
-        arrived = entry
-    times += [arrived["deployedAt"]] if arrived and arrived.get("deployedAt") else []
-    return max(map(parse_time, times), default=None)
+    state, history = operation_state(application), history_of(application)
+    moments = [
+        health.get("lastTransitionTime"),
+        history[-1].get("deployedAt") if history else None,
+        state.get("finishedAt") or state.get("startedAt"),
+        *map(rolled_out_at, workloads),
+    ]
+    return max((parse_time(moment) for moment in moments if moment), default=None)
 
 
 def failed_resources(state: Json) -> list[str]:
@@ -89,6 +96,12 @@ def failed_resources(state: Json) -> list[str]:
         for r in results
         if r.get("status") == "SyncFailed" or r.get("hookPhase") in ("Failed", "Error")
     ]
+
+
+def failed_hooks(state: Json) -> list[str]:
+    """The hooks that failed in the last operation, by name."""
+    results = (state.get("syncResult") or {}).get("resources") or ()
+    return [label(r) for r in results if r.get("hookPhase") in ("Failed", "Error")]
 
 
 def out_of_sync(application: Json) -> list[str]:

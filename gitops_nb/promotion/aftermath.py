@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops_nb.model import Aftermath, Plan, Status
+from gitops_nb.model import Aftermath, Plan, Status, parse_time
 from gitops_nb.promotion.before import version_back
+from gitops_nb.promotion.past import COMPARED
+from gitops_nb.promotion.state import in_words
 from gitops_nb.record.fold import EffectState, RunState
 
 
@@ -108,47 +110,80 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
 def _back(plan: Plan, run: RunState) -> tuple[str, str]:
     arguments = plan.arguments
     before, after = str(arguments["version_before"]), str(arguments["version_after"])
+    back = version_back(plan)
     again = (
         f"gitops-nb run promotion -p application={arguments['application']} "
-        f"-p source={arguments['source']} -p target={plan.environment} -p revision={before}"
+        f"-p source={arguments['source']} -p target={plan.environment} -p revision={back}"
     )
-    if _set_again(run) and before != after and version_back(plan) == before:
-        return f"Promote {before} again: a new commit, with its own approval.", again
+    if _set_again(run) and before != after and back:
+        return f"Promote {back} again: a new commit, with its own approval.", again
     if _undone(run):
         was_synced = any(effect.key.startswith("sync ") for effect in run.touched)
-        if was_synced and before != after and version_back(plan) == before:
+        if was_synced and before != after and back == before:
             return f"If Git asks for {before} again, this brings it to the cluster.", again
+        if was_synced and before != after and back:
+            return f"{back} ran before. This commits it and brings it back.", again
         return "Nothing is left to take back in Git: that was done already.", ""
     if not arguments["edits"]:
-        back = version_back(plan)
-        if back:
-            again = again.rpartition("=")[0] + f"={back}"
-            return (
-                f"This run changed nothing in Git; {back} ran before. This commits it and brings it back.",
-                again,
-            )
-        gone = plan.arguments.get("not_back")
-        if gone:
-            return (
-                (
-                    f"This run changed nothing in Git; {gone} ran before, and Git never asked for it in "
-                    f"{plan.environment}, so the gates let no promotion bring it back: write it into {_file(plan)} in a clone of "
-                    f"{arguments['repository']}, and push it to {arguments['branch']}."
-                ),
-                "",
-            )
-        return (
-            "This run changed nothing in Git. To have an earlier version, promote it with revision=VERSION.",
-            "",
-        )
+        return _back_of_a_sync(plan, back, again)
     commit = run.effect("commit")
-    if before != after and version_back(plan) == before:
-        sentence = f"Promote {before} again: a new commit, with its own approval."
-        return f"{sentence} {_by_hand(plan, commit)}".strip(), again
+    if before != after and back:
+        first = (
+            f"Promote {back} again: a new commit, with its own approval."
+            if back == before
+            else f"Promote {back} again, which ran before, and not {before} as Git had it: a new commit, with its own approval."
+        )
+        return f"{first} {_by_hand(plan, run, commit)}".strip(), again
     if commit is None or commit.is_open:
         return f"`gitops-nb resume {run.run}` says first whether there is a commit to revert.", ""
-    sentence = f"Revert the commit in a clone of {arguments['repository']}, and push it to {arguments['branch']}."
+    gone = str(arguments.get("not_back") or "")
+    if gone and gone != before:
+        return f"{_refused(plan, gone, 'ran before')}: {_write(plan, 'it')}.", ""
+    start = f"{_refused(plan, gone, 'was in Git before')}. " if gone else ""
+    sentence = f"{start}Revert the commit in a clone of {arguments['repository']}, {_push(plan)}."
     return sentence, f"git revert --no-edit {commit.result['revision']}"
+
+
+def _back_of_a_sync(plan: Plan, back: str, again: str) -> tuple[str, str]:
+    """How to go back where nothing was committed."""
+    if back:
+        return (
+            f"This run changed nothing in Git; {back} ran before. This commits it and brings it back.",
+            again,
+        )
+    gone = str(plan.arguments.get("not_back") or "")
+    if gone:
+        sentence = f"This run changed nothing in Git; {_refused(plan, gone, 'ran before')}"
+        return f"{sentence}: {_write(plan, 'it')}.", ""
+    return (
+        "This run changed nothing in Git. To have an earlier version, promote it with revision=VERSION.",
+        "",
+    )
+
+
+def _refused(plan: Plan, version: str, how: str) -> str:
+    """Why no promotion brings a version back, without a full stop."""
+    because = plan.arguments.get("not_back_for") or f"Git never asked for it in {plan.environment}"
+    return f"{version} {how}, and {because}, so the gates let no promotion bring it back"
+
+
+def _write(plan: Plan, version: str) -> str:
+    """What a person does with their own hands, without a full stop."""
+    return f"write {version} into {_file(plan)} in a clone of {plan.arguments['repository']}, {_push(plan)}"
+
+
+def _push(plan: Plan) -> str:
+    """The end of what is done by hand: Git alone moves nothing that is synced when somebody asks."""
+    branch = plan.arguments["branch"]
+    names = dict.fromkeys(
+        f"{one['name']} on {placement['cluster']}"
+        for placement in plan.arguments["placements"]
+        for one in (placement.get("parent"), placement)
+        if one and not one["automated"]
+    )
+    if not names:
+        return f"and push it to {branch}"
+    return f"push it to {branch}, and sync {', then '.join(names)} in Argo CD"
 
 
 def _file(plan: Plan) -> str:
@@ -158,15 +193,25 @@ def _file(plan: Plan) -> str:
     return next(files, str(plan.arguments["folder"]))
 
 
-def _by_hand(plan: Plan, commit: EffectState | None) -> str:
+def _by_hand(plan: Plan, run: RunState, commit: EffectState | None) -> str:
     """How to go back where the command is refused: which rules will be in force then no journal can know."""
     if commit is None or commit.is_open:
         return ""
-    arguments = plan.arguments
-    return (
-        f"While {plan.environment} is stopped or frozen that is refused: revert {_short(commit.result)} in a clone of "
-        f"{arguments['repository']} then, and push it to {arguments['branch']}."
-    )
+    back = version_back(plan)
+    when = f"While {plan.environment} is stopped or frozen"
+    if _is_new(plan, run):
+        when += f", or where {back} was there for less than {in_words(COMPARED)}"
+    if back != str(plan.arguments["version_before"]):
+        return f"{when} that is refused: {_write(plan, back)} then."
+    how = f"revert {_short(commit.result)} in a clone of {plan.arguments['repository']} then"
+    return f"{when} that is refused: {how}, {_push(plan)}."
+
+
+def _is_new(plan: Plan, run: RunState) -> bool:
+    """Whether the version before may have been there for so short that nothing shows that it ran."""
+    since = plan.arguments.get("back_since")
+    begun = next((effect.started for effect in run.effects), "")
+    return bool(since and begun) and parse_time(begun) - parse_time(str(since)) < COMPARED
 
 
 def _short(result: Mapping[str, Any]) -> str:

@@ -14,18 +14,26 @@ def ran_before(plan: Plan) -> str:
 
 
 def version_back(plan: Plan) -> str:
-    """The version that a promotion back names: the one of Git, or where that is the same the one that ran; "" for none.
+    """The version that a promotion back names: the one that ran, or else the one of Git; "" where the gates let none through.
 
-    None where the gates would not let it through: nothing shows that it ran because Git asked for it.
+    What was looked up when the plan was made counts: ``back`` names another one than Git had, ``not_back`` one that nothing shows
+    to have run because Git asked for it.
     """
     if plan.arguments.get("not_back"):
         return ""
+    if plan.arguments.get("back"):
+        return str(plan.arguments["back"])
+    found = candidates(plan)
+    return found[-1] if found else ""
+
+
+def candidates(plan: Plan) -> tuple[str, ...]:
+    """The versions that a promotion back might name, the likeliest first: what ran, then what Git had."""
     before, after = str(plan.arguments["version_before"]), str(plan.arguments["version_after"])
-    if before != after:
-        return before if VERSION.fullmatch(before) else ""
     # Beside the version itself, as after half a roll-out, one other may have run.
     others = [str(one) for one in _running(plan) if one != after]
-    return others[0] if len(others) == 1 and VERSION.fullmatch(others[0]) else ""
+    found = [*(others if len(others) == 1 else ()), *([before] if before != after else ())]
+    return tuple(dict.fromkeys(one for one in found if VERSION.fullmatch(one)))
 
 
 def before_in_words(plan: Plan) -> str:

@@ -97,6 +97,9 @@ def judge_release(
     if not judgement.unseen:
         return judgement
     why = (_why(view, release, application, snapshot), _advice(release))
+    if judgement.unjudged:
+        # What runs it was not judged: that says nothing about the key.
+        why = (_named(view, release, application), _of_object(judgement.unjudged))
     unseen = "; ".join(filter(None, (judgement.unseen, *why)))
     return replace(
         judgement,
@@ -135,10 +138,10 @@ def _why(
     view: View, release: Release, application: Json | None, snapshot: Snapshot | None = None
 ) -> str:
     """What overrides the files in Git, by name; or what else the containers show; or that nothing is to be seen that does."""
+    named = _named(view, release, application)
+    if named:
+        return named
     name = ((application or {}).get("metadata") or {}).get("name") or release.name
-    found = [*overrides(application), *_files(view, release, application)]
-    if found:
-        return f"Application {name} has overrides: {', '.join(found)}"
     key, _, shown = release.shown[0]
     if snapshot is not None and isinstance(shown, Version):
         if is_seen(snapshot, shown):
@@ -148,6 +151,19 @@ def _why(
         if wrong:
             return wrong
     return f"Application {name} has no override, so {key.key} of {key.path} may have no effect on what is rendered"
+
+
+def _named(view: View, release: Release, application: Json | None) -> str:
+    """What overrides the files in Git, by name; "" where nothing does."""
+    name = ((application or {}).get("metadata") or {}).get("name") or release.name
+    found = [*overrides(application), *_files(view, release, application)]
+    return f"Application {name} has overrides: {', '.join(found)}" if found else ""
+
+
+def _of_object(unjudged: Sequence[str]) -> str:
+    """How a person may have a version shown where nothing runs that is judged."""
+    first = unjudged[0].replace(" ", "/", 1)
+    return f"a `proof` in fleet.yaml with `object: {first}` and the `field` that holds it would show it"
 
 
 def _wrong_proof(snapshot: Snapshot, key: PromotedKey, shown: Version) -> str:

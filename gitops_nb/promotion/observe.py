@@ -56,11 +56,8 @@ def observe(view: View, request: Promotion) -> PromotionState:
         own = keys[request.source]
         folder = _folder(request, request.source)
         source = Side(request.source, folder, own, spells[own[0].path], (), away=error.message)
-    if request.revision or any(not p.deployed for p in target.placements):
-        commits = [one for p in target.placements for one in p.commits]
-        commits.sort(key=lambda one: one[1])
-        versions = synced_versions(view.git, name, target.keys[0], commits)
-        target = replace(target, synced=versions)
+    histories = [p.commits for p in target.placements]
+    target = replace(target, synced=synced_versions(view.git, name, target.keys[0], histories))
     synced = [one for placement in target.placements for one in placement.synced]
     pending = find_pending(view.git, name, tip, synced, target.keys[0])
     refuse_neighbours(request, target, pending)
@@ -118,17 +115,31 @@ def keys_at(
 def _recalled(
     git: GitReader, request: Promotion, repository: str, source: Side, target: Side
 ) -> tuple[PromotedKey, ...]:
-    """All keys as they stood in the target just before the asked version was replaced there."""
+    """All keys as they were synced with the asked version, or else as they stood just before it was replaced in Git.
+
+    Whoever pushes may have had it there for a moment with other values.
+    """
     version = request.revision
-    if version in (None, target.version) or len(target.keys) == 1:
+    if version is None or version == target.version or len(target.keys) == 1:
         return ()
-    spell = target.last_spell(version)
-    if spell is None or not spell.replaced_by:
-        return ()
-    parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
-    found = keys_at(git, request, (target.folder,), repository, parents[0])[0] if parents else ()
+    stay = target.synced.get(version)
+    commit = (
+        stay.commit
+        if stay is not None
+        else _before_it_was_replaced(git, repository, target, version)
+    )
+    found = keys_at(git, request, (target.folder,), repository, commit)[0] if commit else ()
     is_as_in_source = [key.value for key in found] == [key.value for key in source.keys]
     return () if is_as_in_source and not source.away else found
+
+
+def _before_it_was_replaced(git: GitReader, repository: str, target: Side, version: str) -> str:
+    """The last commit of the newest time that a version stood in Git; "" where there is none."""
+    spell = target.last_spell(version)
+    if spell is None or not spell.replaced_by:
+        return ""
+    parents = git.log(repository, spell.replaced_by, limit=1)[0].parents
+    return parents[0] if parents else ""
 
 
 def _reverted_by(git: GitReader, repository: str, target: Side, version: str) -> str:

@@ -1,6 +1,7 @@
-"""What shows that a version ran in the target before: Argo CD's history of it, or Git, where it stood there for long enough.
+"""What shows that a version ran in the target before: Argo CD's history of it, where it stood there for long enough.
 
-A version that stood in Git for a moment may never have been brought: whoever may push can write any version and take it back.
+A version that was there for a moment may never have run: whoever may push can write any version, and take it back while its
+pods crash. Dates of commits are theirs to write as well, so Git is asked only where no cluster could say more.
 """
 
 from __future__ import annotations
@@ -14,39 +15,72 @@ from gitops_nb.edits import PartReader
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.model import Json, parse_time
 from gitops_nb.ports import GitReader
-from gitops_nb.promotion.state import PromotedKey, PromotionState, in_words
+from gitops_nb.promotion.state import PromotedKey, PromotionState, Side, Stay, Sync, in_words
 
 COMPARED = timedelta(minutes=10)
-"""What stands in Git for less may never have been compared: Argo CD looks every three minutes, when it is well."""
+"""What was there for less says nothing: Argo CD compares every three minutes, and a rollout that fails is given up after ten."""
 
 
-def synced_commits(application: Json, origin: Origin) -> tuple[tuple[str, datetime], ...]:
-    """Commits of the configuration repository that an Application's history names, with the time of each sync, oldest first."""
+def syncs_of(application: Json, origin: Origin) -> tuple[Sync, ...]:
+    """Syncs of the configuration repository that an Application's history has, oldest first."""
     asked = sources_of((application or {}).get("spec") or {})
-    found: list[tuple[str, datetime]] = []
+    found: list[Sync] = []
     for entry in history_of(application):
         pairs = zip(revisions_of(entry), sources_of(entry) or asked, strict=False)
         commit = next((str(one) for one, source in pairs if origin.has(source)), "")
-        if commit and entry.get("deployedAt"):
-            found.append((commit, parse_time(entry["deployedAt"])))
+        done = entry.get("deployedAt")
+        if done:
+            # One of other sources brings nothing of ours, and ends what was there all the same.
+            begun = entry.get("deployStartedAt") or done
+            found.append(Sync(commit, parse_time(begun), parse_time(done)))
     return tuple(found)
 
 
 def synced_versions(
-    git: GitReader, repository: str, key: PromotedKey, commits: Sequence[tuple[str, datetime]]
-) -> Mapping[str, datetime]:
-    """The version that each synced commit had, with the time of its newest sync; not of commits that are gone."""
+    git: GitReader, repository: str, key: PromotedKey, histories: Sequence[Sequence[Sync]]
+) -> Mapping[str, Stay]:
+    """How long each version stood there, by the history of each cluster; not those of commits that are gone."""
     reader = PartReader(key.key, key.part)
-    found: dict[str, datetime] = {}
-    for commit, at in commits:
-        try:
-            blob = git.read(repository, commit, key.path)
-            version = reader.read(blob.content) if blob is not None else ""
-        except (UnavailableError, UsageError):
-            continue
-        if version:
-            found[version] = at
+    known: dict[str, str] = {"": ""}
+
+    def version_of(commit: str) -> str:
+        if commit not in known:
+            try:
+                blob = git.read(repository, commit, key.path)
+                known[commit] = reader.read(blob.content) if blob is not None else ""
+            except (UnavailableError, UsageError):
+                known[commit] = ""
+        return known[commit]
+
+    found: dict[str, Stay] = {}
+    for history in histories:
+        for version, stay in _longest(history, [version_of(one.commit) for one in history]).items():
+            shorter = found.get(version, stay)
+            found[version] = min(shorter, stay, key=_lasts)
     return found
+
+
+def _longest(history: Sequence[Sync], versions: Sequence[str]) -> Mapping[str, Stay]:
+    """The longest stay of each version in one cluster."""
+    found: dict[str, Stay] = {}
+    number = 0
+    while number < len(history):
+        after = number + 1
+        while after < len(history) and versions[after] == versions[number]:
+            after += 1
+        until = history[after].begun if after < len(history) else None
+        stay = Stay(history[number].done, until, history[after - 1].commit)
+        if version := versions[number]:
+            found[version] = max(found.get(version, stay), stay, key=_lasts)
+        number = after
+    return found
+
+
+def _lasts(stay: Stay) -> tuple[bool, timedelta]:
+    """Orders stays by their length; what is there now goes on, and began at some time."""
+    if stay.until is None:
+        return True, -(stay.since - datetime.min.replace(tzinfo=stay.since.tzinfo))
+    return False, stay.until - stay.since
 
 
 def ran_before(state: PromotionState, version: str, needed: timedelta = COMPARED) -> str:
@@ -55,33 +89,89 @@ def ran_before(state: PromotionState, version: str, needed: timedelta = COMPARED
     Args:
         state: What was observed.
         version: The version that would come back.
-        needed: How long it has to have stood in Git where Argo CD's history does not have it.
+        needed: How long it has to have stood in Git where no cluster of the target could say more.
     """
     target = state.target
     if version in target.synced:
-        at = target.synced[version]
-        return f"Argo CD synced {version} in {target.environment} at {at:%Y-%m-%d %H:%M} UTC"
-    stood = stood_for(state, version)
-    if stood is None or stood < max(needed, COMPARED):
+        stay = target.synced[version]
+        stood = (stay.until or state.observed_at) - stay.since
+        if stood >= COMPARED and not _is_sick(target, stay):
+            return (
+                f"Argo CD synced {version} in {target.environment} at {stay.since:%Y-%m-%d %H:%M} UTC, and it stayed for "
+                f"{in_words(stood)}"
+            )
+    if not is_by_dates(target):
+        return ""
+    stood_there = stood_for(state, version)
+    if stood_there is None or stood_there < max(needed, COMPARED):
         return ""
     spell = target.last_spell(version)
     until = "now" if spell is None or spell.until is None else f"{spell.until:%Y-%m-%d %H:%M} UTC"
-    # Git is what is known of that past: nobody keeps what was seen then.
+    # Git is all that is known of that past: no cluster has one to tell.
     return (
-        f"Git asked for {version} in {target.environment} until {until}, for {in_words(stood)} "
-        "(Argo CD's history does not have it)"
+        f"Git asked for {version} in {target.environment} until {until}, for {in_words(stood_there)} "
+        "(no cluster there says more)"
+    )
+
+
+def is_by_dates(target: Side) -> bool:
+    """Whether dates in Git are all that tells of an environment's past: whoever pushes writes them."""
+    return not target.placements and not target.lacking
+
+
+def _is_sick(target: Side, stay: Stay) -> bool:
+    """Whether what is there now can be seen not to run."""
+    return stay.until is None and any(
+        p.health in ("Degraded", "Missing") for p in target.placements
     )
 
 
 def why_not(state: PromotionState, version: str) -> str:
     """Why a version is not known to have run in the target, as a sentence."""
-    where, stood = state.target.environment, stood_for(state, version)
+    target, stood = state.target, stood_for(state, version)
+    where = target.environment
+    if version in target.synced:
+        stay = target.synced[version]
+        if _is_sick(target, stay):
+            return f"{version} is there in {where} and is not healthy"
+        stayed = in_words((stay.until or state.observed_at) - stay.since)
+        return (
+            f"nothing shows that {version} ran in {where}: Argo CD synced it at {stay.since:%Y-%m-%d %H:%M} UTC, and it stayed "
+            f"for {stayed} only"
+        )
     if stood is None:
         return f"Git never asked for {version} in {where}"
+    if is_by_dates(target):
+        return f"nothing shows that {version} ran in {where}: Git asked for it for {in_words(stood)} only"
     return (
-        f"nothing shows that {version} ran in {where}: Argo CD's history of it has no such commit, and Git asked for it "
-        f"for {in_words(stood)} only"
+        f"nothing shows that {version} ran in {where}: Argo CD's history of it has no such commit, and dates in Git, which whoever "
+        "pushes writes, prove nothing"
     )
+
+
+def can_come_back(state: PromotionState, version: str) -> bool:
+    """Whether a later promotion of a version that is there now, or was, may be let through, as far as it can be told today."""
+    target = state.target
+    if target.last_spell(version) is None:
+        return False
+    return is_by_dates(target) or version in target.synced
+
+
+def never_came(state: PromotionState, version: str) -> str:
+    """Why a version cannot come back, in words that stay true while somebody is asked."""
+    where = state.target.environment
+    if state.target.last_spell(version) is None:
+        return f"Git never asked for it in {where}"
+    return f"Argo CD's history has no sync of it in {where}"
+
+
+def there_since(state: PromotionState, version: str) -> datetime | None:
+    """Since when a version is there without another one between, None where it is not, or nobody can tell."""
+    target = state.target
+    if is_by_dates(target):
+        return target.since if version == target.version else None
+    stay = target.synced.get(version)
+    return stay.since if stay is not None and stay.until is None else None
 
 
 def stood_for(state: PromotionState, version: str) -> timedelta | None:

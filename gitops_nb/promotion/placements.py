@@ -15,13 +15,14 @@ from gitops_nb.argo import (
 )
 from gitops_nb.argo.evidence import Other, Version, running_versions
 from gitops_nb.argo.sources import sources_of
+from gitops_nb.argo.status import prunes_itself
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
 from gitops_nb.promotion.drift import drift_of
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
-from gitops_nb.promotion.past import synced_commits
+from gitops_nb.promotion.past import syncs_of
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
@@ -208,13 +209,14 @@ def _placement(
         health=judgement.health,
         revision=",".join(current_revisions(application)),
         automated=is_automated(application),
-        healthy_since=healthy_since(application),
+        healthy_since=healthy_since(application, snapshot.workloads),
         images=current_images(snapshot),
         parent=parent,
         parent_automated=bool(parent) and is_automated(reader.application),
         carriers=judgement.carriers,
         running=_running(snapshot, shown[0][2]),
-        commits=synced_commits(reader.application, release.origin),
+        prunes=_pruning(reader, snapshot),
+        commits=syncs_of(reader.application, release.origin),
     )
     # Nothing is synced in the source.
     is_target = environment == request.target
@@ -247,10 +249,12 @@ def _synced_in(
         # The parent changes the promoted values in it, and nothing else: see ``apply``.
         synced.append(readers[1])
     neighbours = others_of(request.fleet, reader.application, request.target)
+    replaces, unread = _replaces(view.git, release.repository, snapshots, readers, tip)
     return replace(
         found,
         synced=tuple(synced),
-        replaces=_replaces(view.git, release.repository, snapshots, readers, tip),
+        replaces=replaces,
+        unread=unread,
         neighbours=neighbours if is_parent_ours else (),
         drift=drift_of(
             view,
@@ -282,15 +286,19 @@ def _replaces(
     snapshots: Sequence[Snapshot],
     read: Sequence[Synced],
     tip: str,
-) -> tuple[str, ...]:
-    """What a sync would replace, by Application."""
-    return tuple(
-        f"{snapshot.name}: {option}"
-        for snapshot, one in zip(snapshots, read, strict=False)
-        for option in replaced_by_sync(
-            git, snapshot, repository=repository, tip=tip, places=one.folders
-        )
-    )
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a sync would replace, and what nobody can tell about that, by Application."""
+    found: list[str] = []
+    unread: list[str] = []
+    for snapshot, one in zip(snapshots, read, strict=False):
+        said = replaced_by_sync(git, snapshot, repository=repository, tip=tip, places=one.folders)
+        found += [f"{snapshot.name}: {option}" for option in said.found]
+        unread += [f"{snapshot.name}: {what}" for what in said.unread]
+    return tuple(found), tuple(unread)
+
+
+def _pruning(*snapshots: Snapshot) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.name for one in snapshots if prunes_itself(one.application)))
 
 
 def _running(snapshot: Snapshot, shown: Shown) -> tuple[str, ...]:

@@ -10,8 +10,16 @@ from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Json, Line, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
-from gitops_nb.promotion.before import version_back
-from gitops_nb.promotion.past import COMPARED, ran_before, why_not
+from gitops_nb.promotion.before import candidates
+from gitops_nb.promotion.deleting import deletions, untold_deletions
+from gitops_nb.promotion.past import (
+    COMPARED,
+    can_come_back,
+    never_came,
+    ran_before,
+    there_since,
+    why_not,
+)
 from gitops_nb.promotion.readable import refuse_unreadable
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import (
@@ -57,7 +65,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             for p in lagging
         )
     if changes:
-        changes += _pending(state) + _replaced(target) + _drifted(target)
+        changes += _pending(state) + _replaced(target) + _drifted(target) + deletions(target, edits)
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
     elif not changes:
@@ -117,11 +125,20 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
 
 
 def _with_way_back(state: PromotionState, plan: Plan) -> Plan:
-    """The plan, with the version that no promotion could bring back: Git never asked for it, so the gates refuse it."""
-    back = version_back(plan)
-    if not back or state.target.last_spell(back) is not None:
+    """The plan, with the version that leads back where that is not Git's, or with the one that the gates would refuse."""
+    found = candidates(plan)
+    if not found:
         return plan
-    return replace(plan, arguments={**plan.arguments, "not_back": back})
+    back = next((one for one in found if can_come_back(state, one)), "")
+    arguments = dict(plan.arguments)
+    if not back:
+        arguments |= {"not_back": found[0], "not_back_for": never_came(state, found[0])}
+    elif back != found[-1]:
+        arguments["back"] = back
+    since = there_since(state, back)
+    if since is not None:
+        arguments["back_since"] = since.isoformat()
+    return replace(plan, arguments=arguments)
 
 
 def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
@@ -176,6 +193,16 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
     return tuple(found)
 
 
+def untold(plan: Plan, state: PromotionState) -> tuple[str, ...]:
+    """What may have the sync delete or replace something, and nobody can tell."""
+    new = {(one["path"], one["key"]): str(one["after"]) for one in plan.arguments["edits"]}
+    edits = [
+        (key, new[key.path, key.key]) for key in state.target.keys if (key.path, key.key) in new
+    ]
+    unread = tuple(what for p in state.target.placements for what in p.unread)
+    return unread + untold_deletions(state.target, edits)
+
+
 def _replaced(target: Side) -> tuple[ResourceChange, ...]:
     """Options that have the sync replace objects: whoever approves reads that nothing is patched there."""
     return tuple(
@@ -187,6 +214,15 @@ def _replaced(target: Side) -> tuple[ResourceChange, ...]:
         )
         for p in target.placements
         for option in p.replaces
+    ) + tuple(
+        ResourceChange(
+            address=f"Application {p.name} on {p.cluster}, {what}",
+            action=Action.UPDATE,
+            before="what runs",
+            after="patched by the sync, or replaced, or deleted and made anew: nobody can tell",
+        )
+        for p in target.placements
+        for what in p.unread
     )
 
 
@@ -276,7 +312,7 @@ def gates(plan: Plan, state: PromotionState, rules: Rules) -> tuple[Verdict, ...
         else not_asked("source_healthy", rules),
         _soak(state, version, rules),
         freeze(rules, state.observed_at),
-        destructive_change(rules, plan),
+        destructive_change(rules, plan, untold(plan, state)),
     )
 
 

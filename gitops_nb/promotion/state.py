@@ -68,14 +68,36 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """One entry of Argo CD's history: a commit of the configuration repository, and when bringing it began and was done."""
+
+    commit: str
+    begun: datetime
+    done: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """The longest time for which Argo CD's history has a version without another one between; ``until`` is None for now.
+
+    ``commit`` is the one that was synced last in it.
+    """
+
+    since: datetime
+    until: datetime | None = None
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """The Argo CD Application of one environment on one cluster.
 
     ``deployed`` is the judgement: the files of the tip are in force and healthy, and the version is seen in what runs;
     ``sentence`` says it in words. ``synced`` are the Applications that a promotion syncs here. ``parent`` is the Application that renders this one from the files, "" when it reads them
     itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
-    have a sync replace objects. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
-    its environment. ``commits`` are those of the configuration repository that Argo CD's history has, with the time of each sync.
+    have a sync replace objects, ``unread`` what names such options in a way that nobody here can read. ``prunes`` are the Applications,
+    this one or its parent, that delete by themselves what Git names no more. ``neighbours`` are Applications of other environments that a sync of the parent would change, each with
+    its environment. ``commits`` are the syncs that Argo CD's history has, oldest first.
     ``drift`` is what differs on the cluster from what was synced last.
     """
 
@@ -95,8 +117,10 @@ class Placement:
     synced: tuple[Synced, ...] = ()
     running: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    prunes: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
-    commits: tuple[tuple[str, datetime], ...] = ()
+    commits: tuple[Sync, ...] = ()
     drift: tuple[Drift, ...] = ()
 
 
@@ -133,8 +157,8 @@ def lacking_in_words(clusters: Sequence[str]) -> str:
 class Side:
     """One environment: what Git asks for and what runs. ``lacking`` are its clusters without the Application.
 
-    ``synced`` are versions that Argo CD's history has, with the time of the newest sync, where they were looked for. ``away`` says
-    why nobody looked at its clusters, "" where somebody did.
+    ``synced`` are versions that Argo CD's history has, where they were looked for; of several clusters the shortest stay counts.
+    ``away`` says why nobody looked at its clusters, "" where somebody did.
     """
 
     environment: str
@@ -143,7 +167,7 @@ class Side:
     spells: tuple[Spell, ...]
     placements: tuple[Placement, ...]
     lacking: tuple[str, ...] = ()
-    synced: Mapping[str, datetime] = field(default_factory=dict)
+    synced: Mapping[str, Stay] = field(default_factory=dict)
     away: str = ""
 
     @property
@@ -181,7 +205,7 @@ class Side:
 class PromotionState:
     """Both environments at one moment. ``tip`` is the branch's commit that everything was read at.
 
-    ``recalled`` are all promotable keys as they stood when the target last had the version that was asked for, when
+    ``recalled`` are all promotable keys as they were synced when the target had the version that was asked for, when
     that is not what the source has with it: one version says only the first key.
 
     ``pending`` is what a sync that is asked for brings beside the promotion. ``folders`` binds what was looked at for it: a

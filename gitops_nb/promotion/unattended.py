@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gitops_nb.argo import is_automated
+from gitops_nb.argo import current_revisions, is_automated, operation_state, revisions_of
 from gitops_nb.argo.status import at, is_under_way
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Json, ObjectRef
@@ -20,6 +20,20 @@ def is_paused(application: Json) -> bool:
     """Whether Argo CD was told to leave an Application alone."""
     annotations = at(application, "metadata").get("annotations") or {}
     return str(annotations.get(PAUSED) or "").lower() == "true"
+
+
+def has_failed_there(application: Json) -> bool:
+    """Whether the last sync failed at the very revisions that Argo CD compares with now: automation skips those.
+
+    Source: argo-cd 3.0, controller/appcontroller.go, autoSync: "Skipping auto-sync: failed previous sync attempt".
+    """
+    state = operation_state(application)
+    if state.get("phase") not in ("Failed", "Error"):
+        return False
+    tried = revisions_of(state.get("syncResult") or {}) or revisions_of(
+        at(state, "operation", "sync")
+    )
+    return bool(tried) and tried == current_revisions(application)
 
 
 def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> str:
@@ -42,6 +56,12 @@ def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> s
         if status == "Synced":
             return f"No more sync: {what} is Synced, and none is under way; Kubernetes goes on with what was brought."
         return f"Nothing: {what} is {status}, and is synced when somebody asks{turned}."
+    if status != "Synced" and has_failed_there(application):
+        phase = operation_state(application).get("phase")
+        return (
+            f"No more sync of {what} by itself: the last one ended as {phase}, and Argo CD does not try the same commit again. "
+            "Another commit, or somebody who asks, brings it."
+        )
     windows = _windows(view, request, cluster, application)
     if windows:
         return (

@@ -73,7 +73,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
             title=f"{request.application} {version} is in Git; nobody watches {request.target}",
             sentence=f"fleet.yaml names no cluster for {request.target}.",
             facts=_commit_facts(commit),
-            undo=request.command(str(arguments["version_before"])),
+            undo=request.command(back) if (back := version_back(plan)) else "",
         )
     if len(seen) > 1 and all(_rank(one) == 2 for one in seen):
         seen = [_looked_again(one) for one in seen]
@@ -297,9 +297,14 @@ def _failed(
 ) -> Outcome:
     after, back = str(plan.arguments["version_after"]), version_back(plan)
     judgement = worst.judgement
-    pod = judgement.failing[0] if judgement.failing else None
+    # What a hook runs is not what was promoted: its pod is told where nothing else fails.
+    pods = sorted(judgement.failing, key=lambda one: bool(one.hook))
+    pod = pods[0] if pods else None
+    hook = pod.hook if pod else next(iter(judgement.hooks), "")
     verb = (
-        "crashes"
+        f"was synced, and hook {hook} failed"
+        if hook
+        else "crashes"
         if pod and "Crash" in pod.reason
         else "does not start"
         if pod
@@ -328,12 +333,21 @@ def _failed(
             *_placement_facts(seen),
         ),
         tables=_tables(seen),
-        next_step=f"Git asks for {after}, so Argo CD keeps trying. This puts {back} back."
-        if way_back
-        else "Mend it in Git, then promote again.",
+        next_step=_after_failure(request, judgement, after, back if way_back else ""),
         command=way_back,
         undo=way_back,
     )
+
+
+def _after_failure(request: Promotion, judgement: Judgement, after: str, back: str) -> str:
+    """What comes of a failure by itself, and what a person does: a sync that has ended is not repeated."""
+    puts_back = f"This puts {back} back." if back else ""
+    if judgement.phase in ("Failed", "Error"):
+        again = f"`{request.command(after)}` plans it once more."
+        return f"Git asks for {after}, and the sync ended as {judgement.phase}: nothing repeats it. {again} {puts_back}".strip()
+    if back:
+        return f"Git asks for {after}, so Argo CD keeps trying. {puts_back}"
+    return "Mend it in Git, then promote again."
 
 
 def _taken_back(

@@ -55,10 +55,10 @@ def shown_by(key: PromotedKey, declared: Promotable, value: str, before: str = "
             kind, _, name = proof.object.partition("/")
             return FieldProof(kind, name, proof.field, text)
         if proof.image is not None:
-            return Version(text, names=(proof.image,), workloads=proof.workloads)
+            return Version(text, names=(proof.image,), workloads=proof.workloads, is_declared=True)
         by, mark = (LABEL, proof.label) if proof.label else (ANNOTATION, proof.annotation or "")
         return Version(value, by=by, mark=mark, text=text, workloads=proof.workloads)
-    manifest = None if _is_image(key) else _manifest(key)
+    manifest = None if is_image(key) else _manifest(key)
     if manifest is not None:
         return FieldProof(manifest["kind"], str(manifest["metadata"]["name"]), key.key, value)
     return Version(value, before, _names(key))
@@ -86,7 +86,7 @@ def is_declared(key: PromotedKey, shown: Version) -> bool:
 def how_to_declare(key: PromotedKey, shown: Shown) -> str:
     """What a person can do where nothing shows a key's value, and nothing is declared."""
     is_known = isinstance(shown, FieldProof) or shown.by or shown.names
-    if is_known or _is_image(key):
+    if is_known or is_image(key):
         return ""
     return f"if {key.key} sets no image, declare `proof` for it in fleet.yaml"
 
@@ -126,7 +126,8 @@ def _is_same(item: Json, own: Json) -> bool:
     )
 
 
-def _is_image(key: PromotedKey) -> bool:
+def is_image(key: PromotedKey) -> bool:
+    """Whether a key sets the version of an image: it names a part of one, or is called so."""
     return key.part == "tag" or _IMAGE_KEY.search(key.key.rpartition(".")[2]) is not None
 
 
@@ -140,7 +141,7 @@ def _names(key: PromotedKey) -> tuple[str, ...]:
             return (parse_image(key.value).name,)
     except UsageError:
         return ()
-    if not _is_image(key):
+    if not is_image(key):
         return ()
     above = key.key.rpartition(".")[0]
     for sibling in _SIBLINGS:

@@ -59,7 +59,8 @@ class RunState:
     ``opened`` holds the body of the first record: run, runbook, title, owner, risk, rollback, notebook_digest,
     package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace. ``begun`` names
     the start of the newest attempt that began effects, and the register that it is in. ``witnessed`` is False for an end that
-    somebody wrote who did not see it; ``unknown`` is True where effects had begun by then, of which the journal has none.
+    somebody wrote who did not see it; ``unknown`` is True where effects had begun by then, of which the journal has none. ``asked`` is the plan that the request
+    was made of: ``plan`` may be a newer one.
     """
 
     run: str = ""
@@ -79,6 +80,7 @@ class RunState:
     steps: tuple[StepState, ...] = ()
     effects: tuple[EffectState, ...] = ()
     plan: Json = None
+    asked: Json = None
     plan_digest: str = ""
     request: Json = None
     request_digest: str = ""
@@ -207,6 +209,7 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "requested":
             return replace(
                 state,
+                asked=state.plan,
                 request=body["request"],
                 request_digest=body["digest"],
                 request_signature=body.get("signature", ""),

@@ -333,11 +333,11 @@ class Consent:
             return
         problem = ""
         if request["plan_digest"] != plan.digest:
-            before = request["materials"]
-            what = _what_changed(before, plan.materials)
-            problem = (
-                f"the plan is stale{what}; it is now “{plan.summary}”, and that was not asked for"
-            )
+            asked = state.asked or {}
+            what = _what_changed(request["materials"], plan.materials) or _what_differs(asked, plan)
+            is_same = asked.get("summary") == plan.summary
+            now_it_is = "" if is_same else f" it is now “{plan.summary}”, and"
+            problem = f"the plan is stale{what};{now_it_is} that was not asked for"
         elif now >= expires_of(request, rules):
             problem = f"the request expired at {format_time(expires_of(request, rules))}"
         if problem:
@@ -399,6 +399,25 @@ def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         return ""
     which = "now, and was not then" if other[0] in now else "no more"
     return f": {other[0]} counts {which}, since automation or sources of an Application changed"
+
+
+def _what_differs(asked: Json, plan: Plan) -> str:
+    """What else makes a plan another one: changes that came, went, or are others now, by name."""
+    before = {str(one["address"]): one for one in asked.get("changes") or ()}
+    now = {str(one["address"]): one for one in to_json(plan.changes)}
+    said = [f"{name} came" for name in now if name not in before]
+    said += [f"{name} went" for name in before if name not in now]
+    said += [
+        f"{name} is another change" for name in now if name in before and now[name] != before[name]
+    ]
+    if not said:
+        old, new = asked.get("arguments") or {}, to_json(plan.arguments)
+        said = [
+            f"{name.replace('_', ' ')} changed"
+            for name in dict.fromkeys((*old, *new))
+            if old.get(name) != new.get(name)
+        ]
+    return f": {', '.join(said[:3])}{' …' if len(said) > 3 else ''}" if said else ""
 
 
 def _how_it_goes_on(reports: Path, other: RunState) -> str:

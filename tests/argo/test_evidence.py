@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from gitops_nb.argo import Expectation, State, judge
+from gitops_nb.argo import Expectation, State, healthy_since, judge
 from gitops_nb.argo.evidence import Other, Version, look
+from gitops_nb.argo.overrides import overrides
 from tests.argo.applications import REVISION, deployed, pod, resource, snapshot, workload
 
 NEW = "registry.example/shop/web:v2"
@@ -90,6 +91,88 @@ def test_another_keys_value_excuses_its_own_image_alone() -> None:
     agent = "registry.example/shop/agent:v1"
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "agent", agent)]
     assert judged(snapshot(*items), version).state is State.DEPLOYED
+
+
+def test_one_container_is_the_proof_of_one_key() -> None:
+    """Two keys of one value whose images nobody named: the agent's container does not show that the other key has an effect."""
+    keys = (Version("v2", "v0"), Version("v2", "v0"))
+
+    def seen(*images: str, versions: tuple[Version, ...] = keys) -> Any:
+        items = snapshot(*deployed("Deployment", "web", *images))
+        return judge(items, Expectation(REVISION, versions=versions))
+
+    agent = "registry.example/shop/agent:v2"
+    judgement = seen("registry.example/shop/web:v1", agent)
+    assert judgement.state is State.IN_DOUBT
+    assert "registry.example/shop/agent has v2, which 2 keys set" in judgement.unseen
+    assert seen(NEW, agent).state is State.DEPLOYED
+    # An image that one of the keys names is that one's proof, not the other one's, in whatever registry it lies.
+    named = Version("v2", "v0", names=("registry.example/shop/agent",))
+    mirrored = "mirror.internal/cache/agent:v2"
+    for own in (agent, mirrored):
+        assert seen(OLD, own, versions=(named, keys[0])).state is State.IN_DOUBT
+        assert seen(NEW, own, versions=(named, keys[0])).state is State.DEPLOYED
+    proven = Version("v2", names=("registry.example/shop/agent",), is_declared=True)
+    assert seen(OLD, agent, versions=(named, proven)).state is State.DEPLOYED
+
+
+def test_tag_and_digest_of_one_image_are_two_keys_of_one_container() -> None:
+    """Their values differ: one container shows both."""
+    items = deployed("Deployment", "web", f"registry.example/shop/web:v2@{DIGEST}")
+    keys = (Version("v2", also=(Other(DIGEST),)), Version(DIGEST, also=(Other("v2"),)))
+    judgement = judge(snapshot(*items), Expectation(REVISION, versions=keys))
+    assert judgement.state is State.DEPLOYED
+
+
+def with_init(name: str, *images: str, **more: Any) -> list[dict[str, Any]]:
+    """A Deployment whose pod has an init container of the promoted version, which has ended."""
+    items = deployed("Deployment", name, *images)
+    items[-1]["spec"]["initContainers"] = [{"name": "migrate", "image": NEW, **more}]
+    state = {"running": {}} if more else {"terminated": {"exitCode": 0}}
+    items[-1]["status"]["initContainerStatuses"] = [{"name": "migrate", "state": state}]
+    return items
+
+
+def test_an_init_container_alone_runs_nothing() -> None:
+    """It ended before the server began, and the server is another image: no running container has the version."""
+    server = "registry.example/shop/web-server:v1"
+    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    for version in (known, Version("v2", "v0")):
+        judgement = judged(snapshot(*with_init("web", server)), version)
+        assert judgement.state is State.IN_DOUBT
+        assert "only the init container migrate of Deployment web has v2" in judgement.unseen
+        assert f"{server} runs" in judgement.unseen
+
+
+def test_an_init_container_counts_where_something_else_shows_it_too() -> None:
+    """The version runs in the server, or goes on as a sidecar, or fleet.yaml says that this image shows it."""
+    server = "registry.example/shop/web-server:v1"
+    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    both = [*deployed("Deployment", "web", NEW), *with_init("worker", server)]
+    judgement = judged(snapshot(*both), known)
+    assert judgement.state is State.DEPLOYED
+    assert "only the init container migrate of Deployment worker" in str(judgement.others)
+    sidecar = with_init("web", server, restartPolicy="Always")
+    assert judged(snapshot(*sidecar), known).state is State.DEPLOYED
+    declared = Version("v2", names=("registry.example/shop/web",), is_declared=True)
+    assert judged(snapshot(*with_init("web", server)), declared).state is State.DEPLOYED
+
+
+def test_a_sidecar_that_ended_does_not_run() -> None:
+    """An init container that has to go on has not done what it is for when it ends."""
+    items = with_init("web", "registry.example/shop/web-server:v1", restartPolicy="Always")
+    ended = {"terminated": {"exitCode": 0}}
+    items[-1]["status"]["initContainerStatuses"][0]["state"] = ended
+    version = Version("v2", "v1", names=("registry.example/shop/web",))
+    assert judged(snapshot(*items), version).state is State.IN_DOUBT
+
+
+def test_what_runs_beside_the_version_in_one_pod_is_told() -> None:
+    """A container of the same team at another version may have stayed behind, or not: a reader has to tell."""
+    items = deployed("Deployment", "web", NEW, "registry.example/shop/agent:v7", "istio/proxy:1")
+    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    assert judgement.state is State.DEPLOYED
+    assert judgement.others == ("side-0 of Deployment web (registry.example/shop/agent:v7)",)
 
 
 def test_a_workload_of_another_product_is_told_and_not_asked() -> None:
@@ -313,3 +396,93 @@ def test_images_of_an_expectation_are_seen_in_containers() -> None:
     judgement = judge(snapshot(*items), Expectation(REVISION, images=(NEW,)))
     assert judgement.state is State.IN_DOUBT
     assert f"no workload runs {NEW}" in judgement.sentence
+
+
+@pytest.mark.parametrize(
+    ("state", "hour"),
+    [
+        ({}, 12),
+        # Self-heal syncs a part, and leaves no entry in the history.
+        ({"phase": "Succeeded", "finishedAt": "2026-11-23T15:00:00Z"}, 15),
+        ({"phase": "Failed", "finishedAt": "2026-11-23T16:00:00Z"}, 16),
+        ({"phase": "Running", "startedAt": "2026-11-23T17:00:00Z", "finishedAt": None}, 17),
+    ],
+)
+def test_a_later_sync_of_the_same_revision_is_a_sign_of_a_break(state: Any, hour: int) -> None:
+    """Something else may have been there before it; health alone does not move for what has no rollout."""
+    found = snapshot(*deployed("Deployment", "web", NEW)).application
+    entries = [{"revision": REVISION, "deployedAt": f"2026-11-2{day}T12:00:00Z"} for day in (2, 3)]
+    found["status"] |= {"history": entries, "operationState": state}
+    found["status"]["health"]["lastTransitionTime"] = "2026-11-01T12:00:00Z"
+    since = healthy_since(found)
+    assert since is not None
+    assert (since.day, since.hour) == (23, hour)
+
+
+def test_what_runs_at_its_own_time_alone_is_named() -> None:
+    """An Application that is one CronJob: nothing is seen of the version, and why is said."""
+    for more in ((CRON,), (CRON, {**CRON, "name": "weekly"})):
+        judgement = judged(snapshot(extra=more), Version("v2", "v1"))
+        assert judgement.state is State.IN_DOUBT
+        assert "nothing here can judge CronJob nightly" in judgement.unseen
+        assert judgement.unjudged[0] == "CronJob nightly"
+    beside = judged(snapshot(*deployed("Deployment", "web", OLD), extra=(CRON,)), Version("v2"))
+    assert "Deployment web runs" in beside.unseen
+    assert beside.unseen.endswith("; not judged: CronJob nightly")
+    assert beside.unjudged == ()
+
+
+def test_a_hook_that_failed_is_told_from_what_was_brought() -> None:
+    """The sync ended by its hook, whose pod crashes; the pods of the new version run."""
+    items = deployed("Deployment", "web", NEW)
+    job = workload("Job", "notify", "registry.example/shop/notify:v1")
+    job["metadata"]["annotations"] = {"argocd.argoproj.io/hook": "PostSync"}
+    crashed = pod(job, 1, "registry.example/shop/notify:v1", phase="Failed")
+    state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    crashed["status"]["containerStatuses"][0]["state"] = state
+    found = snapshot(*items, job, crashed)
+    entry = {"kind": "Job", "name": "notify", "hookPhase": "Failed", "message": "backoff"}
+    found.application["status"]["operationState"] = {
+        "phase": "Failed",
+        "message": "one or more synchronization tasks completed unsuccessfully",
+        "operation": {"sync": {"revision": REVISION}},
+        "syncResult": {"revision": REVISION, "resources": [entry]},
+    }
+    judgement = judged(found, Version("v2", "v1"))
+    assert judgement.state is State.FAILED
+    assert judgement.hooks == ("Job notify",)
+    assert [one.hook for one in judgement.failing] == ["Job notify"]
+    assert "hook Job notify: pod notify-1" in judgement.trouble
+
+
+def test_fields_that_are_not_compared_are_overrides() -> None:
+    """Synced says nothing about them, and where a sync respects that it leaves them as they are."""
+    ignored = [
+        {"group": "apps", "kind": "Deployment", "name": "web", "jsonPointers": ["/spec/template"]},
+        {"kind": "ConfigMap", "managedFieldsManagers": ["kubectl"]},
+        {"kind": "Job", "jqPathExpressions": [".spec"]},
+    ]
+    options = {"syncOptions": ["RespectIgnoreDifferences=true"]}
+    spec = {"source": {"repoURL": "x"}, "ignoreDifferences": ignored}
+    plain = overrides({"spec": spec})
+    assert "ignoreDifferences of Deployment web (/spec/template)" in plain
+    assert "ignoreDifferences of ConfigMap (what kubectl manages)" in plain
+    kept = overrides({"spec": {**spec, "syncPolicy": options}})
+    assert "ignoreDifferences of Job (.spec), which a sync leaves as they are" in kept
+    assert overrides({"spec": {"source": {"repoURL": "x"}}}) == ()
+
+
+def test_a_rollout_without_a_sync_is_a_sign_of_a_break_too() -> None:
+    """Somebody set another image on the cluster and put it back by hand: the Deployment keeps when that was over."""
+    items = deployed("Deployment", "web", NEW)
+    found = snapshot(*items).application
+    found["status"]["health"]["lastTransitionTime"] = "2026-11-01T12:00:00Z"
+    moved = {"type": "Progressing", "reason": "NewReplicaSetAvailable", "lastUpdateTime": "2026-11-02T12:00:00Z"}  # fmt: skip
+    items[0]["status"]["conditions"] = [{"type": "Available", "lastUpdateTime": "2026-11-03T12:00:00Z"}, moved]  # fmt: skip
+    since = healthy_since(found, items)
+    assert since is not None
+    assert since.day == 2
+    moved["reason"] = "ReplicaSetUpdated"
+    since = healthy_since(found, items)
+    assert since is not None
+    assert since.day == 1

@@ -50,10 +50,12 @@ def assert_told(state: RunState, *, itself: str) -> None:
     said = state.aftermath
     assert f"Git asks for checkout {after} in production: commit {commit[:8]}" in said["asks"]
     assert itself in said["by_itself"]
-    # A stopped or frozen environment refuses that command.
+    # A stopped or frozen environment refuses that command; what does not sync by itself needs a person.
+    (placement,) = state.plan["arguments"]["placements"]
+    by_hand = "push it to main, and sync checkout-production on production in Argo CD."
     assert (
         f"While production is stopped or frozen that is refused: revert {commit[:8]} in a clone of platform-config then, "
-        "and push it to main."
+        + ("and push it to main." if placement["automated"] else by_hand)
     ) in said["back"]
     assert said["command"] == (
         "gitops-nb run promotion -p application=checkout -p source=staging -p target=production "

@@ -110,6 +110,23 @@ def test_what_the_sync_undoes_on_the_cluster_is_shown(runner):
     assert shown[address] == "as Git has it: the sync undoes that change"
 
 
+def test_a_stale_plan_names_what_came_into_it(runner):
+    """The same promotion, and a change on the cluster that its sync would undo: the refusal says that, not that it is another one."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    cluster = runner.platform().view.clusters["production"].as_manager("kubectl-scale")
+    deployment = ObjectRef("apps/v1", "Deployment", "checkout", "checkout")
+    cluster.merge_patch(deployment, {"spec": {"replicas": 8}})
+    settle(runner, "production", syncs=False)
+    before = runner.tip()
+    _, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, Refused)
+    drift = "Application checkout-production on production, Deployment checkout is OutOfSync"
+    assert f"the plan is stale: {drift} came; that was not asked for" in stop.message
+    assert runner.tip() == before
+
+
 def test_a_cluster_as_git_has_it_shows_no_drift(runner):
     """The promotion is the only change."""
     waiting, _ = runner.promote()

@@ -7,9 +7,10 @@ import shutil
 import pytest
 
 from gitops_nb.cli.show import show_end, show_plan
-from gitops_nb.errors import NeedsAttention, Refused
-from gitops_nb.model import Decision, Status, from_json
+from gitops_nb.errors import NeedsAttention, Refused, WaitingForApproval
+from gitops_nb.model import Decision, ObjectRef, Status, from_json
 from gitops_nb.notebook.cards import text_card
+from gitops_nb.sandbox.world import key_of
 from tests.session.platform_edits import (
     CHART,
     DEPLOYMENT,
@@ -25,6 +26,7 @@ from tests.session.platform_edits import (
     without_approval,
 )
 
+FLEET_KEY = 'promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag}]'
 ENVIRONMENTS = ("development", "staging", "production")
 
 
@@ -113,6 +115,21 @@ def test_the_gate_names_where_it_saw_the_version(free):
     assert state.outcome["result"] == "deployed"
 
 
+def test_a_sync_of_the_same_revision_starts_the_soak_again(runner):
+    """Why somebody synced it again nobody knows: that it ran for a day without a break was not seen."""
+    _, stop = runner.promote(revision=version(runner, "staging"))
+    assert isinstance(stop, WaitingForApproval), stop
+    platform, tip = runner.platform(), runner.tip()
+    writers = platform.open_writers(bool, environment="staging", files=frozenset())
+    writers.argo["staging"].sync("checkout-staging", revision=tip, identifier="somebody")
+    platform.view.clock.sleep(300)
+    state, stop = runner.promote(stable_for="1s")
+    assert isinstance(stop, Refused), stop
+    assert verdict(state, "source_healthy")["passed"]
+    assert not verdict(state, "soak")["passed"]
+    assert "min in staging; policy asks for 1d" in verdict(state, "soak")["reason"]
+
+
 def helm(
     runner, environment, tag, template="{{ .Values.image.repository }}:{{ .Values.image.tag }}"
 ):
@@ -134,7 +151,7 @@ def charts(runner, **templates):
     """Every environment is deployed by a chart, and fleet.yaml promotes `image.tag` of its values."""
     runner.workspace.replace(
         "runbooks/fleet.yaml",
-        'promotable: [{file: deployment.yaml, key: "spec.template.spec.containers[name=checkout].image", part: tag}]',
+        FLEET_KEY,
         "promotable: [{file: values.yaml, key: image.tag}]",
     )
     for environment in ENVIRONMENTS:
@@ -183,6 +200,105 @@ def test_a_key_without_effect_leaves_it_in_doubt(free):
         "image.tag of apps/checkout/production/values.yaml may have no effect"
         in (state.outcome["sentence"])
     )
+
+
+def in_lockstep(runner, web):
+    """Two tags that are released together; the chart holds the images' names, and renders ``web`` for the first one."""
+    both = "promotable: [{file: values.yaml, key: web.tag}, {file: values.yaml, key: agent.tag}]"
+    runner.workspace.replace("runbooks/fleet.yaml", FLEET_KEY, both)
+    agent = '        - name: agent\n          image: "registry.example/shop/agent:{{ .Values.agent.tag }}"'
+    template = f'"registry.example/shop/checkout:{web}"\n{agent}'
+    for environment in ("staging", "production"):
+        tag = version(runner, environment)
+        files = helm(runner, environment, tag, template=template)
+        files[f"apps/checkout/{environment}/values.yaml"] = (
+            f"web:\n  tag: {tag}\nagent:\n  tag: {tag}\n"
+        )
+        commit(runner, files)
+        settle(runner, environment)
+
+
+def test_the_container_of_another_key_proves_nothing(free):
+    """One of two keys has no effect: what the other one sets has the same version, and shows its own key alone."""
+    free.workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
+    )
+    in_lockstep(free, "v1.0.0")
+    state, stop = free.promote()
+    assert isinstance(stop, NeedsAttention), stop
+    new = version_of(state)
+    assert f"registry.example/shop/agent has {new}, which 2 keys set" in state.outcome["sentence"]
+    assert images(free, "production") == {"checkout:v1.0.0", f"agent:{new}"}
+
+
+def test_two_keys_of_one_version_are_seen_in_two_images(free):
+    """Both have their effect, and nothing has to be declared."""
+    in_lockstep(free, "{{ .Values.web.tag }}")
+    state, stop = free.promote()
+    assert stop is None, stop
+    new = version_of(state)
+    assert images(free, "production") == {f"checkout:{new}", f"agent:{new}"}
+
+
+def version_of(state):
+    """The version that a run promotes."""
+    return state.plan["arguments"]["version_after"]
+
+
+CRON = """\
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: nightly}}
+spec:
+  schedule: "0 3 * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          containers: [{{name: main, image: "registry.example/shop/checkout:{}"}}]
+"""
+
+
+def test_an_application_of_a_cron_job_alone_names_it(free):
+    """Nothing shows its version before its time comes: the key is not blamed, and what would show it is said."""
+    key = "spec.jobTemplate.spec.template.spec.containers[name=main].image"
+    free.workspace.replace(
+        "runbooks/fleet.yaml",
+        FLEET_KEY,
+        f'promotable: [{{file: deployment.yaml, key: "{key}", part: tag}}]',
+    )
+    free.workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 0s}",
+        "gates: {source_healthy: false, soak: {at_least: 0s}",
+    )
+    for environment in ("staging", "production"):
+        folder, tag = f"apps/checkout/{environment}", version(free, environment)
+        files = {
+            "deployment.yaml": CRON.format(tag),
+            "kustomization.yaml": KUSTOMIZATION,
+        }
+        commit(free, {f"{folder}/{name}": text for name, text in files.items()})
+        settle(free, environment)
+    remove(free, "production", ObjectRef("apps/v1", "Deployment", "checkout", "checkout"))
+    state, stop = free.promote()
+    assert isinstance(stop, NeedsAttention), stop
+    assert "nothing here can judge CronJob nightly" in state.outcome["sentence"]
+    assert "with `object: CronJob/nightly` and the `field`" in state.outcome["sentence"]
+    assert "may have no effect" not in state.outcome["sentence"]
+
+
+def remove(runner, environment, reference):
+    """Somebody deletes an object that Git has no more."""
+    world = runner.platform().view.clusters[environment]._world
+    with world.turn():
+        world.delete(
+            environment,
+            key_of(reference.api_version, reference.kind, reference.namespace, reference.name),
+        )
 
 
 @pytest.mark.parametrize(

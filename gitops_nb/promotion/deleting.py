@@ -1,0 +1,134 @@
+"""What an edit has Argo CD delete: an Application that prunes by itself removes what Git names no more.
+
+An image, or a field of an object, leaves every object where it is. Another name, namespace or kind is another object. What a
+chart, a kustomization or an Application makes of any other value only they know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from gitops_nb.argo.kinds import label
+from gitops_nb.edits import kubernetes_objects, parse_key, read_part
+from gitops_nb.edits.keys import Entry, Index, Name
+from gitops_nb.errors import UsageError
+from gitops_nb.model import Action, Json, ResourceChange
+from gitops_nb.promotion.replacing import ANNOTATION
+from gitops_nb.promotion.state import PromotedKey, Side
+from gitops_nb.promotion.versions import is_image
+
+_IDENTITY = {
+    ("apiVersion",),
+    ("kind",),
+    ("metadata", "name"),
+    ("metadata", "namespace"),
+    ("metadata", "generateName"),
+}
+_MAKERS = (
+    "Application",
+    "ApplicationSet",
+    "Kustomization",
+    "Component",
+    "HelmChart",
+    "HelmRelease",
+)
+"""Kinds whose fields say which other objects there are."""
+
+Edits = Sequence[tuple[PromotedKey, str]]
+
+
+def deletions(target: Side, edits: Edits) -> tuple[ResourceChange, ...]:
+    """Objects that an edit gives another name, namespace or kind, where Argo CD then deletes the one that was; and what nobody can tell."""
+    lost = [(manifest, new) for key, new in edits if (manifest := _renamed(key)) is not None]
+    told = tuple(
+        ResourceChange(
+            address=f"Application {p.name} on {p.cluster}, {label(manifest)}",
+            action=Action.DELETE,
+            before="there",
+            after=f"deleted by Argo CD, which prunes by itself: Git has {new} instead",
+        )
+        for p in target.placements
+        if p.prunes
+        for manifest, new in lost
+    )
+    return told + tuple(
+        ResourceChange(
+            address=what,
+            action=Action.UPDATE,
+            before="there",
+            after="deleted by Argo CD, or not: nobody can tell",
+        )
+        for what in untold_deletions(target, edits)
+    )
+
+
+def untold_deletions(target: Side, edits: Edits) -> tuple[str, ...]:
+    """Edits of which nobody here can tell what Argo CD prunes by them, in words."""
+    keys = [key for key, _ in edits if not _keeps_objects(key) and _renamed(key) is None]
+    return tuple(
+        f"{', '.join(p.prunes)} prunes by itself what {key.key} of {key.path} makes no more"
+        for p in target.placements
+        if p.prunes
+        for key in keys
+    )
+
+
+def _renamed(key: PromotedKey) -> Json | None:
+    """The object of a file whose name, namespace or kind a key is; None where it is something else, or is not pruned."""
+    manifest = _manifest(key)
+    if manifest is None or _names(key) not in _IDENTITY:
+        return None
+    annotations = (manifest.get("metadata") or {}).get("annotations") or {}
+    return None if "Prune=false" in str(annotations.get(ANNOTATION) or "") else manifest
+
+
+def _keeps_objects(key: PromotedKey) -> bool:
+    """Whether another value of a key surely leaves the same objects there."""
+    if is_image(key):
+        return True
+    manifest = _manifest(key)
+    return manifest is not None and manifest.get("kind") not in _MAKERS
+
+
+def _names(key: PromotedKey) -> tuple[str, ...]:
+    """A key's names, without where the object stands in a list of objects."""
+    steps = parse_key(key.key)
+    if len(steps) > 2 and steps[0] == Name("items") and not isinstance(steps[1], Name):
+        steps = steps[2:]
+    return tuple(step.name if isinstance(step, Name) else "" for step in steps)
+
+
+def _manifest(key: PromotedKey) -> Json | None:
+    """The Kubernetes object that holds a key; None where the file is values, a chart, or something else."""
+    try:
+        documents = kubernetes_objects(key.content.encode())
+    except UsageError:
+        return None
+    for document in documents:
+        if not isinstance(document, dict) or not document.get("apiVersion"):
+            continue
+        if not isinstance(document.get("kind"), str) or not _holds(document, key):
+            continue
+        return _item(document, key)
+    return None
+
+
+def _holds(document: Json, key: PromotedKey) -> bool:
+    try:
+        text = json.dumps(document, default=str).encode()
+        return read_part(text, key.key, key.part) == key.value
+    except UsageError:
+        return False
+
+
+def _item(document: Json, key: PromotedKey) -> Json:
+    """The object of a list that a key leads into; the document itself where it is no list, or the key leads elsewhere."""
+    match parse_key(key.key)[:2]:
+        case (Name("items"), Index(number)):
+            return document["items"][number]
+        case (Name("items"), Entry(field, wanted)):
+            return next(
+                (one for one in document["items"] if str(one.get(field)) == wanted), document
+            )
+    return document

@@ -1,0 +1,93 @@
+"""How long a version stood in a target, from the histories of its clusters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gitops_nb.errors import UnavailableError
+from gitops_nb.promotion.past import ran_before, synced_versions, why_not
+from gitops_nb.promotion.state import (
+    Placement,
+    PromotedKey,
+    PromotionState,
+    Side,
+    Spell,
+    Stay,
+    Sync,
+)
+
+KEY = PromotedKey("web.yaml", "image", "tag", "b", "v2", "")
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+
+def ago(minutes: float) -> datetime:
+    """A moment before now."""
+    return NOW - timedelta(minutes=minutes)
+
+
+class Git:
+    """A repository whose commits are called after the version that they hold."""
+
+    def read(self, _: str, commit: str, path: str) -> Any:
+        if commit == "gone":
+            raise UnavailableError("no such commit")
+        content = f"image: registry.example/shop/web:{commit.partition('-')[0]}\n".encode()
+        return type("Blob", (), {"content": content})
+
+
+def stays(*histories: tuple[tuple[str, float, float], ...]) -> Any:
+    """What is found in histories of (commit, began minutes ago, done minutes ago)."""
+    entries = [[Sync(commit, ago(b), ago(d)) for commit, b, d in one] for one in histories]
+    return synced_versions(Git(), "config", KEY, entries)  # type: ignore[arg-type]  # one method is asked
+
+
+def test_a_stay_ends_when_the_next_sync_begins() -> None:
+    """A sync that hangs for half an hour in its hooks does not lengthen the time of the version before it."""
+    found = stays((("v1", 61, 60), ("v2", 58, 30)))
+    assert found == {"v1": Stay(ago(60), ago(58), "v1"), "v2": Stay(ago(30), None, "v2")}
+
+
+def test_syncs_of_the_same_version_are_one_stay() -> None:
+    """Other files of the folder changed; what nobody can read ends it."""
+    found = stays(
+        (("v1-a", 91, 90), ("v1-b", 81, 80), ("gone", 71, 70), ("v1-c", 66, 65), ("v2", 60, 60))
+    )
+    assert found["v1"] == Stay(ago(90), ago(71), "v1-b")
+
+
+def test_of_several_clusters_the_shortest_counts() -> None:
+    """It was there for an hour on one cluster, and for a minute on the other."""
+    long, short = (("v1", 90, 90), ("v2", 30, 30)), (("v1", 31, 31), ("v2", 30, 30))
+    assert stays(long, short)["v1"] == stays(short, long)["v1"] == Stay(ago(31), ago(30), "v1")
+    assert stays(long, (("v2", 30, 30),))["v1"] == Stay(ago(90), ago(30), "v1")
+
+
+def state(health: str, *placements: Any, **synced: Stay) -> PromotionState:
+    """A target that has v1 in its file for a day."""
+    placements = placements or (Placement("c", "web", True, "", health=health),)
+    spells = (Spell("v1", ago(1500), ago(60)), Spell("v2", ago(60)))
+    side = Side("production", "d", (KEY,), spells, placements, synced=synced)
+    return PromotionState(NOW, "config", "main", "t", side, side)
+
+
+def test_what_is_there_and_is_not_healthy_did_not_run() -> None:
+    """Argo CD brought it an hour ago, and its pods crash since."""
+    there = {"v3": Stay(ago(60))}
+    assert "it stayed for 1 h 0 min" in ran_before(state("Healthy", **there), "v3")
+    for health in ("Degraded", "Missing"):
+        assert ran_before(state(health, **there), "v3") == ""
+        assert (
+            why_not(state(health, **there), "v3") == "v3 is there in production and is not healthy"
+        )
+    # What was there once is another matter: how it is now says nothing about it.
+    assert ran_before(state("Degraded", v3=Stay(ago(90), ago(60))), "v3")
+
+
+def test_dates_in_git_count_where_no_cluster_has_a_past() -> None:
+    """An environment without clusters has nothing else; one with a cluster has, or does not know."""
+    assert ran_before(state("Healthy"), "v1") == ""
+    side = Side("production", "d", (KEY,), state("").target.spells, ())
+    nowhere = PromotionState(NOW, "config", "main", "t", side, side)
+    assert "no cluster there says more" in ran_before(nowhere, "v1")
+    assert ran_before(nowhere, "v1", timedelta(days=2)) == ""
