@@ -152,7 +152,7 @@ class Git(GitCache):
         # The folders come along, for the mode of each file: git reads a symbolic link as a file that holds its target.
         folders = tuple(dict.fromkeys(posixpath.dirname(path) for path in paths))
         asked = "".join(f"{full_id(revision)}:{path}\n" for path in (*paths, *folders))
-        done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
+        done = self._answer(repository, ("cat-file", "--batch"), stdin=asked.encode())
         objects = parse_batch(done.output, len(paths) + len(folders))
         forged = next((one for one in objects if one is not None and not is_itself(one)), None)
         if forged is not None:
@@ -182,7 +182,7 @@ class Git(GitCache):
         if not ids:
             return ()
         asked = "".join(f"{full_id(one)}\n" for one in ids)
-        done = self._in_cache(repository, ("cat-file", "--batch"), stdin=asked.encode())
+        done = self._answer(repository, ("cat-file", "--batch"), stdin=asked.encode())
         found: list[bytes] = []
         for one, known in zip(ids, parse_batch(done.output, len(ids)), strict=True):
             if known is None or known.sha != one or not is_itself(known):
@@ -191,7 +191,7 @@ class Git(GitCache):
         return tuple(found)
 
     def _asking(self, repository: str) -> Ask:
-        return lambda argv: self._in_cache(repository, argv)
+        return lambda argv: self._answer(repository, argv)
 
     def blobs(self, repository: str, revision: str, folder: str) -> Mapping[str, str]:
         """See ``ports.GitReader.blobs``."""
@@ -201,8 +201,7 @@ class Git(GitCache):
         rows = [
             (path_of(name), about.decode().replace(" blob ", " "))
             for about, _, name in (
-                row.partition(b"\t")
-                for row in self._in_cache(repository, asked).output.split(b"\0")
+                row.partition(b"\t") for row in self._answer(repository, asked).output.split(b"\0")
             )
             if name
         ]
@@ -218,7 +217,7 @@ class Git(GitCache):
     def list_files(self, repository: str, revision: str, folder: str) -> tuple[str, ...]:
         """See ``ports.GitReader.list_files``."""
         self._ensure(repository, revision)
-        done = self._in_cache(
+        done = self._answer(
             repository,
             (
                 "ls-tree",
@@ -245,9 +244,7 @@ class Git(GitCache):
         options += ("--full-history",) if path else ()
         wanted = ("--end-of-options", full_id(revision), *paths)
         self._ensure(repository, revision)
-        done = self._in_cache(
-            repository, ("log", "-z", f"--format={LOG_FORMAT}", *options, *wanted)
-        )
+        done = self._answer(repository, ("log", "-z", f"--format={LOG_FORMAT}", *options, *wanted))
         return parse_commits(done.stdout)
 
     def changed(self, repository: str, revision: str) -> Mapping[str, tuple[str, str]]:
@@ -270,7 +267,7 @@ class Git(GitCache):
         """See ``ports.GitReader.witness``."""
         reference = f"{WITNESSES}{checked(name)}"
         url = self._remote(repository).url
-        listed = self._in_cache(repository, ("ls-remote", "--", url, reference), timeout_s=REMOTE_S)
+        listed = self._git(("ls-remote", "--", url, reference), timeout_s=REMOTE_S)
         if listed.exit_code != 0:
             raise self._unreachable(repository, listed)
         rows = (line.split("\t", 1) for line in listed.stdout.splitlines())
@@ -280,7 +277,7 @@ class Git(GitCache):
         known = self._in_cache(repository, ("cat-file", "-e", f"{sha}^{{commit}}"))
         if known.exit_code != 0:
             wanted = ("fetch", "--quiet", "--no-tags", "--", url, reference)
-            self._in_cache(repository, wanted, timeout_s=REMOTE_S)
+            self._change_cache(repository, wanted, timeout_s=REMOTE_S)
         done = self._in_cache(
             repository, ("log", "-z", f"--format={LOG_FORMAT}", "--max-count=1", sha)
         )
@@ -320,7 +317,7 @@ class Git(GitCache):
         reached = f"{full_id(since)}..{full_id(revision)}" if since else full_id(revision)
         # Limiting the walk to paths takes git longer than telling all of them.
         paths = ("--", *folders) if folders and wanted is None else ()
-        done = self._in_cache(
+        done = self._answer(
             repository,
             (
                 "log", "--first-parent", "-m", "--reverse", "--raw", "--no-renames", "--no-abbrev", "-z",
@@ -337,22 +334,18 @@ class Git(GitCache):
         """Contents of many blobs with one process."""
         if not blobs:
             return {}
-        asked = "\n".join(sorted(blobs)) + "\n"
-        done = self._in_cache(
+        wanted = sorted(blobs)
+        done = self._answer(
             repository,
             ("cat-file", "--batch", "--buffer"),
-            stdin=asked.encode(),
+            stdin="".join(f"{blob}\n" for blob in wanted).encode(),
             timeout_s=REMOTE_S,
         )
         contents: dict[str, bytes] = {}
-        at = 0
-        while at < len(done.output):
-            end = done.output.index(b"\n", at)
-            blob, kind, size = done.output[at:end].decode().split(" ")
-            if kind != "blob":
-                raise UnavailableError(f"{repository}: {blob} is a {kind}", hint="Fetch it again.")
-            contents[blob] = done.output[end + 1 : end + 1 + int(size)]
-            at = end + int(size) + 2
+        for blob, known in zip(wanted, parse_batch(done.output, len(wanted)), strict=True):
+            if known is None or known.sha != blob or known.kind != "blob" or not is_itself(known):
+                raise self._forged(repository, f"object {blob[:12]} is not what its id says")
+            contents[blob] = known.content
         return contents
 
     def effective_url(self, repository: str) -> str:
@@ -392,7 +385,7 @@ class Git(GitCache):
                 f"{sha}:{reference}",
                 *((f"+{sha}:{kept}",) if kept else ()),
             )
-            done = self._in_cache(repository, push, timeout_s=REMOTE_S, grace_s=PUSH_GRACE_S)
+            done = self._change_cache(repository, push, timeout_s=REMOTE_S, grace_s=PUSH_GRACE_S)
             if done.exit_code == 0:
                 self._held.add((repository, sha))
                 return sha
@@ -445,13 +438,6 @@ class Git(GitCache):
                     repository, f"a commit on {parent[:12]} would change {path} otherwise"
                 )
 
-    def _forged(self, repository: str, what: str) -> UnavailableError:
-        folder = self._folder(repository)
-        return UnavailableError(
-            f"the cache of {repository} was changed by somebody: {what}; nothing was pushed",
-            hint=f"Find out who did; delete {folder}, and it is fetched again.",
-        )
-
     def _build(self, repository: str, parent: str, files: Mapping[str, bytes], message: str) -> str:
         """One commit object on ``parent`` in the cache; no ref moves."""
         ask = self._asking(repository)
@@ -473,7 +459,7 @@ class Git(GitCache):
             stream.append(content + b"\n")
         # The commit's name is asked for in the stream; resetting the ref to zero removes it again.
         stream.append(f"get-mark :1\nreset {reference}\nfrom {'0' * 40}\n\ndone\n".encode())
-        built = self._in_cache(
+        built = self._change_cache(
             repository, ("fast-import", "--quiet", "--done"), stdin=b"".join(stream)
         )
         sha = built.stdout.strip()

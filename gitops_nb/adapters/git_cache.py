@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gitops_nb.adapters.git_objects import UNINDEXED, State, prove, seen
 from gitops_nb.adapters.git_proven import UNMOVED
 from gitops_nb.adapters.git_settings import (
     ALONE,
+    NOWHERE,
     Settings,
     added_settings,
     as_variables,
@@ -37,10 +39,13 @@ GRACE_S, PUSH_GRACE_S = 2.0, 20.0
 """How long git may take to end once interrupted. A push may have arrived: its answer says whether the commit is there."""
 LOCAL_S = 60.0
 REMOTE_S = 120.0
+PROOF_S = 600.0
 STALE_S = 600.0
+READINGS, PAUSE_S = 8, 0.1
+"""How often something is read that moves meanwhile, as when another run fetches; and the pause between."""
 _SAFE = (
     "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
-    "-c", "advice.graftFileDeprecated=false",
+    "-c", "advice.graftFileDeprecated=false", *UNINDEXED,
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
     "-c", "protocol.ssh.allow=always", "-c", "protocol.file.allow=always",
 )  # fmt: skip
@@ -140,9 +145,9 @@ class GitCache:
         folder = self._folder(repository)
         wanted = ("fetch", "--quiet", "--prune", "--tags", "--force", "--", remote.url, "+refs/heads/*:refs/heads/*")  # fmt: skip
         with exclusive(folder / "gitops-nb.lock"):
-            done = self._in_cache(repository, wanted, timeout_s=REMOTE_S)
+            done = self._change_cache(repository, wanted, timeout_s=REMOTE_S)
             if done.exit_code != 0 and is_locked(done) and remove_stale_locks(folder):
-                done = self._in_cache(repository, wanted, timeout_s=REMOTE_S)
+                done = self._change_cache(repository, wanted, timeout_s=REMOTE_S)
         if done.exit_code != 0:
             refuse_sha_256(repository, done.stderr)
             raise self._unreachable(repository, done)
@@ -165,16 +170,83 @@ class GitCache:
         *,
         stdin: bytes = b"",
         timeout_s: float = LOCAL_S,
+    ) -> Completed:
+        """What git reads in a cache: of objects that were proven before, none of which moved meanwhile.
+
+        Raises:
+            UnavailableError: An object is not what its id says, or the cache does not rest.
+        """
+        folder = self._folder(repository)
+        for _ in range(READINGS):
+            self._refuse_edited(folder)
+            before = self._prove(repository, folder)
+            done = self._git(argv, folder=folder, stdin=stdin, timeout_s=timeout_s)
+            if self._seen(repository, folder) == before:
+                return done
+            time.sleep(PAUSE_S)
+        raise UnavailableError(
+            f"the cache of {repository} changes while it is read",
+            hint=f"Find out who writes into {folder}, and try again.",
+        )
+
+    def _answer(
+        self,
+        repository: str,
+        argv: tuple[str, ...],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = LOCAL_S,
+    ) -> Completed:
+        """The same where git has to succeed: a part of an answer is none.
+
+        Raises:
+            UnavailableError: It did not, or as ``_in_cache``.
+        """
+        done = self._in_cache(repository, argv, stdin=stdin, timeout_s=timeout_s)
+        if done.exit_code != 0:
+            raise UnavailableError(
+                f"the cache of {repository} cannot be read: {reason_of(done)}",
+                hint=f"Delete {self._folder(repository)}, and it is fetched again.",
+            )
+        return done
+
+    def _change_cache(
+        self,
+        repository: str,
+        argv: tuple[str, ...],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = LOCAL_S,
         grace_s: float = GRACE_S,
     ) -> Completed:
+        """What git fetches, builds or pushes, once: what it builds upon was proven, what it brings is before it is read."""
         folder = self._folder(repository)
         self._refuse_edited(folder)
-        return self._git(
-            argv,
-            folder=folder,
-            stdin=stdin,
-            timeout_s=timeout_s,
-            grace_s=grace_s,
+        self._prove(repository, folder)
+        return self._git(argv, folder=folder, stdin=stdin, timeout_s=timeout_s, grace_s=grace_s)
+
+    def _prove(self, repository: str, folder: Path) -> State:
+        def verify(pack: Path) -> Completed:
+            # In a repository git would compare each object with what it finds there under the same id.
+            argv = ("index-pack", "--verify", "--object-format=sha1", str(pack))
+            return self._git(argv, timeout_s=PROOF_S, environment={"GIT_DIR": NOWHERE})
+
+        try:
+            return prove(folder, verify)
+        except ConfigurationError as error:
+            raise self._forged(repository, error.message) from error
+
+    def _seen(self, repository: str, folder: Path) -> State:
+        try:
+            return seen(folder)
+        except ConfigurationError as error:
+            raise self._forged(repository, error.message) from error
+
+    def _forged(self, repository: str, what: str) -> UnavailableError:
+        folder = self._folder(repository)
+        return UnavailableError(
+            f"the cache of {repository} was changed by somebody: {what}; nothing is read from it or pushed",
+            hint=f"Find out who did; delete {folder}, and it is fetched again.",
         )
 
     def _git(

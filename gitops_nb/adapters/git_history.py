@@ -61,13 +61,13 @@ class GitHistory(Git):
         found: dict[str, str] = {}
         for start in range(0, len(wanted), _PATCH_COMMITS):
             part = "\n".join(wanted[start : start + _PATCH_COMMITS])
-            patches = self._in_cache(
+            patches = self._answer(
                 repository,
                 ("diff-tree", "--stdin", "--root", "-p", "-r", "--no-ext-diff", "--no-textconv"),
                 stdin=f"{part}\n".encode(),
                 timeout_s=_LOG_S,
             )
-            done = self._in_cache(
+            done = self._answer(
                 repository, ("patch-id", "--stable"), stdin=patches.output, timeout_s=_LOG_S
             )
             found |= {
@@ -78,7 +78,7 @@ class GitHistory(Git):
     def resolve_all(self, repository: str, names: Iterable[str]) -> Mapping[str, str]:
         """See ``ports.HistoryReader.resolve_all``."""
         asked = [name for name in dict.fromkeys(names) if is_branch(name)]
-        done = self._in_cache(
+        done = self._answer(
             repository,
             ("cat-file", "--batch-check=%(objectname)"),
             stdin="".join(f"{name}^{{commit}}\n" for name in asked).encode(),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gitops_nb.adapters.folder import check_key
 from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
-from gitops_nb.adapters.git_text import SHA, full_id, quoted, refuse_sha_256
+from gitops_nb.adapters.git_text import SHA, full_id, parse_batch, quoted, refuse_sha_256
 from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.errors import UnavailableError, UsageError
 from gitops_nb.ports import Completed, Processes
@@ -59,7 +59,7 @@ class GitRefs(GitCache):
             if found is not None:
                 return found == content
             commit = self._build(tip, name, content)
-            done = self._in_cache(
+            done = self._change_cache(
                 self._repository,
                 (
                     "push",
@@ -121,9 +121,7 @@ class GitRefs(GitCache):
         for reference, tip in self._tips(f"{PREFIX}{folder}", f"{PREFIX}{folder}/*").items():
             stem = reference.removeprefix(PREFIX)
             self._bring(reference, tip)
-            listed = self._in_cache(
-                self._repository, ("ls-tree", "-z", "--name-only", full_id(tip))
-            )
+            listed = self._answer(self._repository, ("ls-tree", "-z", "--name-only", full_id(tip)))
             found += [f"{stem}/{name}" for name in listed.stdout.split("\0") if name]
         return tuple(sorted(key for key in found if key.startswith(prefix) and key > after))
 
@@ -158,7 +156,7 @@ class GitRefs(GitCache):
         """
         found = self._tips(f"{PREFIX}{prefix}*")
         if found:
-            done = self._in_cache(
+            done = self._change_cache(
                 self._repository,
                 (
                     "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--",
@@ -192,7 +190,7 @@ class GitRefs(GitCache):
             return
         known = self._in_cache(self._repository, ("cat-file", "-e", f"{full_id(tip)}^{{commit}}"))
         if known.exit_code != 0:
-            done = self._in_cache(
+            done = self._change_cache(
                 self._repository,
                 (
                     "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--",
@@ -208,8 +206,10 @@ class GitRefs(GitCache):
         if not tip:
             return None
         self._bring(reference, tip)
-        done = self._in_cache(self._repository, ("cat-file", "blob", f"{full_id(tip)}:{name}"))
-        return done.output if done.exit_code == 0 else None
+        asked = f"{full_id(tip)}:{name}\n".encode()
+        done = self._answer(self._repository, ("cat-file", "--batch"), stdin=asked)
+        (found,) = parse_batch(done.output, 1)
+        return found.content if found is not None and found.kind == "blob" else None
 
     def _build(self, parent: str, name: str, content: bytes) -> str:
         """A commit that adds one file, in the cache; no ref moves."""
@@ -226,7 +226,7 @@ class GitRefs(GitCache):
         ]
         if parent:
             self._bring(PREFIX, parent)
-        done = self._in_cache(
+        done = self._change_cache(
             self._repository, ("fast-import", "--quiet", "--done"), stdin=b"".join(stream)
         )
         sha = done.stdout.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from gitops_nb.bootstrap.brings import KEY
 from gitops_nb.model import Action, Aftermath, Plan, Status
 from gitops_nb.ports import View
 from gitops_nb.record.fold import RunState
@@ -18,7 +19,7 @@ def aftermath(plan: Plan, run: RunState) -> Aftermath:
 
 def brought(_: View, plan: Plan, earlier: RunState) -> bool:
     """Whether an earlier run arrived at what this plan found: the same installation, of the same repository."""
-    then, now = ({**of, "open": ()} for of in (earlier.plan["arguments"], plan.arguments))
+    then, now = ({**of, "open": (), KEY: ()} for of in (earlier.plan["arguments"], plan.arguments))
     return then == now
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gitops_nb.bootstrap import brings
+from gitops_nb.bootstrap.brings import Brings, arguments_of, find_brings, refuse_pushed
 from gitops_nb.bootstrap.context import Context, Finding, Step, open_context, open_trial
 from gitops_nb.bootstrap.reach import PlannedCluster, unplanned
 from gitops_nb.bootstrap.request import Bootstrap
@@ -43,11 +45,12 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapState:
-    """What the ten checks found."""
+    """What the ten checks found. ``brings`` is what Argo CD would read first, None where it reads it already."""
 
     observed_at: datetime
     cluster: str
     steps: tuple[Checked, ...]
+    brings: Brings | None = None
 
     @property
     def summary(self) -> str:
@@ -79,13 +82,19 @@ def observe(view: View, request: Bootstrap) -> BootstrapState:
         raise ConfigurationError(
             checked[0].finding.sentence, hint="Wait for the nodes, then run again."
         )
-    return BootstrapState(view.clock.now(), request.cluster, checked)
+    is_first = any(
+        step.key in brings.STEPS and not step.finding.holds and step.finding.changes
+        for step in checked
+    )
+    found = find_brings(context) if is_first else None
+    return BootstrapState(view.clock.now(), request.cluster, checked, found)
 
 
 def plan(request: Bootstrap, state: BootstrapState) -> Plan:
     """Every object that would be created or changed, whole; empty when all ten conditions hold."""
     untried = [name for step in state.steps for name in step.finding.untried]
     changes = tuple(change for step in state.steps for change in step.finding.changes)
+    brought = state.brings
     open_steps = [step.title for step in state.steps if not step.finding.holds]
     if not changes and open_steps:
         # Everything is applied and something has not come about: to wait for it is the plan.
@@ -94,14 +103,23 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
         summary = f"bootstrap {request.cluster} with Argo CD {request.install.version}: {len(changes)} changes"
     else:
         summary = f"{request.cluster} is bootstrapped: all {len(state.steps)} conditions hold"
+    if brought is not None:
+        summary += (
+            f"; its root application brings {brought.files} files of {request.path} at {brought.commit[:8]},"
+            " and of the folders of its Applications what is there whenever they are synced"
+        )
     if untried:
         summary += f"; whether others own fields of {', '.join(untried)} was not tried: the reading user may not apply there"
     return Plan(
         runbook="bootstrap",
         environment=request.environment,
         summary=summary,
-        changes=changes,
-        materials={request.manifest: request.install.manifest.sha256},
+        changes=(*changes, *(brought.changes if brought is not None else ())),
+        materials={
+            request.manifest: request.install.manifest.sha256,
+            # No file's name ends so.
+            **({f"{request.repository_name}:{request.path}/": brought.digest} if brought else {}),
+        },
         arguments={
             "cluster": request.cluster,
             "version": request.install.version,
@@ -114,6 +132,7 @@ def plan(request: Bootstrap, state: BootstrapState) -> Plan:
             "path": request.path,
             "wanted": request.wanted,
             "open": [step.key for step in state.steps if not step.finding.holds],
+            **arguments_of(brought),
         },
     )
 
@@ -182,6 +201,8 @@ def _bring_about(
         ]
         if strange:
             raise unplanned(f"{strange[0]} was as wanted when this was planned, and is not now")
+        if step.key in brings.STEPS:
+            refuse_pushed(context, plan)
         writers.effects.perform(
             step.key,
             kind=StepKind.IDEMPOTENT,
