@@ -35,7 +35,6 @@ from gitops_nb.session.order import Order
 from gitops_nb.session.platform import open_platform
 from gitops_nb.session.registers import register_of
 from tests.record.test_tampering import rewrite_journal
-from tests.session.platform_edits import settle
 from tests.session.test_interruptions import cut_off
 
 PATH = "apps/checkout/production/deployment.yaml"
