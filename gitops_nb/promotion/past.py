@@ -165,15 +165,6 @@ def never_came(state: PromotionState, version: str) -> str:
     return f"Argo CD's history has no sync of it in {where}"
 
 
-def there_since(state: PromotionState, version: str) -> datetime | None:
-    """Since when a version is there without another one between, None where it is not, or nobody can tell."""
-    target = state.target
-    if is_by_dates(target):
-        return target.since if version == target.version else None
-    stay = target.synced.get(version)
-    return stay.since if stay is not None and stay.until is None else None
-
-
 def stood_for(state: PromotionState, version: str) -> timedelta | None:
     """The longest time that a version stood in the target's file without a break; None where it never did."""
     times = [

@@ -17,7 +17,6 @@ from gitops_nb.promotion.past import (
     can_come_back,
     never_came,
     ran_before,
-    there_since,
     why_not,
 )
 from gitops_nb.promotion.readable import refuse_unreadable
@@ -135,9 +134,6 @@ def _with_way_back(state: PromotionState, plan: Plan) -> Plan:
         arguments |= {"not_back": found[0], "not_back_for": never_came(state, found[0])}
     elif back != found[-1]:
         arguments["back"] = back
-    since = there_since(state, back)
-    if since is not None:
-        arguments["back_since"] = since.isoformat()
     return replace(plan, arguments=arguments)
 
 
