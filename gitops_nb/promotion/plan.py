@@ -199,6 +199,12 @@ def untold(plan: Plan, state: PromotionState) -> tuple[str, ...]:
     return unread + untold_deletions(state.target, edits)
 
 
+def _unseen(state: PromotionState) -> tuple[str, ...]:
+    """Sources that a sync of ours brings and nobody here looks at."""
+    synced = (one for placement in state.target.placements for one in placement.synced)
+    return tuple(dict.fromkeys(other for one in synced for other in one.others))
+
+
 def _replaced(target: Side) -> tuple[ResourceChange, ...]:
     """Options that have the sync replace objects: whoever approves reads that nothing is patched there."""
     return tuple(
@@ -307,7 +313,7 @@ def gates(plan: Plan, state: PromotionState, rules: Rules) -> tuple[Verdict, ...
         else not_asked("source_healthy", rules),
         _soak(state, version, rules),
         freeze(rules, state.observed_at),
-        destructive_change(rules, plan, untold(plan, state)),
+        destructive_change(rules, plan, untold(plan, state), _unseen(state)),
     )
 
 
