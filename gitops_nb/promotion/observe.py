@@ -125,12 +125,15 @@ def _recalled(
     if version is None or version == target.version or len(target.keys) == 1:
         return ()
     stay = target.synced.get(version)
-    commit = (
-        stay.commit
-        if stay is not None
-        else _before_it_was_replaced(git, repository, target, version)
-    )
-    found = keys_at(git, request, (target.folder,), repository, commit)[0] if commit else ()
+    found: tuple[PromotedKey, ...] = ()
+    try:
+        if stay is not None:
+            found = keys_at(git, request, (target.folder,), repository, stay.commit)[0]
+    except ConfigurationError:
+        stay = None  # a key came into the files since: how it stood in Git is all there is
+    if stay is None:
+        commit = _before_it_was_replaced(git, repository, target, version)
+        found = keys_at(git, request, (target.folder,), repository, commit)[0] if commit else ()
     is_as_in_source = [key.value for key in found] == [key.value for key in source.keys]
     return () if is_as_in_source and not source.away else found
 
