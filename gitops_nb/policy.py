@@ -255,24 +255,31 @@ def not_asked(gate: str, rules: Rules) -> Verdict:
     return Verdict(gate, passed=True, reason=reason, asked=False)
 
 
-def destructive_change(rules: Rules, plan: Plan, untold: Sequence[str] = ()) -> Verdict:
+def destructive_change(
+    rules: Rules, plan: Plan, untold: Sequence[str] = (), unseen: Sequence[str] = ()
+) -> Verdict:
     """Passes when nothing is deleted or replaced, or the policy allows that.
 
     Args:
         rules: Of the plan's environment.
         plan: What would be done.
         untold: What may delete or replace something, and nobody can tell: that is no "nothing".
+        unseen: What lies where nobody here looks; it is named beside the answer.
     """
     lost = [change.address for change in plan.changes if change.is_destructive]
     count = len(plan.changes)
     counted = f"{count} change{'' if count == 1 else 's'}"
-    if not lost and not untold:
-        return Verdict(
-            "destructive_change", passed=True, reason=f"{counted}, nothing is deleted or replaced"
-        )
 
     def some(words: Sequence[str]) -> str:
         return ", ".join(words[:3]) + (" …" if len(words) > 3 else "")
+
+    if not lost and not untold:
+        beside = f"; not looked at: {some(unseen)}" if unseen else ""
+        return Verdict(
+            "destructive_change",
+            passed=True,
+            reason=f"{counted}, nothing is deleted or replaced{beside}",
+        )
 
     said = [f"{len(lost)} deleted or replaced: {some(lost)}"] if lost else []
     said += (

@@ -215,6 +215,23 @@ def test_a_freeze_begins_and_ends_to_the_second(moment, passed):
     assert "peak" in verdict.reason or passed
 
 
+def test_what_nobody_can_tell_is_no_nothing():
+    """It closes the gate where the policy lets nothing be deleted; what lies elsewhere is named beside the answer."""
+    closed = destructive_change(rules(), UPDATE, ("a.tpl cannot be read",))
+    assert not closed.passed
+    assert (
+        closed.reason
+        == "cannot be told whether something is deleted or replaced: a.tpl cannot be read"
+    )
+    allowing = {"production": {"gates": {"destructive_change": {"allow": True}}}}
+    assert destructive_change(rules(environments=allowing), UPDATE, ("a.tpl",)).passed
+    beside = destructive_change(rules(), UPDATE, (), ("https://charts.example web at 1.2.3",))
+    assert beside.passed
+    assert beside.reason.endswith(
+        "nothing is deleted or replaced; not looked at: https://charts.example web at 1.2.3"
+    )
+
+
 def test_destructive_changes_need_the_policy():
     """Deletions and replacements are refused unless policy.yaml allows them."""
     plan = a_plan(Action.UPDATE, Action.DELETE, Action.REPLACE)

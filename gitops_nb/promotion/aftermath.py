@@ -133,7 +133,8 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
             if back == before
             else f"Promote {back} again, which ran before, and not {before} as Git had it: a new commit, with its own approval."
         )
-        return f"{first} {_by_hand(plan, run, commit)}".strip(), again
+        said = (first, _was_sick(plan, run), _by_hand(plan, run, commit))
+        return " ".join(filter(None, said)), again
     if commit is None or commit.is_open:
         return f"`gitops-nb resume {run.run}` says first whether there is a commit to revert.", ""
     gone = str(arguments.get("not_back") or "")
@@ -208,10 +209,39 @@ def _by_hand(plan: Plan, run: RunState, commit: EffectState | None) -> str:
 
 
 def _is_new(plan: Plan, run: RunState) -> bool:
-    """Whether the version before may have been there for so short that nothing shows that it ran."""
-    since = plan.arguments.get("back_since")
-    begun = next((effect.started for effect in run.effects), "")
-    return bool(since and begun) and parse_time(begun) - parse_time(str(since)) < COMPARED
+    """Whether the version before was there for so short that nothing shows that it ran."""
+    target = _seen_before(plan, run)
+    stay = (target.get("synced") or {}).get(version_back(plan)) if target else None
+    if target is None or not stay:
+        return False
+    until = parse_time(str(stay.get("until") or target["observed_at"]))
+    return until - parse_time(str(stay["since"])) < COMPARED
+
+
+def _was_sick(plan: Plan, run: RunState) -> str:
+    """The sentence that the version before was not healthy where it was seen; "" where it was, or nobody looked."""
+    target, back = _seen_before(plan, run), version_back(plan)
+    if target is None or back != str(plan.arguments["version_before"]):
+        return ""
+    found = dict.fromkeys(
+        f"{one['name']} on {one['cluster']} was {one['health']}"
+        for one in target.get("placements") or ()
+        if one.get("health") not in ("Healthy", "", None)
+    )
+    return f"With {back} {', '.join(found)} when this run began." if found else ""
+
+
+def _seen_before(plan: Plan, run: RunState) -> Mapping[str, Any] | None:
+    """What observe saw of the target, with the time, while it had the version before; None where a later look took its place."""
+    observed = run.step("observe")
+    try:
+        value = dict(observed.value or {}) if observed is not None else {}
+        target = dict(value["target"])
+        is_before = target["keys"][0]["value"] == plan.arguments["version_before"]
+        return {**target, "observed_at": value["observed_at"]} if is_before else None
+    except (KeyError, IndexError, TypeError, ValueError):
+        # A journal of another package, or of nobody's: nothing is claimed.
+        return None
 
 
 def _short(result: Mapping[str, Any]) -> str:

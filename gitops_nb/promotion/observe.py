@@ -12,7 +12,7 @@ from gitops_nb.edits import PartReader, read_part
 from gitops_nb.errors import ConfigurationError, UnavailableError, UsageError
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.neighbours import refuse_neighbours
-from gitops_nb.promotion.past import synced_versions
+from gitops_nb.promotion.past import present_versions, synced_versions
 from gitops_nb.promotion.pending import bound_folders, find_pending
 from gitops_nb.promotion.placements import find_placements
 from gitops_nb.promotion.request import Promotion
@@ -57,7 +57,9 @@ def observe(view: View, request: Promotion) -> PromotionState:
         folder = _folder(request, request.source)
         source = Side(request.source, folder, own, spells[own[0].path], (), away=error.message)
     histories = [p.commits for p in target.placements]
-    target = replace(target, synced=synced_versions(view.git, name, target.keys[0], histories))
+    is_all_asked = request.revision or any(not p.deployed for p in target.placements)
+    look = synced_versions if is_all_asked else present_versions
+    target = replace(target, synced=look(view.git, name, target.keys[0], histories))
     synced = [one for placement in target.placements for one in placement.synced]
     pending = find_pending(view.git, name, tip, synced, target.keys[0])
     refuse_neighbours(request, target, pending)
@@ -123,12 +125,15 @@ def _recalled(
     if version is None or version == target.version or len(target.keys) == 1:
         return ()
     stay = target.synced.get(version)
-    commit = (
-        stay.commit
-        if stay is not None
-        else _before_it_was_replaced(git, repository, target, version)
-    )
-    found = keys_at(git, request, (target.folder,), repository, commit)[0] if commit else ()
+    found: tuple[PromotedKey, ...] = ()
+    try:
+        if stay is not None:
+            found = keys_at(git, request, (target.folder,), repository, stay.commit)[0]
+    except ConfigurationError:
+        stay = None  # a key came into the files since: how it stood in Git is all there is
+    if stay is None:
+        commit = _before_it_was_replaced(git, repository, target, version)
+        found = keys_at(git, request, (target.folder,), repository, commit)[0] if commit else ()
     is_as_in_source = [key.value for key in found] == [key.value for key in source.keys]
     return () if is_as_in_source and not source.away else found
 

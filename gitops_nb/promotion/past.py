@@ -6,7 +6,7 @@ pods crash. Dates of commits are theirs to write as well, so Git is asked only w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gitops_nb.argo import history_of, revisions_of
@@ -40,6 +40,30 @@ def synced_versions(
     git: GitReader, repository: str, key: PromotedKey, histories: Sequence[Sequence[Sync]]
 ) -> Mapping[str, Stay]:
     """How long each version stood there, by the history of each cluster; not those of commits that are gone."""
+    version_of = _reader(git, repository, key)
+    return _shortest([(one, [version_of(sync.commit) for sync in one]) for one in histories])
+
+
+def present_versions(
+    git: GitReader, repository: str, key: PromotedKey, histories: Sequence[Sequence[Sync]]
+) -> Mapping[str, Stay]:
+    """The same of what is there now alone: no more of the past is read than tells since when."""
+    version_of = _reader(git, repository, key)
+    found: list[tuple[Sequence[Sync], Sequence[str]]] = []
+    for history in histories:
+        versions: list[str] = []
+        for sync in reversed(history):
+            versions.insert(0, version_of(sync.commit))
+            if versions[0] != versions[-1]:
+                break
+        # What came before it ends where that begins, and is not told.
+        start = 1 if versions and versions[0] != versions[-1] else 0
+        found.append((history[len(history) - len(versions) + start :], versions[start:]))
+    return _shortest(found)
+
+
+def _reader(git: GitReader, repository: str, key: PromotedKey) -> Callable[[str], str]:
+    """Reads the version that a commit has, "" where nobody can; each commit once."""
     reader = PartReader(key.key, key.part)
     known: dict[str, str] = {"": ""}
 
@@ -52,11 +76,17 @@ def synced_versions(
                 known[commit] = ""
         return known[commit]
 
+    return version_of
+
+
+def _shortest(
+    histories: Sequence[tuple[Sequence[Sync], Sequence[str]]],
+) -> Mapping[str, Stay]:
+    """The stays of each version, of several clusters the shortest."""
     found: dict[str, Stay] = {}
-    for history in histories:
-        for version, stay in _longest(history, [version_of(one.commit) for one in history]).items():
-            shorter = found.get(version, stay)
-            found[version] = min(shorter, stay, key=_lasts)
+    for history, versions in histories:
+        for version, stay in _longest(history, versions).items():
+            found[version] = min(found.get(version, stay), stay, key=_lasts)
     return found
 
 
@@ -163,15 +193,6 @@ def never_came(state: PromotionState, version: str) -> str:
     if state.target.last_spell(version) is None:
         return f"Git never asked for it in {where}"
     return f"Argo CD's history has no sync of it in {where}"
-
-
-def there_since(state: PromotionState, version: str) -> datetime | None:
-    """Since when a version is there without another one between, None where it is not, or nobody can tell."""
-    target = state.target
-    if is_by_dates(target):
-        return target.since if version == target.version else None
-    stay = target.synced.get(version)
-    return stay.since if stay is not None and stay.until is None else None
 
 
 def stood_for(state: PromotionState, version: str) -> timedelta | None:

@@ -17,7 +17,6 @@ from gitops_nb.promotion.past import (
     can_come_back,
     never_came,
     ran_before,
-    there_since,
     why_not,
 )
 from gitops_nb.promotion.readable import refuse_unreadable
@@ -135,9 +134,6 @@ def _with_way_back(state: PromotionState, plan: Plan) -> Plan:
         arguments |= {"not_back": found[0], "not_back_for": never_came(state, found[0])}
     elif back != found[-1]:
         arguments["back"] = back
-    since = there_since(state, back)
-    if since is not None:
-        arguments["back_since"] = since.isoformat()
     return replace(plan, arguments=arguments)
 
 
@@ -201,6 +197,12 @@ def untold(plan: Plan, state: PromotionState) -> tuple[str, ...]:
     ]
     unread = tuple(what for p in state.target.placements for what in p.unread)
     return unread + untold_deletions(state.target, edits)
+
+
+def _unseen(state: PromotionState) -> tuple[str, ...]:
+    """Sources that a sync of ours brings and nobody here looks at."""
+    synced = (one for placement in state.target.placements for one in placement.synced)
+    return tuple(dict.fromkeys(other for one in synced for other in one.others))
 
 
 def _replaced(target: Side) -> tuple[ResourceChange, ...]:
@@ -312,7 +314,7 @@ def gates(plan: Plan, state: PromotionState, rules: Rules) -> tuple[Verdict, ...
         else not_asked("source_healthy", rules),
         _soak(state, version, rules),
         freeze(rules, state.observed_at),
-        destructive_change(rules, plan, untold(plan, state)),
+        destructive_change(rules, plan, untold(plan, state), _unseen(state)),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gitops_nb.errors import UnavailableError
-from gitops_nb.promotion.past import ran_before, synced_versions, why_not
+from gitops_nb.promotion.past import present_versions, ran_before, synced_versions, why_not
 from gitops_nb.promotion.state import (
     Placement,
     PromotedKey,
@@ -61,6 +61,33 @@ def test_of_several_clusters_the_shortest_counts() -> None:
     long, short = (("v1", 90, 90), ("v2", 30, 30)), (("v1", 31, 31), ("v2", 30, 30))
     assert stays(long, short)["v1"] == stays(short, long)["v1"] == Stay(ago(31), ago(30), "v1")
     assert stays(long, (("v2", 30, 30),))["v1"] == Stay(ago(90), ago(30), "v1")
+
+
+def test_since_when_the_present_one_is_there_needs_no_older_past() -> None:
+    """A promotion of the next version reads two commits, and not all that Argo CD remembers."""
+    asked: list[str] = []
+
+    class Counting(Git):
+        def read(self, name: str, commit: str, path: str) -> Any:
+            asked.append(commit)
+            return super().read(name, commit, path)
+
+    entries = (
+        ("v1", 90, 90),
+        ("gone", 80, 80),
+        ("v2-a", 70, 70),
+        ("v3-a", 60, 60),
+        ("v3-b", 50, 50),
+    )
+    history = [Sync(commit, ago(b), ago(d)) for commit, b, d in entries]
+    found = present_versions(Counting(), "config", KEY, [history, []])  # type: ignore[arg-type]  # one method is asked
+    assert found == {"v3": Stay(ago(60), None, "v3-b")}
+    assert asked == ["v3-b", "v3-a", "v2-a"]
+    whole = [history[-2:], history[:1]]
+    assert present_versions(Git(), "config", KEY, whole) == {  # type: ignore[arg-type]  # one method is asked
+        "v3": Stay(ago(60), None, "v3-b"),
+        "v1": Stay(ago(90), None, "v1"),
+    }
 
 
 def state(health: str, *placements: Any, **synced: Stay) -> PromotionState:

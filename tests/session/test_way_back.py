@@ -147,6 +147,18 @@ def test_the_end_says_where_the_version_before_was_there_for_too_short(free):
     )
 
 
+def test_the_end_says_that_the_version_before_was_not_healthy(free):
+    """Back from a version that crashes: the end of the way back names it as what was there, and how it was."""
+    old, crash = version(free, "production"), "v2.34.0-crash"
+    change(free, PRODUCTION, lambda text: text.replace(old.encode(), crash.encode()))
+    settle(free, "production")
+    free.platform().view.clock.sleep(900)
+    done, stop = free.promote(revision=old)
+    assert stop is None, stop
+    said = f"With {crash} checkout-production on production was Degraded when this run began."
+    assert said in done.aftermath["back"]
+
+
 def test_the_way_back_of_several_keys_brings_them_as_they_stood(free):
     """The source runs that version by now, with another value of the second key: production gets its own."""
     promotable(free, OWN.partition("[")[2][:-1], "{file: settings.yaml, key: data.level}")
