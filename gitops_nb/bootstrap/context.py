@@ -17,7 +17,8 @@ from gitops_nb.ports import ArgoReader, ArgoWriter, ClusterReader, ClusterWriter
 class Finding:
     """What a check found. ``changes`` says what the step's act would do about it.
 
-    ``conflicts`` name fields of them that others own, ``untried`` the objects that the reading user could not try.
+    ``conflicts`` name fields of them that others own, ``untried`` the objects that the reading user could not try,
+    ``unjudged`` those of kinds of which nobody here can tell how they are.
     """
 
     holds: bool
@@ -25,6 +26,7 @@ class Finding:
     changes: tuple[ResourceChange, ...] = ()
     conflicts: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, sentence: str, *found: Planned) -> Finding:

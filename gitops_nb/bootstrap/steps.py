@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
+from gitops_nb.argo import current_revisions
 from gitops_nb.argo.rollout import unfinished
-from gitops_nb.argo.sources import Origin, sources_of
-from gitops_nb.argo.status import at, error_conditions, is_left_alone
+from gitops_nb.argo.status import error_conditions
 from gitops_nb.bootstrap.changes import Planned
+from gitops_nb.bootstrap.children import check_children, check_healthy, find_children
 from gitops_nb.bootstrap.context import Context, Finding, Step, has_condition, is_settings
 from gitops_nb.bootstrap.manifests import (
-    SETTINGS,
     default_project,
     differences,
     ref_of,
@@ -25,18 +24,9 @@ from gitops_nb.bootstrap.repository import act_repository, check_repository
 from gitops_nb.bootstrap.settings import act_settings, check_settings
 from gitops_nb.bootstrap.whole import refuse_more_than_wanted
 from gitops_nb.errors import ConfigurationError, UnavailableError
-from gitops_nb.model import Action, Json, ObjectRef, ResourceChange
-from gitops_nb.ports import ArgoWriter, ClusterWriter, Snapshot
+from gitops_nb.model import Action, Json, ResourceChange
+from gitops_nb.ports import ArgoWriter, ClusterWriter
 from gitops_nb.revisions import EquivalentRevisions
-
-WAVE = "argocd.argoproj.io/sync-wave"
-HEALTH_OF_APPLICATIONS = "resource.customizations.health.argoproj.io_Application"
-
-
-NOBODY_SYNCS = (
-    "it has no automated sync, so it waits for somebody who syncs it in Argo CD, with what Git has"
-)
-
 
 # -- 1: the cluster --------------------------------------------------------------------------------
 
@@ -180,7 +170,9 @@ def check_revision(context: Context) -> Finding:
         return Finding(False, f"{errors[0]['type']}: {errors[0].get('message') or ''}")
     tip = context.tip()
     seen = current_revisions(application)
-    equal = _equal_revisions(context, tip, context.request.path)
+    equal = EquivalentRevisions(
+        context.view.git, context.request.repository_name, tip, context.request.path
+    )
     if not any(revision in equal for revision in seen):
         behind = seen[0][:8] if seen else "nothing"
         return Finding(
@@ -203,89 +195,6 @@ def act_revision(context: Context, _: ClusterWriter, argo: ArgoWriter) -> Mappin
     return {"application": context.request.install.root}
 
 
-# -- 8 and 9: children -----------------------------------------------------------------------------
-
-
-def check_children(context: Context) -> Finding:
-    """Every Application that the root lists exists, and their waves wait for each other.
-
-    Raises:
-        ConfigurationError: There are waves, and Argo CD is not told how healthy an Application is.
-    """
-    children = _children(context)
-    if not children:
-        return Finding(False, "the root application lists no applications yet")
-    missing = [name for name, child in children.items() if child.application is None]
-    if missing:
-        held = "".join(
-            f"; {name} holds the wave: {NOBODY_SYNCS}"
-            for name, child in children.items()
-            if is_left_alone(child.application)
-        )
-        return Finding(False, f"not there yet: {', '.join(missing)}{held}")
-    waves = sorted({_wave(child) for child in children.values()})
-    if len(waves) > 1 and not _waves_wait(context):
-        raise ConfigurationError(
-            f"the applications of {context.request.install.root} have {len(waves)} waves, and none waits for the one before",
-            hint=f"Put `{HEALTH_OF_APPLICATIONS}` into argocd.settings of fleet.yaml; the file that `gitops-nb init` writes has it.",
-        )
-    return Finding(
-        True,
-        f"{len(children)} applications in {len(waves)} wave{'s' if len(waves) != 1 else ''}: {', '.join(children)}",
-    )
-
-
-def _waves_wait(context: Context) -> bool:
-    """Argo CD 3 takes a child Application for healthy at once, unless a customization says otherwise."""
-    reference = ObjectRef("v1", "ConfigMap", SETTINGS, context.request.namespace)
-    live = (context.cluster.get(reference) or {}).get("data") or {}
-    # What this run is about to write counts: it comes before the applications.
-    settings = {**live, **context.request.install.settings}
-    older = settings.get("resource.customizations", "")
-    return HEALTH_OF_APPLICATIONS in settings or "argoproj.io/Application" in older
-
-
-def check_healthy(context: Context) -> Finding:
-    """Root and children are synced and healthy at the branch's commit."""
-    tip = context.tip()
-    root = context.argo.snapshot(context.request.install.root)
-    if root.application is None:
-        return Finding(False, f"{root.name} does not exist yet")
-    children = _children(context)
-    unjudged: tuple[str, ...] = ()
-    for name, child in sorted(children.items(), key=lambda item: _wave(item[1])):
-        judgement = _judge_child(context, child, tip)
-        unjudged += judgement.unjudged
-        if not judgement.is_as_argo_says:
-            alone = f"; {NOBODY_SYNCS}" if is_left_alone(child.application) else ""
-            return Finding(False, f"{name}: {judgement.trouble or judgement.sentence}{alone}")
-    equal = _equal_revisions(context, tip, context.request.path)
-    wanted = Expectation(revision=tip, equivalent=equal, origin=_origin(context))
-    judgement = judge(root, wanted, children=children)
-    if judgement.state is not State.DEPLOYED:
-        return Finding(False, f"{root.name}: {judgement.sentence}")
-    more = f"; not judged: {', '.join(unjudged)}" if unjudged else ""
-    return Finding(
-        True,
-        f"{root.name} and {len(children)} applications are synced and healthy at {tip[:8]}{more}",
-    )
-
-
-def _judge_child(context: Context, child: Snapshot, tip: str) -> Judgement:
-    """A child that follows the root's branch has to be at its tip, every other one at what it asks for itself."""
-    origin = _origin(context)
-    sources = sources_of(at(child.application, "spec")) if child.application else ()
-    path = next((str(source.get("path") or "") for source in sources if origin.has(source)), "")
-    equal = _equal_revisions(context, tip, path)
-    return judge(child, Expectation(revision=tip, equivalent=equal, origin=origin))
-
-
-def _origin(context: Context) -> Origin:
-    """The configuration repository's branch, as Applications name it; HEAD is taken for it."""
-    repository = context.request.repository
-    return Origin((repository.url, *repository.aliases), (repository.branch, "HEAD"))
-
-
 # -- 10: monitored ---------------------------------------------------------------------------------
 
 
@@ -296,7 +205,7 @@ def check_monitored(context: Context) -> Finding:
     except UnavailableError as error:
         return Finding(False, f"metrics do not answer: {error.message}")
     series = [line for line in text.splitlines() if line.startswith("argocd_app_info{")]
-    wanted = (context.request.install.root, *_children(context))
+    wanted = (context.request.install.root, *find_children(context).every)
     silent = [name for name in wanted if not any(f'name="{name}"' in line for line in series)]
     if silent:
         return Finding(False, f"no argocd_app_info for {', '.join(silent)}")
@@ -315,25 +224,3 @@ STEPS: tuple[Step, ...] = (
     Step("healthy", "Synced and healthy at that revision", check_healthy),
     Step("monitored", "Monitored", check_monitored),
 )
-
-
-def _children(context: Context) -> dict[str, Snapshot]:
-    """Snapshots of the Applications that the root one lists, by name."""
-    root = context.argo.snapshot(context.request.install.root).application
-    resources = at(root, "status").get("resources") or () if root else ()
-    names = [r["name"] for r in resources if r.get("kind") == "Application"]
-    return {name: context.argo.snapshot(name) for name in sorted(names)}
-
-
-def _wave(child: Snapshot) -> int:
-    annotations = (
-        at(child.application, "metadata").get("annotations") or {} if child.application else {}
-    )
-    try:
-        return int(annotations.get(WAVE, "0"))
-    except ValueError:
-        return 0  # as Argo CD takes it
-
-
-def _equal_revisions(context: Context, tip: str, path: str) -> EquivalentRevisions:
-    return EquivalentRevisions(context.view.git, context.request.repository_name, tip, path)

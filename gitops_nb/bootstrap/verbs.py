@@ -252,11 +252,13 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
     context = open_context(view, request)
     rows: list[tuple[str, str, str]] = []
     broken: list[tuple[Step, Finding]] = []
+    unjudged: list[str] = []
     for number, step in enumerate(STEPS, start=1):
         # After the first condition that does not come about, waiting for the others tells nothing.
         finding = _check(context, step) if broken else _wait_for(context, step)
         result = _how(step, plan, applied) if finding.holds else "does not hold"
         rows.append((f"{number}. {step.title}", result, finding.sentence))
+        unjudged += finding.unjudged
         if not finding.holds:
             broken.append((step, finding))
     table = (Table("The ten steps", ("Step", "Result", "What was found"), tuple(rows)),)
@@ -265,6 +267,7 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
         Fact("Argo CD", request.install.version),
         Fact("Root application", f"{request.install.root}, {request.path}"),
     )
+    left_out = f" Nobody here can judge {', '.join(unjudged)}." if unjudged else ""
     if broken:
         step, finding = broken[0]
         return Outcome(
@@ -279,20 +282,26 @@ def verify(view: View, request: Bootstrap, plan: Plan, applied: Applied) -> Outc
     if plan.is_empty:
         return Outcome(
             result=Result.NOTHING,
-            title=f"{request.cluster} is bootstrapped already",
-            sentence=f"All {len(STEPS)} conditions hold; nothing was changed.",
+            title=f"{request.cluster} is bootstrapped already{_as_far(unjudged)}",
+            sentence=f"All {len(STEPS)} conditions hold; nothing was changed.{left_out}",
             facts=facts,
             tables=table,
             next_step="Nothing to do.",
         )
     return Outcome(
         result=Result.DEPLOYED,
-        title=f"{request.cluster} runs Argo CD {request.install.version} and its applications",
-        sentence=f"All {len(STEPS)} conditions hold; the table says which of them this run brought about.",
+        title=f"{request.cluster} runs Argo CD {request.install.version} and its applications{_as_far(unjudged)}",
+        sentence=f"All {len(STEPS)} conditions hold; the table says which of them this run brought about.{left_out}",
         facts=facts,
         tables=table,
         next_step="Nothing to do.",
     )
+
+
+def _as_far(unjudged: list[str]) -> str:
+    """What a title leaves open."""
+    count = len(unjudged)
+    return f"; {count} object{'' if count == 1 else 's'} not judged" if count else ""
 
 
 def _how(step: Step, plan: Plan, applied: Applied) -> str:

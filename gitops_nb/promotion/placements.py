@@ -19,6 +19,7 @@ from gitops_nb.argo.status import prunes_itself
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
+from gitops_nb.promotion.destination import refuse_elsewhere
 from gitops_nb.promotion.drift import drift_of
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
@@ -51,7 +52,7 @@ def find_placements(
 
     Raises:
         ConfigurationError: No cluster of the environment has it.
-        Refused: One does not deploy what fleet.yaml edits.
+        Refused: One does not deploy what fleet.yaml edits, or deploys it to another cluster of the fleet.
     """
     name = request.fleet.argocd_name(request.application, environment)
     clusters = [c for c in request.fleet.clusters_of(environment) if c in view.argo]
@@ -182,6 +183,7 @@ def _placement(
     folder: str,
     keys: Sequence[PromotedKey],
 ) -> Placement:
+    refuse_elsewhere(request.fleet, snapshot.application, cluster)
     reader = _carrier(view, request, environment, snapshot, cluster=cluster, tip=tip, keys=keys)
     parent = reader.name if reader.name != snapshot.name else ""
     if environment == request.target:
