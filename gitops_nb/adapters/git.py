@@ -390,7 +390,13 @@ class Git(GitCache):
                 self._held.add((repository, sha))
                 return sha
             # The texts of a rejected push differ by server; what the remote says now does not.
-            tip = self.tip(repository, branch)
+            try:
+                tip = self.tip(repository, branch)
+            except UnavailableError as error:
+                raise Unanswered(
+                    f"{repository} did not say what became of the push to {branch}: {error.message}",
+                    hint="Ask again in a minute whether the commit is there.",
+                ) from error
             if tip == sha or self._is_ancestor(repository, sha, tip):
                 return sha
             if tip != parent:

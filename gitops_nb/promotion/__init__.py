@@ -4,6 +4,7 @@ from gitops_nb.promotion.aftermath import aftermath
 from gitops_nb.promotion.apply import PromotionWriters, apply, first_effect, shown
 from gitops_nb.promotion.brought import brought
 from gitops_nb.promotion.observe import observe
+from gitops_nb.promotion.overtaken import lost
 from gitops_nb.promotion.plan import gates, plan
 from gitops_nb.promotion.reach import beyond
 from gitops_nb.promotion.request import Promotion, request
@@ -22,6 +23,7 @@ __all__ = [
     "brought",
     "first_effect",
     "gates",
+    "lost",
     "observe",
     "plan",
     "request",

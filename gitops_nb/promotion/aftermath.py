@@ -34,7 +34,7 @@ def _asks(plan: Plan, run: RunState) -> str:
     if commit.is_open:
         return (
             f"Whether Git asks for {what} {where}, or still for {arguments['version_before']}, is not known: "
-            f"the push to {place} got no answer that was recorded."
+            f"the push to {place} got no answer that was recorded{', and may still arrive' if commit.tried else ''}."
         )
     if undone:
         ours = f"commit {_short(commit.result)} of {place}"
@@ -66,7 +66,7 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
         return
     commit = run.effect("commit")
     if commit is not None and commit.is_open:
-        yield "If the commit is there:"
+        yield "If the commit is there, or comes:" if commit.tried else "If the commit is there:"
     is_undone = bool(_undone(run))
     # What was seen last counts; the plan tells of what nobody looked at.
     told = (run.outcome or {}).get("by_itself") or {}
@@ -127,6 +127,15 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
     if not arguments["edits"]:
         return _back_of_a_sync(plan, back, again)
     commit = run.effect("commit")
+    if commit is not None and commit.is_open:
+        # What is not there yet cannot be taken back: a promotion of the version before would find nothing to do.
+        resume = f"gitops-nb resume {run.run}"
+        then = (
+            f"When it is, promote {back} again: `{again}`."
+            if before != after and back
+            else "When it is, revert it."
+        )
+        return f"First `{resume}`: it says whether there is a commit to take back. {then}", resume
     if before != after and back:
         first = (
             f"Promote {back} again: a new commit, with its own approval."
@@ -135,7 +144,7 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
         )
         said = (first, _was_sick(plan, run), _by_hand(plan, run, commit))
         return " ".join(filter(None, said)), again
-    if commit is None or commit.is_open:
+    if commit is None:
         return f"`gitops-nb resume {run.run}` says first whether there is a commit to revert.", ""
     gone = str(arguments.get("not_back") or "")
     if gone and gone != before:

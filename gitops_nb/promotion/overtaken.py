@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from gitops_nb.argo import history_of, operation_state, revisions_of
 from gitops_nb.argo.sources import Origin, sources_of
@@ -16,7 +17,12 @@ from gitops_nb.model import Json, Plan, parse_time
 from gitops_nb.ports import GitReader, View
 from gitops_nb.promotion.asked import changed_since, otherwise, refuse_other_folders
 from gitops_nb.promotion.pending import bound_folders
+from gitops_nb.record.fold import EffectState
 from gitops_nb.revisions import FULL_ID
+
+
+ARRIVES_WITHIN = timedelta(hours=24)
+"""No server works on one push for longer, and no connection that a dead process left stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,25 @@ def _behind(git: GitReader, plan: Plan, ours: str, tip: str) -> Iterator[str]:
         for one in (*parents, sha):
             if one != ours and git.is_ancestor(repository, ours, one):
                 yield one
+
+
+def lost(view: View, plan: Plan, commit: EffectState) -> str:
+    """Why a commit that was begun and is not on the branch cannot come there any more, in words; "" while it may.
+
+    A push whose answer is missing may be held up by the server, and is made on the condition that the branch stands where it did.
+
+    Raises:
+        UnavailableError: The repository does not answer.
+    """
+    if not commit.tried:
+        return "nothing was pushed yet"
+    repository, branch = str(plan.arguments["repository"]), str(plan.arguments["branch"])
+    tip = view.git.tip(repository, branch)
+    if tip not in commit.tried:
+        return f"{branch} has moved on to {tip[:8]}, where a push made on {commit.tried[-1][:8]} is refused"
+    if datetime.now(UTC) - parse_time(commit.started) > ARRIVES_WITHIN:
+        return "a day has passed since it was pushed"
+    return ""
 
 
 def refuse_changed(

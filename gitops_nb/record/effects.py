@@ -72,6 +72,7 @@ class JournalEffects:
         self._authority = authority
         self._may_have_happened = may_have_happened
         self._done_before = done_before
+        self._performing = ""
 
     @property
     def run(self) -> str:
@@ -80,7 +81,10 @@ class JournalEffects:
 
     def trailers(self, plan: str, parent: str) -> str:
         """See ``ports.Effects.trailers``."""
-        return self._authority.trailers(plan, parent, self._journal.head)
+        said = self._authority.trailers(plan, parent, self._journal.head)
+        # Before anything is sent: where no answer comes, this says whether it can still arrive.
+        self._append("tried", key=self._performing, on=parent)
+        return said
 
     def made(self, commit: Commit) -> bool:
         """See ``ports.Effects.made``."""
@@ -120,7 +124,10 @@ class JournalEffects:
                     hint="Look at the system itself; a new run plans on what is there.",
                 )
         self._authority.confirm()
+        # What an attempt before this one sent may arrive whatever becomes of this one.
+        sent_before = known is not None and known.is_open and bool(known.tried)
         self._intend(key, kind, sentence)
+        self._performing = key
         try:
             result = act()
         except (ConflictError, UnavailableError) as error:
@@ -133,10 +140,12 @@ class JournalEffects:
                     f"{sentence} got no answer: it did not happen yet, and may still ({error.message})",
                     hint=f"Wait a minute, then run `gitops-nb resume {self.run}`: it asks, and does nothing twice.",
                 ) from error
-            self._append("void", key=key, reason=error.message)
+            if not sent_before:
+                self._append("void", key=key, reason=error.message)
             raise
         except (UsageError, Refused) as error:
-            self._append("void", key=key, reason=error.message)
+            if not sent_before:
+                self._append("void", key=key, reason=error.message)
             raise
         return self._done(key, result, adopted=False)
 

@@ -34,6 +34,7 @@ class EffectState:
     """One effect: ``intent`` was written at ``started``; ``ended`` is "" while its result is not known.
 
     ``failed`` says why it surely did not happen; ``adopted`` that a probe found it done after an interruption.
+    ``tried`` are the commits that a push of it was made on, also in attempts before: one of them may get its answer late.
     """
 
     key: str
@@ -45,6 +46,7 @@ class EffectState:
     result: Mapping[str, Json] = field(default_factory=dict)
     adopted: bool = False
     failed: str = ""
+    tried: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -205,6 +207,8 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "step":
             return _fold_step(state, record)
         case "planned":
+            if state.changed and state.plan_digest == (state.request or {}).get("plan_digest"):
+                return state  # what was begun was begun by that plan; a later look answers what would be planned now
             return replace(state, plan=body["plan"], plan_digest=body["digest"])
         case "requested":
             return replace(
@@ -223,11 +227,26 @@ def _apply(state: RunState, record: Record) -> RunState:
         case "target":
             return replace(state, targets=(*state.targets, body))
         case "intent":
+            before = next((e for e in state.effects if e.key == body["key"] and e.is_open), None)
             effect = EffectState(
-                body["key"], body["kind"], body["step"], body["sentence"], record.at
+                body["key"],
+                body["kind"],
+                body["step"],
+                body["sentence"],
+                record.at,
+                # No answer came to what an attempt before this one sent, and it is the same effect.
+                tried=before.tried if before is not None else (),
             )
             others = tuple(e for e in state.effects if e.key != effect.key)
             return replace(state, effects=(*others, effect))
+        case "tried":
+            return replace(
+                state,
+                effects=tuple(
+                    replace(e, tried=(*e.tried, body["on"])) if e.key == body["key"] else e
+                    for e in state.effects
+                ),
+            )
         case "done":
             return replace(
                 state,

@@ -157,6 +157,7 @@ _BODIES: Mapping[str, Mapping[str, Any]] = {
     "approval": _ANSWER,
     "target": {},
     "intent": dict.fromkeys(("!key", "!kind", "!step", "!sentence"), _TEXT),
+    "tried": dict.fromkeys(("!key", "!on"), _TEXT),
     "done": {"!key": _TEXT, "!result": _DICT, "adopted": _BOOL},
     "void": {"!key": _TEXT, "!reason": _TEXT},
     "ledger": {"start": _TEXT},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -116,7 +116,7 @@ def verify_run(
     if (directory / CHECKPOINTS).exists():
         notes.append(f"{CHECKPOINTS} is JupyterLab's and no part of the record")
     found += _check_time(records)
-    found += _check_statements(state)
+    found += _check_statements(state, records)
     found += commit_findings(state, records, commits)
     said: list[Finding | str | Unasked] = list(registered)
     if ledger is not None:
@@ -197,7 +197,7 @@ def _check_time(records: Sequence[Record]) -> list[Finding]:
     return found
 
 
-def _check_statements(state: RunState) -> list[Finding]:
+def _check_statements(state: RunState, records: Sequence[Record]) -> list[Finding]:
     """Digests inside the journal that have to fit each other."""
     texts = contradictions(state)
     texts += [
@@ -205,15 +205,30 @@ def _check_statements(state: RunState) -> list[Finding]:
         for approval in state.approvals
         if approval.get("subject") != state.request_digest
     ]
-    if state.changed and state.decision is not None:
-        decision = state.decision
-        if decision.get("answer") != Answer.ALLOWED:
-            texts.append(f"effects without an allowing decision ({decision.get('answer')})")
-        if decision.get("plan_digest") != state.plan_digest:
-            texts.append("decision: it is about another plan")
-    if state.changed and state.decision is None:
-        texts.append("effects without any decision")
+    texts += dict.fromkeys(_undecided(state, records))
     return [Finding(Code.CONTRADICTION, journal.FILE, text) for text in texts]
+
+
+def _undecided(state: RunState, records: Sequence[Record]) -> Iterator[str]:
+    """Effects that no allowing decision about the plan of their time stands before.
+
+    What a later attempt decided, a freeze for instance, says nothing about what was begun before it.
+    """
+    changed = {effect.key for effect in state.changed}
+    decision: Mapping[str, Json] | None = None
+    plan = ""
+    for record in records:
+        if record.kind == "planned":
+            plan = record.body["digest"]
+        elif record.kind == "decision":
+            decision = record.body
+        elif record.kind == "intent" and record.body["key"] in changed:
+            if decision is None:
+                yield "effects without any decision"
+            elif decision.get("answer") != Answer.ALLOWED:
+                yield f"effects without an allowing decision ({decision.get('answer')})"
+            elif decision.get("plan_digest") != plan:
+                yield "decision: it is about another plan"
 
 
 def _check_ledger(

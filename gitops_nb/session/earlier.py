@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from gitops_nb.errors import GitOpsError, Refused
-from gitops_nb.model import Json, Plan, Status, digest, to_json
+from gitops_nb.model import Json, Plan, Status, digest, from_json, to_json
 from gitops_nb.ports import View
 from gitops_nb.record.files import read_regular
 from gitops_nb.record.fold import RunState
@@ -45,6 +45,33 @@ def earlier_success(reports: Path, state: RunState, plan: Plan, view: View) -> R
             _brought(view, plan, other) if plan.is_empty else is_same
         )
         return other if did_it else None
+    return None
+
+
+def unsettled(reports: Path, state: RunState, view: View) -> RunState | None:
+    """Another run about the same subject whose first effect got no answer and may still arrive; None where there is none.
+
+    What is observed now is not what stands there a minute later.
+    """
+    for other in _with_effects(reports, state):
+        same = ("subject", "mode")
+        if any(other.opened.get(name) != state.opened.get(name) for name in same):
+            continue
+        try:
+            parts, plan = slice_of(other.runbook), from_json(Plan, other.plan)
+            key = parts.first_effect(plan) if parts.first_effect is not None else ""
+        except (GitOpsError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # a journal that is none of ours says nothing
+        effect = other.effect(key)
+        if effect is None or parts.lost is None:
+            continue
+        if not effect.is_open:
+            return None  # what was sent before that one found its place taken
+        try:
+            if not parts.lost(view, plan, effect):
+                return other
+        except GitOpsError:
+            return other  # nobody can say that it will not arrive
     return None
 
 

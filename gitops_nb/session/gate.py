@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
 from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, from_json, to_json
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules, decide
+from gitops_nb.record.fold import RunState
 from gitops_nb.session.consent import Consent
-from gitops_nb.session.earlier import earlier_success, refuse_same_key
+from gitops_nb.session.earlier import earlier_success, refuse_same_key, unsettled
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.requester import proof_hint
@@ -68,6 +69,12 @@ class Gate:
             verdicts = ask() if not plan.is_empty else ()
             decision = self._explained(plan, self._decision(plan, rules, verdicts))
             hint = self._hint(decision, rules)
+            other = unsettled(
+                self._recorder.workspace.reports, self._recorder.state, self._platform.view
+            )
+            if other is not None and decision.answer is not Answer.REFUSED:
+                decision = self._told_of(other, decision)
+                hint = f"Run `gitops-nb resume {other.run}` first: it finds out. {hint}"
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
                     self._refuse_by_record(plan, rules)
@@ -226,6 +233,15 @@ class Gate:
         if is_unwatched and not self._again and not self._plan_only:
             ask = f"{reason}; automation does it once more only with --again"
             return replace(decision, answer=Answer.REFUSED, reasons=(ask,))
+        return replace(decision, reasons=(*decision.reasons, reason))
+
+    def _told_of(self, other: RunState, decision: Decision) -> Decision:
+        """The decision beside another run whose effect may still arrive: that nothing is to be done is no answer then."""
+        keys = ", ".join(effect.key for effect in other.in_doubt)
+        where = f"{other.opened.get('subject')} in {other.environment}"
+        reason = f"what {other.run} began for {where} got no answer and may still happen: {keys}"
+        if decision.answer is Answer.NOTHING and not self._plan_only:
+            return replace(decision, answer=Answer.REFUSED, reasons=(reason,))
         return replace(decision, reasons=(*decision.reasons, reason))
 
     def _refuse_by_record(self, plan: Plan, rules: Rules) -> None:

@@ -16,6 +16,7 @@ from gitops_nb.errors import (
     ConflictError,
     ExitCode,
     GitOpsError,
+    NeedsAttention,
     RecordError,
     Refused,
     TakenBack,
@@ -112,19 +113,22 @@ class Recorder:
         return record
 
     def _send(self, sender: Sender, record: Record) -> None:
-        """Sends the journal to the bucket; an intent waits until it has arrived.
+        """Sends the journal to the bucket; an intent waits until it has arrived, and so does what a push is made on.
 
         Raises:
             RecordError: It did not arrive; the effect was not begun.
         """
-        if record.kind != "intent":
+        if record.kind not in ("intent", "tried"):
             sender.follow()
             return
         try:
             sender.flush()
         except (UnavailableError, ConflictError) as error:
             reason = f"the record store: {error.message}"
-            self._journal.append("void", key=record.body["key"], reason=reason)
+            known = self.state.effect(str(record.body["key"]))
+            sent = known.tried[: -1 if record.kind == "tried" else None] if known else ()
+            if not sent:  # else an attempt before this one sent it, and that may arrive
+                self._journal.append("void", key=record.body["key"], reason=reason)
             raise RecordError(
                 f"{reason}; the effect was not begun, and nothing is lost here",
                 hint=f"When the store answers, run `gitops-nb resume {self.run}`.",
@@ -260,9 +264,8 @@ class Recorder:
         """Records the end; unless an engine does it later, writes the reports and seals the run."""
         if self.state.in_doubt and code in (ExitCode.REFUSED, ExitCode.FAILED):
             # Whatever stopped it now says nothing of what was begun: the run stays one that can be looked at again.
-            keys = ", ".join(effect.key for effect in self.state.in_doubt)
             code = ExitCode.NEEDS_ATTENTION
-            reason = f"{reason}; whether this happened is not known: {keys}"
+            reason = self._with_doubt(reason)
             hint = f"Look at the system itself; `gitops-nb resume {self.run}` asks it again. {hint}".rstrip()
         status = STATUS_OF.get(code, Status.FAILED)
         tell_aftermath(self.append, self.state, status)
@@ -278,6 +281,11 @@ class Recorder:
         saw_end(self.workspace, self.run, self._journal.head)
         self._release_target()
         self.pause()
+
+    def _with_doubt(self, reason: str) -> str:
+        """Why a run stopped, and what of it nobody knows."""
+        keys = ", ".join(effect.key for effect in self.state.in_doubt)
+        return f"{reason}; whether this happened is not known: {keys}"
 
     def _redacted(self) -> dict[str, int]:
         """How often each secret or rule masked something in this attempt; a kernel may have had other runs."""
@@ -371,6 +379,8 @@ class Recorder:
         if self.state.in_doubt:
             code = ExitCode.NEEDS_ATTENTION
             hint = f"Run `gitops-nb resume {self.run}`: it finds out, and does nothing twice."
+            if not isinstance(error, NeedsAttention):  # that one says itself what is not known
+                message = self._with_doubt(message)
         # What was asked for wrongly stays wrong: its parameters cannot be changed.
         is_over = (
             is_final or isinstance(error, TakenBack) or code in (ExitCode.REFUSED, ExitCode.USAGE)

@@ -530,11 +530,17 @@ class Session:
         return Earlier(began=True, plan=plan, shown=shown, done=done)
 
     def _settle_absent(self, plan: Plan) -> None:
-        """Records that an effect which was begun did not happen, where the world was asked and nobody can still be at it."""
+        """Records that an effect which was begun did not happen, where the world was asked and it cannot arrive any more.
+
+        That whoever began it has ended is not enough: what they sent may be held up on its way.
+        """
         key = self._parts.first_effect(plan) if self._parts.first_effect is not None else ""
         begun = next((one for one in self.state.in_doubt if one.key == key), None)
-        if begun is not None and self._warrant.is_over():
-            reason = "looked for where it would be, and it is not there; whoever began it is gone"
+        if begun is None or self._parts.lost is None or not self._warrant.is_over():
+            return
+        lost = self._parts.lost(self.platform.view, plan, begun)
+        if lost:
+            reason = f"looked for where it would be, and it is not there; whoever began it is gone, and {lost}"
             self._recorder.append("void", key=key, reason=reason)
 
     def _of_earlier(self, name: str, verb: Callable[..., T], before: StepState | None) -> T | None:

@@ -13,7 +13,7 @@ from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Aftermath, Commit, Plan, StepKind
 from gitops_nb.ports import ArgoWriter, ClusterWriter, Effects, GitWriter, View
-from gitops_nb.record.fold import RunState
+from gitops_nb.record.fold import EffectState, RunState
 
 CHANGE_STEPS = ("observe", "plan", "decide", "apply", "verify")
 READ_STEPS = ("observe", "measure", "verify")
@@ -50,7 +50,8 @@ class Slice:
     ``applies`` says whether its apply step may be repeated without asking. ``verbs`` are its own, in a run that needs
     approval no others are called. ``shown`` tells from the world (a plan, who made a commit, the run's id) which start of a
     request had a first effect: its digest, "newest" where that does not say, "" for none. ``first_effect``
-    names the effect of a plan that surely did not happen where ``shown`` says none. ``beyond`` says what a plan would
+    names the effect of a plan that did not happen where ``shown`` says none, and ``lost`` why one that was begun cannot arrive late
+    either, "" while it may. ``beyond`` says what a plan would
     change outside of what was asked for; one that changes something and cannot say so changes nothing.
     ``aftermath`` says what is true once a first effect happened, from plan and journal alone.
     ``fits`` refuses a request that the outside world shows to be a wrong one, before a run of it is made.
@@ -64,6 +65,7 @@ class Slice:
     verbs: tuple[Callable[..., Any], ...] = ()
     shown: Callable[[View, Plan, Callable[[Commit], bool], str], str] | None = None
     first_effect: Callable[[Plan], str] | None = None
+    lost: Callable[[View, Plan, EffectState], str] | None = None
     beyond: Callable[[Any, Plan], str] | None = None
     aftermath: Callable[[Plan, RunState], Aftermath] | None = None
     fits: Callable[[View, Any], None] | None = None
@@ -101,6 +103,7 @@ def slice_of(runbook: str) -> Slice:
                 ),
                 shown=promotion.shown,
                 first_effect=promotion.first_effect,
+                lost=promotion.lost,
                 beyond=promotion.beyond,
                 aftermath=promotion.aftermath,
                 brought=promotion.brought,

@@ -147,8 +147,10 @@ def test_a_killed_push_is_said_to_be_unknown(free, monkeypatch, at):
     before, after = versions(state)
     assert state.status is Status.NEEDS_ATTENTION
     assert f"Whether Git asks for checkout {after}" in state.aftermath["asks"]
-    assert state.aftermath["by_itself"].startswith("If the commit is there:")
-    assert state.aftermath["command"].endswith(f"revision={before}")
+    assert state.aftermath["by_itself"].startswith("If the commit is there")
+    # A promotion would find nothing to take back while nobody knows whether the commit is there.
+    assert state.aftermath["command"] == f"gitops-nb resume {run}"
+    assert f"-p revision={before}`" in state.aftermath["back"]
 
 
 ENDS = {
