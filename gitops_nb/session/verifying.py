@@ -122,6 +122,7 @@ def verify_records(
             notes[name],
             now,
             said_so=[
+                *_unread(witnesses, name),
                 *_check_unlocks(one, trusts.of_ledger(name)),
                 *tombstone_findings(
                     one,
@@ -147,18 +148,34 @@ def verify_records(
 def _gone(
     workspace: Workspace, trusts: Trusts, witnesses: Witnessed, there: set[str]
 ) -> Iterator[LedgerCheck]:
-    """Ledgers that are not there, and of whose runs commits tell: nobody else would miss one that was removed as a whole."""
-    is_sandbox = workspace.mode == Mode.SANDBOX
-    if workspace.mode is None or (is_sandbox and not (workspace.sandbox / "origin").exists()):
-        return
+    """Ledgers that are not there, and of whose runs commits tell: nobody else would miss one that was removed as a whole.
+
+    Where the file leaves the mode open there may have been ledgers of both.
+    """
+    for mode in Mode if workspace.mode is None else (workspace.mode,):
+        is_sandbox = mode is Mode.SANDBOX
+        if is_sandbox and not (workspace.sandbox / "origin").exists():
+            continue
+        try:
+            yield from _gone_in(trusts, witnesses, there, is_sandbox=is_sandbox)
+        except GitOpsError as error:
+            text = f"which ledgers there were in {mode} mode: {error.message}"
+            yield LedgerCheck(str(mode), 0, (), unchecked=(text,))
+
+
+def _gone_in(
+    trusts: Trusts, witnesses: Witnessed, there: set[str], *, is_sandbox: bool
+) -> Iterator[LedgerCheck]:
     for environment in trusts.of_mode(is_sandbox=is_sandbox).fleet.environments:
         name = ledger_name(environment, is_sandbox=is_sandbox)
         if name in there:
             continue
-        told = [
-            c for c in witnesses.of(is_sandbox=is_sandbox).commits if f"-{environment}-" in c.run
-        ]
-        if told:
+        seen = witnesses.of(is_sandbox=is_sandbox)
+        told = [c for c in seen.commits if f"-{environment}-" in c.run]
+        if seen.note and not told:
+            text = f"whether there was such a ledger: {seen.note}"
+            yield LedgerCheck(name, 0, (), unchecked=(text,))
+        elif told:
             text = (
                 f"{len(told)} commits name runs of it, the newest {told[0].where} of {told[0].run}, and there is no such "
                 "ledger: it was removed, or the runs are another workspace's"
@@ -310,8 +327,14 @@ def _audits(
             there = {path.name for path in run_directories(workspace.reports)}
             there |= {*audits[name].by_run, *audits[name].tombstones}
             strangers = seen.unknown(name.removeprefix(SANDBOX), there)
-            notes[name] = [text for text in (source, seen.note, strangers) if text]
+            notes[name] = [text for text in (source, strangers) if text]
     return audits, notes
+
+
+def _unread(witnesses: Witnessed, ledger: str) -> list[Unasked]:
+    """Why nobody looked for commits that know more of a ledger than is there: one that was cut with its runs fits itself."""
+    note = witnesses.of(is_sandbox=ledger.startswith(SANDBOX)).note
+    return [Unasked(note)] if note else []
 
 
 def _check_unlocks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.checking import verify_runs
-from gitops_nb.errors import WaitingForApproval
+from gitops_nb.errors import ExitCode, WaitingForApproval
 from gitops_nb.record.audit import audit, audit_since_checkpoint
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Ledger, Phase, slot
 from gitops_nb.session import verifying
 from gitops_nb.session.stores import reports_store
 from gitops_nb.session.verifying import Checked, verify_records
+from tests.session.platform_edits import without_approval
 
 NAME = "sandbox.production"
 
@@ -95,3 +97,67 @@ def test_what_the_command_reads(workspace, monkeypatch, name, options, expected)
     code = verify_runs(name, as_json=True, workspace=workspace.root, reports=None, **chosen)
     assert code == 0
     assert (seen["read"], seen["recheck"] is not None) == expected
+
+
+@pytest.fixture
+def done(runner):
+    """A promotion to production that succeeded, and a run of another environment."""
+    without_approval(runner)
+    state, stop = runner.promote()
+    assert stop is None
+    where = find_workspace(runner.workspace.root)
+    Ledger(reports_store(where), "sandbox.development", open_runner_key(where.root)).append(
+        Phase.PRUNED, run="", attempt=0, subjects={"x": "0" * 64}, body={}
+    )
+    return where, where.reports / state.run
+
+
+def removed(where, directory) -> None:
+    """Somebody removes the run, its ledger, and what this machine saw of both."""
+    shutil.rmtree(directory)
+    shutil.rmtree(where.reports / "ledger" / NAME)
+    (where.root / ".gitops-nb/verified.json").unlink(missing_ok=True)
+
+
+def checked_by_command(where, capsys) -> tuple[int, str]:
+    """Exit code and words of `gitops-nb verify`."""
+    code = verify_runs(
+        None, as_json=False, full=False, online=False, workspace=where.root, reports=None
+    )
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_a_repository_that_does_not_answer_vouches_for_no_ledger(done, capsys, is_removed):
+    """A ledger cut with its runs, or removed with them, fits itself: where commits were not read, that was not checked."""
+    where, directory = done
+    if is_removed:
+        removed(where, directory)
+    bare = where.root / ".gitops-nb/sandbox/git/platform-config.git"
+    bare.rename(bare.with_name("away.git"))
+    code, said = checked_by_command(where, capsys)
+    assert code == ExitCode.UNAVAILABLE
+    assert "unchecked ledger sandbox.production" in said
+    assert "not checked: " in said
+    assert ("ledger sandbox.production  0 records" in said) is is_removed
+    assert "whether there was such a ledger" in said  # staging has none
+    bare.with_name("away.git").rename(bare)
+    code, said = checked_by_command(where, capsys)
+    assert code == (ExitCode.FAILED if is_removed else ExitCode.SUCCEEDED)
+    assert ("there is no such ledger" in said) is is_removed
+
+
+def test_a_removed_ledger_is_missed_where_the_file_names_no_mode(done, capsys):
+    """The option names it for each command: both modes are looked at, and what of them cannot be read is not checked."""
+    where, directory = done
+    removed(where, directory)
+    settings = where.root / "gitops-nb.yaml"
+    settings.write_text(
+        "\n".join(
+            line for line in settings.read_text().splitlines() if not line.startswith("mode:")
+        )
+    )
+    code, said = checked_by_command(find_workspace(where.root), capsys)
+    assert code == ExitCode.FAILED
+    assert "MISMATCH  ledger sandbox.production" in said
+    assert "unchecked ledger production" in said
