@@ -187,7 +187,7 @@ def _runner(where: Workspace, catalog: Catalog, mode: Mode) -> Examined:
     return Examined(
         "runner key",
         False,
-        f"{signer.keyid} is not in trust.yaml: it changes nothing where approval is needed",
+        f"{signer.keyid} is not in trust.yaml: it changes nothing in live mode",
         f"Add to runners: {{name: NAME, key: {signer.public!r}}}",
         is_required=False,
     )

@@ -87,7 +87,11 @@ class Gate:
             self._record(decision, hint=hint, took_ms=took_ms())
         if self._plan_only and decision.answer is not Answer.REFUSED:
             parts = dict.fromkeys((plan.summary, *decision.reasons))
-            self._recorder.stop(PlannedOnly(f"planned only: {'; '.join(parts)}"))
+            missing = decision.approvals_needed - len(decision.approvals)
+            hint = "" if plan.is_empty else "Run it without `--plan` to have it carried out."
+            if hint and decision.answer is Answer.WAITING:
+                hint = f"Run it without `--plan`: it asks for {missing} approval{'' if missing == 1 else 's'} first."
+            self._recorder.stop(PlannedOnly(f"planned only: {'; '.join(parts)}", hint=hint))
         return decision
 
     async def wait(

@@ -191,9 +191,17 @@ class Recorder:
         if found is None and isinstance(value, Plan):
             found = self._redactor.find(plain)
         if found is not None:
+            changes = value.changes if isinstance(value, Plan) else ()
+            where = next((c.address for c in changes if self._redactor.find(to_json(c))), "")
+            hint = "Keep its value in the secret store and only its reference in Git."
+            if where:
+                hint = (
+                    f"Take the text out of {where} in Git, and rotate the secret. A plan also shows the line that goes: where the text "
+                    "was synced before, sync the Application in Argo CD first; then run this again."
+                )
             raise Refused(
-                f"what {name} found holds a secret: {found}",
-                hint="Keep its value in the secret store and only its reference in Git.",
+                f"what {name} found holds a secret: {found}{f', in {where}' if where else ''}",
+                hint=hint,
             )
         self.refuse_leak()
 

@@ -1,4 +1,4 @@
-"""Whose word a protected environment relies on: runners of trust.yaml change it, by rules of an origin that is trusted here."""
+"""Whose word an environment relies on: runners of trust.yaml change it; a protected one by rules of an origin that is trusted here."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from gitops_nb.session.platform import Platform
 
 
 def refuse_unlisted_runner(workspace: Workspace, rules: Rules) -> None:
-    """Refuses to change an environment that needs approval when nobody would believe the record of it.
+    """Refuses to change an environment when nobody would believe that this runner began it, whoever has to approve there.
 
     Raises:
-        Refused: No runner of trust.yaml has this runner's key, or the key does not count now.
+        Refused: No runner of trust.yaml has this runner's key, or the key does not count there, or not now.
     """
-    if not rules.approvals:
-        return
     public = runner_key(workspace)
     body, now = public.split(" ")[1], datetime.now(UTC)
     listed = [one for one in rules.trust.runners if one.key.split(" ")[1] == body]
-    if not any(one.counts_at(now) for one in listed):
-        what = (
-            f"the key of {listed[0].name} does not count now"
-            if listed
-            else "it lists no runner with this key"
-        )
+    there = [one for one in listed if one.is_trusted_in(rules.environment)]
+    if not any(one.counts_at(now) for one in there):
+        what = "it lists no runner with this key"
+        if listed:
+            when = "now" if there else "there"
+            what = f"the key of {listed[0].name} does not count {when}"
         raise Refused(
             f"{rules.environment} is changed by runners of trust.yaml, and {what}: {dsse.fingerprint(public)}",
             hint=f"Add to runners there: {{name: NAME, key: {public!r}}}",

@@ -60,7 +60,7 @@ from gitops_nb.session.origins import same_place
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.protected import Ground
 from gitops_nb.session.registers import place_of, register_under
-from gitops_nb.session.runners import unpinned
+from gitops_nb.session.runners import refuse_unlisted_runner, unpinned
 from gitops_nb.session.targets import has_ended
 
 NEWEST = "newest"
@@ -187,6 +187,8 @@ class Warrant:
             UnavailableError: The register does not answer.
         """
         held = self.standing(plan)
+        # Before anything is written there: an entry that nobody believes can never be taken away.
+        refuse_unlisted_runner(self._workspace, held.rules)
         register = self._open(held.ground, held.rules)
         signer = open_runner_key(self._workspace.root)
         state = self._state()

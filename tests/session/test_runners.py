@@ -27,6 +27,7 @@ from gitops_nb.session.notary import attest
 from gitops_nb.session.runners import refuse_unlisted_runner
 from gitops_nb.session.stores import reports_store
 from tests.dora.test_github import server  # noqa: F401  a fixture
+from tests.session.platform_edits import without_approval
 from tests.session.test_approval_table import OPEN, PLAN, keys  # noqa: F401  a fixture
 from tests.session.test_ci_identity import _running, asked, issuer  # noqa: F401  fixtures
 
@@ -45,7 +46,7 @@ def listed(asked, where, **limits):  # noqa: F811
 
 
 def test_only_a_listed_runner_changes_production(asked, where):  # noqa: F811
-    """Another key, and one out of its time, is refused with the line to add; where nobody approves nobody asks."""
+    """Another key, one of another environment, and one out of its time, is refused with the line to add; also where nobody approves."""
     asked.begin()
     now = datetime.now(UTC)
     refuse_unlisted_runner(where, listed(asked, where))
@@ -59,12 +60,19 @@ def test_only_a_listed_runner_changes_production(asked, where):  # noqa: F811
     ):
         with pytest.raises(Refused, match="does not count now"):
             refuse_unlisted_runner(where, listed(asked, where, **limits))
-    refuse_unlisted_runner(where, replace(asked.rules, approvals=0))
+    with pytest.raises(Refused, match="does not count there"):
+        refuse_unlisted_runner(where, listed(asked, where, environments=("elsewhere",)))
+    with pytest.raises(Refused, match="lists no runner with this key"):
+        refuse_unlisted_runner(where, replace(asked.rules, approvals=0))
+    refuse_unlisted_runner(where, replace(listed(asked, where), approvals=0))
     assert asked.state.effects == ()
 
 
-def test_an_unlisted_runner_begins_no_effect(runner, monkeypatch):
-    """The whole way: the run ends refused at the gate, before it asks anybody, and Git is as it was."""
+@pytest.mark.parametrize("approvals", [True, False])
+def test_an_unlisted_runner_begins_no_effect(runner, monkeypatch, approvals):
+    """The whole way: the run ends refused at the gate, before it asks anybody, and Git and register are as they were."""
+    if not approvals:
+        without_approval(runner)
     other = Ed25519PrivateKey.generate().public_key()
     listed_key = other.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     monkeypatch.setattr(platform, "runner_key", lambda _: listed_key)
@@ -74,6 +82,7 @@ def test_an_unlisted_runner_begins_no_effect(runner, monkeypatch):
     assert "lists no runner with this key" in stop.message
     assert (state.status, state.effects, state.request) == (Status.REFUSED, (), None)
     assert runner.tip() == before
+    assert not list(find_workspace(runner.workspace.root).root.rglob("refs/gitops-nb/register/*"))
 
 
 @pytest.mark.parametrize(
