@@ -118,6 +118,7 @@ def list_runs(
     states = [
         state for path in paths if environment in (None, (state := scan_run(path)).environment)
     ]
+    states.sort(key=lambda state: state.started, reverse=True)  # names tell the second alone
     rows: list[dict[str, Any]] = [
         {
             "run": state.run,

@@ -144,7 +144,11 @@ class JournalEffects:
                 self._append("void", key=key, reason=error.message)
             raise
         except (UsageError, Refused) as error:
-            if not sent_before:
+            # Whoever went on with the run meanwhile may have done it: then that is what its end is about.
+            found = self._seen(probe) if kind is StepKind.EFFECT else None
+            if found is not None:
+                self._done(key, found, adopted=True)
+            elif not sent_before:
                 self._append("void", key=key, reason=error.message)
             raise
         return self._done(key, result, adopted=False)
@@ -156,6 +160,16 @@ class JournalEffects:
         except TakenBack as undone:
             self._done(key, undone.found, adopted=True)
             raise
+
+    @staticmethod
+    def _seen(probe: Probe) -> Mapping[str, Any] | None:
+        """What of an effect is there, also where it was taken back; None where nothing is, or nobody answers."""
+        try:
+            return probe()
+        except TakenBack as undone:
+            return undone.found
+        except (UnavailableError, ConflictError):
+            return None
 
     def undone(self, key: str, found: Mapping[str, Json]) -> None:
         """See ``ports.Effects.undone``."""

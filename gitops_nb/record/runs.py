@@ -18,6 +18,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -120,9 +121,15 @@ def find_run(reports: Path, name: str, fits: Fits | None = None, *, wanted: str 
 def _last(reports: Path, runs: Sequence[Path], fits: Fits | None, wanted: str) -> Path:
     if not runs:
         raise UsageError(f"no runs in {reports}", hint="Start one with `gitops-nb run RUNBOOK`.")
-    found = next((path for path in runs if fits is None or fits(scan_run(path))), None)
-    if found is not None:
-        return found
+    # Names tell the second, journals the rest: the runs of a matrix begin at once.
+    for _, group in groupby(runs, lambda path: path.name.partition("-")[0]):
+        paths = list(group)
+        if fits is None and len(paths) == 1:
+            return paths[0]
+        states = [(scan_run(path), path) for path in paths]
+        fitting = [(s.started, path) for s, path in states if fits is None or fits(s)]
+        if fitting:
+            return max(fitting)[1]
     newest = scan_run(runs[0])
     if wanted and newest.ended:
         raise UsageError(

@@ -65,11 +65,13 @@ class FirstPush:
     Args:
         git: Writes.
         reader: Says what was pushed under a name.
+        confirm: Asks whether the run may still write: another runner may have gone on with it meanwhile, and pushed.
     """
 
-    def __init__(self, git: GitWriter, reader: GitReader) -> None:
+    def __init__(self, git: GitWriter, reader: GitReader, confirm: Confirm) -> None:
         self._git = git
         self._reader = reader
+        self._confirm = confirm
 
     def commit(
         self,
@@ -84,6 +86,7 @@ class FirstPush:
         """See ``ports.GitWriter.commit``."""
         pushed = self._reader.witness(repository, witness) if witness else None
         if pushed is not None:
+            self._confirm()
             raise Refused(
                 f"{repository} says that this run pushed {pushed.sha[:8]} before (refs/gitops-nb/pushed/{witness}), "
                 "and the register knows of no start; nothing was pushed",

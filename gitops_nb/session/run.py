@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from gitops_nb.catalog.parameters import SECRET_REFERENCE
 from gitops_nb.catalog.workspace import Workspace
@@ -223,8 +223,10 @@ class Session:
         self._reopen()
         plan = self._values.get("plan")
         if not isinstance(plan, Plan):
-            raise UsageError(
-                "there is no plan to decide about", hint="Run the cells in order, from the top."
+            self._out_of_order(
+                UsageError(
+                    "there is no plan to decide about", hint="Run the cells in order, from the top."
+                )
             )
         self._refuse_strange(gates)
         rules = self._rules_of_both()
@@ -303,8 +305,11 @@ class Session:
         self._reopen()
         outcome = self._values.get("outcome")
         if not isinstance(outcome, Outcome):
-            raise UsageError(
-                "there is no outcome to finish with", hint="Run the cells in order, from the top."
+            self._out_of_order(
+                UsageError(
+                    "there is no outcome to finish with",
+                    hint="Run the cells in order, from the top.",
+                )
             )
         outcome = self._seen_now(outcome)
         text = f"{outcome.title}: {outcome.sentence}"
@@ -427,7 +432,9 @@ class Session:
         return self._parts.writers(
             AllWriters(
                 view=self.platform.view,
-                git=opened.git if had_starts else FirstPush(opened.git, self.platform.git),
+                git=opened.git
+                if had_starts
+                else FirstPush(opened.git, self.platform.git, self._warrant.still_mine),
                 argo=opened.argo,
                 clusters=opened.clusters,
                 effects=self._recorder.effects(
@@ -557,8 +564,20 @@ class Session:
     def _decision(self) -> Decision:
         decision = self._values.get("decision")
         if not isinstance(decision, Decision):
-            raise UsageError("apply needs a decision", hint="Run the gate cell first.")
+            self._out_of_order(
+                UsageError("apply needs a decision", hint="Run the gate cell first.")
+            )
         return decision
+
+    def _out_of_order(self, error: UsageError) -> NoReturn:
+        """A cell was run before one that it rests on: a person runs that one now; a notebook that is run from end to end lacks it.
+
+        Raises:
+            UsageError: What is missing; where nobody sits in front, the run has ended with that.
+        """
+        if not self._front.is_interactive:
+            self._recorder.stop(error)
+        raise error
 
     def _reopen(self) -> None:
         if self._recorder.reopen():

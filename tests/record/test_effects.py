@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gitops_nb.errors import ConflictError, NeedsAttention, Refused, UnavailableError
+from gitops_nb.errors import ConflictError, NeedsAttention, Refused, TakenBack, UnavailableError
 from gitops_nb.model import StepKind
 from gitops_nb.record.effects import JournalEffects
 from gitops_nb.record.fold import fold
@@ -159,3 +159,33 @@ def test_what_holds_settles_an_interrupted_effect(world):
     assert state.in_doubt == ()
     assert [effect.key for effect in state.effects] == ["commit"]
     assert world.effect.adopted
+
+
+@pytest.mark.parametrize("is_taken_back", [False, True])
+def test_what_another_runner_did_meanwhile_is_what_the_end_is_about(world, is_taken_back):
+    """Refused in the middle since another one went on, and did it: recorded as found, so that the end says what is there."""
+
+    def lost():
+        world.times += 1
+        raise Refused("another runner went on")
+
+    def probe():
+        if is_taken_back:
+            raise TakenBack("taken back", found={"taken_back": "by hand"})
+        return {"times": world.times}
+
+    with pytest.raises(Refused, match="another runner went on"):
+        world.perform(act=lost, probe=probe)
+    assert (world.effect.failed, world.effect.adopted) == ("", True)
+    assert world.effect.result == ({"taken_back": "by hand"} if is_taken_back else {"times": 1})
+
+
+def test_a_refusal_where_nothing_is_there_is_void(world):
+    """Nobody did it, so it surely did not happen."""
+
+    def lost():
+        raise Refused("the stop line")
+
+    with pytest.raises(Refused):
+        world.perform(act=lost)
+    assert world.effect.failed == "the stop line"
