@@ -20,7 +20,6 @@ from gitops_nb.promotion.pending import bound_folders
 from gitops_nb.record.fold import EffectState
 from gitops_nb.revisions import FULL_ID
 
-
 ARRIVES_WITHIN = timedelta(hours=24)
 """No server works on one push for longer, and no connection that a dead process left stays open."""
 
