@@ -82,8 +82,9 @@ def show_problem(error: GitOpsError) -> None:
 
 
 def _outcome_sentence(state: RunState) -> str:
-    """Why verify found what it found, where that was nothing good and the hint does not say it too."""
-    if state.status not in (Status.FAILED, Status.NEEDS_ATTENTION) or state.outcome is None:
+    """What verify saw, and why it found what it found, where the hint does not say it too."""
+    told = (Status.SUCCEEDED, Status.FAILED, Status.NEEDS_ATTENTION)
+    if state.status not in told or state.outcome is None:
         return ""
     sentence = str(state.outcome.get("sentence") or "")
     clauses = sentence.rstrip(".").split("; ")[1:]

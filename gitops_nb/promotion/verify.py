@@ -27,6 +27,10 @@ ASKS_GIT_EVERY = timedelta(seconds=30)
 """How often a watch asks whether the branch still holds what was promoted; it is asked at the end in any case."""
 
 
+LOOK_S = 120.0
+"""How long one look may take: longer than a watch puts up with an API server that is away."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """The last judgement of one placement, whether it is a failure by our patience, and how long it took."""
@@ -94,7 +98,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
 def _looked_at_now(
     view: View, release: Release, expectation: Expectation, cluster: str, name: str
 ) -> Judgement:
-    snapshot = view.argo[cluster].snapshot(name)
+    snapshot = _first(view, cluster, name)
     versions = release.expectation(snapshot.application).versions
     wanted = replace(expectation, versions=versions)
     return judge_release(view, release, snapshot, expectation=wanted)
@@ -116,7 +120,7 @@ def _watch(
     cluster, name = placement["cluster"], placement["name"]
     release = _release(view, request, plan, applied, placement)
     sync = applied.results.get(f"sync {cluster}")
-    application = view.argo[cluster].snapshot(name).application
+    application = _first(view, cluster, name).application
     expectation = replace(
         release.expectation(application),
         identifier=str(sync["identifier"]) if sync and "identifier" in sync else None,
@@ -232,6 +236,16 @@ def _with_start(expectation: Expectation, snapshot: Snapshot) -> Expectation:
     return replace(expectation, started_at=str(state.get("startedAt") or ""))
 
 
+def _first(view: View, cluster: str, name: str) -> Snapshot:
+    """An Application as it is now, also where the API server is away for a minute just then.
+
+    Raises:
+        UnavailableError: It stays away.
+    """
+    watched = view.argo[cluster].watch(name, timeout_s=LOOK_S)
+    return next(iter(watched), None) or view.argo[cluster].snapshot(name)
+
+
 def _release(
     view: View, request: Promotion, plan: Plan, applied: Applied, placement: Mapping[str, Any]
 ) -> Release:
@@ -249,7 +263,7 @@ def _release(
     return release_of(
         view,
         request,
-        view.argo[cluster].snapshot(parent or placement["name"]),
+        _first(view, cluster, parent or placement["name"]),
         cluster=cluster,
         parent=parent,
         revision=revision,
