@@ -334,3 +334,36 @@ def test_a_register_hides_nothing_that_was_forged(bare, tmp_path):
         with pytest.raises(UnavailableError, match="is not what its id says"):
             ask(key)
     assert len(register("two").list("register/x/")) == 2
+
+
+def test_an_entry_goes_with_no_push_to_the_register(bare, tmp_path):
+    """The tree that a new entry is put into is forged while it is built: nothing is pushed, and what was there stays."""
+
+    def register(cache: str, processes: LocalProcesses) -> GitRefs:
+        return GitRefs(
+            "r", Remote(f"file://{bare}", "main"),
+            cache=tmp_path / cache, processes=processes, author=("t", "t@example.org"),
+        )  # fmt: skip
+
+    one = register("one", LocalProcesses())
+    for number in (1, 2):
+        assert one.create(f"register/x/00000{number}.json", b"word %d" % number)
+    folder = tmp_path / "one" / "r.git"
+    unpack(folder)
+    new, old = git("rev-parse", "refs/gitops-nb/register/x^{tree}", "refs/gitops-nb/register/x~1^{tree}", cwd=bare).split()  # fmt: skip
+    content = subprocess.run(("git", "cat-file", "tree", old), cwd=bare, capture_output=True, check=True).stdout  # fmt: skip
+    path = folder / "objects" / new[:2] / new[2:]
+    true = path.read_bytes()
+
+    def restore(done: Completed) -> Completed:
+        path.chmod(0o644)
+        path.write_bytes(true)
+        return done
+
+    forging = Between("fast-import", lambda: overwrite(folder, new, "tree", content), restore)
+    with pytest.raises(UnavailableError):
+        register("one", forging).create("register/x/000003.json", b"word 3")
+    assert forging.count == 1
+    assert len(register("two", LocalProcesses()).list("register/x/")) == 2
+    assert one.create("register/x/000003.json", b"word 3")
+    assert len(register("two", LocalProcesses()).list("register/x/")) == 3
