@@ -144,7 +144,11 @@ class GitCache:
     def _fetch(self, repository: str) -> None:
         remote = self._remote(repository)
         folder = self._folder(repository)
-        wanted = ("fetch", "--quiet", "--prune", "--tags", "--force", "--", remote.url, "+refs/heads/*:refs/heads/*")  # fmt: skip
+        # Tags as a pattern of their own: by `--tags` one that only the cache has would stay, and name any commit.
+        wanted = (
+            "fetch", "--quiet", "--prune", "--no-tags", "--force", "--", remote.url,
+            "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
+        )  # fmt: skip
         with exclusive(folder / "gitops-nb.lock"):
             done = self._change_cache(repository, wanted, timeout_s=REMOTE_S)
             if done.exit_code != 0 and is_locked(done) and remove_stale_locks(folder):

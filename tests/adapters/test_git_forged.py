@@ -367,3 +367,14 @@ def test_an_entry_goes_with_no_push_to_the_register(bare, tmp_path):
     assert len(register("two", LocalProcesses()).list("register/x/")) == 2
     assert one.create("register/x/000003.json", b"word 3")
     assert len(register("two", LocalProcesses()).list("register/x/")) == 3
+
+
+def test_a_tag_that_only_the_cache_has_names_nothing(bare, tmp_path):
+    """Put there by somebody, or removed from the repository since: gone with the next fetch; the others stay."""
+    adapter = history(bare, tmp_path / "cache")
+    folder, tip = cache_of(adapter, tmp_path)
+    in_cache(folder, "tag", "rel-2", f"{tip}~1")
+    in_cache(folder, "update-ref", "refs/tags/rel-1", f"{tip}~1")
+    adapter.refresh("r")
+    assert adapter.resolve_all("r", ["rel-1", "rel-2"]) == {"rel-1": tip}
+    assert (adapter.resolve("r", "rel-1"), adapter.resolve("r", "rel-2")) == (tip, None)
