@@ -18,7 +18,7 @@ from pathlib import Path
 from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
 from gitops_nb.adapters.git_credentials import Manner, acting_with
 from gitops_nb.adapters.git_links import LINK, Ask, entries_on_the_way, refuse_links
-from gitops_nb.adapters.git_proven import ProvenObjects, blob_id, is_itself
+from gitops_nb.adapters.git_proven import blob_id, is_itself
 from gitops_nb.adapters.git_text import (
     LOG_FORMAT,
     SHA,
@@ -34,7 +34,6 @@ from gitops_nb.adapters.git_text import (
 )
 from gitops_nb.adapters.git_words import in_the_way, is_cut_off, is_locked, reason_of
 from gitops_nb.errors import (
-    ConfigurationError,
     ConflictError,
     Unanswered,
     UnavailableError,
@@ -252,16 +251,6 @@ class Git(GitCache):
         self._ensure(repository, revision)
         parents = self.log(repository, revision, limit=1)[0].parents
         return self._proven(repository, parents[0] if parents else "", revision)
-
-    def _proven(self, repository: str, parent: str, sha: str) -> Mapping[str, tuple[str, str]]:
-        proven = ProvenObjects(
-            self._folder(repository),
-            lambda argv, stdin: self._in_cache(repository, argv, stdin=stdin),
-        )
-        try:
-            return proven.changed(parent, sha)
-        except ConfigurationError as error:
-            raise self._forged(repository, error.message) from error
 
     def witness(self, repository: str, name: str) -> Commit | None:
         """See ``ports.GitReader.witness``."""

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gitops_nb.adapters.git_objects import UNINDEXED, State, prove, seen
-from gitops_nb.adapters.git_proven import UNMOVED
+from gitops_nb.adapters.git_proven import UNMOVED, ProvenObjects
 from gitops_nb.adapters.git_settings import (
     ALONE,
     NOWHERE,
@@ -82,6 +82,7 @@ class GitCache:
         self._processes = processes
         self._trusted = () if trusted is None else ("-c", f"http.sslCAInfo={trusted}")
         self._held: set[tuple[str, str]] = set()
+        self._known: dict[Path, State] = {}
         for name, remote in remotes.items():
             if not _URL.fullmatch(remote.url):
                 raise UsageError(
@@ -143,7 +144,11 @@ class GitCache:
     def _fetch(self, repository: str) -> None:
         remote = self._remote(repository)
         folder = self._folder(repository)
-        wanted = ("fetch", "--quiet", "--prune", "--tags", "--force", "--", remote.url, "+refs/heads/*:refs/heads/*")  # fmt: skip
+        # Tags as a pattern of their own: by `--tags` one that only the cache has would stay, and name any commit.
+        wanted = (
+            "fetch", "--quiet", "--prune", "--no-tags", "--force", "--", remote.url,
+            "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
+        )  # fmt: skip
         with exclusive(folder / "gitops-nb.lock"):
             done = self._change_cache(repository, wanted, timeout_s=REMOTE_S)
             if done.exit_code != 0 and is_locked(done) and remove_stale_locks(folder):
@@ -177,13 +182,15 @@ class GitCache:
             UnavailableError: An object is not what its id says, or the cache does not rest.
         """
         folder = self._folder(repository)
-        for _ in range(READINGS):
+        for attempt in range(READINGS):
             self._refuse_edited(folder)
-            before = self._prove(repository, folder)
+            # As it was after the last reading will do: whatever came or changed since shows behind this one.
+            before = self._known.pop(folder, None) or self._prove(repository, folder)
             done = self._git(argv, folder=folder, stdin=stdin, timeout_s=timeout_s)
             if self._seen(repository, folder) == before:
+                self._known[folder] = before
                 return done
-            time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S if attempt else 0)
         raise UnavailableError(
             f"the cache of {repository} changes while it is read",
             hint=f"Find out who writes into {folder}, and try again.",
@@ -222,6 +229,7 @@ class GitCache:
         """What git fetches, builds or pushes, once: what it builds upon was proven, what it brings is before it is read."""
         folder = self._folder(repository)
         self._refuse_edited(folder)
+        self._known.pop(folder, None)
         self._prove(repository, folder)
         return self._git(argv, folder=folder, stdin=stdin, timeout_s=timeout_s, grace_s=grace_s)
 
@@ -239,6 +247,21 @@ class GitCache:
     def _seen(self, repository: str, folder: Path) -> State:
         try:
             return seen(folder)
+        except ConfigurationError as error:
+            raise self._forged(repository, error.message) from error
+
+    def _proven(self, repository: str, parent: str, sha: str) -> Mapping[str, tuple[str, str]]:
+        """What a commit has otherwise than its parent, from the objects' own bytes: ``mode id`` before and after, by path.
+
+        Raises:
+            UnavailableError: An object is not what its id says, or the commit has other parents.
+        """
+        proven = ProvenObjects(
+            self._folder(repository),
+            lambda argv, stdin: self._in_cache(repository, argv, stdin=stdin),
+        )
+        try:
+            return proven.changed(parent, sha)
         except ConfigurationError as error:
             raise self._forged(repository, error.message) from error
 

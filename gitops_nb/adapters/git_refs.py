@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gitops_nb.adapters.folder import check_key
 from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
+from gitops_nb.adapters.git_proven import blob_id
 from gitops_nb.adapters.git_text import SHA, full_id, parse_batch, quoted, refuse_sha_256
 from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.errors import UnavailableError, UsageError
@@ -232,6 +233,12 @@ class GitRefs(GitCache):
         sha = done.stdout.strip()
         if done.exit_code != 0 or not SHA.fullmatch(sha):
             raise UnavailableError(f"cannot build a commit: {done.stderr.strip()[-300:]}")
+        # What it builds upon may have been changed that very moment: no entry goes with a push of ours.
+        wanted = {name: ("", f"100644 {blob_id(content)}")}
+        if parent and self._proven(self._repository, parent, sha) != wanted:
+            raise self._forged(
+                self._repository, f"a commit on {parent[:12]} would not add {name} alone"
+            )
         return sha
 
 

@@ -334,3 +334,47 @@ def test_a_register_hides_nothing_that_was_forged(bare, tmp_path):
         with pytest.raises(UnavailableError, match="is not what its id says"):
             ask(key)
     assert len(register("two").list("register/x/")) == 2
+
+
+def test_an_entry_goes_with_no_push_to_the_register(bare, tmp_path):
+    """The tree that a new entry is put into is forged while it is built: nothing is pushed, and what was there stays."""
+
+    def register(cache: str, processes: LocalProcesses) -> GitRefs:
+        return GitRefs(
+            "r", Remote(f"file://{bare}", "main"),
+            cache=tmp_path / cache, processes=processes, author=("t", "t@example.org"),
+        )  # fmt: skip
+
+    one = register("one", LocalProcesses())
+    for number in (1, 2):
+        assert one.create(f"register/x/00000{number}.json", b"word %d" % number)
+    folder = tmp_path / "one" / "r.git"
+    unpack(folder)
+    new, old = git("rev-parse", "refs/gitops-nb/register/x^{tree}", "refs/gitops-nb/register/x~1^{tree}", cwd=bare).split()  # fmt: skip
+    content = subprocess.run(("git", "cat-file", "tree", old), cwd=bare, capture_output=True, check=True).stdout  # fmt: skip
+    path = folder / "objects" / new[:2] / new[2:]
+    true = path.read_bytes()
+
+    def restore(done: Completed) -> Completed:
+        path.chmod(0o644)
+        path.write_bytes(true)
+        return done
+
+    forging = Between("fast-import", lambda: overwrite(folder, new, "tree", content), restore)
+    with pytest.raises(UnavailableError):
+        register("one", forging).create("register/x/000003.json", b"word 3")
+    assert forging.count == 1
+    assert len(register("two", LocalProcesses()).list("register/x/")) == 2
+    assert one.create("register/x/000003.json", b"word 3")
+    assert len(register("two", LocalProcesses()).list("register/x/")) == 3
+
+
+def test_a_tag_that_only_the_cache_has_names_nothing(bare, tmp_path):
+    """Put there by somebody, or removed from the repository since: gone with the next fetch; the others stay."""
+    adapter = history(bare, tmp_path / "cache")
+    folder, tip = cache_of(adapter, tmp_path)
+    in_cache(folder, "tag", "rel-2", f"{tip}~1")
+    in_cache(folder, "update-ref", "refs/tags/rel-1", f"{tip}~1")
+    adapter.refresh("r")
+    assert adapter.resolve_all("r", ["rel-1", "rel-2"]) == {"rel-1": tip}
+    assert (adapter.resolve("r", "rel-1"), adapter.resolve("r", "rel-2")) == (tip, None)
