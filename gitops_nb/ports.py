@@ -354,6 +354,7 @@ class Processes(Protocol):
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         grace_s: float = 5.0,
+        silence_s: float | None = None,
         files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Completed:
         """Runs to the end and returns the exit code, whatever it is.
@@ -365,11 +366,12 @@ class Processes(Protocol):
             environment: Variables beside the few that are inherited.
             stdin: Its standard input.
             grace_s: How long it may take to end after its one SIGINT, before TERM and KILL.
+            silence_s: How long it may write nothing, for one that tells of its progress; None for as long as it likes.
             files: What it reads as files, by the argument that stands for each: nobody else can write there.
 
         Raises:
             UnavailableError: The program is missing.
-            TimedOut: It did not end within ``timeout_s``; it was stopped.
+            TimedOut: It did not end within ``timeout_s``, or was silent for ``silence_s``; it was stopped.
         """
 
     def keep_open(self, *descriptors: int) -> None:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from gitops_nb.adapters.git_settings import (
     credentials_of,
 )
 from gitops_nb.adapters.git_text import full_id, refuse_sha_256
-from gitops_nb.adapters.git_words import is_locked, reason_of
+from gitops_nb.adapters.git_words import is_locked, reason_of, without_progress
 from gitops_nb.errors import ConfigurationError, UnavailableError, UsageError
 from gitops_nb.ports import Completed, Processes
 
@@ -39,6 +39,8 @@ GRACE_S, PUSH_GRACE_S = 2.0, 20.0
 """How long git may take to end once interrupted. A push may have arrived: its answer says whether the commit is there."""
 LOCAL_S = 60.0
 REMOTE_S = 120.0
+FIRST_S, SILENCE_S = 6 * 3600.0, 120.0
+"""A first fetch brings a whole history: it is limited by how long nothing comes."""
 PROOF_S = 600.0
 STALE_S = 600.0
 READINGS, PAUSE_S = 8, 0.1
@@ -146,13 +148,24 @@ class GitCache:
         folder = self._folder(repository)
         # Tags as a pattern of their own: by `--tags` one that only the cache has would stay, and name any commit.
         wanted = (
-            "fetch", "--quiet", "--prune", "--no-tags", "--force", "--", remote.url,
-            "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
+            "--prune", "--no-tags", "--force", "--", remote.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
         )  # fmt: skip
+
+        def fetch() -> Completed:
+            if _has_refs(folder):
+                return self._change_cache(
+                    repository, ("fetch", "--quiet", *wanted), timeout_s=REMOTE_S
+                )
+            # The first one may take long, as long as it goes on.
+            done = self._change_cache(
+                repository, ("fetch", "--progress", *wanted), timeout_s=FIRST_S, silence_s=SILENCE_S
+            )
+            return replace(done, stderr=without_progress(done.stderr))
+
         with exclusive(folder / "gitops-nb.lock"):
-            done = self._change_cache(repository, wanted, timeout_s=REMOTE_S)
+            done = fetch()
             if done.exit_code != 0 and is_locked(done) and remove_stale_locks(folder):
-                done = self._change_cache(repository, wanted, timeout_s=REMOTE_S)
+                done = fetch()
         if done.exit_code != 0:
             refuse_sha_256(repository, done.stderr)
             raise self._unreachable(repository, done)
@@ -225,13 +238,21 @@ class GitCache:
         stdin: bytes = b"",
         timeout_s: float = LOCAL_S,
         grace_s: float = GRACE_S,
+        silence_s: float | None = None,
     ) -> Completed:
         """What git fetches, builds or pushes, once: what it builds upon was proven, what it brings is before it is read."""
         folder = self._folder(repository)
         self._refuse_edited(folder)
         self._known.pop(folder, None)
         self._prove(repository, folder)
-        return self._git(argv, folder=folder, stdin=stdin, timeout_s=timeout_s, grace_s=grace_s)
+        return self._git(
+            argv,
+            folder=folder,
+            stdin=stdin,
+            timeout_s=timeout_s,
+            grace_s=grace_s,
+            silence_s=silence_s,
+        )
 
     def _prove(self, repository: str, folder: Path) -> State:
         def verify(pack: Path) -> Completed:
@@ -281,6 +302,7 @@ class GitCache:
         stdin: bytes = b"",
         environment: Mapping[str, str] | None = None,
         grace_s: float = GRACE_S,
+        silence_s: float | None = None,
     ) -> Completed:
         where = ("--git-dir", str(folder)) if folder else ()
         return self._processes.run(
@@ -288,6 +310,7 @@ class GitCache:
             timeout_s=timeout_s,
             stdin=stdin,
             grace_s=grace_s,
+            silence_s=silence_s,
             # The folder that the command happens to be called in may be a repository, with settings of its own.
             cwd=Path("/"),
             environment={
@@ -349,3 +372,8 @@ def exclusive(path: Path) -> Iterator[None]:
     with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _has_refs(folder: Path) -> bool:
+    """Whether a cache was filled before."""
+    return (folder / "packed-refs").exists() or any((folder / "refs/heads").iterdir())

@@ -43,6 +43,21 @@ _NOT_SENT = re.compile(
 """With these the server has said no, or was never asked."""
 
 
+_PROGRESS = re.compile(
+    r"(remote: )?(Enumerating|Counting|Compressing|Receiving|Resolving|Unpacking|Updating|Total) .*"
+)
+
+
+def without_progress(said: str) -> str:
+    r"""What git said but for how far it is.
+
+    >>> without_progress("remote: Counting objects:  50% (1/2)\rremote: Counting objects: 100% (2/2), done.\nfatal: early EOF\n")
+    'fatal: early EOF'
+    """
+    lines = re.split(r"[\r\n]+", said)
+    return "\n".join(line for line in lines if line and not _PROGRESS.fullmatch(line.rstrip()))
+
+
 def reason_of(done: Completed) -> str:
     r"""Why git failed: its own reason, then the remote's own words.
 

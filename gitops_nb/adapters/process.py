@@ -55,6 +55,7 @@ class LocalProcesses:
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         grace_s: float = 5.0,
+        silence_s: float | None = None,
         files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Completed:
         """See ``ports.Processes.run``. ``environment`` is added to a short list of inherited variables."""
@@ -73,12 +74,14 @@ class LocalProcesses:
             inherited = (*sealed, *kept)
             with closing(_Command(free.socket, request, inherited, stdin=stdin)) as command:
                 try:
-                    command.follow(deadline)
+                    command.follow(deadline, silence_s)
                 finally:
                     command.stop()
             if command.is_late:
                 raise TimedOut(
-                    f"command timeout: {name} did not end within {timeout_s:g} s",
+                    f"command timeout: {name} said nothing for {silence_s:g} s"
+                    if silence_s is not None and time.monotonic() < deadline
+                    else f"command timeout: {name} did not end within {timeout_s:g} s",
                     hint="Try again; it was stopped.",
                 )
             if command.exit_code is None:
@@ -212,6 +215,7 @@ class _Command:
         self.is_late = False
         self.output, self.stderr, self._said = bytearray(), bytearray(), bytearray()
         self._pid = 0
+        self._heard_s = time.monotonic()
         self._grace_s = float(request["grace_s"])
         self._starter = starter
         self._left = memoryview(stdin)
@@ -235,10 +239,11 @@ class _Command:
             for descriptor in theirs:
                 os.close(descriptor)
 
-    def follow(self, deadline: float) -> None:
-        """Serves its streams until it has ended and closed them, or its time is over."""
+    def follow(self, deadline: float, silence_s: float | None = None) -> None:
+        """Serves its streams until it has ended and closed them, its time is over, or it was silent for too long."""
         while self._selector.get_map() and not self.is_late and not self._is_left():
-            self.is_late = not self._serve(deadline)
+            until = deadline if silence_s is None else min(deadline, self._heard_s + silence_s)
+            self.is_late = not self._serve(until)
 
     def stop(self) -> None:
         """Ends what has not ended: its warden leaves it and sees to its end; if that was killed, we do."""
@@ -284,6 +289,7 @@ class _Command:
     def _read(self, source: int) -> None:
         content = os.read(source, _CHUNK_BYTES)
         self._sources[source] += content
+        self._heard_s = time.monotonic()
         if source == self._starter.fileno():
             self._listen()
         if not content:

@@ -108,3 +108,11 @@ def test_a_command_is_not_told_who_vouches_for_servers(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
     done = run("import os; print([n for n in os.environ if 'SSL' in n], os.environ['HTTPS_PROXY'])")
     assert done.stdout.strip() == "[] http://proxy.example"
+
+
+def test_a_command_that_goes_on_telling_is_limited_by_silence():
+    """As long as something comes it may go on; one that says nothing is stopped long before its whole time is over."""
+    telling = "import sys, time\nfor n in range(8):\n    print(n, file=sys.stderr, flush=True)\n    time.sleep(0.5)"
+    assert run(telling, silence_s=20.0).exit_code == 0
+    with pytest.raises(UnavailableError, match="said nothing for 2 s"):
+        run("print(1, flush=True); import time; time.sleep(60)", silence_s=2.0, timeout_s=600)
