@@ -107,7 +107,8 @@ MIDDLEWARE = Profile(
         recovery_aggregate=Aggregate.MEAN,
         minimum_failures=1,
     ),
-    "means, and the first deployment after a change's time, whether it contains it or not",
+    "means, and the first deployment after a change's time, whether it contains it or not; the tool rounds deployments per day down "
+    "to whole ones, here they keep their fraction",
     source="middlewarehq/middleware",
 )
 PELORUS = Profile(
@@ -126,7 +127,8 @@ PELORUS = Profile(
         recovery_aggregate=Aggregate.MEAN,
         minimum_failures=1,
     ),
-    "means over the commit of each image; incidents over deployments can pass 100 %",
+    "means over the commit of each image; the tool takes the mean of each application's mean, here every commit weighs the same; "
+    "incidents over deployments can pass 100 %",
     source="dora-metrics/pelorus",
 )
 GITLAB = Profile(
