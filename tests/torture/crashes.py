@@ -101,9 +101,9 @@ class Failpoints:
         """A command that runs while its starter is killed is interrupted, or ends before that."""
         hit, follow = self.hit, process._Command.follow
 
-        def failing_follow(own, deadline):
+        def failing_follow(own, *given):
             hit()
-            follow(own, deadline)
+            follow(own, *given)
             hit()
 
         process._Command.follow = failing_follow
