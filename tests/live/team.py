@@ -34,13 +34,14 @@ def kubectl(*arguments: str, stdin: str = "", check: bool = True) -> str:
 
 
 def writes(log: Path) -> list[tuple[str, str]]:
-    """Mutating calls of gitops-nb in an audit log, as user and "VERB RESOURCE"; access reviews left out."""
+    """Mutating calls of gitops-nb in an audit log, as user and "VERB RESOURCE"; access reviews and dry runs left out."""
     found: list[tuple[str, str]] = []
     for line in log.read_text().splitlines():
         event = json.loads(line)
         resource = (event.get("objectRef") or {}).get("resource", "")
         ours = event.get("userAgent") == "gitops-nb" and event["stage"] == "ResponseComplete"
         reads = event["verb"] in {"get", "list", "watch"} or "accessreview" in resource
+        reads |= "dryRun=All" in event.get("requestURI", "")
         if ours and not reads:
             found.append((event["user"]["username"], f"{event['verb']} {resource}"))
     return found
