@@ -221,7 +221,7 @@ class _RunCheck:
                 *registered,
                 *self.trusts.untold(state),
                 *_claims(state, trust, seen, starts),
-                *_unseen(state, entries),
+                *_unseen(self.workspace, state, entries),
                 *([] if is_before else _unbegun(self.workspace, state, entries, self.noted)),
             ],
             check_identity=self.trusts.check_identity,
@@ -266,10 +266,14 @@ def _claims(
     return found
 
 
-def _unseen(state: RunState, entries: Sequence[Entry]) -> list[Unasked]:
+def _unseen(workspace: Workspace, state: RunState, entries: Sequence[Entry]) -> list[Unasked]:
     """What a run did whose effects began and whose end nobody saw: its journal may have been cut before that was signed."""
     started = {entry.attempt for entry in entries if entry.phase is Phase.START}
-    if not state.ended or state.witnessed or max(started, default=-1) < len(state.attempts):
+    if max(started, default=-1) < len(state.attempts):
+        return []
+    # Nobody closed it yet, and no process here is at it: on another machine one may be.
+    is_left = state.status is Status.RUNNING and not is_run_held(workspace.reports, state.run)
+    if not is_left and (not state.ended or state.witnessed):
         return []
     text = f"what it did: its effects began, and nobody saw how they ended; `gitops-nb resume {state.run}` finds out"
     return [Unasked(text)]

@@ -18,6 +18,7 @@ from gitops_nb.record.verify import verify_run
 from gitops_nb.session import gate, lifecycle, recorder
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
+from gitops_nb.session.verifying import verify_records
 
 
 class Killed(BaseException):
@@ -180,3 +181,30 @@ def test_the_index_catches_up_with_a_run_that_was_sealed_later(runner):
     written = index.stat().st_mtime_ns
     assert recover(where) == ()
     assert index.stat().st_mtime_ns == written
+
+
+def test_a_killed_run_that_nobody_closed_is_not_checked(runner, approved, monkeypatch):
+    """Its commit is in Git and nobody is at it any more: that is no green word, before the next command closes it or after."""
+    where = find_workspace(runner.workspace.root)
+    directory = runner.workspace.reports / approved
+    module = importlib.import_module("gitops_nb.promotion.verify")
+    real, told = module._watch, []
+
+    def watch(*given):
+        told.append(verify_records(where, [directory]).runs[0])
+        return real(*given)
+
+    cut_off(runner, monkeypatch, approved, where="after")
+    for close in (lambda: None, lambda: recover(where)):
+        close()
+        checked = verify_records(where, [directory])
+        assert not checked.is_wrong
+        assert not checked.holds
+        (run,) = checked.runs
+        assert any("nobody saw how they ended" in str(text) for text in run.unchecked)
+    monkeypatch.setattr(module, "_watch", watch)
+    state, stop = runner.promote(run=approved)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
+    assert told
+    assert not any("nobody saw" in str(text) for run in told for text in run.unchecked)
+    assert verify_records(where, [directory]).holds
