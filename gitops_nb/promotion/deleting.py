@@ -6,17 +6,15 @@ chart, a kustomization or an Application makes of any other value only they know
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from gitops_nb.argo.kinds import label
-from gitops_nb.edits import kubernetes_objects, parse_key, read_part
+from gitops_nb.edits import parse_key
 from gitops_nb.edits.keys import Entry, Index, Name
-from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Json, ResourceChange
 from gitops_nb.promotion.replacing import ANNOTATION
 from gitops_nb.promotion.state import PromotedKey, Side
-from gitops_nb.promotion.versions import is_image
+from gitops_nb.promotion.versions import is_image, objects_with
 
 _IDENTITY = {
     ("apiVersion",),
@@ -101,25 +99,7 @@ def _names(key: PromotedKey) -> tuple[str, ...]:
 
 def _manifest(key: PromotedKey) -> Json | None:
     """The Kubernetes object that holds a key; None where the file is values, a chart, or something else."""
-    try:
-        documents = kubernetes_objects(key.content.encode())
-    except UsageError:
-        return None
-    for document in documents:
-        if not isinstance(document, dict) or not document.get("apiVersion"):
-            continue
-        if not isinstance(document.get("kind"), str) or not _holds(document, key):
-            continue
-        return _item(document, key)
-    return None
-
-
-def _holds(document: Json, key: PromotedKey) -> bool:
-    try:
-        text = json.dumps(document, default=str).encode()
-        return read_part(text, key.key, key.part) == key.value
-    except UsageError:
-        return False
+    return next((_item(one, key) for one in objects_with(key)), None)
 
 
 def _item(document: Json, key: PromotedKey) -> Json:

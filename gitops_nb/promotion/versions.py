@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gitops_nb.argo.evidence import ANNOTATION, LABEL, Version
@@ -153,26 +153,38 @@ def _names(key: PromotedKey) -> tuple[str, ...]:
     return ()
 
 
-def _manifest(key: PromotedKey) -> Json | None:
-    """The Kubernetes object of the file that holds the key, or None: a values file is none."""
+def objects_with(key: PromotedKey) -> Iterator[Json]:
+    """The Kubernetes objects of the file that hold the key's value: a values file, or a chart, has none."""
     try:
         documents = kubernetes_objects(key.content.encode())
     except UsageError:
-        return None
+        return
     for document in documents:
-        if not isinstance(document, dict):
+        if not isinstance(document, dict) or not document.get("apiVersion"):
             continue
-        is_object = isinstance(document.get("kind"), str) and document.get("apiVersion")
-        if not is_object or not (document.get("metadata") or {}).get("name"):
-            continue
-        if document["kind"] in ("Kustomization", "Application", "ApplicationSet"):
-            continue
-        try:
-            if read_part(json.dumps(document, default=str).encode(), key.key, "value") == key.value:
-                return document
-        except UsageError:
-            continue
-    return None
+        if isinstance(document.get("kind"), str) and _has(document, key):
+            yield document
+
+
+def _has(document: Json, key: PromotedKey) -> bool:
+    try:
+        text = json.dumps(document, default=str).encode()
+        return read_part(text, key.key, key.part) == key.value
+    except UsageError:
+        return False
+
+
+def _manifest(key: PromotedKey) -> Json | None:
+    """The object whose own field the key is, or None: what makes other objects is none."""
+    makers = ("Kustomization", "Application", "ApplicationSet")
+    return next(
+        (
+            one
+            for one in objects_with(key)
+            if one["kind"] not in makers and (one.get("metadata") or {}).get("name")
+        ),
+        None,
+    )
 
 
 def _holds(value: Json, version: str) -> bool:
