@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from gitops_nb.dora import words
 from gitops_nb.dora.definition import DAY_S, HOUR_S, Included
 from gitops_nb.dora.results import Measured, Week
+from gitops_nb.report.static_charts import Drawing, draw
 from gitops_nb.report.text import clip, one_line
 
 
@@ -24,6 +25,11 @@ class Chart:
     label: str
     height: int
     figure: dict[str, Any]
+
+    @property
+    def drawing(self) -> Drawing:
+        """The figure as marks that need no script."""
+        return draw(self.figure, self.height)
 
 
 def label(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,12 @@ INDEX = "index.html"
 
 
 def write(
-    run_directory: Path, run: RunState, *, now: datetime, zone: str, html: str | None = None
+    run_directory: Path,
+    run: RunState,
+    *,
+    now: datetime,
+    zone: str,
+    pages: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes both reports of a run and returns the path of report.html.
 
@@ -30,15 +36,15 @@ def write(
         run: Fold of that journal.
         now: When the report is written.
         zone: IANA name of the reader's time zone.
-        html: The page when a runbook has its own (dora); else it is rendered from the fold.
+        pages: Pages by file name where a runbook has its own (dora); else report.html is rendered from the fold.
 
     Raises:
         RecordError: A file cannot be written; older ones are untouched.
     """
     document = json.dumps(summary(run), ensure_ascii=False, indent=2, sort_keys=True)
     replace_file(run_directory / JSON, f"{document}\n".encode("utf-8", "backslashreplace"))
-    page = render(run, now, zone) if html is None else html
-    replace_file(run_directory / HTML, page.encode())
+    for name, page in (pages or {HTML: render(run, now, zone)}).items():
+        replace_file(run_directory / name, page.encode())
     return run_directory / HTML
 
 

@@ -54,8 +54,8 @@ def page(
     sources = [_inline(script, "script") for script in scripts]
     directives = {
         "default-src": "'none'",
-        "style-src": _hash(style),
-        **({"script-src": " ".join(map(_hash, sources))} if sources else {}),
+        "style-src": source_hash(style),
+        **({"script-src": " ".join(map(source_hash, sources))} if sources else {}),
         "base-uri": "'none'",
         "form-action": "'none'",
         **(policy or {}),
@@ -157,5 +157,6 @@ def _inline(source: str, element: str) -> str:
     return source.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _hash(source: str) -> str:
+def source_hash(source: str) -> str:
+    """A source as a Content-Security-Policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

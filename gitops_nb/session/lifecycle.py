@@ -211,7 +211,7 @@ def close_run(
     state = fold(journal.records)
     stamp_notebook(directory / "notebook.ipynb", state)
     now, zone = datetime.now(UTC), workspace.time_zone
-    write(directory, state, now=now, zone=zone, html=_own_page(state, directory, now, zone))
+    write(directory, state, now=now, zone=zone, pages=_own_pages(state, directory, now, zone))
     _remove_half_written(directory)
     restore_copies(directory, journal.records)
     seal(directory, journal)
@@ -231,25 +231,30 @@ def _remove_half_written(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _own_page(state: RunState, directory: Path, now: datetime, zone: str) -> str | None:
-    """The page of a runbook whose readers are not engineers; None for the usual report."""
+def _own_pages(state: RunState, directory: Path, now: datetime, zone: str) -> dict[str, str]:
+    """The pages, by file name, of a runbook whose readers are not engineers; none for the usual report."""
     observed, measured = state.step("observe"), state.step("measure")
     if state.runbook != "dora" or state.status is not Status.SUCCEEDED:
-        return None  # a run that was stopped has to say so first
+        return {}  # a run that was stopped has to say so first
     if not (observed and observed.value and measured and measured.value):
-        return None
+        return {}
     from gitops_nb.dora import DoraState, Measured
     from gitops_nb.model import from_json
-    from gitops_nb.report.dora import render_dora
+    from gitops_nb.report.dora import render_dora, render_interactive
 
-    return render_dora(
+    numbers = from_json(Measured, measured.value)
+    report = render_dora(
         state,
-        from_json(Measured, measured.value),
+        numbers,
         from_json(DoraState, observed.value),
         directory=directory,
         now=now,
         zone=zone,
     )
+    return {
+        "report.html": report,
+        "interactive.html": render_interactive(state, numbers, directory=directory),
+    }
 
 
 def stamp_notebook(path: Path, state: RunState) -> None:

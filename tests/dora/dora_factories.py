@@ -16,7 +16,7 @@ from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import FileChange, Snapshot, View
 from gitops_nb.record.fold import RunState
-from gitops_nb.report.dora import render_dora
+from gitops_nb.report.dora import render_dora, render_interactive
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)  # a Monday
 NOW_S = int(NOW.timestamp())
@@ -207,3 +207,11 @@ def page(
     measured = dora.measure(asked, state)
     run = RunState(run="20261123T120000Z-dora-production-7c1e", opened={"mode": mode})
     return measured, render_dora(run, measured, state, directory=asked.workdir, now=NOW)
+
+
+def interactive(tmp_path: Path, history: History, **parameters: object) -> str:
+    """Measures a history and renders the interactive charts beside its report."""
+    asked = request(tmp_path, **parameters)
+    measured = dora.measure(asked, dora.observe(view(history), asked))
+    run = RunState(run="20261123T120000Z-dora-production-7c1e", opened={"mode": "sandbox"})
+    return render_interactive(run, measured, directory=asked.workdir)
