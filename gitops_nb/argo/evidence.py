@@ -39,7 +39,7 @@ class Other:
 class Version:
     """A promoted text, and how it shows.
 
-    ``before`` is the text that it replaced, ``names`` are image names that are known to carry it. ``mark`` is the label or
+    ``before`` are the texts that stood there earlier, the newest first; ``names`` are image names that are known to carry it. ``mark`` is the label or
     annotation of the pods (``by`` says which of the two) that shows ``text`` where no image does. ``workloads``
     (``Deployment/checkout``) are those that have to show it; by default it is every one that the Application manages, but
     for those that run images of something else. ``also`` are values of other keys, which containers of the images that those set may run.
@@ -47,7 +47,7 @@ class Version:
     """
 
     value: str
-    before: str = ""
+    before: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     by: str = ""
     mark: str = ""
@@ -257,6 +257,8 @@ def _look_at_images(
     snapshot: Snapshot, found: Sequence[Unit], version: Version, blind: Sequence[str]
 ) -> Sight:
     seen = [_containers_of(snapshot, unit) for unit in found]
+    if not version.is_declared:
+        version = replace(version, names=_that_exist(version.names, seen))
     carrying = [c for own in seen for c in own if _carries(c, version)]
     names = (*version.names, *dict.fromkeys(c.image.name for c in carrying))
     pinned = pinned_images(snapshot.application)
@@ -274,7 +276,8 @@ def _look_at_images(
             behind = ", ".join(dict.fromkeys(c.reference for c in stale))
             names_of = ", ".join(dict.fromkeys(c.name for c in stale))
             beside = f"container {names_of} of {unit.name}" if shown else unit.name
-            wrong.append(f"{beside} runs {behind}{_why_not(stale, version)}")
+            why = _why_not(stale, version) or _also_said(stale, version)
+            wrong.append(f"{beside} runs {behind}{why}")
         elif shown and not all(c.runs for c in shown):
             wrong.append(f"{unit.name} has {version.value} in a container that does not run")
         elif shown and not version.is_declared and all(c.is_init for c in shown):
@@ -309,6 +312,14 @@ def _look_at_images(
     return Sight("", tuple(carriers), tuple(others))
 
 
+def _that_exist(names: Sequence[str], seen: Sequence[Sequence[Container]]) -> tuple[str, ...]:
+    """Of several ways to read a name from a file those that a container has; all of them where none is."""
+    there = tuple(
+        name for name in names if any(is_alike(c.image.name, name) for own in seen for c in own)
+    )
+    return there or tuple(names)
+
+
 def _carries(container: Container, version: Version) -> bool:
     """Whether a container shows the version; where its image is known, no other one's equal tag counts."""
     name = container.image.name
@@ -331,6 +342,14 @@ def _why_not(stale: Sequence[Container], version: Version) -> str:
     if not any(c.is_pinned and shows(c.image, version.value) for c in stale):
         return ""
     return ", where the digest decides what runs and is not promoted with the tag"
+
+
+def _also_said(stale: Sequence[Container], version: Version) -> str:
+    """That another key says what a stale container runs, as the end of a sentence: only who knows the chart can tell."""
+    open_ones = [other.value for other in version.also if not other.names]
+    if not any(shows(c.image, value) for c in stale for value in open_ones):
+        return ""
+    return ", which another promoted key says too: `proof` of that key in fleet.yaml says which image it sets"
 
 
 def _is_pinned_by(reference: str) -> bool:
@@ -375,22 +394,30 @@ def _is_meant(
     carrying: Sequence[Container],
     pinned: Sequence[Image],
 ) -> bool:
-    """Whether a container that runs another version should run the promoted one."""
+    """Whether a container that runs another version should run the promoted one.
+
+    Where nobody knows which image another key sets, its value excuses no container that may as well have been left behind.
+    """
     image = container.image
-    if any(
-        shows(image, other.value)
-        and (not other.names or any(is_same_name(image.name, name) for name in other.names))
-        for other in version.also
-    ):
-        return False
-    if any(is_same_name(image.name, name) for name in names):
+    was = any(text and text != version.value and shows(image, text) for text in version.before)
+    is_set = _is_pinned(image, pinned)
+    is_own = any(is_same_name(image.name, name) for name in names)
+    for other in version.also:
+        if not shows(image, other.value):
+            continue
+        if any(is_same_name(image.name, name) for name in other.names):
+            return False
+        is_known = any(is_same_name(image.name, name) for name in version.names)
+        if not other.names and not (is_known or was or is_set):
+            return False
+    if is_own:
         return True
-    if version.names or not any(is_neighbour(image.name, other.image.name) for other in carrying):
-        return False
-    # One key often sets the tag of several images of a team: what still runs the version before was left behind, and so was
+    is_near = any(is_alike(image.name, name) for name in names) or (
+        not version.names and any(is_neighbour(image.name, one.image.name) for one in carrying)
+    )
+    # One key often sets the tag of several images of a team: what still runs an earlier version was left behind, and so was
     # what the Application sets itself.
-    was = version.before not in ("", version.value) and shows(image, version.before)
-    return was or _is_pinned(image, pinned)
+    return is_near and (was or is_set)
 
 
 def _look_at_marks(found: Sequence[Unit], version: Version, blind: Sequence[str]) -> Sight:

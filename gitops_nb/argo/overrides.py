@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from gitops_nb.argo.images import Image, parse_image
 from gitops_nb.argo.sources import sources_of
+from gitops_nb.edits import kubernetes_objects
+from gitops_nb.errors import UsageError
 from gitops_nb.model import Json
 
 OVERRIDE_FILES = (".argocd-source.yaml", ".argocd-source-{name}.yaml")
@@ -30,20 +32,93 @@ def overrides(application: Json | None) -> tuple[str, ...]:
 
 
 def pinned_images(application: Json | None) -> tuple[Image, ...]:
-    """Images that an Application sets the version of; of a Helm parameter for one only the text is known, as a tag."""
+    """Images that an Application sets the version of; where only a text is known, as the tag of an image without a name.
+
+    Whatever way it says so: kustomize images and patches, Helm parameters and values, a plugin's and jsonnet's variables.
+    """
     found: list[Image] = []
     for source in sources_of((application or {}).get("spec") or {}):
-        images = (source.get("kustomize") or {}).get("images") or ()
-        parameters = (source.get("helm") or {}).get("parameters") or ()
-        found += [kustomize_image(str(text)) for text in images]
-        found += [
-            Image("", str(parameter["value"]))
-            for parameter in parameters
-            if parameter
-            and parameter.get("value")
-            and _SAYS_IMAGE.search(str(parameter.get("name")))
-        ]
+        helm, kustomize = source.get("helm") or {}, source.get("kustomize") or {}
+        found += [kustomize_image(str(text)) for text in kustomize.get("images") or ()]
+        jsonnet = (source.get("directory") or {}).get("jsonnet") or {}
+        plugin = source.get("plugin") or {}
+        named = (
+            *(helm.get("parameters") or ()),
+            *(plugin.get("parameters") or ()),
+            *(plugin.get("env") or ()),
+            *(jsonnet.get("extVars") or ()),
+            *(jsonnet.get("tlas") or ()),
+        )
+        for one in named:
+            said = one or {}
+            values = [said.get(field) for field in ("value", "string", "array", "map")]
+            found += _set_by({str(said.get("name")): [value for value in values if value]})
+        found += _set_by(helm.get("valuesObject"))
+        found += _set_by(document_of(helm.get("values")))
+        for patch in kustomize.get("patches") or ():
+            found += _set_by(document_of((patch or {}).get("patch")))
     return tuple(found)
+
+
+def with_files(application: Json, sources: Mapping[int, Sequence[bytes]]) -> Json:
+    """An Application as Argo CD reads it, with the override files beside the manifests in it.
+
+    Args:
+        application: As it stands on the cluster.
+        sources: For each of its sources, by place, the contents of such files, in the order in which they count.
+    """
+    spec = dict(application.get("spec") or {})
+    merged = [dict(source) for source in sources_of(spec)]
+    for place, contents in sources.items():
+        for content in contents:
+            said = document_of(content.decode("utf-8", "replace"))
+            if isinstance(said, dict):
+                merged[place] = _merged(merged[place], said)
+    said_by = {"sources": merged} if spec.get("sources") else {"source": merged[0]}
+    return {**application, "spec": {**spec, **said_by}}
+
+
+def _merged(below: Json, above: Json) -> Json:
+    """A mapping with another one over it; lists of both stand one after the other, as both may say something."""
+    found = dict(below)
+    for key, value in above.items():
+        own = found.get(key)
+        if isinstance(own, dict) and isinstance(value, dict):
+            found[key] = _merged(own, value)
+        elif isinstance(own, list | tuple) and isinstance(value, list | tuple):
+            found[key] = [*own, *value]
+        else:
+            found[key] = value
+    return found
+
+
+def _set_by(value: Json, name: str = "") -> Iterator[Image]:
+    """The versions that a value sets: whole references wherever they stand, texts where a name says what they are."""
+    if isinstance(value, dict):
+        if {"op", "path"} <= value.keys():  # one step of a JSON patch
+            yield from _set_by(value.get("value"), str(value["path"]).rpartition("/")[2])
+            return
+        for key, item in value.items():
+            yield from _set_by(item, str(key))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _set_by(item, name)
+    elif value is not None and not isinstance(value, bool):
+        image = parse_image(str(value))
+        if "/" in image.name and (image.tag or image.digest):
+            yield image
+        elif _SAYS_IMAGE.search(name) and str(value):
+            yield Image("", str(value))
+
+
+def document_of(text: Json) -> Json:
+    """The first YAML document of a text, or None where it holds none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return next(iter(kubernetes_objects(text.encode("utf-8", "replace"))), None)
+    except UsageError:
+        return None
 
 
 def kustomize_image(text: str) -> Image:

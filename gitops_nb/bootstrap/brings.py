@@ -133,7 +133,7 @@ def _change(address: str, about: str, content: bytes | None) -> ResourceChange:
         return ResourceChange(
             address, Action.CREATE, before="not looked at", after=f"{leads}: what it leads to comes"
         )
-    masked = without_secret_values(content).decode(errors="backslashreplace").encode()
+    masked = without_secret_values(content, path=address).decode(errors="backslashreplace").encode()
     return ResourceChange(
         address,
         Action.CREATE,

@@ -14,10 +14,11 @@ from gitops_nb.edits.objects import kubernetes_objects
 from gitops_nb.edits.reader import MAX_BYTES
 from gitops_nb.edits.reading import PartReader, Scalar, read_part, read_scalar
 from gitops_nb.edits.scalars import is_text
-from gitops_nb.edits.secrets import Masks, whole, without_secret_values
+from gitops_nb.edits.secrets import KUSTOMIZATIONS, Masks, whole, without_secret_values
 from gitops_nb.edits.versions import VERSION
 
 __all__ = [
+    "KUSTOMIZATIONS",
     "MAX_BYTES",
     "VERSION",
     "Image",

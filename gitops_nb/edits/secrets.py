@@ -1,25 +1,29 @@
-"""Files with Secrets as people may see them: a number in the place of each value, so that a change shows and nothing else."""
+"""Files with Secrets as people may see them: a number in the place of each value, so that a change shows and nothing else.
+
+Whoever signs a plan has to see what it brings. So what is masked is what Kubernetes surely takes as a value of a Secret, and
+nothing else: where that is not sure, the text is shown.
+"""
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from gitops_nb.edits.nodes import Kind, Node
-from gitops_nb.edits.objects import value_of
+from gitops_nb.edits.nodes import Kind, Node, is_merge
+from gitops_nb.edits.objects import name_of, value_of
 from gitops_nb.edits.reader import read
 from gitops_nb.errors import UsageError
+from gitops_nb.model import Json
 
+KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _HIDDEN = ("data", "stringData")
-_KINDS = ("Secret", "SecretList")
-_GENERATOR = "SecretGenerator"
+_SECRET, _GENERATOR = "Secret", "SecretGenerator"
 _MAY_NAME = re.compile(rb"ecret|\\|\0")
 """A file without any of these cannot come to the word, whatever quotes, escapes or encoding it has."""
-_ACTION = re.compile(r"(?s)\{\{.*?\}\}")
-_NAMED = re.compile(r"""\bkind\b["']?\s*:\s*(?:[^\w\s]\S*\s+)*["']?Secret(?:List)?\b""")
-"""How a text that cannot be read may say that it is one: quotes, a tag or an anchor may stand between."""
-_OWN_LINE = re.compile(r"""(?m)^\s*(?:-\s+)?["']?kind["']?\s*:\s*["']?Secret(?:List)?["']?\s*$""")
-_VALUES = re.compile(r"""(?m)^\s*["']?(?:data|stringData|items)["']?\s*:""")
+_ACTION = re.compile(r"\{\{-?\s*(?P<word>/\*|[a-z]*).*?\}\}")
+_CONTROL = frozenset(("if", "else", "end", "range", "with", "define", "/*"))
+"""Actions of a template that put no text of their own where they stand."""
 _DOCUMENT = re.compile(r"(?m)^(?=---)")
 _COMMENT = re.compile(r"(?m)(^|[ \t])#[^\n]*")
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -36,36 +40,40 @@ class Masks:
         return self._known.setdefault(value, len(self._known) + 1)
 
 
-def without_secret_values(content: bytes, masks: Masks | None = None) -> bytes:
-    """A file's text with values of Secrets masked, and with its comments, where an old value may stand.
-
-    Of a document that names a Secret and cannot be read, all from its values on is masked.
+def without_secret_values(
+    content: bytes, masks: Masks | None = None, *, path: str = "", is_manifest: bool = True
+) -> bytes:
+    """A file's text with values of Secrets masked, and with the comments of such documents, where an old value may stand.
 
     Args:
         content: The file.
         masks: Numbers that were given in the file that this one is compared with.
+        path: Where it lies; only a file of kustomize's own name can make Secrets of literals.
+        is_manifest: Whether its documents are objects: what a chart calls its values is none, whatever it looks like.
     """
     masks = masks or Masks()
-    if _MAY_NAME.search(content) is None:
+    if not is_manifest or _MAY_NAME.search(content) is None:
         return content
     try:
         source = read(content)
-        found = sorted(
-            {(node.start, node.end) for root in source.roots for node in _values(root)},
-            reverse=True,
-        )
     except UsageError:
-        return _unreadable(content, masks)
-    if not found:
+        return _template(content, masks)
+    name = posixpath.basename(path)
+    hidden = [_hidden(root, is_kustomization=name in KUSTOMIZATIONS) for root in source.roots]
+    if not any(hidden):
         return content
-    text, parts, at = source.text, [], len(source.text)
-    for start, end in found:
-        ends = "\n" if text[start:end].endswith("\n") else ""
-        shown = f'"(a Secret\'s value, number {masks.number(text[start:end])})"{ends}'
-        parts += [_without_comments(text[end:at], masks), shown]
-        at = start
-    parts.append(_without_comments(text[:at], masks))
-    return "".join(reversed(parts)).encode()
+    spans = [(node.start, node.end) for own in hidden for node in own]
+    # What stands between the texts of a document is a comment or structure.
+    texts = sorted({(n.start, n.end) for root in source.roots for n in _scalars([root])})
+    ends = [0, *(root.end for root in source.roots)]
+    starts = [*(root.start for root in source.roots), len(source.text)]
+    comments = [
+        span
+        for number, own in enumerate(hidden)
+        if own
+        for span in _comments(source.text, texts, ends[number], starts[number + 1])
+    ]
+    return _masked(source.text, spans, comments, masks).encode()
 
 
 def whole(content: bytes, masks: Masks, why: str) -> bytes:
@@ -74,107 +82,164 @@ def whole(content: bytes, masks: Masks, why: str) -> bytes:
     return f"# not shown: {why}; content number {number}\n".encode()
 
 
-def _unreadable(content: bytes, masks: Masks) -> bytes:
-    """As much as can be shown of a file that only a program reads, a chart's template most often: by its documents."""
+def _masked(
+    text: str,
+    values: Iterable[tuple[int, int]],
+    comments: Iterable[tuple[int, int]],
+    masks: Masks,
+) -> str:
+    parts: list[str] = []
+    at = len(text)
+    spans = dict.fromkeys(comments, True) | dict.fromkeys(values, False)
+    for start, end in sorted(spans, reverse=True):
+        if end > at:
+            continue
+        ends = "\n" if text[start:end].endswith("\n") else ""
+        number = masks.number(text[start:end])
+        shown = f'"(a Secret\'s value, number {number})"{ends}'
+        if spans[start, end]:
+            shown = f"# (a comment, number {number})"
+        parts += [text[end:at], shown]
+        at = start
+    parts.append(text[:at])
+    return "".join(reversed(parts))
+
+
+def _comments(
+    text: str, texts: Iterable[tuple[int, int]], begin: int, end: int
+) -> Iterator[tuple[int, int]]:
+    """Where comments stand in a part of a file: between its scalars, nowhere in them."""
+    at = begin
+    for start, stop in (*texts, (end, end)):
+        if stop <= at and start < end:
+            continue
+        upto = min(start, end)
+        for found in _COMMENT.finditer(text, at, max(at, upto)):
+            yield found.end(1), found.end()
+        at = max(at, stop)
+        if at >= end:
+            return
+
+
+def _template(content: bytes, masks: Masks) -> bytes:
+    """A file that only a program reads, a chart's template most often: masked where it is one Secret whatever that does."""
     if b"\0" in content:
         return whole(content, masks, "it is no text")
     text = content.decode(errors="backslashreplace")
-    shown: list[str] = []
-    for document in _DOCUMENT.split(text):
-        said = _ACTION.sub("", _COMMENT.sub("", document))
-        if not _NAMED.search(said):
-            shown.append(document)
-            continue
-        values = _VALUES.search(document)
-        if not _OWN_LINE.search(said) or said.lstrip("-\n ").startswith("{"):
-            hidden = whole(
-                document.encode(), masks, "it names a Secret and cannot be read"
-            ).decode()
-            shown.append(f"---\n{hidden}" if document.startswith("---") else hidden)
-        elif values is None:
-            shown.append(_without_comments(document, masks))
+    return "".join(_of_template(document, masks) for document in _DOCUMENT.split(text)).encode()
+
+
+def _of_template(document: str, masks: Masks) -> str:
+    """One document of a template; shown as it is where an action may make more of it than a Secret."""
+    for line in document.splitlines():
+        found = _ACTION.fullmatch(line.strip())
+        if found and found["word"] not in _CONTROL:
+            return document  # it may bring objects of its own
+    plain = _ACTION.sub(_stand_in, document)
+    if "{{" in plain or "}}" in plain or plain.startswith("\ufeff"):
+        return document  # an action of several lines, or nobody knows where what stands
+    try:
+        roots = read(plain.encode()).roots
+        (root,) = roots
+        names = [name_of(key) for key, _ in root.pairs]
+        hidden = _hidden(root, is_kustomization=False)
+    except (UsageError, ValueError):
+        return document
+    data = [value for key, value in root.pairs if key.value in _HIDDEN]
+    is_flat = all(v.kind is Kind.SCALAR for one in data for _, v in one.pairs)
+    if len(set(names)) < len(names) or not is_flat:
+        return document
+    spans = [(n.start, n.end) for n in hidden if "{{" not in document[n.start : n.end]]
+    return _masked(document, spans, (), masks)
+
+
+def _stand_in(action: re.Match[str]) -> str:
+    """As many characters as the action has, so that all others stay in their places."""
+    return (" " if action["word"] in _CONTROL else "x") * len(action[0])
+
+
+def _hidden(root: Node, *, is_kustomization: bool) -> list[Node]:
+    """Scalars of a document that are values of Secrets and nothing else: what an alias takes elsewhere is shown."""
+    secret: list[Node] = []
+    rest: list[Node] = []
+    if is_kustomization and any(key.value == "secretGenerator" for key, _ in root.pairs):
+        for key, value in root.pairs:
+            generators = value.items if key.value == "secretGenerator" else []
+            for name, own in (pair for generator in generators for pair in generator.pairs):
+                (secret if name.value == "literals" else rest).append(own)
+            if not generators:
+                rest.append(value)
+    for item, kind in () if secret else _objects(root):
+        if kind == _SECRET:
+            _split(item, secret, rest)
+        elif kind == _GENERATOR:
+            for key, value in item.pairs:
+                (secret if key.value == "literals" else rest).append(value)
         else:
-            rest = document[values.start() :]
-            number = masks.number(rest)
-            kept = _without_comments(document[: values.start()], masks)
-            shown.append(f"{kept}# not shown: values of a Secret, number {number}\n")
-    return "".join(shown).encode()
+            rest.append(item)
+    if not secret:
+        return []
+    shown = {id(node) for node in _scalars(rest)}
+    return [node for node in _scalars(secret, with_keys=False) if id(node) not in shown]
 
 
-def _without_comments(text: str, masks: Masks) -> str:
-    return _COMMENT.sub(
-        lambda found: f"{found[1]}# (a comment, number {masks.number(found[0])})", text
-    )
-
-
-def _values(node: Node, *, is_item: bool = False) -> Iterator[Node]:
-    """Scalars that hold values of Secrets, at whatever depth the objects stand: a List holds others."""
-    kind = _kind_of(node)
-    if is_item or kind in _KINDS:
-        yield from _of_secret(node)
+def _objects(root: Node) -> Iterator[tuple[Node, str]]:
+    """The objects of a document and what each is, as Kubernetes reads them; a list holds others."""
+    kind = _kind_of(root)
+    if not kind.endswith("List"):
+        yield root, kind
         return
-    for key, value in node.pairs:
-        # A kustomization makes Secrets of what stands here, and so does a generator's own file.
-        if key.value == "secretGenerator":
-            yield from (text for item in value.items for text in _literals(item))
-        elif kind == _GENERATOR and key.value == "literals":
-            yield from _scalars(value)
-        else:
-            yield from _values(value)
-    for item in node.items:
-        yield from _values(item)
+    for key, value in root.pairs:
+        for part in _behind(value) if is_merge(key) else ((key, value),):
+            if part[0].value == "items":
+                for item in part[1].items:
+                    yield item, _kind_of(item, default=_SECRET if kind == "SecretList" else "")
 
 
-def _literals(generator: Node) -> Iterator[Node]:
-    for key, value in generator.pairs:
-        if key.value == "literals":
-            yield from _scalars(value)
-
-
-def _of_secret(node: Node) -> Iterator[Node]:
-    """Values of one Secret: every key of that name counts, also one that a later one hides or a merge key brings."""
-    for key, value in node.pairs:
-        if key.value in _HIDDEN:
-            yield from _scalars(value)
-        elif key.value == "<<":
-            for merged in (value, *value.items):
-                yield from _of_secret(merged)
-        elif key.value == "items":
-            for item in value.items:
-                yield from _values(item, is_item=True)
-        elif key.value == "metadata":
-            yield from _last_applied(value)
-
-
-def _last_applied(metadata: Node) -> Iterator[Node]:
-    for key, value in metadata.pairs:
-        if key.value == "annotations":
-            yield from (text for name, text in value.pairs if name.value == LAST_APPLIED)
-
-
-def _kind_of(node: Node) -> str:
-    """The kind of an object as Kubernetes reads it: by tag, alias, escape or merge key."""
+def _kind_of(node: Node, *, default: str = "") -> str:
+    """The kind of an object of the core API group or of kustomize's own; "" for all others."""
     if node.kind is not Kind.MAPPING:
         return ""
-    said = [value.value for key, value in node.pairs if key.value == "kind"]
-    group = [value.value for key, value in node.pairs if key.value == "apiVersion"]
-    if any("/" in one for one in group) and _GENERATOR not in said:
-        return ""  # another API group's, which only has the name
-    if any(one in _KINDS for one in said):
-        return "Secret"
-    if not said and not any(key.value == "<<" for key, _ in node.pairs):
-        return ""
     try:
-        found = value_of(node)
+        found: Json = value_of(node)
     except UsageError:
-        return said[-1] if said else ""
-    return str(found.get("kind") or "") if isinstance(found, dict) else ""
+        return ""
+    kind = str(found.get("kind") or default)
+    group = "builtin" if kind == _GENERATOR else "v1"
+    return kind if str(found.get("apiVersion") or group) == group else ""
 
 
-def _scalars(node: Node) -> Iterator[Node]:
-    if node.kind is Kind.SCALAR:
-        yield node
-    for _, value in node.pairs:
-        yield from _scalars(value)
-    for item in node.items:
-        yield from _scalars(item)
+def _split(item: Node, secret: list[Node], rest: list[Node]) -> None:
+    """What of a Secret is its values, and what is not; merge keys bring both."""
+    for key, value in item.pairs:
+        if is_merge(key):
+            for part in value.items or [value]:
+                _split(part, secret, rest)
+        elif key.value in _HIDDEN:
+            secret.append(value)
+        elif key.value == "metadata":
+            for name, own in value.pairs:
+                for text, applied in own.pairs if name.value == "annotations" else ():
+                    (secret if text.value == LAST_APPLIED else rest).append(applied)
+                if name.value != "annotations":
+                    rest.append(own)
+        elif key.value in ("apiVersion", "kind", "type", "immutable"):
+            rest.append(value)
+
+
+def _behind(value: Node) -> Iterator[tuple[Node, Node]]:
+    for part in value.items or [value]:
+        yield from part.pairs
+
+
+def _scalars(nodes: Iterable[Node], *, with_keys: bool = True) -> Iterator[Node]:
+    """All scalars below nodes, each once."""
+    todo, seen = list(nodes), set()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.kind is Kind.SCALAR:
+            yield node
+        todo += node.parts if with_keys else (*node.items, *(value for _, value in node.pairs))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
 from gitops_nb.argo.evidence import Version, image_names, is_seen
 from gitops_nb.argo.images import is_alike
-from gitops_nb.argo.overrides import OVERRIDE_FILES, overrides
+from gitops_nb.argo.overrides import OVERRIDE_FILES, overrides, with_files
 from gitops_nb.argo.sources import Origin, branch_of, sources_of
 from gitops_nb.model import Json
 from gitops_nb.ports import Snapshot, View
@@ -87,7 +87,14 @@ def judge_release(
         missing = next((v for _, v, _ in release.shown if not asks_for(application, v)), "")
         if missing:
             return _judge_parent(view, release, missing)
-    judgement = judge(snapshot, expectation or release.expectation(application))
+    expected = expectation or release.expectation(application)
+    judgement = judge(snapshot, expected)
+    if judgement.state is State.DEPLOYED and (files := _files(view, release, application)):
+        # What such a file sets, the Application sets: what follows it is no other product.
+        merged = with_files(
+            application or {}, {place: tuple(own.values()) for place, own in files.items()}
+        )
+        judgement = judge(replace(snapshot, application=merged), expected)
     if judgement.state is State.DEPLOYED:
         cluster = view.clusters.get(release.cluster)
         missing = unproven(cluster, snapshot, release.fields(application))
@@ -144,11 +151,9 @@ def _why(
     name = ((application or {}).get("metadata") or {}).get("name") or release.name
     key, _, shown = release.shown[0]
     if snapshot is not None and isinstance(shown, Version):
-        if is_seen(snapshot, shown):
-            # The key has its effect; what lags behind is named.
-            return ""
         wrong = _wrong_proof(snapshot, key, shown)
-        if wrong:
+        # Where the key has its effect, what lags behind is named.
+        if wrong or is_seen(snapshot, shown):
             return wrong
     return f"Application {name} has no override, so {key.key} of {key.path} may have no effect on what is rendered"
 
@@ -156,7 +161,8 @@ def _why(
 def _named(view: View, release: Release, application: Json | None) -> str:
     """What overrides the files in Git, by name; "" where nothing does."""
     name = ((application or {}).get("metadata") or {}).get("name") or release.name
-    found = [*overrides(application), *_files(view, release, application)]
+    files = _files(view, release, application).values()
+    found = [*overrides(application), *(path for own in files for path in own)]
     return f"Application {name} has overrides: {', '.join(found)}" if found else ""
 
 
@@ -167,15 +173,18 @@ def _of_object(unjudged: Sequence[str]) -> str:
 
 
 def _wrong_proof(snapshot: Snapshot, key: PromotedKey, shown: Version) -> str:
-    """That no container has the image which a proof declares; "" where none is declared, or one has it."""
+    """That no container has the image that a proof, or the file, names; "" where none is named, or one has it."""
     found = image_names(snapshot)
-    if shown.by or not is_declared(key, shown) or not found:
+    if shown.by or not shown.names or not found:
         return ""
     if any(is_alike(name, declared) for name in found for declared in shown.names):
         return ""
+    there = f"there are {', '.join(found)}"
+    if is_declared(key, shown):
+        return f"no container has the image {', '.join(shown.names)} that `proof` of {key.key} in fleet.yaml names; {there}"
     return (
-        f"no container has the image {', '.join(shown.names)} that `proof` of {key.key} in fleet.yaml names; "
-        f"there are {', '.join(found)}"
+        f"no container has the image {' or '.join(shown.names)} that {key.path} names beside {key.key}; {there}; where the chart "
+        "puts the name together otherwise, say so with `proof: {image: ...}` in fleet.yaml"
     )
 
 
@@ -185,14 +194,18 @@ def _advice(release: Release) -> str:
     )
 
 
-def _files(view: View, release: Release, application: Json | None) -> list[str]:
-    """Override files that Argo CD reads beside the manifests."""
+def _files(view: View, release: Release, application: Json | None) -> dict[int, dict[str, bytes]]:
+    """Override files that Argo CD reads beside the manifests: for each source, by place, the contents by path."""
     name = ((application or {}).get("metadata") or {}).get("name") or release.name
-    folders = [
-        str(source["path"]).strip("/")
-        for source in sources_of((application or {}).get("spec") or {})
+    asked = [
+        (place, "/".join(filter(None, (str(source["path"]).strip("/"), file.format(name=name)))))
+        for place, source in enumerate(sources_of((application or {}).get("spec") or {}))
         if source.get("path") and release.origin.has(source)
+        for file in OVERRIDE_FILES
     ]
-    paths = [f"{folder}/{file.format(name=name)}" for folder in folders for file in OVERRIDE_FILES]
-    found = view.git.read_many(release.repository, release.revision, paths)
-    return [path for path, blob in zip(paths, found, strict=True) if blob is not None]
+    blobs = view.git.read_many(release.repository, release.revision, [path for _, path in asked])
+    found: dict[int, dict[str, bytes]] = {}
+    for (place, path), blob in zip(asked, blobs, strict=True):
+        if blob is not None:
+            found.setdefault(place, {})[path] = blob.content
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -20,6 +20,9 @@ from gitops_nb.promotion.shared import file_of, refuse_shared
 from gitops_nb.promotion.state import PromotedKey, PromotionState, Side, Spell
 from gitops_nb.record.commits import TRAILER_RUN
 
+EARLIER = 10
+"""How many earlier versions are known again where they run: of an older one nobody says that it was left behind."""
+
 
 def observe(view: View, request: Promotion) -> PromotionState:
     """Reads both environments at the tip of the configuration branch.
@@ -36,15 +39,21 @@ def observe(view: View, request: Promotion) -> PromotionState:
     folders = tuple(_folder(request, environment) for environment in sides)
     keys = dict(zip(sides, keys_at(view.git, request, folders, name, tip), strict=True))
     refuse_shared(request, keys[request.target])
-    spells = _spells(view.git, {side[0].path: side[0] for side in keys.values()}, name, tip)
+    spells = spells_of(view.git, list(chain.from_iterable(keys.values())), name, tip)
 
     def side(environment: str) -> Side:
         folder = _folder(request, environment)
         own = keys[environment]
         placements, lacking = find_placements(
-            view, request, environment, tip=tip, folder=folder, keys=own
+            view,
+            request,
+            environment,
+            tip=tip,
+            folder=folder,
+            keys=own,
+            before=[earlier(spells[key], key.value) for key in own],
         )
-        return Side(environment, folder, own, spells[own[0].path], placements, lacking)
+        return Side(environment, folder, own, spells[own[0]], placements, lacking)
 
     target = side(request.target)
     try:
@@ -55,7 +64,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
         # The way back asks nothing of the source: the version comes from the target's own past.
         own = keys[request.source]
         folder = _folder(request, request.source)
-        source = Side(request.source, folder, own, spells[own[0].path], (), away=error.message)
+        source = Side(request.source, folder, own, spells[own[0]], (), away=error.message)
     histories = [p.commits for p in target.placements]
     is_all_asked = request.revision or any(not p.deployed for p in target.placements)
     look = synced_versions if is_all_asked else present_versions
@@ -158,22 +167,32 @@ def _reverted_by(git: GitReader, repository: str, target: Side, version: str) ->
     return commit if by and TRAILER_RUN not in by[0].trailers else ""
 
 
-def _spells(
-    git: GitReader, keys: Mapping[str, PromotedKey], repository: str, tip: str
-) -> dict[str, tuple[Spell, ...]]:
-    """Which version stood in each file when, oldest first, from one walk of the history. ``keys`` are by path."""
-    found: dict[str, list[Spell]] = {path: [] for path in keys}
-    readers = {path: PartReader(key.key, key.part) for path, key in keys.items()}
-    for change in git.changes(repository, tip, folders=tuple(found)):
-        spells = found[change.path]
+def spells_of(
+    git: GitReader, keys: Sequence[PromotedKey], repository: str, revision: str
+) -> dict[PromotedKey, tuple[Spell, ...]]:
+    """Which value of each key stood in its file when, oldest first, from one walk of the history of a commit."""
+    found: dict[PromotedKey, list[Spell]] = {key: [] for key in keys}
+    readers = {key: PartReader(key.key, key.part) for key in keys}
+    by_path: dict[str, list[PromotedKey]] = {}
+    for key in keys:
+        by_path.setdefault(key.path, []).append(key)
+    for change in git.changes(repository, revision, folders=tuple(by_path)):
         at = datetime.fromtimestamp(change.committed_s, UTC)
-        try:
-            version = readers[change.path].read(change.content) if change.content else ""
-        except UsageError:
-            version = ""  # an older layout of the file: its versions are not known
-        if spells and spells[-1].version == version:
-            continue
-        if spells:
-            spells[-1] = Spell(spells[-1].version, spells[-1].since, at, change.sha)
-        spells.append(Spell(version, at))
-    return {path: tuple(spells) for path, spells in found.items()}
+        for key in by_path[change.path]:
+            spells = found[key]
+            try:
+                version = readers[key].read(change.content) if change.content else ""
+            except UsageError:
+                version = ""  # an older layout of the file: its versions are not known
+            if spells and spells[-1].version == version:
+                continue
+            if spells:
+                spells[-1] = Spell(spells[-1].version, spells[-1].since, at, change.sha)
+            spells.append(Spell(version, at))
+    return {key: tuple(spells) for key, spells in found.items()}
+
+
+def earlier(spells: Sequence[Spell], value: str) -> tuple[str, ...]:
+    """The values that stood before the present one, the newest first: what still runs one of them was left behind."""
+    found = dict.fromkeys(spell.version for spell in reversed(spells))
+    return tuple(text for text in found if text not in ("", value))[:EARLIER]

@@ -12,6 +12,7 @@ from gitops_nb.edits import Masks, edit_scalar, whole, without_secret_values
 from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
 from gitops_nb.ports import GitReader
+from gitops_nb.promotion.places import is_manifest
 from gitops_nb.promotion.state import Pending, PromotedKey, Synced
 from gitops_nb.revisions import FULL_ID
 
@@ -66,7 +67,7 @@ def _of_application(
     for path in sorted(after):
         is_new = path in new
         known = None if is_new else old.get(path)
-        shown = _pending(path, known, current[path], promoted, is_secret=path in synced.secret)
+        shown = _pending(path, known, current[path], promoted, synced)
         yield replace(shown, is_new=is_new)
 
 
@@ -75,8 +76,7 @@ def _pending(
     before: bytes | None,
     after: bytes | None,
     promoted: PromotedKey | None,
-    *,
-    is_secret: bool,
+    synced: Synced,
 ) -> Pending:
     """A file that differs, its values of Secrets masked: a plan is signed and kept, and many can read it."""
     masks = Masks()
@@ -84,9 +84,11 @@ def _pending(
     def shown(content: bytes | None) -> str | None:
         if content is None:
             return None
-        if is_secret:
+        if path in synced.secret:
             return whole(content, masks, "a Secret is made of it").decode()
-        return without_secret_values(content, masks).decode(errors="backslashreplace")
+        are_objects = is_manifest(path, synced.values, synced.charts)
+        masked = without_secret_values(content, masks, path=path, is_manifest=are_objects)
+        return masked.decode(errors="backslashreplace")
 
     return Pending(
         path, shown(before), shown(after), _is_version_alone(path, before, after, promoted)

@@ -47,8 +47,11 @@ def find_placements(
     tip: str,
     folder: str,
     keys: Sequence[PromotedKey],
+    before: Sequence[Sequence[str]],
 ) -> tuple[tuple[Placement, ...], tuple[str, ...]]:
     """Every Application of an environment, one per cluster, and the clusters that have none.
+
+    ``before`` are the earlier values of each key, the newest first.
 
     Raises:
         ConfigurationError: No cluster of the environment has it.
@@ -70,6 +73,7 @@ def find_placements(
                 tip=tip,
                 folder=folder,
                 keys=keys,
+                before=before,
             ),
         )
     ]
@@ -126,7 +130,10 @@ def release_of(
 
 
 def shown_keys(
-    request: Promotion, keys: Sequence[PromotedKey], values: Sequence[tuple[str, str]]
+    request: Promotion,
+    keys: Sequence[PromotedKey],
+    values: Sequence[str],
+    before: Sequence[Sequence[str]],
 ) -> tuple[tuple[PromotedKey, str, Shown], ...]:
     """The keys that count: the first, which is the version, and every other one that has a value.
 
@@ -135,16 +142,17 @@ def shown_keys(
     Args:
         request: What was asked.
         keys: All promotable keys.
-        values: For each its value, and the value before or "".
+        values: The value of each.
+        before: The earlier values of each, the newest first.
     """
     declared = request.fleet.applications[request.application].promotable
     found = [
-        shown_by(key, entry, value, before)
-        for key, entry, (value, before) in zip(keys, declared, values, strict=True)
+        shown_by(key, entry, value, earlier)
+        for key, entry, value, earlier in zip(keys, declared, values, before, strict=True)
     ]
     return tuple(
         (key, value, _beside(one, found))
-        for number, (key, (value, _), one) in enumerate(zip(keys, values, found, strict=True))
+        for number, (key, value, one) in enumerate(zip(keys, values, found, strict=True))
         if number == 0 or value
     )
 
@@ -182,13 +190,14 @@ def _placement(
     tip: str,
     folder: str,
     keys: Sequence[PromotedKey],
+    before: Sequence[Sequence[str]],
 ) -> Placement:
     refuse_elsewhere(request.fleet, snapshot.application, cluster)
     reader = _carrier(view, request, environment, snapshot, cluster=cluster, tip=tip, keys=keys)
     parent = reader.name if reader.name != snapshot.name else ""
     if environment == request.target:
         _refuse_paused((reader, snapshot), cluster)
-    shown = shown_keys(request, keys, [(key.value, "") for key in keys])
+    shown = shown_keys(request, keys, [key.value for key in keys], before)
     release = release_of(
         view,
         request,

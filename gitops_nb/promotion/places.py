@@ -14,12 +14,11 @@ from typing import Any
 
 from gitops_nb.argo.overrides import OVERRIDE_FILES
 from gitops_nb.argo.sources import Origin, read_paths
-from gitops_nb.edits import kubernetes_objects
+from gitops_nb.edits import KUSTOMIZATIONS, kubernetes_objects
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Blob, Json
 from gitops_nb.ports import GitReader
 
-KUSTOMIZATION = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _NAMED = (
     "resources",
     "bases",
@@ -30,7 +29,6 @@ _NAMED = (
 )
 """Parts of a kustomization whose items are files, folders or addresses; a patch may stand there itself."""
 _WITH_PATH = ("patches", "patchesJson6902", "replacements")
-_GENERATORS = ("configMapGenerator", "secretGenerator")
 _PROGRAMS = ("generators", "transformers", "validators", "helmChartInflationGenerator")
 """Parts that configure programs: which files those read stands in their own files, or nowhere."""
 _WITHOUT_FILES = (
@@ -45,7 +43,8 @@ _KNOWN = frozenset(
     (
         *_NAMED,
         *_WITH_PATH,
-        *_GENERATORS,
+        "configMapGenerator",
+        "secretGenerator",
         *_PROGRAMS,
         *_WITHOUT_FILES,
         "helmCharts",
@@ -60,6 +59,8 @@ _IMPORT = re.compile(r"""\bimport(?:str|bin)?\s*(?:@?"([^"]*)"|@?'([^']*)')""")
 _IMPORTS = re.compile(r"\bimport(?:str|bin)?\b")
 _VARIABLE = re.compile(r"[$*?\[{]")
 """What stands in the name of a value file where Argo CD puts something else in: a build variable, or a pattern."""
+_TEMPLATE = re.compile(r"(charts/[^/]+/)*(templates|crds)/")
+"""What of a chart becomes objects; source: helm 3, its documentation of charts. All else a template may read as a file."""
 _LINK, _MODULE = "120000 ", "160000 "
 _LIMIT = 200
 """Folders and files that are followed from one source; a circle ends before it."""
@@ -70,14 +71,16 @@ class Reads:
     """What an Application reads of one repository.
 
     ``places`` are folders and files; the repository itself is "", and then the only one: so it is, too, where a file names what
-    is not known here. ``hidden`` names, in words, what of it nobody can look at. ``secret`` are files that a Secret is made of,
-    ``named`` all files and folders by the names that were followed, ``taken`` the folders whose files are taken as they are, with
+    is not known here. ``hidden`` names, in words, what of it nobody can look at. ``secret`` are files that a Secret is made of, and
+    nothing else, ``values`` files and folders that charts and programs read as values, ``charts`` the folders of charts. ``named`` are all files and folders by the names that were followed, ``taken`` the folders whose files are taken as they are, with
     what the Application says about which of them.
     """
 
     places: tuple[str, ...]
     hidden: tuple[str, ...]
     secret: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    charts: tuple[str, ...] = ()
     named: frozenset[str] = frozenset()
     taken: tuple[tuple[str, Json], ...] = ()
 
@@ -167,6 +170,14 @@ def inside(folder: str, file: str) -> str | None:
     return file.removeprefix(start) if file.startswith(start) else None
 
 
+def is_manifest(path: str, values: Sequence[str], charts: Sequence[str]) -> bool:
+    """Whether a file's documents are objects, and not what a chart or a program reads as values; see ``Reads``."""
+    if any(path == one or inside(one, path) is not None for one in values):
+        return False
+    own = (inside(folder, path) for folder in charts)
+    return all(_TEMPLATE.match(file) for file in own if file is not None)
+
+
 def followed(git: GitReader, repository: str, tip: str, folder: str) -> frozenset[str]:
     """Every file that a kustomization names, by way of those that it names."""
     walk = _Walk(git, repository, tip)
@@ -185,6 +196,9 @@ class _Walk:
     hidden: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     secret: dict[str, None] = field(default_factory=dict)
+    values: dict[str, None] = field(default_factory=dict)
+    charts: dict[str, None] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
     taken: list[tuple[str, Json]] = field(default_factory=list)
 
     def source(self, source: Json, kind: str, named: Sequence[str]) -> None:
@@ -196,22 +210,25 @@ class _Walk:
                 self._everything()
             else:
                 self.places[name] = None
+                self.values[name] = None
         if source.get("path") is None:
             return
         path = posixpath.normpath(str(source["path"]))
         self.places[path] = None
         if source.get("plugin") or kind == "Plugin":
             self.hidden[f"a plugin in {path}"] = None
+            self.values[path] = None
         jsonnet = (source.get("directory") or {}).get("jsonnet") or {}
         libraries = [posixpath.normpath(str(one)) for one in jsonnet.get("libs") or ()]
         for library in libraries:
             self._take(library, "the Application")
+            self.values[library] = None
         said = source.get("kustomize") or {}
         patches = [p for p in said.get("patches") or () if isinstance(p, dict)]
         todo: list[str] = []
         for name in (*(said.get("components") or ()), *(p.get("path") for p in patches)):
             if name:
-                self._name(path, str(name), "the Application", todo)
+                self.used.add(self._name(path, str(name), "the Application", todo))
         for at in todo:
             self.kustomization(at)
         self.kustomization(path)
@@ -223,7 +240,7 @@ class _Walk:
 
     def _is_made(self, folder: str, source: Json) -> bool:
         """Whether a program makes the manifests of a folder, so that not each file in it is one."""
-        files = [posixpath.normpath(f"{folder}/{name}") for name in ("Chart.yaml", *KUSTOMIZATION)]
+        files = [posixpath.normpath(f"{folder}/{name}") for name in ("Chart.yaml", *KUSTOMIZATIONS)]
         held = self.git.read_many(self.repository, self.tip, files)
         return any(held) or any(source.get(tool) for tool in ("plugin", "helm", "kustomize"))
 
@@ -238,22 +255,36 @@ class _Walk:
 
     def found(self) -> Reads:
         """All places, links in them followed; those within another one are left out."""
+        kept = self._kept()
+        # What any file may name, and what is taken as it is, is more than a Secret's source.
+        secret = [path for path in self.secret if kept != ("",) and not self._is_used(path)]
+        return Reads(
+            kept, tuple(self.hidden), tuple(secret), tuple(self.values), tuple(self.charts)
+        )
+
+    def _is_used(self, path: str) -> bool:
+        """Whether a file that a Secret is made of is read as something else too."""
+        folders = [*(folder for folder, _ in self.taken), *self.values, *self.charts]
+        return path in {*self.used, *self.values} or any(
+            inside(folder, path) is not None for folder in folders
+        )
+
+    def _kept(self) -> tuple[str, ...]:
         if "." in self.places or "" in self.places:
             self._links("")
-            return Reads(("",), tuple(self.hidden), tuple(self.secret))
+            return ("",)
         looked: set[str] = set()
         while rest := [place for place in self.places if place not in looked]:
             for place in rest:
                 looked.add(place)
                 self._links(place)
             if len(looked) > _LIMIT:
-                return Reads(("",), tuple(self.hidden), tuple(self.secret))
-        kept = [
+                return ("",)
+        return tuple(
             place
             for place in self.places
             if not any(other != place and inside(other, place) is not None for other in self.places)
-        ]
-        return Reads(tuple(kept), tuple(self.hidden), tuple(self.secret))
+        )
 
     def kustomization(self, folder: str) -> None:
         """Follows what the kustomization of a folder names; nothing where there is none."""
@@ -266,7 +297,7 @@ class _Walk:
                 self._everything()
                 return
             self.seen.add(at)
-            paths = [posixpath.normpath(posixpath.join(at, name)) for name in KUSTOMIZATION]
+            paths = [posixpath.normpath(posixpath.join(at, name)) for name in KUSTOMIZATIONS]
             for blob in self.git.read_many(self.repository, self.tip, paths):
                 if blob is not None:
                     self.places[blob.path] = None
@@ -285,34 +316,40 @@ class _Walk:
             self.hidden[f"what the {', '.join(programs)} of {blob.path} do"] = None
             self._everything()
         for name in _names(said):
-            self._name(at, name, blob.path, todo)
+            self.used.add(self._name(at, name, blob.path, todo))
+        for name in _files_of(said, "secretGenerator"):
+            if path := self._name(at, name, blob.path, todo):
+                self.secret[path] = None
+        for name in _value_files(said):
+            self.values[posixpath.normpath(posixpath.join(at, name))] = None
         if said.get("helmCharts"):
             # A chart that lies there is taken from there, also where it has an address.
             home = str((said.get("helmGlobals") or {}).get("chartHome") or "charts")
             self._take(posixpath.join(at, home), blob.path)
-        for name in _secret_files(said):
-            self.secret[posixpath.normpath(posixpath.join(at, name))] = None
 
-    def _name(self, folder: str, name: str, by: str, todo: list[str]) -> None:
+    def _name(self, folder: str, name: str, by: str, todo: list[str]) -> str:
+        """Adds what a file names, and returns where that is; "" where it lies outside of the repository."""
         path = posixpath.normpath(posixpath.join(folder, name))
         if path.startswith("..") or _ELSEWHERE.match(name):
             self.hidden[f"{name}, which {by} names"] = None
-            return
+            return ""
         path = self._behind_links(path)
         self.places[path] = None
         todo.append(path)
+        return path
 
     def _behind_links(self, path: str) -> str:
         """Where a path leads whose folders are links; each of them is a place itself, and followed there."""
         for _ in range(_LIMIT):
-            held = self.git.blobs(self.repository, self.tip, path) if path not in (".", "") else {}
+            if path in (".", ""):
+                break
+            held = self.git.blobs(self.repository, self.tip, path)
+            is_there = any(inside(path, one) is not None or one == path for one in held)
             # Of a path behind a link git tells the link.
-            if path in (".", "") or any(
-                inside(path, one) is not None or one == path for one in held
-            ):
+            if is_there and not held.get(path, "").startswith(_LINK):
                 break
             parts = path.split("/")
-            ways = ["/".join(parts[:count]) for count in range(1, len(parts))]
+            ways = ["/".join(parts[: count + 1]) for count in range(len(parts))]
             link = next((way for way in ways if self._is_link(way)), "")
             if not link:
                 break
@@ -320,7 +357,7 @@ class _Walk:
             target = self._target(link)
             if target is None:
                 break
-            path = posixpath.normpath(posixpath.join(target, path.removeprefix(f"{link}/")))
+            path = posixpath.normpath(posixpath.join(target, path[len(link) :].lstrip("/")))
         return path
 
     def _is_link(self, path: str) -> bool:
@@ -353,6 +390,7 @@ class _Walk:
         ):
             if blob is None:
                 continue
+            self.charts[folder] = None
             chart = _document(blob.content)
             if chart is None:
                 self.unread(blob.path)
@@ -397,6 +435,7 @@ class _Walk:
                 for base in (posixpath.dirname(at), *libraries):
                     path = posixpath.normpath(posixpath.join(base, one or other))
                     if self._take(path, at):
+                        self.values[path] = None
                         todo.append(path)
 
     def _links(self, place: str) -> None:
@@ -411,8 +450,10 @@ class _Walk:
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), text))
             if text.startswith("/") or target.startswith(".."):
                 self.hidden[f"{text}, which the link {path} leads to"] = None
-            elif place:
-                self.places[target] = None
+            else:
+                self.used.add(target)
+                if place:
+                    self.places[target] = None
 
 
 def _document(content: bytes) -> dict[str, Any] | None:
@@ -461,14 +502,20 @@ def _names(kustomization: Mapping[str, Any]) -> Iterator[str]:
     for part in _WITH_PATH:
         patches = (item for item in kustomization.get(part) or () if isinstance(item, dict))
         yield from (str(patch["path"]) for patch in patches if patch.get("path"))
-    for part in _GENERATORS:
-        yield from _files_of(kustomization, part)
+    yield from _files_of(kustomization, "configMapGenerator")
     if schema := (kustomization.get("openapi") or {}).get("path"):
         yield str(schema)
+    yield from _value_files(kustomization)
+    charts = (item for item in kustomization.get("helmCharts") or () if isinstance(item, dict))
+    yield from (str(item["repo"]) for item in charts if item.get("repo"))
+
+
+def _value_files(kustomization: Mapping[str, Any]) -> Iterator[str]:
+    """Files with values for the charts that a kustomization names."""
     for item in kustomization.get("helmCharts") or ():
         if isinstance(item, dict):
             named = [item.get("valuesFile"), *(item.get("additionalValuesFiles") or ())]
-            yield from (str(name) for name in (*named, item.get("repo")) if name)
+            yield from (str(name) for name in named if name)
 
 
 def _files_of(kustomization: Mapping[str, Any], part: str) -> Iterator[str]:
@@ -477,7 +524,3 @@ def _files_of(kustomization: Mapping[str, Any], part: str) -> Iterator[str]:
         if isinstance(item, dict):
             named = [*(item.get("files") or ()), *(item.get("envs") or ()), item.get("env")]
             yield from (str(name).rpartition("=")[2] for name in named if name)
-
-
-def _secret_files(kustomization: Mapping[str, Any]) -> Iterator[str]:
-    yield from _files_of(kustomization, "secretGenerator")

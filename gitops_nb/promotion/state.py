@@ -43,7 +43,8 @@ class Synced:
     ``folders`` are the places of the configuration repository that it reads, ``in_force`` is the commit of them that was synced
     last, "" where that is not known, and ``new`` the places that it did not read then. ``spec`` is a digest of what the Application
     asks for, ``where`` its project and destination in words, ``last`` the newest sync that it remembers; ``sources`` is the text of its sources then and now, where these differ.
-    ``others`` are its sources elsewhere, in words, ``secret`` files that a Secret is made of as they are.
+    ``others`` are its sources elsewhere, in words, ``secret`` files that a Secret is made of as they are. ``values``
+    and ``charts`` are files and folders that no objects stand in, see ``places``.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Synced:
     new: tuple[str, ...] = ()
     sources: tuple[str, str] = ("", "")
     secret: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    charts: tuple[str, ...] = ()
     where: str = ""
     last: str = ""
 

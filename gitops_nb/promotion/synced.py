@@ -64,7 +64,9 @@ def synced_of(
         others=(*others, *read.hidden),
         new=_new(read, was),
         sources=(_text(brought), _text(sources)) if is_other else ("", ""),
-        secret=read.secret,
+        secret=tuple(one for one in read.secret if one in was.secret or one not in was.named),
+        values=tuple(dict.fromkeys((*read.values, *was.values))),
+        charts=tuple(dict.fromkeys((*read.charts, *was.charts))),
         where=_where(spec),
         last=history_mark(application),
     )

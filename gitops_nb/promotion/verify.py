@@ -15,7 +15,7 @@ from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.asked import changed_since
 from gitops_nb.promotion.before import before_in_words, replaced, version_back
 from gitops_nb.promotion.judging import Release, judge_release
-from gitops_nb.promotion.observe import keys_at
+from gitops_nb.promotion.observe import earlier, keys_at, spells_of
 from gitops_nb.promotion.placements import release_of, shown_keys
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import lacking_in_words
@@ -258,8 +258,7 @@ def _release(
     asked = applied.results[f"refresh {role}{cluster}"]["revision"]
     revision = str(synced.get("brought_by") or asked)
     keys = keys_at(view.git, request, (arguments["folder"],), repository, revision)[0]
-    before = {(edit["path"], edit["key"]): str(edit["before"]) for edit in arguments["edits"]}
-    values = [(key.value, before.get((key.path, key.key), "")) for key in keys]
+    spells = spells_of(view.git, keys, repository, revision)
     return release_of(
         view,
         request,
@@ -269,7 +268,12 @@ def _release(
         revision=revision,
         tip=view.git.tip(repository, arguments["branch"]),
         folder=arguments["folder"],
-        shown=shown_keys(request, keys, values),
+        shown=shown_keys(
+            request,
+            keys,
+            [key.value for key in keys],
+            [earlier(spells[key], key.value) for key in keys],
+        ),
     )
 
 

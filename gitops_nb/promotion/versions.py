@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gitops_nb.argo.evidence import ANNOTATION, LABEL, Version
 from gitops_nb.argo.images import parse_image
+from gitops_nb.argo.overrides import document_of
 from gitops_nb.argo.sources import sources_of
 from gitops_nb.catalog.fleet import Promotable
 from gitops_nb.edits import kubernetes_objects, read_part
@@ -23,7 +24,6 @@ from gitops_nb.ports import ClusterReader, Snapshot
 from gitops_nb.promotion.state import PromotedKey
 
 _IMAGE_KEY = re.compile(r"(?i)(?:image|tag|digest)s?\Z|(?:image|tag)[_-]?(?:version|ref)\Z")
-_SIBLINGS = ("repository", "newName", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,16 @@ class FieldProof:
 Shown = Version | FieldProof
 
 
-def shown_by(key: PromotedKey, declared: Promotable, value: str, before: str = "") -> Shown:
+def shown_by(
+    key: PromotedKey, declared: Promotable, value: str, before: Sequence[str] = ()
+) -> Shown:
     """What would show that a key's value is in force.
 
     Args:
         key: The key as it stands in the file.
         declared: Its entry in fleet.yaml.
         value: The value that has to be in force.
-        before: The value that it replaced, "" when that is not known.
+        before: The values that stood there earlier, the newest first.
     """
     proof = declared.proof
     if proof is not None:
@@ -61,7 +63,7 @@ def shown_by(key: PromotedKey, declared: Promotable, value: str, before: str = "
     manifest = None if is_image(key) else _manifest(key)
     if manifest is not None:
         return FieldProof(manifest["kind"], str(manifest["metadata"]["name"]), key.key, value)
-    return Version(value, before, _names(key))
+    return Version(value, tuple(before), _names(key))
 
 
 def asks_for(application: Json, value: str) -> bool:
@@ -143,14 +145,28 @@ def _names(key: PromotedKey) -> tuple[str, ...]:
         return ()
     if not is_image(key):
         return ()
+    beside = {
+        sibling: _beside(key, sibling) for sibling in ("repository", "newName", "image", "name")
+    }
+    whole = [beside[sibling] for sibling in ("repository", "newName", "image") if beside[sibling]]
+    name = beside["name"]
+    if whole and name:
+        # Charts write an image in two parts, or keep a name of their own beside it: what a container has decides.
+        return (whole[0], f"{whole[0]}/{name}")
+    if whole:
+        return (whole[0],)
+    # A bare name is an image's in a list of images alone; elsewhere it may be a release's.
+    return (name,) if name and ("/" in name or key.key.startswith("images[")) else ()
+
+
+def _beside(key: PromotedKey, sibling: str) -> str:
+    """A text that stands beside a key, without the tag of an image; "" where there is none."""
     above = key.key.rpartition(".")[0]
-    for sibling in _SIBLINGS:
-        try:
-            found = read_part(content, f"{above}.{sibling}" if above else sibling, "value")
-        except UsageError:
-            continue
-        return (found,) if found else ()
-    return ()
+    try:
+        found = read_part(key.content.encode(), f"{above}.{sibling}" if above else sibling, "value")
+    except UsageError:
+        return ""
+    return parse_image(found).name
 
 
 def objects_with(key: PromotedKey) -> Iterator[Json]:
@@ -191,7 +207,7 @@ def _holds(value: Json, version: str) -> bool:
     """Whether a version stands somewhere in a part of an Application's spec."""
     if isinstance(value, dict):
         inline = value.get("values")
-        if isinstance(inline, str) and _holds(_parsed(inline), version):
+        if isinstance(inline, str) and _holds(document_of(inline), version):
             return True
         return any(_holds(item, version) for item in value.values())
     if isinstance(value, list | tuple):
@@ -200,10 +216,3 @@ def _holds(value: Json, version: str) -> bool:
         return False
     text = str(value)
     return text == version or text.endswith((f":{version}", f"@{version}", f"={version}"))
-
-
-def _parsed(text: str) -> Json:
-    try:
-        return next(iter(kubernetes_objects(text.encode())), None)
-    except UsageError:
-        return None

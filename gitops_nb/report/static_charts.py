@@ -12,7 +12,7 @@ import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _LEFT, _RIGHT = 9.0, 99.5
@@ -323,4 +323,4 @@ def _width(left: float, right: float) -> float:
 
 def _seconds(text: str) -> float:
     """A place on a time axis: dates there are wall-clock texts, compared with each other only."""
-    return (datetime.fromisoformat(text) - datetime(2000, 1, 1)).total_seconds()
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()

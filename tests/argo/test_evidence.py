@@ -8,7 +8,7 @@ import pytest
 
 from gitops_nb.argo import Expectation, State, healthy_since, judge
 from gitops_nb.argo.evidence import Other, Version, look
-from gitops_nb.argo.overrides import overrides
+from gitops_nb.argo.overrides import overrides, pinned_images, with_files
 from tests.argo.applications import REVISION, deployed, pod, resource, snapshot, workload
 
 NEW = "registry.example/shop/web:v2"
@@ -25,7 +25,7 @@ def judged(snapshot: Any, version: Version) -> Any:
 
 def test_every_pod_on_the_old_image_is_in_doubt() -> None:
     """Synced and Healthy at the revision while the pods run another version is not deployed."""
-    judgement = judged(snapshot(*deployed("Deployment", "web", OLD)), Version("v2", "v1"))
+    judgement = judged(snapshot(*deployed("Deployment", "web", OLD)), Version("v2", ("v1",)))
     assert judgement.state is State.IN_DOUBT
     assert f"no workload runs v2: Deployment web runs {OLD}" in judgement.sentence
     assert judgement.unseen
@@ -42,7 +42,7 @@ def test_sidecars_and_init_containers_of_other_images_count_nothing() -> None:
     """Containers of somebody else's image beside the promoted one may have any version."""
     items = deployed("Deployment", "web", NEW, "istio/proxyv2:1.20")
     items[-1]["spec"]["initContainers"] = [{"name": "wait", "image": "busybox:1.36"}]
-    assert judged(snapshot(*items), Version("v2", "v1")).state is State.DEPLOYED
+    assert judged(snapshot(*items), Version("v2", ("v1",))).state is State.DEPLOYED
 
 
 def test_an_init_container_of_the_promoted_image_has_to_follow() -> None:
@@ -52,7 +52,7 @@ def test_an_init_container_of_the_promoted_image_has_to_follow() -> None:
     items[-1]["status"]["initContainerStatuses"] = [
         {"name": "migrate", "state": {"terminated": {"exitCode": 0}}}
     ]
-    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    judgement = judged(snapshot(*items), Version("v2", ("v1",)))
     assert judgement.state is State.IN_DOUBT
     assert OLD in judgement.sentence
 
@@ -60,7 +60,7 @@ def test_an_init_container_of_the_promoted_image_has_to_follow() -> None:
 def test_each_workload_of_the_image_has_to_run_it() -> None:
     """A worker that stayed at the old tag of the same image leaves all in doubt."""
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
-    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    judgement = judged(snapshot(*items), Version("v2", ("v1",)))
     assert judgement.state is State.IN_DOUBT
     assert f"Deployment worker runs {OLD}" in judgement.sentence
 
@@ -69,22 +69,97 @@ def test_a_neighbour_that_still_runs_the_version_before_was_left_behind() -> Non
     """One tag for two images of a team: the one that did not follow is named, whatever its name."""
     left = "registry.example/shop/worker:v1"
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", left)]
-    assert judged(snapshot(*items), Version("v2", "v1")).state is State.IN_DOUBT
-    assert judged(snapshot(*items), Version("v2", "v0")).state is State.DEPLOYED
+    assert judged(snapshot(*items), Version("v2", ("v1",))).state is State.IN_DOUBT
+    assert judged(snapshot(*items), Version("v2", ("v0",))).state is State.DEPLOYED
 
 
 def test_two_keys_may_set_versions_of_one_image() -> None:
-    """What another promoted key says of the same image is right where it stands."""
+    """What another promoted key says of the same image is right where it stands, unless it may as well be a leftover."""
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
     also = (Other("v1"),)
-    assert judged(snapshot(*items), Version("v2", "v1", also=also)).state is State.DEPLOYED
+    assert judged(snapshot(*items), Version("v2", ("v0",), also=also)).state is State.DEPLOYED
+    left = judged(snapshot(*items), Version("v2", ("v1",), also=also))
+    assert left.state is State.IN_DOUBT
+    assert "another promoted key says too: `proof` of that key in fleet.yaml" in left.sentence
+    named = (Other("v1", ("registry.example/shop/web",)),)
+    assert judged(snapshot(*items), Version("v2", ("v1",), also=named)).state is State.DEPLOYED
+
+
+def test_another_keys_value_excuses_nothing_of_an_image_that_is_known() -> None:
+    """The file names the image of this key and nobody that of the other: its value, never promoted, says nothing here."""
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
+    known = Version("v2", ("v0",), names=("registry.example/shop/web",), also=(Other("v1"),))
+    assert judged(snapshot(*items), known).state is State.IN_DOUBT
+
+
+def test_what_ran_two_promotions_ago_was_left_behind_too() -> None:
+    """A neighbour does not have to run the version just before."""
+    left = "registry.example/shop/worker:v0"
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", left)]
+    assert judged(snapshot(*items), Version("v2", ("v1", "v0"))).state is State.IN_DOUBT
+    assert judged(snapshot(*items), Version("v2", ("v1",))).state is State.DEPLOYED
+
+
+OVERRIDES = {
+    "helm parameter": {"helm": {"parameters": [{"name": "worker.tag", "value": "v0"}]}},
+    "helm values": {"helm": {"values": "worker:\n  tag: v0\n"}},
+    "helm values object": {"helm": {"valuesObject": {"workers": [{"image": {"tag": "v0"}}]}}},
+    "whole reference": {"helm": {"valuesObject": {"main": "registry.example/shop/worker:v0"}}},
+    "kustomize patch": {
+        "kustomize": {
+            "patches": [
+                {
+                    "patch": "[{op: replace, path: /spec/image, value: 'registry.example/shop/worker:v0'}]"
+                }
+            ]
+        }
+    },
+    "plugin parameter": {"plugin": {"parameters": [{"name": "worker-tag", "string": "v0"}]}},
+    "plugin variable": {"plugin": {"env": [{"name": "WORKER_TAG", "value": "v0"}]}},
+    "jsonnet variable": {"directory": {"jsonnet": {"extVars": [{"name": "tag", "value": "v0"}]}}},
+}
+
+
+@pytest.mark.parametrize("said", OVERRIDES.values(), ids=OVERRIDES)
+def test_every_way_to_pin_a_second_image_is_asked(said: dict[str, Any]) -> None:
+    """However the Application writes it: its override is why the neighbour did not follow."""
+    left = "registry.example/shop/worker:v0"
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", left)]
+    judgement = judged(snapshot(*items, source={"repoURL": "x", **said}), Version("v2", ("v1",)))
+    assert judgement.state is State.IN_DOUBT
+    assert left in judgement.sentence
+    assert judged(snapshot(*items), Version("v2", ("v1",))).state is State.DEPLOYED
+
+
+def test_an_override_file_counts_as_the_application_does() -> None:
+    """Argo CD reads `.argocd-source.yaml` as part of the source; what both say stands in both."""
+    application = {"spec": {"source": {"repoURL": "x", "helm": {"parameters": [{"name": "a"}]}}}}
+    file = b"helm:\n  parameters:\n  - {name: worker.tag, value: v0}\n"
+    merged = with_files(application, {0: (file, b"- no mapping", b"\xff")})
+    assert merged["spec"]["source"]["helm"]["parameters"][0] == {"name": "a"}
+    assert [image.tag for image in pinned_images(merged)] == ["v0"]
+    many = with_files({"spec": {"sources": [{}, {"repoURL": "y"}]}}, {1: (file,)})
+    assert [image.tag for image in pinned_images(many)] == ["v0"]
+
+
+def test_a_mirror_of_the_image_that_was_left_behind_is_asked() -> None:
+    """By its last name a mirror may be the image; at an earlier version, or pinned by the Application, it did not follow."""
+    left = "mirror.internal/cache/web:v0"
+    items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", left)]
+    names = ("registry.example/shop/web",)
+    assert judged(snapshot(*items), Version("v2", ("v1", "v0"), names)).state is State.IN_DOUBT
+    pinned = {"repoURL": "x", "helm": {"parameters": [{"name": "workerImage", "value": left}]}}
+    one = snapshot(*items, source=pinned)
+    assert judged(one, Version("v2", ("v1",), names)).state is State.IN_DOUBT
+    # Another team's image of the same last name goes its own way.
+    assert judged(snapshot(*items), Version("v2", ("v1",), names)).state is State.DEPLOYED
 
 
 def test_another_keys_value_excuses_its_own_image_alone() -> None:
     """The agent is at v1 by a key of its own: a worker of the promoted image at v1 was left behind all the same."""
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", OLD)]
     also = (Other("v1", ("registry.example/shop/agent",)),)
-    version = Version("v2", "v1", names=("registry.example/shop/web",), also=also)
+    version = Version("v2", ("v1",), names=("registry.example/shop/web",), also=also)
     judgement = judged(snapshot(*items), version)
     assert judgement.state is State.IN_DOUBT
     assert f"Deployment worker runs {OLD}" in judgement.sentence
@@ -95,7 +170,7 @@ def test_another_keys_value_excuses_its_own_image_alone() -> None:
 
 def test_one_container_is_the_proof_of_one_key() -> None:
     """Two keys of one value whose images nobody named: the agent's container does not show that the other key has an effect."""
-    keys = (Version("v2", "v0"), Version("v2", "v0"))
+    keys = (Version("v2", ("v0",)), Version("v2", ("v0",)))
 
     def seen(*images: str, versions: tuple[Version, ...] = keys) -> Any:
         items = snapshot(*deployed("Deployment", "web", *images))
@@ -107,7 +182,7 @@ def test_one_container_is_the_proof_of_one_key() -> None:
     assert "registry.example/shop/agent has v2, which 2 keys set" in judgement.unseen
     assert seen(NEW, agent).state is State.DEPLOYED
     # An image that one of the keys names is that one's proof, not the other one's, in whatever registry it lies.
-    named = Version("v2", "v0", names=("registry.example/shop/agent",))
+    named = Version("v2", ("v0",), names=("registry.example/shop/agent",))
     mirrored = "mirror.internal/cache/agent:v2"
     for own in (agent, mirrored):
         assert seen(OLD, own, versions=(named, keys[0])).state is State.IN_DOUBT
@@ -136,8 +211,8 @@ def with_init(name: str, *images: str, **more: Any) -> list[dict[str, Any]]:
 def test_an_init_container_alone_runs_nothing() -> None:
     """It ended before the server began, and the server is another image: no running container has the version."""
     server = "registry.example/shop/web-server:v1"
-    known = Version("v2", "v1", names=("registry.example/shop/web",))
-    for version in (known, Version("v2", "v0")):
+    known = Version("v2", ("v1",), names=("registry.example/shop/web",))
+    for version in (known, Version("v2", ("v0",))):
         judgement = judged(snapshot(*with_init("web", server)), version)
         assert judgement.state is State.IN_DOUBT
         assert "only the init container migrate of Deployment web has v2" in judgement.unseen
@@ -147,7 +222,7 @@ def test_an_init_container_alone_runs_nothing() -> None:
 def test_an_init_container_counts_where_something_else_shows_it_too() -> None:
     """The version runs in the server, or goes on as a sidecar, or fleet.yaml says that this image shows it."""
     server = "registry.example/shop/web-server:v1"
-    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    known = Version("v2", ("v1",), names=("registry.example/shop/web",))
     both = [*deployed("Deployment", "web", NEW), *with_init("worker", server)]
     judgement = judged(snapshot(*both), known)
     assert judgement.state is State.DEPLOYED
@@ -163,14 +238,14 @@ def test_a_sidecar_that_ended_does_not_run() -> None:
     items = with_init("web", "registry.example/shop/web-server:v1", restartPolicy="Always")
     ended = {"terminated": {"exitCode": 0}}
     items[-1]["status"]["initContainerStatuses"][0]["state"] = ended
-    version = Version("v2", "v1", names=("registry.example/shop/web",))
+    version = Version("v2", ("v1",), names=("registry.example/shop/web",))
     assert judged(snapshot(*items), version).state is State.IN_DOUBT
 
 
 def test_what_runs_beside_the_version_in_one_pod_is_told() -> None:
     """A container of the same team at another version may have stayed behind, or not: a reader has to tell."""
     items = deployed("Deployment", "web", NEW, "registry.example/shop/agent:v7", "istio/proxy:1")
-    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    judgement = judged(snapshot(*items), Version("v2", ("v1",)))
     assert judgement.state is State.DEPLOYED
     assert judgement.others == ("side-0 of Deployment web (registry.example/shop/agent:v7)",)
 
@@ -178,7 +253,7 @@ def test_what_runs_beside_the_version_in_one_pod_is_told() -> None:
 def test_a_workload_of_another_product_is_told_and_not_asked() -> None:
     """A cache beside the application has its own version: what was not looked at stands in the judgement."""
     items = [*deployed("Deployment", "web", NEW), *deployed("StatefulSet", "cache", "redis:7.2")]
-    judgement = judged(snapshot(*items), Version("v2", "v1"))
+    judgement = judged(snapshot(*items), Version("v2", ("v1",)))
     assert judgement.state is State.DEPLOYED
     assert judgement.others == ("StatefulSet cache (redis:7.2)",)
 
@@ -188,14 +263,14 @@ def test_what_the_application_pins_itself_is_asked() -> None:
     pinned = "registry.example/shop/worker:v0"
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "worker", pinned)]
     source = {"repoURL": "x", "kustomize": {"images": [pinned]}}
-    judgement = judged(snapshot(*items, source=source), Version("v2", "v1"))
+    judgement = judged(snapshot(*items, source=source), Version("v2", ("v1",)))
     assert judgement.state is State.IN_DOUBT
     assert pinned in judgement.sentence
 
 
 def test_where_the_image_is_known_no_other_one_counts() -> None:
     """The file names the image: neither a sidecar of the same tag shows it, nor is a neighbour asked for it."""
-    known = Version("v2", "v1", names=("registry.example/shop/web",))
+    known = Version("v2", ("v1",), names=("registry.example/shop/web",))
     items = deployed("Deployment", "web", OLD, "registry.example/shop/agent:v2")
     assert judged(snapshot(*items), known).state is State.IN_DOUBT
     items = deployed("Deployment", "web", NEW, "registry.example/shop/agent:v1")
@@ -243,12 +318,12 @@ def test_a_tag_before_a_pinned_digest_shows_nothing() -> None:
     """The digest decides what runs: it is of the version before, unless it is promoted too."""
     items = deployed("Deployment", "web", f"registry.example/shop/web:v2@{DIGEST}")
     for names in ((), ("registry.example/shop/web",)):
-        judgement = judged(snapshot(*items), Version("v2", "v1", names=names))
+        judgement = judged(snapshot(*items), Version("v2", ("v1",), names=names))
         assert judgement.state is State.IN_DOUBT
         assert "the digest decides what runs and is not promoted with the tag" in judgement.sentence
-        both = Version("v2", "v1", names=names, also=(Other(DIGEST),))
+        both = Version("v2", ("v1",), names=names, also=(Other(DIGEST),))
         assert judged(snapshot(*items), both).state is State.DEPLOYED
-        other = Version("v2", "v1", names=names, also=(Other("sha256:" + "d" * 64),))
+        other = Version("v2", ("v1",), names=names, also=(Other("sha256:" + "d" * 64),))
         assert judged(snapshot(*items), other).state is State.IN_DOUBT
 
 
@@ -256,7 +331,7 @@ def test_a_digest_that_admission_put_behind_the_tag_is_the_tags_own() -> None:
     """The template names the tag alone: whoever resolved it did so for this pod."""
     items = deployed("Deployment", "web", NEW)
     items[-1]["spec"]["containers"][0]["image"] = f"{NEW}@{DIGEST}"
-    assert judged(snapshot(*items), Version("v2", "v1")).state is State.DEPLOYED
+    assert judged(snapshot(*items), Version("v2", ("v1",))).state is State.DEPLOYED
 
 
 def test_a_digest_is_seen_in_what_the_runtime_reports() -> None:
@@ -290,7 +365,9 @@ def test_terminating_and_finished_pods_count_nothing() -> None:
     items = deployed("Deployment", "web", NEW)
     leaving, evicted = pod(items[1], 8, OLD), pod(items[1], 9, OLD, phase="Failed")
     leaving["metadata"]["deletionTimestamp"] = "2026-11-23T15:51:24Z"
-    assert judged(snapshot(*items, leaving, evicted), Version("v2", "v1")).state is State.DEPLOYED
+    assert (
+        judged(snapshot(*items, leaving, evicted), Version("v2", ("v1",))).state is State.DEPLOYED
+    )
 
 
 def test_a_workload_without_a_pod_shows_nothing() -> None:
@@ -332,9 +409,9 @@ def test_a_declared_mark_has_to_be_on_every_running_pod(kind: str) -> None:
 def test_declared_workloads_have_to_exist_and_to_run_it() -> None:
     """`workloads` of a proof names who has to show it; the others do not matter, and none may be missing."""
     items = [*deployed("Deployment", "web", NEW), *deployed("Deployment", "other", OLD)]
-    only = Version("v2", "v1", workloads=("Deployment/web",))
+    only = Version("v2", ("v1",), workloads=("Deployment/web",))
     assert judged(snapshot(*items), only).state is State.DEPLOYED
-    both = Version("v2", "v1", workloads=("Deployment/web", "Deployment/gone"))
+    both = Version("v2", ("v1",), workloads=("Deployment/web", "Deployment/gone"))
     judgement = judged(snapshot(*items), both)
     assert judgement.state is State.IN_DOUBT
     assert "Deployment/gone, which has to show v2, does not exist" in judgement.sentence
@@ -352,7 +429,7 @@ def test_kinds_that_cannot_be_judged_are_named() -> None:
 def test_a_rollout_without_pods_leaves_a_version_in_doubt() -> None:
     """Beside a Deployment that runs the version, nothing shows what the Rollout runs."""
     judgement = judged(
-        snapshot(*deployed("Deployment", "other", NEW), extra=(ROLLOUT,)), Version("v2", "v1")
+        snapshot(*deployed("Deployment", "other", NEW), extra=(ROLLOUT,)), Version("v2", ("v1",))
     )
     assert judgement.state is State.IN_DOUBT
     assert "nothing shows what Rollout web runs" in judgement.sentence
@@ -365,7 +442,7 @@ def test_the_pods_of_a_rollout_are_asked(image: str, state: State) -> None:
     below = workload("ReplicaSet", "web-1", NEW)
     below["metadata"]["ownerReferences"] = [{"kind": "Rollout", "name": "web"}]
     found = snapshot(below, pod(below, 1, NEW), pod(below, 2, image), extra=(ROLLOUT,))
-    judgement = judged(found, Version("v2", "v1"))
+    judgement = judged(found, Version("v2", ("v1",)))
     assert owner["kind"] in judgement.sentence
     assert judgement.state is state
 
@@ -422,7 +499,7 @@ def test_a_later_sync_of_the_same_revision_is_a_sign_of_a_break(state: Any, hour
 def test_what_runs_at_its_own_time_alone_is_named() -> None:
     """An Application that is one CronJob: nothing is seen of the version, and why is said."""
     for more in ((CRON,), (CRON, {**CRON, "name": "weekly"})):
-        judgement = judged(snapshot(extra=more), Version("v2", "v1"))
+        judgement = judged(snapshot(extra=more), Version("v2", ("v1",)))
         assert judgement.state is State.IN_DOUBT
         assert "nothing here can judge CronJob nightly" in judgement.unseen
         assert judgement.unjudged[0] == "CronJob nightly"
@@ -448,7 +525,7 @@ def test_a_hook_that_failed_is_told_from_what_was_brought() -> None:
         "operation": {"sync": {"revision": REVISION}},
         "syncResult": {"revision": REVISION, "resources": [entry]},
     }
-    judgement = judged(found, Version("v2", "v1"))
+    judgement = judged(found, Version("v2", ("v1",)))
     assert judgement.state is State.FAILED
     assert judgement.hooks == ("Job notify",)
     assert [one.hook for one in judgement.failing] == ["Job notify"]

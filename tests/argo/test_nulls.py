@@ -65,7 +65,10 @@ def _nulled(value: Any, path: tuple[Any, ...]) -> Any:
 def _read(snapshot: Snapshot) -> None:
     """Everything that is read of a snapshot."""
     origin = Origin(("x",), ("main",))
-    versions = (Version("v2", "v1", ("example/web",)), Version("1", by="label", mark="m", text="1"))
+    versions = (
+        Version("v2", ("v1",), ("example/web",)),
+        Version("1", by="label", mark="m", text="1"),
+    )
     for expectation in (
         Expectation("$SHA2", "op-7", versions=versions, images=("example/web:v2",)),
         Expectation("$SHA2", origin=origin, versions=versions),

@@ -32,7 +32,7 @@ def test_a_partition_is_complete_without_the_pods_it_holds_back() -> None:
     judgement = judge(snapshot(*items), Expectation(REVISION))
     assert judgement.state is State.DEPLOYED
     assert "StatefulSet db: 1 of 3 pods by partition 2" in judgement.sentence
-    version = Expectation(REVISION, versions=(Version("v2", "v1"),))
+    version = Expectation(REVISION, versions=(Version("v2", ("v1",)),))
     assert judge(snapshot(*items), version).state is State.DEPLOYED
     items[-1]["spec"]["containers"][0]["image"] = OLD
     assert judge(snapshot(*items), version).state is State.IN_DOUBT
@@ -69,7 +69,7 @@ def test_ordinals_may_begin_later() -> None:
     items[0]["spec"]["ordinals"] = {"start": 5}
     for number, pod in enumerate(items[1:], start=5):
         pod["metadata"]["name"] = f"db-{number}"
-    version = Expectation(REVISION, versions=(Version("v2", "v1"),))
+    version = Expectation(REVISION, versions=(Version("v2", ("v1",)),))
     assert judge(snapshot(*items), version).state is State.DEPLOYED
 
 

@@ -82,11 +82,10 @@ def test_values_of_secrets_are_masked_and_their_change_shows():
         b'kind: "Sec\\\n  ret"\nstringData: {p: hunter2}\n',
         b'{"kind": "List", "items": [{"kind": "\\u0053ecret", "stringData": {"p": "hunter2"}}]}',
         b'"\\u006bind": Secret\n"string\\u0044ata": {p: hunter2}\n',
-        b"a: &k Secret\nitems: [{kind: *k, stringData: {p: hunter2}}]\n",
-        b"x: &x\n  kind: Secret\n  data: {p: hunter2}\nitems:\n- <<: *x\n",
+        b"kind: List\na: &k Secret\nitems: [{kind: *k, stringData: {p: hunter2}}]\n",
+        b"kind: List\nx: &x\n  kind: Secret\n  data: {p: hunter2}\nitems:\n- <<: *x\n",
         b"base: &b {p: hunter2}\nkind: Secret\nstringData:\n  <<: *b\n",
         b"kind: Secret\nstringData: {p: hunter2}\nstringData: {p: b}\n",
-        b"kind: Secret\nkind: ConfigMap\ndata: {p: hunter2}\n",
         b"kind: SecretList\nitems: [{stringData: {p: hunter2}}]\n",
         b"kind: Secret\nstringData:\n  # it was hunter2\n  p: b # and hunter2\n",
         b"secretGenerator: [{name: a, literals: [p=hunter2]}]\n",
@@ -94,14 +93,69 @@ def test_values_of_secrets_are_masked_and_their_change_shows():
         b"%YAML 1.1\n---\nkind: Secret\nstringData: {p: hunter2}\n",
         "kind: Secret\nstringData: {p: hunter2}\n".encode("utf-16"),
         b"kind: Secret\nmetadata: {name: {{ .n }}}\nstringData:\n  p: hunter2\n  {{ if }}\n",
-        b"{kind: Secret, stringData: {p: hunter2, x: {{ .y }} }\n",
-        b"kind: Secret\ndata: {p: hunter2\n",
-        b"kind: Secret\ndata:\n\tp: hunter2\n  q: {\n",
     ],
 )
 def test_no_layout_of_a_secret_shows_it(text):
-    """Lists, JSON, odd shapes; a file that cannot be read is not shown at all."""
+    """Lists, JSON, odd shapes, templates that surely are one Secret."""
+    assert b"hunter2" not in without_secret_values(text, path="kustomization.yaml")
+
+
+POD = b"spec: {hostPID: true, containers: [{image: evil.example/backdoor}]}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # A later key of the same name wins.
+        b"kind: Secret\nkind: ConfigMap\ndata: {mapRoles: evil.example}\n",
+        # A list of Secrets may hold what is none.
+        b"kind: SecretList\nitems: [{kind: ConfigMap, data: {p: evil.example}}]\n",
+        b"kind: List\nitems: [{kind: Secret, data: &d {p: evil.example}}, {kind: ConfigMap, data: *d}]\n",
+        # What a chart or a program reads is no object, wherever it stands in its file.
+        b"sidecar: {kind: Secret, data: {image: evil.example}}\n",
+        b"kind: ConfigMap\ndata: {kind: Secret, data: {image: evil.example}}\n",
+        b"kind: Secret\napiVersion: apps/v1\ndata: {p: evil.example}\n",
+        b"secretGenerator: [{name: a, literals: [p=evil.example]}]\n",
+        # A sign of a comment in quotes, in a block, in another document.
+        b'kind: Secret\ndata: {p: b}\n---\n{metadata: {x: "CHG #4711"}, kind: Pod, ' + POD + b"}\n",
+        b"kind: Secret\ndata: {p: b}\nmetadata:\n  annotations:\n    x: |\n      a\n      # evil.example\n",
+        b"kind: Secret\ndata: {p: b}\n---\n# by hand\nkind: ConfigMap\ndata:\n  x: 'a\n\n    # evil.example'\n",
+        # Actions that may end the Secret, or make it something else.
+        b"kind: Secret\ndata:\n  k: {{ .k }}\n{{ .rule }}\nkind: Pod\n" + POD + b"\n",
+        b"kind: Secret\ndata:\n  k: {{ .k }}\n{{ include `x` . }}\n  image: evil.example\n",
+        b"{{- if .off }}kind: Secret{{- end }}\nkind: Pod\ndata:\n  x: evil.example\n",
+        b"kind: {{ if .off }}Secret{{ else }}Pod{{ end }}\ndata: {x: evil.example}\n",
+        b"kind: Secret\ndata:\n  k: {{ .k }}\n  spec: {image: evil.example}\n",
+        b"kind: ConfigMap\ndata: {x: evil.example}\nkind: Secret\nmetadata: {name: {{ .n }}}\n",
+        b"kind: Secret\ndata:\n  k: {{ .k }}\n  x: evil.example {{ .y }}\n",
+        b"kind: Secret\ndata:\n  k: {{ .k |\n default 1 }}\n  x: evil.example\n",
+        # What nobody can read.
+        b"kind: Secret\ndata: {p: evil.example\n",
+    ],
+)
+def test_what_is_not_surely_a_value_of_a_secret_is_shown(text):
+    """Whoever signs has to see what comes: no word, no place and no comment hides it."""
+    assert b"evil.example" in without_secret_values(text)
+
+
+def test_a_secret_in_the_values_of_a_chart_is_a_value():
+    """The same text is masked as a manifest and shown as what a chart is told."""
+    text = b"apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {image: hunter2}\n"
     assert b"hunter2" not in without_secret_values(text)
+    assert without_secret_values(text, is_manifest=False) == text
+
+
+def test_comments_of_a_secret_are_masked_and_no_others():
+    """Those of its document, wherever they stand in it."""
+    text = (
+        b"# one\nkind: ConfigMap\n---\n# two\nkind: Secret # three\ndata:\n  # four\n  p: 'b # in'\n"
+        b"  q: |\n    # text\n  # five\n---\n# six\nkind: ConfigMap # seven\n"
+    )
+    shown = without_secret_values(text).decode()
+    for word in ("one", "seven"):
+        assert f"# {word}" in shown
+    for word in ("two", "three", "four", "in", "text", "five"):
+        assert f"# {word}" not in shown
 
 
 def test_values_that_change_places_are_seen():

@@ -13,7 +13,7 @@ from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.argo.sources import Origin
 from gitops_nb.errors import UnavailableError
 from gitops_nb.promotion.pending import bound_folders
-from gitops_nb.promotion.places import Reads, reads
+from gitops_nb.promotion.places import Reads, is_manifest, reads
 
 URL = "https://git.example/c.git"
 ORIGIN = Origin((URL,), ("main",))
@@ -208,3 +208,77 @@ def test_names_that_are_no_text_are_two_names(tmp_path):
     _, third = committed(tmp_path)
     with pytest.raises(UnavailableError, match="two files"):
         git.blobs("c", third, OWN)
+
+
+MADE = "secretGenerator: [{name: s, files: [s.yaml]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "files", "source"),
+    [
+        ("resources: [s.yaml]\n", {}, {}),
+        ("patches: [{path: s.yaml}]\n", {}, {}),
+        ("patchesStrategicMerge: [./s.yaml]\n", {}, {}),
+        ("configMapGenerator: [{name: c, files: [x=s.yaml]}]\n", {}, {}),
+        ("helmCharts: [{name: c, valuesFile: s.yaml}]\n", {}, {}),
+        ("openapi: {path: s.yaml}\n", {}, {}),
+        ("resources: [l.yaml]\n", {f"{OWN}/l.yaml": "link:s.yaml"}, {}),
+        (
+            "resources: [../base]\n",
+            {"apps/x/base/kustomization.yaml": "resources: [../production/s.yaml]\n"},
+            {},
+        ),
+        ("", {}, {"kustomize": {"patches": [{"path": "s.yaml"}]}}),
+        ("", {}, {"helm": {"valueFiles": ["s.yaml"]}}),
+        ("", {CHART: "name: x\n"}, {}),
+        ("wholly: new\n", {}, {}),
+    ],
+)
+def test_what_a_secret_and_something_else_is_made_of_is_shown(tmp_path, more, files, source):
+    """A file that is nothing but a Secret's source is hidden; one that anything else reads is not."""
+    base = {K: MADE + more, f"{OWN}/s.yaml": "a: b\n"}
+    work = tmp_path / "work"
+    links = {
+        path: text.removeprefix("link:") for path, text in files.items() if text[:5] == "link:"
+    }
+    work.mkdir()
+    for path, target in links.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).symlink_to(target)
+    for path, text in {**base, **{p: t for p, t in files.items() if p not in links}}.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(text)
+    git, tip = committed(tmp_path)
+    own = {"repoURL": URL, "targetRevision": "main", "path": OWN, **source}
+    found = reads(git, {}, (own,), origin=ORIGIN, repository="c", tip=tip)
+
+    assert found.secret == ()
+
+
+def test_what_a_secret_alone_is_made_of_is_hidden(tmp_path):
+    """The plain layout: files and variables for a Secret, beside other resources."""
+    made = "resources: [d.yaml]\nsecretGenerator: [{name: s, files: [k=s.yaml], envs: [e.env]}]\n"
+    files = {K: made, f"{OWN}/s.yaml": "a", f"{OWN}/e.env": "A=b", f"{OWN}/d.yaml": "kind: Pod\n"}
+
+    assert read(tmp_path, files, "Kustomize").secret == (f"{OWN}/s.yaml", f"{OWN}/e.env")
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        (f"{OWN}/templates/a.yaml", True),
+        (f"{OWN}/charts/sub/templates/a.yaml", True),
+        (f"{OWN}/crds/a.yaml", True),
+        (f"{OWN}/values.yaml", False),
+        (f"{OWN}/files/templates/a.yaml", False),
+        (f"{OWN}/charts/sub/values.yaml", False),
+        ("envs/production.yaml", False),
+        ("apps/y/secret.yaml", True),
+    ],
+)
+def test_files_of_a_chart_are_values_but_for_its_templates(tmp_path, path, is_one):
+    """What a chart may read is no object, whatever it looks like."""
+    files = {CHART: "name: x\n", "envs/production.yaml": "a: b\n"}
+    found = read(tmp_path, files, "Helm", helm={"valueFiles": ["/envs/production.yaml"]})
+
+    assert is_manifest(path, found.values, found.charts) is is_one

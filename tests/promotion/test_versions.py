@@ -1,0 +1,51 @@
+"""What a file says about the image that a key sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from gitops_nb.argo.evidence import Version
+from gitops_nb.catalog.fleet import Promotable
+from gitops_nb.promotion.observe import earlier
+from gitops_nb.promotion.state import PromotedKey, Spell
+from gitops_nb.promotion.versions import shown_by
+from tests.dora.dora_factories import NOW
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "names"),
+    [
+        ("image: {repository: r.example/shop/web, tag: v1}", "image.tag", ("r.example/shop/web",)),
+        (
+            "image: {repository: r.example/shop, name: web, tag: v1}",
+            "image.tag",
+            ("r.example/shop", "r.example/shop/web"),
+        ),
+        (
+            "{name: web-staging, image: 'r.example/shop/web', tag: v1}",
+            "tag",
+            ("r.example/shop/web", "r.example/shop/web/web-staging"),
+        ),
+        ("{name: web-staging, tag: v1}", "tag", ()),
+        ("{name: r.example/shop/web, tag: v1}", "tag", ("r.example/shop/web",)),
+        ("images: [{name: web, newTag: v1}]", "images[0].newTag", ("web",)),
+        (
+            "images: [{name: web, newName: r/web, newTag: v1}]",
+            "images[0].newTag",
+            ("r/web", "r/web/web"),
+        ),
+        ("{image: {repository: a}, tag: v1}", "tag", ()),
+    ],
+)
+def test_the_image_beside_a_key(content: str, key: str, names: tuple[str, ...]) -> None:
+    """A name that may be a release's is none of an image; what may be two parts of one is read both ways."""
+    promoted = PromotedKey("values.yaml", key, "value", "", "v1", content)
+    shown = shown_by(promoted, Promotable(file="values.yaml", key=key), "v1")
+    assert isinstance(shown, Version)
+    assert shown.names == names
+
+
+def test_earlier_values_are_the_newest_first_and_never_the_present_one() -> None:
+    """A version that came back is no earlier one; a file that could not be read had none."""
+    spells = [Spell(text, NOW) for text in ("v0", "", "v1", "v2", "v1")]
+    assert earlier(spells, "v1") == ("v2", "v0")
