@@ -299,6 +299,14 @@ def _look_at_images(
         others += begun
     else:
         wrong += begun
+    if carrying and not wrong and _is_by_another_name(carrying, version):
+        unjudged = not_judged(snapshot)
+        if unjudged:
+            # What has the file's own image may be among these; an image of the same last name shows nothing then.
+            wrong.append(
+                f"{', '.join(carriers)} has {version.value}, and nothing here can judge {', '.join(unjudged)}, which may run "
+                f"{', '.join(version.names)}"
+            )
     if not carriers and not carrying:
         what = "; ".join([*wrong, *(other.replace(" (", " runs ").rstrip(")") for other in others)])
         return Sight(f"no workload runs {version.value}{what and ': '}{what}", (), tuple(others))
@@ -328,13 +336,21 @@ def _carries(container: Container, version: Version) -> bool:
 
 
 def _shows(container: Container, text: str, also: Sequence[Other] = ()) -> bool:
-    """Whether a container's image shows a text; a tag before a pinned digest does where the digest is promoted too."""
+    """Whether a container's image shows a text; a tag before a pinned digest does where the digest is promoted too.
+
+    Where a reference holds a digest alone, which is promoted too, it shows the tag that was promoted with it: charts leave
+    the tag out then.
+    """
     image = container.image
+    digests = [
+        one.value.rpartition("@")[2]
+        for one in also
+        if one.value.rpartition("@")[2].startswith("sha256:")
+    ]
     if not shows(image, text):
-        return False
-    return not container.is_pinned or any(
-        one.endswith(image.digest) for one in (text, *(other.value for other in also))
-    )
+        asked = parse_image(container.reference)
+        return bool(asked.digest) and not asked.tag and asked.digest in digests
+    return not container.is_pinned or image.digest in (*digests, text.rpartition("@")[2])
 
 
 def _why_not(stale: Sequence[Container], version: Version) -> str:
@@ -377,6 +393,13 @@ def _neighbours_of(
     yield from beside
 
 
+def _is_by_another_name(carrying: Sequence[Container], version: Version) -> bool:
+    """Whether the version is seen in images alone that only have the last name of those that are known to carry it."""
+    return bool(version.names) and not any(
+        is_same_name(c.image.name, name) for c in carrying for name in version.names
+    )
+
+
 def _by_other_names(shown: Sequence[Container], version: Version) -> str:
     """Images that carry the version by another name than the file's: a mirror, or something else; a reader has to tell."""
     names = dict.fromkeys(
@@ -412,12 +435,13 @@ def _is_meant(
             return False
     if is_own:
         return True
-    is_near = any(is_alike(image.name, name) for name in names) or (
-        not version.names and any(is_neighbour(image.name, one.image.name) for one in carrying)
-    )
-    # One key often sets the tag of several images of a team: what still runs an earlier version was left behind, and so was
-    # what the Application sets itself.
-    return is_near and (was or is_set)
+    if any(is_alike(image.name, name) for name in names):
+        return was or is_set
+    if version.names:
+        return False
+    # Nobody knows which image the key sets, perhaps several of a team: what still runs an earlier version was left behind,
+    # whatever it is called, and so was what the Application sets itself of the team's own.
+    return was or (is_set and any(is_neighbour(image.name, one.image.name) for one in carrying))
 
 
 def _look_at_marks(found: Sequence[Unit], version: Version, blind: Sequence[str]) -> Sight:

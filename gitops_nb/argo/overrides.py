@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from gitops_nb.argo.images import Image, parse_image
 from gitops_nb.argo.sources import sources_of
-from gitops_nb.edits import kubernetes_objects
+from gitops_nb.edits import kubernetes_objects, read_part
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Json
 
@@ -60,36 +61,23 @@ def pinned_images(application: Json | None) -> tuple[Image, ...]:
     return tuple(found)
 
 
-def with_files(application: Json, sources: Mapping[int, Sequence[bytes]]) -> Json:
-    """An Application as Argo CD reads it, with the override files beside the manifests in it.
+def set_to(application: Json | None, key: str, part: str) -> str | None:
+    """The text that an Application sets a key of a chart's values to itself, past the files in Git; None where it does not.
 
-    Args:
-        application: As it stands on the cluster.
-        sources: For each of its sources, by place, the contents of such files, in the order in which they count.
+    Parameters win over values, and the object of values over their text; source: argo-cd 3.0, docs/user-guide/helm.md.
     """
-    spec = dict(application.get("spec") or {})
-    merged = [dict(source) for source in sources_of(spec)]
-    for place, contents in sources.items():
-        for content in contents:
-            said = document_of(content.decode("utf-8", "replace"))
-            if isinstance(said, dict):
-                merged[place] = _merged(merged[place], said)
-    said_by = {"sources": merged} if spec.get("sources") else {"source": merged[0]}
-    return {**application, "spec": {**spec, **said_by}}
-
-
-def _merged(below: Json, above: Json) -> Json:
-    """A mapping with another one over it; lists of both stand one after the other, as both may say something."""
-    found = dict(below)
-    for key, value in above.items():
-        own = found.get(key)
-        if isinstance(own, dict) and isinstance(value, dict):
-            found[key] = _merged(own, value)
-        elif isinstance(own, list | tuple) and isinstance(value, list | tuple):
-            found[key] = [*own, *value]
-        else:
-            found[key] = value
-    return found
+    for source in sources_of((application or {}).get("spec") or {}):
+        helm = source.get("helm") or {}
+        for one in helm.get("parameters") or ():
+            if (one or {}).get("name") == key:
+                return str(one.get("value") or "")
+        inline = helm.get("valuesObject")
+        said = json.dumps(inline).encode() if inline else str(helm.get("values") or "").encode()
+        try:
+            return read_part(said, key, part)
+        except UsageError:
+            continue
+    return None
 
 
 def _set_by(value: Json, name: str = "") -> Iterator[Image]:

@@ -141,6 +141,12 @@ def history_mark(application: Json) -> str:
     return f"{uid}/{entry.get('id', '')}/{entry.get('deployedAt') or ''}"
 
 
+def is_made_anew(application: Json, mark: str) -> bool:
+    """Whether this is another object of the same name than the one of a mark."""
+    uid = at(application, "metadata").get("uid") or ""
+    return bool(uid) and bool(mark) and mark.split("/", 1)[0] not in ("", uid)
+
+
 def synced_since(application: Json, mark: str) -> tuple[list[Json], bool]:
     """Entries of the history behind a mark, and whether there may have been more: the mark's own entry is not there any more."""
     history = history_of(application)

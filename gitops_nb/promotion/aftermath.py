@@ -69,7 +69,8 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
         yield "If the commit is there, or comes:" if commit.tried else "If the commit is there:"
     is_undone = bool(_undone(run))
     # What was seen last counts; the plan tells of what nobody looked at.
-    told = (run.outcome or {}).get("by_itself") or {}
+    seen = commit.result if commit is not None else {}
+    told = (run.outcome or {}).get("by_itself") or seen.get("by_itself") or {}
     placements = plan.arguments["placements"]
     if not placements:
         yield "Nothing that this run knows of: fleet.yaml names no cluster."
@@ -120,7 +121,8 @@ def _back(plan: Plan, run: RunState) -> tuple[str, str]:
     if _undone(run):
         was_synced = any(effect.key.startswith("sync ") for effect in run.touched)
         if was_synced and before != after and back == before:
-            return f"If Git asks for {before} again, this brings it to the cluster.", again
+            asked = f"Where Git asks for {before} again, this brings it to the cluster."
+            return f"{asked} {_sync_by_hand(plan)}", again
         if was_synced and before != after and back:
             return f"{back} ran before. This commits it and brings it back.", again
         return "Nothing is left to take back in Git: that was done already.", ""
@@ -201,6 +203,17 @@ def _file(plan: Plan) -> str:
     start = f"{plan.arguments['repository']}:"
     files = (name.removeprefix(start) for name in plan.materials if not name.endswith("/"))
     return next(files, str(plan.arguments["folder"]))
+
+
+def _sync_by_hand(plan: Plan) -> str:
+    """How what Git asks for already comes to the clusters where the command is refused."""
+    names = dict.fromkeys(
+        f"{one['name']} on {placement['cluster']}"
+        for placement in plan.arguments["placements"]
+        for one in (placement.get("parent"), placement)
+        if one
+    )
+    return f"Where the gates refuse that, sync {', then '.join(names)} in Argo CD."
 
 
 def _by_hand(plan: Plan, run: RunState, commit: EffectState | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,13 @@ from typing import Any
 
 from gitops_nb.argo import USERNAME, history_of, operation_state, revisions_of
 from gitops_nb.argo.sources import Origin, revisions_for, sources_of
-from gitops_nb.argo.status import identifiers, synced_since
+from gitops_nb.argo.status import identifiers, is_made_anew, synced_since
 from gitops_nb.catalog.fleet import Fleet, Repository
 from gitops_nb.edits import edit_scalar
 from gitops_nb.errors import (
     ConfigurationError,
     ConflictError,
+    GitOpsError,
     Refused,
     TakenBack,
     UnavailableError,
@@ -36,6 +38,7 @@ from gitops_nb.promotion.judging import NOWHERE
 from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.overtaken import brought_later, refuse_changed, refuse_overtaken
 from gitops_nb.promotion.reading import origin_of
+from gitops_nb.promotion.unattended import by_itself
 from gitops_nb.promotion.versions import asks_for
 from gitops_nb.record.commits import TRAILER_START
 
@@ -96,7 +99,25 @@ def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
     except TakenBack as undone:
         writers.effects.undone("commit", undone.found)
         raise
+    except GitOpsError:
+        _say_what_comes(writers, plan)
+        raise
     return Applied(results, started)
+
+
+def _say_what_comes(writers: PromotionWriters, plan: Plan) -> None:
+    """Records what Argo CD does by itself with a commit that was not brought everywhere: what was planned may not be so any more."""
+    if not plan.arguments["edits"] or writers.fleet is None:
+        return
+    told = {
+        p["cluster"]: by_itself(writers.view, writers.fleet, plan.environment, p)
+        for p in plan.arguments["placements"]
+    }
+    found: dict[str, Json] = {cluster: said for cluster, said in told.items() if said}
+    if found:
+        # What stopped the run is what it says; this only adds to it.
+        with contextlib.suppress(GitOpsError):
+            writers.effects.undone("commit", {"by_itself": found})
 
 
 def require_allowed(plan: Plan, decision: Decision) -> None:
@@ -259,6 +280,12 @@ def _refuse_synced_since(application: Mapping[str, Any], present: Json | None) -
     mark = application.get("last")
     if mark is None:
         return
+    if is_made_anew(present or {}, str(mark)):
+        raise ConflictError(
+            f"Application {application['name']} was made anew since this was planned: nobody was shown what a sync of it brings, and "
+            "it is not asked for",
+            hint="Run the promotion again: it plans on what is there.",
+        )
     newer, is_forgotten = synced_since(present or {}, str(mark))
     if newer or is_forgotten:
         by = (newer[-1].get("initiatedBy") or {}).get("username") if newer else ""
@@ -446,6 +473,8 @@ def _find_sync(
         if operation
     ):
         return found
+    if mark is not None and is_made_anew(application, mark):
+        return None  # of the one that was asked nothing is left; this one nobody asked
     newer, is_forgotten = synced_since(application, mark) if mark is not None else ([], False)
     known = newer if mark is not None else history_of(application)
     if any(_is_ours(entry, revision, mark) for entry in known):

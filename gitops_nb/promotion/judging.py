@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
 from gitops_nb.argo.evidence import Version, image_names, is_seen
 from gitops_nb.argo.images import is_alike
-from gitops_nb.argo.overrides import OVERRIDE_FILES, overrides, with_files
+from gitops_nb.argo.overrides import OVERRIDE_FILES, overrides, set_to
 from gitops_nb.argo.sources import Origin, branch_of, sources_of
 from gitops_nb.model import Json
 from gitops_nb.ports import Snapshot, View
+from gitops_nb.promotion.places import effective_sources
+from gitops_nb.promotion.reading import differences
 from gitops_nb.promotion.state import PromotedKey
 from gitops_nb.promotion.versions import (
     FieldProof,
@@ -19,9 +22,11 @@ from gitops_nb.promotion.versions import (
     asks_for,
     how_to_declare,
     is_declared,
+    is_image,
     unproven,
 )
 
+_INSIDE_HELM = re.compile(r"(^|\.)(parameters\[|valuesObject\b|values\b|images\[)")
 NOWHERE = Origin((), ())
 """Of a child's sources none is the configuration repository: each has to be at what it asks for itself."""
 
@@ -64,11 +69,18 @@ class Release:
         return tuple(s for _, _, s in self._counting(application) if isinstance(s, FieldProof))
 
     def _counting(self, application: Json) -> Sequence[tuple[PromotedKey, str, Shown]]:
-        """All keys, but for those that a source of a child is at the revision of: that is their proof."""
+        """All keys, but for those that a source of a child is at the revision of: that is their proof.
+
+        A key that sets an image, or a parameter of the child, is none of these, also where its value is the same text.
+        """
         if not self.parent:
             return self.shown
         asked = {branch_of(source) for source in sources_of((application or {}).get("spec") or {})}
-        return [entry for entry in self.shown if entry[1] not in asked]
+        return [
+            (key, value, shown)
+            for key, value, shown in self.shown
+            if value not in asked or is_image(key) or _INSIDE_HELM.search(key.key)
+        ]
 
 
 def judge_release(
@@ -89,12 +101,17 @@ def judge_release(
             return _judge_parent(view, release, missing)
     expected = expectation or release.expectation(application)
     judgement = judge(snapshot, expected)
-    if judgement.state is State.DEPLOYED and (files := _files(view, release, application)):
-        # What such a file sets, the Application sets: what follows it is no other product.
-        merged = with_files(
-            application or {}, {place: tuple(own.values()) for place, own in files.items()}
-        )
-        judgement = judge(replace(snapshot, application=merged), expected)
+    if judgement.state is State.DEPLOYED and application is not None:
+        merged = _with_files(view, release, application)
+        if merged != application:
+            # What an override file sets, the Application sets: what follows it is no other product.
+            judgement = judge(replace(snapshot, application=merged), expected)
+        said = _elsewhere(view, release, application) or _said_otherwise(release, merged)
+        if judgement.state is State.DEPLOYED and said:
+            sentence = f"{snapshot.name} is {judgement.sync} and {judgement.health}, and {said}"
+            return replace(
+                judgement, state=State.IN_DOUBT, sentence=sentence, unseen=said, trouble=said
+            )
     if judgement.state is State.DEPLOYED:
         cluster = view.clusters.get(release.cluster)
         missing = unproven(cluster, snapshot, release.fields(application))
@@ -114,6 +131,57 @@ def judge_release(
         unseen=unseen,
         trouble=unseen,
     )
+
+
+def _with_files(view: View, release: Release, application: Json) -> Json:
+    """An Application with what the override files beside its manifests say, as Argo CD takes it."""
+    spec = application.get("spec") or {}
+    merged, _ = effective_sources(
+        view.git,
+        application,
+        sources_of(spec),
+        origin=release.origin,
+        repository=release.repository,
+        tip=release.revision,
+    )
+    if merged == sources_of(spec):
+        return application
+    own = {"sources": list(merged)} if spec.get("sources") else {"source": merged[0]}
+    status = application.get("status") or {}
+    sync = status.get("sync") or {}
+    # It was compared with these all along: only the object does not say so.
+    compared = {**sync, "comparedTo": {**(sync.get("comparedTo") or {}), **own}}
+    return {**application, "spec": {**spec, **own}, "status": {**status, "sync": compared}}
+
+
+def _elsewhere(view: View, release: Release, application: Json) -> str:
+    """That the Application that reads the files does not read them any more, as a sentence; somebody pointed it elsewhere."""
+    name, reader = release.name, application
+    if release.parent:
+        name = release.parent
+        reader = view.argo[release.cluster].snapshot(release.parent).application or {}
+    found = differences(
+        view.git,
+        reader,
+        origin=release.origin,
+        repository=release.repository,
+        tip=release.revision,
+        files=[key.path for key, _, _ in release.shown],
+    )
+    return (
+        f"Application {name} does not deploy what was promoted: {'; '.join(found)}" if found else ""
+    )
+
+
+def _said_otherwise(release: Release, application: Json | None) -> str:
+    """That an Application sets a promoted key itself to something else: whatever shows the version then shows another thing."""
+    found = [
+        f"the Application sets {key.key} to {text}, not to {value}"
+        for key, value, _ in release.shown
+        if not release.parent
+        and (text := set_to(application, key.key, key.part)) not in (None, value)
+    ]
+    return "; ".join(found)
 
 
 def _judge_parent(view: View, release: Release, value: str) -> Judgement:
@@ -161,8 +229,7 @@ def _why(
 def _named(view: View, release: Release, application: Json | None) -> str:
     """What overrides the files in Git, by name; "" where nothing does."""
     name = ((application or {}).get("metadata") or {}).get("name") or release.name
-    files = _files(view, release, application).values()
-    found = [*overrides(application), *(path for own in files for path in own)]
+    found = [*overrides(application), *_files(view, release, application)]
     return f"Application {name} has overrides: {', '.join(found)}" if found else ""
 
 
@@ -194,18 +261,14 @@ def _advice(release: Release) -> str:
     )
 
 
-def _files(view: View, release: Release, application: Json | None) -> dict[int, dict[str, bytes]]:
-    """Override files that Argo CD reads beside the manifests: for each source, by place, the contents by path."""
+def _files(view: View, release: Release, application: Json | None) -> list[str]:
+    """Override files that Argo CD reads beside the manifests."""
     name = ((application or {}).get("metadata") or {}).get("name") or release.name
-    asked = [
-        (place, "/".join(filter(None, (str(source["path"]).strip("/"), file.format(name=name)))))
-        for place, source in enumerate(sources_of((application or {}).get("spec") or {}))
+    folders = [
+        str(source["path"]).strip("/")
+        for source in sources_of((application or {}).get("spec") or {})
         if source.get("path") and release.origin.has(source)
-        for file in OVERRIDE_FILES
     ]
-    blobs = view.git.read_many(release.repository, release.revision, [path for _, path in asked])
-    found: dict[int, dict[str, bytes]] = {}
-    for (place, path), blob in zip(asked, blobs, strict=True):
-        if blob is not None:
-            found.setdefault(place, {})[path] = blob.content
-    return found
+    paths = [f"{folder}/{file.format(name=name)}" for folder in folders for file in OVERRIDE_FILES]
+    found = view.git.read_many(release.repository, release.revision, paths)
+    return [path for path, blob in zip(paths, found, strict=True) if blob is not None]

@@ -330,11 +330,15 @@ class _Walk:
     def _name(self, folder: str, name: str, by: str, todo: list[str]) -> str:
         """Adds what a file names, and returns where that is; "" where it lies outside of the repository."""
         path = posixpath.normpath(posixpath.join(folder, name))
-        if path.startswith("..") or _ELSEWHERE.match(name):
+        is_outside = path.startswith(("..", "/"))
+        if not is_outside:
+            path = self._behind_links(path)
+            # Bound also while nothing is there: what is pushed there would be taken.
+            self.places[path] = None
+        # What lies there is taken from there, also where its name looks like a host or an address.
+        if is_outside or (_ELSEWHERE.match(name) and not self._is_there(path)):
             self.hidden[f"{name}, which {by} names"] = None
             return ""
-        path = self._behind_links(path)
-        self.places[path] = None
         todo.append(path)
         return path
 
@@ -343,10 +347,8 @@ class _Walk:
         for _ in range(_LIMIT):
             if path in (".", ""):
                 break
-            held = self.git.blobs(self.repository, self.tip, path)
-            is_there = any(inside(path, one) is not None or one == path for one in held)
             # Of a path behind a link git tells the link.
-            if is_there and not held.get(path, "").startswith(_LINK):
+            if self._is_there(path) and not self._is_link(path):
                 break
             parts = path.split("/")
             ways = ["/".join(parts[: count + 1]) for count in range(len(parts))]
@@ -359,6 +361,13 @@ class _Walk:
                 break
             path = posixpath.normpath(posixpath.join(target, path[len(link) :].lstrip("/")))
         return path
+
+    def _is_there(self, path: str) -> bool:
+        """Whether the repository has a file or a folder of this name."""
+        if path in (".", ""):
+            return True
+        held = self.git.blobs(self.repository, self.tip, path)
+        return any(one == path or inside(path, one) is not None for one in held)
 
     def _is_link(self, path: str) -> bool:
         held = self.git.blobs(self.repository, self.tip, path)

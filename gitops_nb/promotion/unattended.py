@@ -8,10 +8,10 @@ from typing import Any
 
 from gitops_nb.argo import current_revisions, is_automated, operation_state, revisions_of
 from gitops_nb.argo.status import at, is_under_way
+from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Json, ObjectRef
 from gitops_nb.ports import View
-from gitops_nb.promotion.request import Promotion
 
 PAUSED = "argocd.argoproj.io/skip-reconcile"
 
@@ -36,7 +36,7 @@ def has_failed_there(application: Json) -> bool:
     return bool(tried) and tried == current_revisions(application)
 
 
-def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> str:
+def by_itself(view: View, fleet: Fleet, environment: str, placement: Mapping[str, Any]) -> str:
     """What comes without anybody asking, as a sentence; "" where nobody could look, or nothing else than planned was seen."""
     cluster, name = str(placement["cluster"]), str(placement["name"])
     what = f"{name} on {cluster}"
@@ -49,7 +49,7 @@ def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> s
     if is_paused(application):
         return f"Nothing: {what} is paused by {PAUSED}, until somebody takes that away."
     if is_under_way(application):
-        return f"A sync of {what} is under way: {request.target} may move after this run has ended."
+        return f"A sync of {what} is under way: {environment} may move after this run has ended."
     status = at(application, "status", "sync").get("status") or "not compared"
     if not is_automated(application):
         turned = ", automation was turned off since the plan" if placement["automated"] else ""
@@ -62,7 +62,7 @@ def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> s
             f"No more sync of {what} by itself: the last one ended as {phase}, and Argo CD does not try the same commit again. "
             "Another commit, or somebody who asks, brings it."
         )
-    windows = _windows(view, request, cluster, application)
+    windows = _windows(view, fleet, cluster, application)
     if windows:
         return (
             f"Argo CD syncs {what} without being asked, but not while a window of its AppProject denies it: "
@@ -71,9 +71,9 @@ def by_itself(view: View, request: Promotion, placement: Mapping[str, Any]) -> s
     return ""
 
 
-def _windows(view: View, request: Promotion, cluster: str, application: Json) -> tuple[str, ...]:
+def _windows(view: View, fleet: Fleet, cluster: str, application: Json) -> tuple[str, ...]:
     """Deny windows of the AppProject that name this Application; whether one is open its schedule says."""
-    argocd = request.fleet.clusters[cluster].argocd
+    argocd = fleet.clusters[cluster].argocd
     reader = view.clusters.get(argocd.cluster or cluster)
     spec, name = at(application, "spec"), str(application["metadata"].get("name"))
     if reader is None:

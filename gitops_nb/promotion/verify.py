@@ -91,7 +91,10 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
         outcome = _failed(request, plan, worst, seen, commit)
     else:
         outcome = _in_doubt(request, plan, worst, seen, commit)
-    told = {p["cluster"]: by_itself(view, request, p) for p in arguments["placements"]}
+    told = {
+        p["cluster"]: by_itself(view, request.fleet, request.target, p)
+        for p in arguments["placements"]
+    }
     return replace(outcome, by_itself={cluster: said for cluster, said in told.items() if said})
 
 

@@ -26,14 +26,20 @@ from gitops_nb.promotion.state import PromotedKey
 _IMAGE_KEY = re.compile(r"(?i)(?:image|tag|digest)s?\Z|(?:image|tag)[_-]?(?:version|ref)\Z")
 
 
+_WHOLE_KEY = re.compile(r"(?i)image\Z")
+"""How a key is called that may hold a whole reference, name and tag."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldProof:
-    """A field of a live object that has to hold a text."""
+    """A field of a live object that has to hold a text. ``group`` and ``namespace`` are "" where nothing says them."""
 
     kind: str
     name: str
     field: str
     text: str
+    group: str = ""
+    namespace: str = ""
 
 
 Shown = Version | FieldProof
@@ -62,7 +68,15 @@ def shown_by(
         return Version(value, by=by, mark=mark, text=text, workloads=proof.workloads)
     manifest = None if is_image(key) else _manifest(key)
     if manifest is not None:
-        return FieldProof(manifest["kind"], str(manifest["metadata"]["name"]), key.key, value)
+        metadata = manifest["metadata"]
+        return FieldProof(
+            manifest["kind"],
+            str(metadata["name"]),
+            key.key,
+            value,
+            str(manifest["apiVersion"]).rpartition("/")[0],
+            str(metadata.get("namespace") or ""),
+        )
     return Version(value, tuple(before), _names(key))
 
 
@@ -95,19 +109,51 @@ def how_to_declare(key: PromotedKey, shown: Shown) -> str:
 
 def _missing(cluster: ClusterReader | None, snapshot: Snapshot, proof: FieldProof) -> str:
     what = f"{proof.kind} {proof.name}"
-    resources = ((snapshot.application or {}).get("status") or {}).get("resources") or ()
-    managed = [r for r in resources if (r.get("kind"), r.get("name")) == (proof.kind, proof.name)]
+    managed = _managed(snapshot, proof)
     if not managed:
         return f"the Application manages no {what}, so nothing shows {proof.field}"
     if proof.kind == "Secret":
         return f"{what} is not read, so nothing shows {proof.field}"
-    own = {"kind": proof.kind, "name": proof.name, "namespace": managed[0].get("namespace")}
+    said = (_missing_in(cluster, snapshot, proof, one, is_one=len(managed) == 1) for one in managed)
+    return "; ".join(filter(None, said))
+
+
+def _managed(snapshot: Snapshot, proof: FieldProof) -> list[Json]:
+    """What an Application manages that may be the object: of several the one in the namespace that the file or the Application says."""
+    application = snapshot.application or {}
+    resources = (application.get("status") or {}).get("resources") or ()
+    found = [
+        r
+        for r in resources
+        if (r.get("kind"), r.get("name")) == (proof.kind, proof.name)
+        and (not proof.group or (r.get("group") or "") == proof.group)
+    ]
+    usual = ((application.get("spec") or {}).get("destination") or {}).get("namespace")
+    for namespace in (proof.namespace, usual):
+        inside = [r for r in found if namespace and r.get("namespace") == namespace]
+        if inside:
+            return inside
+    return found
+
+
+def _missing_in(
+    cluster: ClusterReader | None,
+    snapshot: Snapshot,
+    proof: FieldProof,
+    managed: Json,
+    *,
+    is_one: bool,
+) -> str:
+    """What one live object does not show, as a sentence; "" when its field holds the text."""
+    namespace = managed.get("namespace")
+    what = f"{proof.kind} {proof.name}" + ("" if is_one else f" in {namespace}")
+    own = {"kind": proof.kind, "name": proof.name, "namespace": namespace}
     live = next((w for w in snapshot.workloads if _is_same(w, own)), None)
     if live is None and cluster is not None:
-        group, version = managed[0].get("group") or "", managed[0].get("version") or "v1"
+        group, version = managed.get("group") or "", managed.get("version") or "v1"
         api = f"{group}/{version}" if group else version
         try:
-            live = cluster.get(ObjectRef(api, proof.kind, proof.name, own["namespace"] or ""))
+            live = cluster.get(ObjectRef(api, proof.kind, proof.name, namespace or ""))
         except UnavailableError as error:
             return f"{what} cannot be read, so nothing shows {proof.field}: {error.message}"
     if live is None:
@@ -139,7 +185,7 @@ def _names(key: PromotedKey) -> tuple[str, ...]:
     try:
         if key.part == "tag":
             return (parse_image(read_part(content, key.key, "value")).name,)
-        if "/" in key.value:
+        if "/" in key.value or (_WHOLE_KEY.search(key.key) and _is_reference(key.value)):
             return (parse_image(key.value).name,)
     except UsageError:
         return ()
@@ -167,6 +213,11 @@ def _beside(key: PromotedKey, sibling: str) -> str:
     except UsageError:
         return ""
     return parse_image(found).name
+
+
+def _is_reference(value: str) -> bool:
+    image = parse_image(value)
+    return bool(image.tag or image.digest) and not value.startswith("sha256:")
 
 
 def objects_with(key: PromotedKey) -> Iterator[Json]:

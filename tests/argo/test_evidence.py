@@ -8,7 +8,7 @@ import pytest
 
 from gitops_nb.argo import Expectation, State, healthy_since, judge
 from gitops_nb.argo.evidence import Other, Version, look
-from gitops_nb.argo.overrides import overrides, pinned_images, with_files
+from gitops_nb.argo.overrides import overrides, set_to
 from tests.argo.applications import REVISION, deployed, pod, resource, snapshot, workload
 
 NEW = "registry.example/shop/web:v2"
@@ -131,15 +131,56 @@ def test_every_way_to_pin_a_second_image_is_asked(said: dict[str, Any]) -> None:
     assert judged(snapshot(*items), Version("v2", ("v1",))).state is State.DEPLOYED
 
 
-def test_an_override_file_counts_as_the_application_does() -> None:
-    """Argo CD reads `.argocd-source.yaml` as part of the source; what both say stands in both."""
-    application = {"spec": {"source": {"repoURL": "x", "helm": {"parameters": [{"name": "a"}]}}}}
-    file = b"helm:\n  parameters:\n  - {name: worker.tag, value: v0}\n"
-    merged = with_files(application, {0: (file, b"- no mapping", b"\xff")})
-    assert merged["spec"]["source"]["helm"]["parameters"][0] == {"name": "a"}
-    assert [image.tag for image in pinned_images(merged)] == ["v0"]
-    many = with_files({"spec": {"sources": [{}, {"repoURL": "y"}]}}, {1: (file,)})
-    assert [image.tag for image in pinned_images(many)] == ["v0"]
+def test_an_unrelated_image_of_the_same_text_proves_nothing_while_the_version_before_runs() -> None:
+    """Nobody knows which image the key sets: what still runs the version before may be it, in whatever registry."""
+    items = [
+        *deployed("Deployment", "exporter", "quay.example/metrics/exporter:v2"),
+        *deployed("Deployment", "web", OLD),
+    ]
+    judgement = judged(snapshot(*items), Version("v2", ("v1",)))
+    assert judgement.state is State.IN_DOUBT
+    assert f"Deployment web runs {OLD}" in judgement.sentence
+
+
+def test_an_image_of_the_last_name_alone_proves_nothing_beside_what_nobody_judges() -> None:
+    """What runs the image that the file names may be the CronJob; without one a mirror is enough."""
+    items = deployed("Deployment", "web", "mirror.internal/cache/web:v2")
+    known = Version("v2", ("v1",), names=("registry.example/batch/web",))
+    assert judged(snapshot(*items), known).state is State.DEPLOYED
+    judgement = judged(snapshot(*items, extra=(CRON,)), known)
+    assert judgement.state is State.IN_DOUBT
+    assert (
+        "nothing here can judge CronJob nightly, which may run registry.example/batch/web"
+        in judgement.unseen
+    )
+
+
+def test_a_digest_alone_shows_the_tag_that_was_promoted_with_it() -> None:
+    """Charts leave the tag out where a digest is given; another digest shows neither."""
+    items = deployed("Deployment", "web", f"registry.example/shop/web@{DIGEST}")
+    also = (Other(DIGEST, ("registry.example/shop/web",)),)
+    tag = Version("v2", ("v1",), names=("registry.example/shop/web",), also=also)
+    assert judged(snapshot(*items), tag).state is State.DEPLOYED
+    other = (Other("sha256:" + "d" * 64),)
+    assert judged(snapshot(*items), Version("v2", ("v1",), also=other)).state is State.IN_DOUBT
+
+
+@pytest.mark.parametrize(
+    ("helm", "text"),
+    [
+        ({"parameters": [{"name": "image.tag", "value": "v1"}]}, "v1"),
+        ({"values": "image: {tag: v1}"}, "v1"),
+        ({"valuesObject": {"image": {"tag": "v1"}}, "values": "image: {tag: v0}"}, "v1"),
+        ({"parameters": [{"name": "tag", "value": "v1"}]}, None),
+        ({"values": "a: ["}, None),
+        ({}, None),
+    ],
+)
+def test_what_the_application_sets_a_key_to(helm: dict[str, Any], text: str | None) -> None:
+    """Parameters, then the object of values, then their text."""
+    assert (
+        set_to({"spec": {"source": {"repoURL": "x", "helm": helm}}}, "image.tag", "value") == text
+    )
 
 
 def test_a_mirror_of_the_image_that_was_left_behind_is_asked() -> None:

@@ -63,10 +63,10 @@ def said(*, tried: str, status: str = "OutOfSync", phase: str = "Failed") -> str
     }
     argo = SimpleNamespace(snapshot=lambda _: SimpleNamespace(application=application))
     argocd = SimpleNamespace(cluster=None, namespace="argocd")
-    fleet = SimpleNamespace(clusters={"c": SimpleNamespace(argocd=argocd)})
+    fleet: Any = SimpleNamespace(clusters={"c": SimpleNamespace(argocd=argocd)})
     view: Any = SimpleNamespace(argo={"c": argo}, clusters={})
-    request: Any = SimpleNamespace(fleet=fleet, target="production")
-    return by_itself(view, request, {"cluster": "c", "name": "web", "automated": True})
+    placement = {"cluster": "c", "name": "web", "automated": True}
+    return by_itself(view, fleet, "production", placement)
 
 
 def test_automation_does_not_repeat_a_sync_that_failed() -> None:

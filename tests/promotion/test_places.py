@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import subprocess
 from pathlib import Path
 
@@ -208,6 +209,35 @@ def test_names_that_are_no_text_are_two_names(tmp_path):
     _, third = committed(tmp_path)
     with pytest.raises(UnavailableError, match="two files"):
         git.blobs("c", third, OWN)
+
+
+@pytest.mark.parametrize(
+    "name", ["base.io/", "base.io/deep", "a@b/..", "base.io/../../../../shared"]
+)
+def test_what_lies_there_is_no_address(tmp_path, name):
+    """A folder whose name looks like a host's is followed, shown and bound as any other."""
+    at = posixpath.normpath(f"{OWN}/{name}")
+    files = {
+        K: f"resources: ['{name}']\n",
+        f"{at}/kustomization.yaml": "resources: [../far/x.yaml]\n",
+    }
+    found = read(tmp_path, files, "Kustomize")
+    assert found.hidden == ()
+    assert posixpath.normpath(f"{at}/../far/x.yaml") in {*found.places, *found.named}
+
+
+def test_an_address_is_bound_to_having_nothing_there(tmp_path):
+    """A folder of that name that somebody pushes after the plan would be taken: it makes the plan stale."""
+    git, tip = repository(tmp_path, {K: "resources: ['base.io/x']\n"})
+    own = {"repoURL": URL, "targetRevision": "main", "path": OWN}
+    found = reads(git, {}, (own,), origin=ORIGIN, repository="c", tip=tip)
+    before = bound_folders(git, "c", tip, found.places)
+    (tmp_path / "work" / OWN / "base.io/x").mkdir(parents=True)
+    (tmp_path / "work" / OWN / "base.io/x/kustomization.yaml").write_text("resources: []\n")
+    git, tip = committed(tmp_path)
+
+    assert found.hidden == (f"base.io/x, which {K} names",)
+    assert bound_folders(git, "c", tip, found.places) != before
 
 
 MADE = "secretGenerator: [{name: s, files: [s.yaml]}]\n"
