@@ -18,16 +18,19 @@ class ProcessAhead:
     Args:
         module: Started as ``python -P -m MODULE PID``, with the process id of whoever it must not outlive.
         without: Variables that it does not get.
+        output: Descriptor of its standard output; nowhere by default.
     """
 
-    def __init__(self, module: str, *, without: Collection[str]) -> None:
+    def __init__(
+        self, module: str, *, without: Collection[str], output: int = subprocess.DEVNULL
+    ) -> None:
         read, self._pipe = os.pipe()
         self.child = subprocess.Popen(
             # -P: nothing is imported from the folder that the command happens to be called in.
             (sys.executable, "-P", "-m", module, str(os.getpid())),
             env={name: value for name, value in os.environ.items() if name not in without},
             stdin=read,
-            stdout=subprocess.DEVNULL,
+            stdout=output,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )

@@ -35,10 +35,21 @@ NEEDED = ("gitops_nb.session", "gitops_nb.promotion", "gitops_nb.sandbox")
 
 
 class ExecutorProcess(ProcessAhead):
-    """An executor started ahead. The runner's key is in its order, and not in its environment."""
+    """An executor started ahead. The runner's key is in its order, and not in its environment.
+
+    ``said`` is where it tells its engine, and nobody else, of each record that it wrote (see ``serve_order``).
+    """
 
     def __init__(self) -> None:
-        super().__init__("gitops_nb.executor", without={"GITOPS_NB_RUNNER_KEY"})
+        self.said, theirs = socket.socketpair()
+        with theirs:
+            super().__init__(
+                "gitops_nb.executor", without={"GITOPS_NB_RUNNER_KEY"}, output=theirs.fileno()
+            )
+
+    def __exit__(self, *ended: object) -> None:
+        super().__exit__(*ended)
+        self.said.close()
 
 
 def order_text(
@@ -71,14 +82,17 @@ def main() -> None:
     with uncollected(), contextlib.suppress(ImportError):
         for name in NEEDED:
             importlib.import_module(name)
-    serve_order(0)
+    # What is printed from here on belongs into its log.
+    serve_order(0, os.dup(1))
 
 
-def serve_order(pipe: int) -> None:
+def serve_order(pipe: int, engine: int) -> None:
     """Reads the order from a pipe, serves its connection, and ends.
 
     Args:
         pipe: Descriptor of the JSON of ``order_text``; when nothing comes there is no run, and this process ends.
+        engine: Descriptor of a socket of the engine's. It is told the hash of each record of the journal, one a line: what the
+            notebook's process writes into the file meanwhile is none of them. Closed where no engine stands behind the run.
     """
     prepare()
     with open(pipe, encoding="utf-8", closefd=False) as file:
@@ -92,6 +106,9 @@ def serve_order(pipe: int) -> None:
     _redirect(order["log"])
     give_key(order["key"])
     obey(Order(**order["order"]))
+    said = socket.socket(fileno=engine)
+    if not given().is_supervised:
+        said.close()
     address = Path(order["address"])
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         building = address.with_name(f".{address.name}")
@@ -101,7 +118,7 @@ def serve_order(pipe: int) -> None:
         connection, _ = listening.accept()
     wire = Wire(connection, gone=NOTEBOOK_GONE, hint="Resume the run.")
     with contextlib.suppress(ProcessGone):
-        _Served(wire).serve()
+        _Served(wire, said).serve()
 
 
 class _Told(io.TextIOBase):
@@ -121,12 +138,16 @@ class _Told(io.TextIOBase):
 class _Front:
     """The place where the session is shown is another process; implements ``session.Front``."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, engine: socket.socket) -> None:
         self._wire = wire
+        self._engine = engine
         self.is_interactive = False
 
     def on_record(self, record: Record) -> None:
-        """Sends each record."""
+        """Sends each record, its hash to the engine first: the notebook's process may be gone."""
+        if self._engine.fileno() >= 0:
+            with contextlib.suppress(OSError):  # the engine is gone, and this process follows it
+                self._engine.sendall(f"{record.hash}\n".encode())
         self._wire.send(
             record={"seq": record.seq, "at": record.at, "kind": record.kind, "body": record.body,
                     "prev": record.prev, "hash": record.hash}
@@ -153,9 +174,9 @@ class _Front:
 class _Served:
     """One notebook's session."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, engine: socket.socket) -> None:
         self._wire = wire
-        self._front = _Front(wire)
+        self._front = _Front(wire, engine)
         self._session: Any = None
 
     def serve(self) -> None:

@@ -167,7 +167,8 @@ def order_of(
     Raises:
         Refused: The record does not begin as this machine began it.
     """
-    opened = _own_record(where, directory).opened
+    known = _own_record(where, directory)
+    opened = known.opened
     parameters = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in opened["parameters"].items()
@@ -178,6 +179,7 @@ def order_of(
         timeouts=runbook.timeouts,
         mode=opened["mode"],
         requester=opened["requester"]["name"],
+        head=known.head,
         plan_only=bool(opened.get("plan_only")),
         again=again,
         break_glass=break_glass,

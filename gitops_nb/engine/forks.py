@@ -11,10 +11,12 @@ import importlib
 import os
 import select
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from gitops_nb import executor, kernel
@@ -123,7 +125,7 @@ class KernelFork:
 
 
 class ExecutorFork:
-    """The same for the process that calls the verbs. Implements ``kernels.Waiting``.
+    """The same for the process that calls the verbs. Implements ``kernels.Telling``.
 
     Args:
         beside: The kernel's process; this one lets go of its pipe, or its order would never end.
@@ -131,12 +133,15 @@ class ExecutorFork:
 
     def __init__(self, beside: KernelFork) -> None:
         read, self._pipe = os.pipe()
+        self.said, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             os.close(self._pipe)
             os.close(beside.pipe)
-            _serve(read, executor.serve_order)
+            self.said.close()
+            _serve(read, partial(executor.serve_order, engine=theirs.detach()))
         os.close(read)
+        theirs.close()
         self.child = Fork(pid)
 
     def order(self, content: str) -> None:

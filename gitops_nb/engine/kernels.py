@@ -12,6 +12,7 @@ import os
 import secrets
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -51,6 +52,14 @@ class Waiting(Protocol):
 
     def order(self, content: str) -> None:
         """Says what to serve, see ``kernel.obey``."""
+
+
+class Telling(Waiting, Protocol):
+    """A process that writes a journal, and tells its engine of each record."""
+
+    @property
+    def said(self) -> socket.socket:
+        """Where it does so, see ``executor.serve_order``."""
 
 
 class Kernel:

@@ -16,9 +16,10 @@ from gitops_nb import errors
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.engine.document import CellStatus, Document
-from gitops_nb.engine.kernels import EXECUTOR, Kernel, Waiting, give_order
+from gitops_nb.engine.kernels import EXECUTOR, Kernel, Telling, Waiting, give_order
 from gitops_nb.engine.limits import Limits
 from gitops_nb.engine.signals import Signals
+from gitops_nb.engine.witness import Witness
 from gitops_nb.errors import ConflictError, ExitCode, NotContinued, RecordError, Stop
 from gitops_nb.executor import order_text
 from gitops_nb.imports import skip_headless_imports
@@ -29,12 +30,19 @@ from gitops_nb.record.journal import FILE, Journal, Unwritten
 from gitops_nb.record.journal import read as read_records
 from gitops_nb.record.keys import held_key
 from gitops_nb.record.runs import holder, is_held, lock_holder, read_run, try_lock
+from gitops_nb.session.beginnings import has_open_start
 from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
-from gitops_nb.session.held import refuse_unseen, saw_cause, saw_end
+from gitops_nb.session.held import (
+    hold,
+    is_stop_noted,
+    refuse_other_beginning,
+    saw_cause,
+    saw_end,
+)
 from gitops_nb.session.lifecycle import close_run
-from gitops_nb.session.notary import notary
 from gitops_nb.session.order import Order as Told
 from gitops_nb.session.private import private_folder
+from gitops_nb.session.serving import notary
 
 if TYPE_CHECKING:
     from gitops_nb.engine.client import Client
@@ -55,6 +63,7 @@ class Order:
         timeouts: Of the runbook.
         mode: sandbox or live, handed to the kernel.
         requester: Shown as holder of the lock while the record is closed.
+        head: Hash of the newest record of the run, as the command saw it before anything of the notebook ran.
         plan_only: Stop after decide.
         again: Do again what an earlier run did.
         break_glass: Why the requester goes on without approval, "" when they do not.
@@ -66,6 +75,7 @@ class Order:
     timeouts: Timeouts
     mode: str
     requester: str
+    head: str
     plan_only: bool = False
     again: bool = False
     break_glass: str = ""
@@ -79,7 +89,7 @@ def execute(
     *,
     signals: Signals,
     waiting: Waiting,
-    executor: Waiting | None = None,
+    executor: Telling | None = None,
     executed: Callable[[], None] | None = None,
 ) -> RunState:
     """Runs a notebook to its end in the run directory and closes the run's record.
@@ -112,10 +122,13 @@ def execute(
         return _continued(state, attempts, signals.received)
     with (
         private_folder(directory) as private,
-        notary(workspace, directory, private) as address,
+        notary(
+            workspace, directory, private, head=order.head, is_author=executor is None
+        ) as address,
     ):
         told = Told(
             run=directory.name,
+            head=order.head,
             plan_only=order.plan_only,
             again=order.again,
             break_glass=order.break_glass,
@@ -124,7 +137,13 @@ def execute(
             workspace=str(workspace.root),
             mode=order.mode,
         )
-        if executor is not None:
+        witness = None
+        if executor is None:
+            records, _ = read_records(directory / FILE)
+            refuse_other_beginning(directory.name, records, order.head)
+            hold(workspace, directory.name, records[0].hash)
+        else:
+            witness = Witness(executor.said, order.head)
             executor.order(
                 order_text(
                     address=private / EXECUTOR,
@@ -179,6 +198,7 @@ def execute(
         cause=supervision.cause,
         death=death,
         document=document,
+        written=witness.head() if witness is not None else "",
     )
     return _continued(state, attempts, supervision.cause, death)
 
@@ -391,8 +411,13 @@ def _close(
     cause: Cause | None = None,
     death: Death | None = None,
     document: Document | None = None,
+    written: str = "",
 ) -> RunState:
-    """Closes the record after the kernel is gone. ``before`` counts the attempts that were there before."""
+    """Closes the record after the kernel is gone.
+
+    ``before`` counts the attempts that were there before. ``written`` is the newest record by the word of the process that writes
+    the journal, "" where the notebook's own process does.
+    """
     deadline = time.monotonic() + GRACE_S
     while (lock := try_lock(workspace.reports, directory.name, holder(order.requester))) is None:
         if time.monotonic() > deadline:
@@ -402,27 +427,21 @@ def _close(
         time.sleep(0.05)
     try:
         return _close_journal(
-            workspace, directory, order, before=before, cause=cause, death=death, document=document
+            workspace,
+            directory,
+            order,
+            before=before,
+            cause=cause,
+            death=death,
+            document=document,
+            written=written,
         )
-    except _Rewritten:
-        raise
     except RecordError as error:
         raise _unrecorded(
             workspace, directory, error, before=before, cause=cause, death=death
         ) from error
     finally:
         lock.release()
-
-
-class _Rewritten(RecordError):
-    """The journal is not what the processes of this run wrote."""
-
-
-def _refuse_unseen(workspace: Workspace, run: str, journal: Journal) -> None:
-    try:
-        refuse_unseen(workspace, run, journal.records)
-    except RecordError as error:
-        raise _Rewritten(error.message, hint=error.hint) from error
 
 
 def _close_journal(
@@ -434,10 +453,15 @@ def _close_journal(
     cause: Cause | None,
     death: Death | None,
     document: Document | None,
+    written: str,
 ) -> RunState:
     journal = Journal.open(directory)
     try:
+        # Another beginning is never signed: it would be another run, in the name of who asked for this one.
+        refuse_other_beginning(directory.name, journal.records, order.head)
         state = fold(journal.records)
+        if written and journal.head != written:
+            return _close_unseen(workspace, directory, journal, document)
         if before and len(state.attempts) == before:
             return state  # nothing of it was touched: it is closed as it was
         if document is not None:
@@ -445,14 +469,30 @@ def _close_journal(
         if is_cut_short(state, cause) and state.status is not Status.WAITING:
             append_end(journal, cause=cause, death=death)
             saw_end(workspace, directory.name, journal.head)
-        else:
-            _refuse_unseen(workspace, directory.name, journal)
+        elif not written and not is_stop_noted(workspace, directory.name, journal.records):
+            return _close_unseen(workspace, directory, journal, document)
         if document is not None:
             document.save(fold(journal.records))
         shows_index = order.shows_index or cause is not None
         return close_run(workspace, directory, journal, shows_index=shows_index)
     finally:
         journal.close()
+
+
+def _close_unseen(
+    workspace: Workspace, directory: Path, journal: Journal, document: Document | None
+) -> RunState:
+    """Closes a run whose journal somebody else wrote: whatever it says of its end, nobody saw that."""
+    why = "its journal does not end as its process wrote it: somebody wrote into its directory"
+    append_end(
+        journal,
+        death=Death(why, hint="Look at it with `gitops-nb verify`, and at the notebook."),
+        was_witnessed=False,
+        has_begun=has_open_start(workspace, fold(journal.records)),
+    )
+    if document is not None:
+        document.save(fold(journal.records))
+    return close_run(workspace, directory, journal)
 
 
 def _unrecorded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,31 @@ def open_runner_key(root: Path) -> RunnerSigner:
             raise ConfigurationError(f"{VARIABLE} names {path}, and nothing is there")
         _make(path)
     return _read(path)
+
+
+def note_secret(root: Path) -> bytes:
+    """A secret of 32 bytes that only who has this runner's key can make; b"" where the key is not there or cannot be read."""
+    given = bytes(_given) or os.environ.get(VARIABLE, "").encode()
+    if not given.startswith(_BEGIN.encode()):
+        try:
+            given = runner_key_path(root).read_bytes()
+        except OSError:
+            return b""
+    return hashlib.sha256(b"gitops-nb/notes\0" + given.strip()).digest()
+
+
+def made_secret(root: Path) -> bytes:
+    """The same; the workspace's own key is made when it is not there yet.
+
+    Raises:
+        ConfigurationError: See ``open_runner_key``.
+        RecordError: It cannot be made.
+    """
+    found = note_secret(root)
+    if not found:
+        open_runner_key(root)
+        found = note_secret(root)
+    return found
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigurationError:

@@ -1,13 +1,19 @@
 """What this machine knows of its own runs: which it began or went on with, and which ends it saw.
 
-``.gitops-nb/runs/RUN`` lies beside the runner's key, where nobody writes who may only write reports. Its first line is empty while
-the run is open, and names the newest record of its journal once this machine saw how it came to stop; its second line names the
-first record, with mode, parameters and who asks; its third says why the run stopped where its journal could not be written. It is
-removed when that is signed. A journal alone proves neither: whoever may write there can write an end into it, or another beginning.
+``.gitops-nb/runs/RUN`` is a note. Its first line is empty while the run is open, and names the newest record of its journal once
+this machine saw how it came to stop; its second line names the first record, with mode, parameters and who asks; its third says
+why the run stopped where its journal could not be written. It is removed when that is signed. A journal alone proves neither:
+whoever may write there can write an end into it, or another beginning.
+
+Nor does a file: a notebook's process is of the same user. So the fourth line is a code (HMAC-SHA256) over the others and the run's
+id, with a secret made of the runner's key: a note whose code does not hold is none. Who can read the key can write notes, and
+could as well sign as the runner. What this process itself began it remembers, whatever the file says.
 """
 
 from __future__ import annotations
 
+import hmac
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +21,11 @@ from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import RecordError, Refused
 from gitops_nb.record.files import replace_file, settled
 from gitops_nb.record.journal import FILE, Record, read
+from gitops_nb.record.keys import made_secret, note_secret
 from gitops_nb.record.runs import RUN_ID
+
+_BEGAN: dict[str, str] = {}
+"""By run: the first record of those that this process made or opened."""
 
 
 def hold(workspace: Workspace, run: str, first: str = "") -> None:
@@ -29,6 +39,8 @@ def hold(workspace: Workspace, run: str, first: str = "") -> None:
     Raises:
         RecordError: It cannot be written.
     """
+    if first:
+        _BEGAN[run] = first
     _write(workspace, run, "", first)
 
 
@@ -52,7 +64,7 @@ def saw_cause(workspace: Workspace, run: str, sentence: str) -> None:
 
 def cause_of(workspace: Workspace, run: str) -> str:
     """What ``saw_cause`` noted of an open run, "" for nothing."""
-    return _read(_folder(workspace) / run)[2]
+    return _read(workspace, run)[2]
 
 
 def forget(workspace: Workspace, run: str) -> None:
@@ -66,12 +78,13 @@ def open_here(workspace: Workspace) -> dict[str, str]:
     if not folder.is_dir():
         return {}
     names = sorted(path.name for path in folder.iterdir() if RUN_ID.fullmatch(path.name))
-    return {name: _read(folder / name)[0] for name in names}
+    found = {name: _noted(workspace, name) for name in names}
+    return {name: note[0] for name, note in found.items() if note is not None}
 
 
 def began_with(workspace: Workspace, run: str) -> str:
     """The hash of the first record of an open run, as this machine noted it; "" where it noted none."""
-    return _read(_folder(workspace) / run)[1]
+    return _BEGAN.get(run) or _read(workspace, run)[1]
 
 
 def refuse_rewritten(workspace: Workspace, run: str, records: Sequence[Record]) -> None:
@@ -88,18 +101,40 @@ def refuse_rewritten(workspace: Workspace, run: str, records: Sequence[Record]) 
         )
 
 
-def refuse_unseen(workspace: Workspace, run: str, records: Sequence[Record]) -> None:
-    """Refuses a journal whose end this machine did not see: whoever wrote it was no process of the run.
+def refuse_another(run: str, records: Sequence[Record], head: str) -> None:
+    """Refuses a journal that is not the one that a command saw: mode, parameters, attempts and request may be others.
+
+    Args:
+        run: Its id.
+        records: The journal now.
+        head: Hash of the newest record that the command saw, "" where there is no command.
 
     Raises:
-        RecordError: It ends otherwise than its process noted, or that noted no end.
+        Refused: It was written since, in whole or in part.
     """
-    noted = _read(_folder(workspace) / run)[0]
-    if not is_seen(noted, records):
-        raise RecordError(
-            f"the journal of {run} does not end as its process wrote it",
-            hint="Somebody wrote into its directory: what it says is not believed. Look at it with `gitops-nb verify`.",
+    if head and (not records or records[-1].hash != head):
+        raise Refused(
+            f"the record of {run} is not what its command saw: somebody wrote it since",
+            hint="Look at it with `gitops-nb verify`, and at the notebook; then start a new run.",
         )
+
+
+def refuse_other_beginning(run: str, records: Sequence[Record], head: str) -> None:
+    """Refuses a journal that does not go on from what a command saw; ``head`` is as in ``refuse_another``.
+
+    Raises:
+        Refused: What the command saw is not in it any more.
+    """
+    if head and head not in {record.hash for record in records}:
+        raise Refused(
+            f"the record of {run} does not go on from what its command saw: somebody wrote it since",
+            hint="Look at it with `gitops-nb verify`, and at the notebook; then start a new run.",
+        )
+
+
+def is_stop_noted(workspace: Workspace, run: str, records: Sequence[Record]) -> bool:
+    """Whether a journal ends as this machine saw the run stop: whoever wrote another end was no process of the run."""
+    return is_seen(_read(workspace, run)[0], records)
 
 
 def pending(workspace: Workspace) -> tuple[str, ...]:
@@ -127,13 +162,28 @@ def _folder(workspace: Workspace) -> Path:
     return workspace.own / "runs"
 
 
-def _read(path: Path) -> tuple[str, str, str]:
-    """Newest and first record, and why the run stopped."""
+def _read(workspace: Workspace, run: str) -> tuple[str, str, str]:
+    """Newest and first record, and why the run stopped; nothing of a note that this machine did not write."""
+    return _noted(workspace, run) or ("", "", "")
+
+
+def _noted(workspace: Workspace, run: str) -> tuple[str, str, str] | None:
+    """The note of a run, None where there is none of this machine's."""
     try:
-        newest, first, why, *_ = (*path.read_text(encoding="utf-8").split("\n"), "", "")
+        text = (_folder(workspace) / run).read_text(encoding="utf-8")
+        newest, first, why, code, _ = text.split("\n")
     except (OSError, ValueError):
-        return "", "", ""
-    return newest.strip(), first.strip(), why.strip()
+        return None
+    secret = note_secret(workspace.root)
+    if not secret or not hmac.compare_digest(
+        code.encode(), _code(secret, run, newest, first, why).encode()
+    ):
+        return None
+    return newest, first, why
+
+
+def _code(secret: bytes, *said: str) -> str:
+    return hmac.digest(secret, json.dumps(said).encode(), "sha256").hex()
 
 
 def _write(workspace: Workspace, run: str, newest: str, first: str = "", why: str = "") -> None:
@@ -142,6 +192,7 @@ def _write(workspace: Workspace, run: str, newest: str, first: str = "", why: st
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordError(f"cannot write {folder}: {error.strerror}") from error
-    first = first or _read(folder / run)[1]
+    first = first or began_with(workspace, run)
+    code = _code(made_secret(workspace.root), run, newest, first, why)
     # Whole or not at all: a note that a full disk cut says that nobody saw the end.
-    replace_file(settled(folder / run), f"{newest}\n{first}\n{why}\n".encode())
+    replace_file(settled(folder / run), f"{newest}\n{first}\n{why}\n{code}\n".encode())

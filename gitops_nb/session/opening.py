@@ -24,7 +24,7 @@ from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.gate import Gate
-from gitops_nb.session.held import hold, refuse_rewritten
+from gitops_nb.session.held import refuse_another, refuse_rewritten
 from gitops_nb.session.lifecycle import (
     create,
     other_code,
@@ -32,6 +32,7 @@ from gitops_nb.session.lifecycle import (
     refuse_earlier,
     runbook_of,
 )
+from gitops_nb.session.notary import note_open
 from gitops_nb.session.order import Order, given
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.provenance import may_of, source_of, tools_of
@@ -190,22 +191,27 @@ def _open_journal(
     platform: Platform,
     runbook: Runbook,
     parameters: dict[str, Any],
+    *,
     directory: Path,
+    head: str,
 ) -> tuple[Journal, RunState]:
     """The journal of a run that may go on, here.
 
     Raises:
-        Refused: It has ended, or it is not the same run any more, or another runner has to go on with it.
+        Refused: It has ended, or it is not the same run any more, or another runner has to go on with it, or it is not what the
+            command saw whose newest record is ``head``.
     """
     journal = Journal.open(directory)
     try:
         refuse_rewritten(workspace, directory.name, journal.records)
+        refuse_another(directory.name, journal.records, head)
         refuse_earlier(journal.records[-1].at)
         state = fold(journal.records)
         refuse_changed(workspace, runbook, parameters, state)
         _refuse_ended(state)
         if slice_of(runbook.name).writers is not None:
-            refuse_unknown(workspace, journal.records)
+            if not head:  # else the command that saw it has asked that
+                refuse_unknown(workspace, journal.records)
             _refuse_here(workspace, platform, state)
     except BaseException:
         journal.close()
@@ -247,7 +253,9 @@ def _attach(
             hint="Wait for that process to end, or close its notebook; one that waits for an approval goes on by itself.",
         )
     try:
-        journal, state = _open_journal(workspace, platform, runbook, parameters, directory)
+        journal, state = _open_journal(
+            workspace, platform, runbook, parameters, directory=directory, head=order.head
+        )
     except BaseException:
         # A notebook's kernel keeps its last traceback, and with it this frame: the lock would stay held.
         lock.release()
@@ -301,7 +309,7 @@ def _attach(
         ),
         front=front,
     )
-    hold(workspace, directory.name, journal.records[0].hash)
+    note_open(workspace, directory.name, journal.records[0].hash)
     name = "gitops-nb run" if supervised else "JupyterLab" if front.is_interactive else "papermill"
     recorder.append(
         "attempt",

@@ -16,6 +16,8 @@ class Order:
 
     Args:
         run: The run to go on with, "" for a new one.
+        head: Hash of the newest record that the command saw of it; "" where no command stands behind this process. A file tells
+            who the run is of, and the notebook's process can write it.
         plan_only: Stop after decide.
         again: Do again what an earlier run did.
         break_glass: Why the requester goes on without approval, "" when they do not.
@@ -28,6 +30,7 @@ class Order:
     """
 
     run: str = ""
+    head: str = ""
     plan_only: bool = False
     again: bool = False
     break_glass: str = ""

@@ -37,9 +37,8 @@ from gitops_nb.session.aftermath import tell_aftermath
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.endings import ENDED_FOR_GOOD, STATUS_OF
-from gitops_nb.session.held import hold, saw_end
 from gitops_nb.session.lifecycle import close_run
-from gitops_nb.session.notary import ask, attest, begin
+from gitops_nb.session.notary import attest, begin, note_open, note_stop, sign_start
 from gitops_nb.session.order import given
 from gitops_nb.session.targets import TargetLock, take_target
 from gitops_nb.session.warrant import Warrant
@@ -128,7 +127,7 @@ class Recorder:
             known = self.state.effect(str(record.body["key"]))
             sent = known.tried[: -1 if record.kind == "tried" else None] if known else ()
             if not sent:  # else an attempt before this one sent it, and that may arrive
-                self._journal.append("void", key=record.body["key"], reason=reason)
+                self._on_record(self._journal.append("void", key=record.body["key"], reason=reason))
             raise RecordError(
                 f"{reason}; the effect was not begun, and nothing is lost here",
                 hint=f"When the store answers, run `gitops-nb resume {self.run}`.",
@@ -237,7 +236,13 @@ class Recorder:
 
     def sign_request(self) -> None:
         """Has the ledger say that this run waits, where its own process does the waiting."""
-        attest(self.workspace, self.directory, Phase.REQUESTED, signer="session")
+        attest(
+            self.workspace,
+            self.directory,
+            Phase.REQUESTED,
+            signer="session",
+            head=self._journal.head,
+        )
 
     def fetch_answers(self) -> None:
         """Brings answers that arrived in the bucket, at most every five seconds."""
@@ -259,7 +264,10 @@ class Recorder:
             warrant.find(str(told["start"]))
         else:
             started = warrant.begin(plan, decision.verdicts)
-            told = {**ask(self.workspace, self.directory), **started}
+            signed = sign_start(
+                self.workspace, self.directory, signer="session", head=self._journal.head
+            )
+            told = {**signed, **started}
         warrant.anchor = ":".join(str(told[part]) for part in ("size", "head", "genesis"))
         self.append("ledger", phase="start", **told)
 
@@ -286,7 +294,7 @@ class Recorder:
             command=command,
             redactions=self._redacted(),
         )
-        saw_end(self.workspace, self.run, self._journal.head)
+        note_stop(self.workspace, self.run, self._journal.head)
         self._release_target()
         self.pause()
 
@@ -308,7 +316,7 @@ class Recorder:
         """Writes the reports and lets go of the run; a supervised run leaves that to the engine."""
         if self._is_supervised and not self.state.ended:
             # The engine believes a journal that ends as this process saw it end, or wait.
-            saw_end(self.workspace, self.run, self._journal.head)
+            note_stop(self.workspace, self.run, self._journal.head)
         if not self._is_supervised:
             close_run(self.workspace, self.directory, self._journal, signer="session")
             self.close()
@@ -347,7 +355,7 @@ class Recorder:
             self._is_closed = False
         if not self.state.ended:
             return False
-        hold(self.workspace, self.run)
+        note_open(self.workspace, self.run)
         number = len(self.state.attempts) + 1
         self.append("attempt", number=number, front="notebook, cell run again", who=self._who)
         return True

@@ -24,7 +24,7 @@ from gitops_nb.model import Status, digest
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules
 from gitops_nb.record.files import sha256_file
 from gitops_nb.redaction import process_redactor
-from gitops_nb.session import notary
+from gitops_nb.session import notary, serving
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.identity import REQUEST_TOKEN as TOKEN_VARIABLE
 from gitops_nb.session.identity import REQUEST_URL
@@ -531,7 +531,9 @@ def test_a_notebook_gets_an_identity_for_its_own_request_alone(runner, issuer, m
         }  # fmt: skip
         with (
             tempfile.TemporaryDirectory() as short,
-            notary.notary(where, directory, Path(short)) as address,
+            serving.notary(
+                where, directory, Path(short), head=state.head, is_author=True
+            ) as address,
         ):
 
             def ask(request, at=str(address)):
@@ -562,7 +564,7 @@ def test_a_kernel_gets_neither_the_door_nor_the_runners_key(workspace, tmp_path,
     }  # fmt: skip
     for name, value in {**held, "GITHUB_RUN_ID": "77"}.items():
         monkeypatch.setenv(name, value)
-    asked_for = Order(tmp_path / "n.ipynb", {}, None, "live", "priya")
+    asked_for = Order(tmp_path / "n.ipynb", {}, None, "live", "priya", "")
     given = _environment(find_workspace(workspace.root), asked_for)
     assert not set(held) & set(given)
     assert not set(held.values()) & set(given.values())

@@ -8,7 +8,7 @@ from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli import running
 from gitops_nb.engine import supervise
 from gitops_nb.engine.supervise import Order as EngineOrder
-from gitops_nb.errors import RecordError, Refused
+from gitops_nb.errors import Refused
 from gitops_nb.model import Status
 from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import FILE, read
@@ -61,16 +61,16 @@ def closed(runner, directory):
     """The run, closed by its engine."""
     where = find_workspace(runner.workspace.root)
     order = EngineOrder(
-        notebook=where.notebooks / "promotion.ipynb", parameters={}, timeouts=None, mode="sandbox", requester="x"
+        notebook=where.notebooks / "promotion.ipynb", parameters={}, timeouts=None, mode="sandbox", requester="x", head=""
     )  # fmt: skip
     return supervise._close_journal(
-        where, directory, order, before=0, cause=None, death=None, document=None
+        where, directory, order, before=0, cause=None, death=None, document=None, written=""
     )
 
 
 @pytest.mark.parametrize("status", [Status.REFUSED, Status.WAITING])
 def test_an_engine_believes_the_end_that_its_run_wrote(runner, status):
-    """A refused run, or one that waits, becomes a success in its journal before the engine closes it: nothing is signed."""
+    """A refused run, or one that waits, becomes a success in its journal before the engine closes it: nobody saw that."""
     if status is Status.REFUSED:
         runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 9999h")
     runner.order = Order(is_supervised=True)
@@ -84,12 +84,21 @@ def test_an_engine_believes_the_end_that_its_run_wrote(runner, status):
         )
         rows[-1]["kind"] = "ended"
 
-    true = (directory / FILE).read_bytes()
     rewrite_journal(directory, lie)
     assert fold(read(directory / FILE)[0]).status is Status.SUCCEEDED
-    with pytest.raises(RecordError, match="does not end as its process wrote it"):
-        closed(runner, directory)
-    assert signed(runner, state.run, Phase.END) == []
-    # What it wrote itself is closed and signed as ever.
-    (directory / FILE).write_bytes(true)
-    assert closed(runner, directory).status is status
+    told = closed(runner, directory)
+    assert (told.status, told.witnessed) == (Status.FAILED, False)
+    assert "does not end as its process wrote it" in told.reason
+    (end,) = signed(runner, state.run, Phase.END)
+    assert (end.predicate["status"], end.predicate["witnessed"]) == ("failed", False)
+
+
+@pytest.mark.parametrize("status", [Status.REFUSED, Status.WAITING])
+def test_what_its_run_wrote_an_engine_signs(runner, status):
+    """The same run with its own journal is closed and signed as it says."""
+    if status is Status.REFUSED:
+        runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 9999h")
+    runner.order = Order(is_supervised=True)
+    state, _ = runner.promote()
+    told = closed(runner, runner.workspace.reports / state.run)
+    assert (told.status, told.witnessed) == (status, True)

@@ -22,7 +22,7 @@ from gitops_nb.policy import decide
 from gitops_nb.record.keys import RunnerSigner, open_runner_key
 from gitops_nb.record.ledger import Ledger, Phase, ledger_name
 from gitops_nb.record.runs import read_run
-from gitops_nb.session import notary, opening, platform
+from gitops_nb.session import notary, opening, platform, serving
 from gitops_nb.session.notary import attest
 from gitops_nb.session.runners import refuse_unlisted_runner
 from gitops_nb.session.stores import reports_store
@@ -296,7 +296,7 @@ def test_rubbish_leaves_the_engine_answering(workspace, tmp_path, asked_for):
     where = find_workspace(workspace.root)
     with (
         tempfile.TemporaryDirectory() as short,  # a socket's path has 108 bytes at most
-        notary.notary(where, tmp_path / "run", Path(short)) as address,
+        serving.notary(where, tmp_path / "run", Path(short), head="", is_author=True) as address,
     ):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(20)

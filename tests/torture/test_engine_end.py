@@ -73,7 +73,7 @@ class Closing:
     def close(self) -> None:
         """What the engine does then."""
         notebook = self.where.notebooks / "promotion.ipynb"
-        order = engine.Order(notebook, {}, Timeouts(), "sandbox", "somebody")
+        order = engine.Order(notebook, {}, Timeouts(), "sandbox", "somebody", "")
         death = Death("the kernel exited with 9") if self.end == "kernel died" else None
         supervise._close(
             self.where, self.directory, order, before=0, death=death, document=self._document()
