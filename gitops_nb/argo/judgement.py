@@ -33,6 +33,7 @@ from gitops_nb.argo.rollout import (
     FailingPod,
     failed_workloads,
     failing_pods,
+    is_at_rest,
     strategy_note,
     unfinished,
     unschedulable,
@@ -245,7 +246,12 @@ def _judge_workloads(
         return replace(
             base, sentence=f"{snapshot.name} is Healthy without all of it", trouble=trouble
         )
-    waiting = [sentence for workload in workloads if (sentence := unfinished(workload))]
+    # Where fleet.yaml says which workloads have to show the version, another one may be at rest.
+    asked = {name for version in expectation.versions for name in version.workloads}
+    idle = [u for u in running if asked and u.key not in asked and is_at_rest(u.item)]
+    waiting = [
+        sentence for unit in running if unit not in idle and (sentence := unfinished(unit.item))
+    ]
     if waiting:
         return replace(base, sentence="; ".join(waiting), trouble=base.trouble)
     is_so = f"{snapshot.name} is {base.sync} and Healthy at {short(expectation)}"
@@ -279,10 +285,15 @@ def _judge_workloads(
         return replace(
             base, state=State.IN_DOUBT, sentence=sentence, trouble=sentence, unjudged=names
         )
-    count = f"{len(workloads)} workload{'' if len(workloads) == 1 else 's'} rolled out"
+    rolled_out = len(workloads) - len(idle)
+    count = f"{rolled_out} workload{'' if rolled_out == 1 else 's'} rolled out"
     if not workloads:
         count = "no workload of a kind that is judged is part of it"
-    left_out = (*map(strategy_note, workloads), unjudged and f"not judged: {unjudged}")
+    left_out = (
+        *map(strategy_note, workloads),
+        *(f"{unit.name} is scaled to 0" for unit in idle),
+        unjudged and f"not judged: {unjudged}",
+    )
     notes = tuple(filter(None, left_out))
     sentence = _join(f"{is_so}, {count}", *notes, note)
     return replace(base, state=State.DEPLOYED, sentence=sentence, trouble="", notes=notes)

@@ -30,6 +30,20 @@ _OTHER_WORKLOADS = {
     ("apps.kruise.io", "StatefulSet"),
     ("apps.kruise.io", "DaemonSet"),
 }
+_OPERATED = {
+    ("monitoring.coreos.com", "Prometheus"),
+    ("monitoring.coreos.com", "PrometheusAgent"),
+    ("monitoring.coreos.com", "Alertmanager"),
+    ("monitoring.coreos.com", "ThanosRuler"),
+    ("jobset.x-k8s.io", "JobSet"),
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
+    ("keda.sh", "ScaledJob"),
+    ("pkg.crossplane.io", "Provider"),
+    ("pkg.crossplane.io", "Function"),
+    ("install.istio.io", "IstioOperator"),
+    ("build.openshift.io", "Build"),
+}
+"""Kinds of groups that mostly configure, for which an operator runs pods."""
 SCHEDULED = {("batch", "CronJob"), ("argoproj.io", "CronWorkflow")}
 """Kinds that run when their time comes: nothing shows their version before."""
 _OWN = {"Application", "ApplicationSet", "AppProject"}
@@ -64,7 +78,7 @@ def may_run(resource: Json) -> bool:
     if group in _BUILT_IN or resource.get("kind") in _OWN or is_scheduled(resource):
         return is_opaque(resource)
     is_passive = any(group == known or group.endswith(f".{known}") for known in _PASSIVE)
-    return not is_passive or is_opaque(resource)
+    return not is_passive or is_opaque(resource) or (group, resource.get("kind")) in _OPERATED
 
 
 def label(item: Json) -> str:

@@ -84,6 +84,11 @@ def unfinished(workload: Json) -> str:
     return ""
 
 
+def is_at_rest(workload: Json) -> bool:
+    """Whether a workload is meant to have no pod at all, as standby and autoscaling to zero leave it."""
+    return workload.get("kind") != "DaemonSet" and (workload.get("spec") or {}).get("replicas") == 0
+
+
 def rolled_out_at(workload: Json) -> str:
     """When a Deployment's newest rollout was complete (RFC 3339), "" where nothing says so.
 

@@ -171,7 +171,10 @@ def _object(item: Any) -> str:
     if kind != "Application" or not isinstance(item.get("spec"), dict):
         return label
     try:
-        places = ", ".join(str(s.get("path") or s.get("chart")) for s in sources_of(item["spec"]))
+        places = ", ".join(
+            f"{s.get('path') or s.get('chart')} of {s.get('repoURL')}"
+            for s in sources_of(item["spec"])
+        )
         synced = "by itself" if is_automated(item) else "when somebody asks"
         where = at(item, "spec", "destination")
         target = where.get("server") or where.get("name") or "no cluster"

@@ -26,6 +26,8 @@ _CONTROL = frozenset(("if", "else", "end", "range", "with", "define", "/*"))
 """Actions of a template that put no text of their own where they stand."""
 _DOCUMENT = re.compile(r"(?m)^(?=---)")
 _COMMENT = re.compile(r"(?m)(^|[ \t])#[^\n]*")
+_TEXTS = ("", ".yaml", ".yml", ".json", ".tpl", ".txt", ".jsonnet", ".libsonnet")
+"""Of a file that is called so a program makes objects, whatever stands in it: it is shown."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -57,7 +59,7 @@ def without_secret_values(
     try:
         source = read(content)
     except UsageError:
-        return _template(content, masks)
+        return _template(content, masks, posixpath.splitext(path)[1])
     name = posixpath.basename(path)
     hidden = [_hidden(root, is_kustomization=name in KUSTOMIZATIONS) for root in source.roots]
     if not any(hidden):
@@ -121,11 +123,11 @@ def _comments(
             return
 
 
-def _template(content: bytes, masks: Masks) -> bytes:
+def _template(content: bytes, masks: Masks, suffix: str) -> bytes:
     """A file that only a program reads, a chart's template most often: masked where it is one Secret whatever that does."""
-    if b"\0" in content:
+    if b"\0" in content and suffix not in _TEXTS:
         return whole(content, masks, "it is no text")
-    text = content.decode(errors="backslashreplace")
+    text = content.decode(errors="backslashreplace").replace("\0", "\\x00")
     return "".join(_of_template(document, masks) for document in _DOCUMENT.split(text)).encode()
 
 

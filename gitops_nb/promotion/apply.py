@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -205,9 +204,9 @@ def _bring(
         revisions = revisions_for(present, own, revision)
 
         def holds(found: Json) -> None:
-            _refuse_other_spec(application, found, plan if is_child else None)
+            _refuse_other_spec(application, found)
             if role:
-                _refuse_neighbours(writers, plan, found)
+                _refuse_neighbours(writers, plan, cluster, application, found)
             _refuse_synced_since(application, found)
             if revisions_for(found, own, revision) != revisions:
                 raise ConflictError(f"{name} changed its sources while a sync was being asked for")
@@ -257,18 +256,18 @@ def _bring(
     return results
 
 
-def _refuse_other_spec(
-    application: Mapping[str, Any], present: Json | None, brings: Plan | None
-) -> None:
+def _refuse_other_spec(application: Mapping[str, Any], present: Json | None) -> None:
     """Refuses to sync an Application that asks for something else than it did when the plan was made and shown.
 
     Its sources say what comes, its destination where it goes, its project and its options what a sync may do there. A child may ask
-    for the plan's new values, which its parent has put in, and for nothing else that is new.
+    for the plan's new values in the very fields that were shown, which its parent has put in, and for nothing else that is new.
     """
     bound = application.get("spec")
     spec = (present or {}).get("spec") or {}
-    known = [spec] if brings is None else [spec, _as_before(spec, brings.arguments["edits"])]
-    if bound is not None and bound not in map(digest, known):
+    if bound is not None and bound not in (
+        digest(spec),
+        digest(_as_before(spec, application.get("follows") or ())),
+    ):
         raise ConflictError(
             f"Application {application['name']} asks for something else than when this was planned; it is not synced",
             hint="Look at it in Argo CD, then run the promotion again: it shows what a sync would bring.",
@@ -296,38 +295,49 @@ def _refuse_synced_since(application: Mapping[str, Any], present: Json | None) -
         )
 
 
-def _as_before(spec: Json, edits: Sequence[Mapping[str, str]]) -> Json:
-    """What an Application asked for before the edits came to it."""
-    was = {edit["after"]: edit["before"] for edit in edits if edit["before"] and edit["after"]}
-    if not was:
-        return spec
-    longest = sorted(map(re.escape, was), key=len, reverse=True)
-    value = re.compile(rf"(?<![0-9.])(?:{'|'.join(longest)})(?![0-9])")
+def _as_before(spec: Json, follows: Sequence[Sequence[str]]) -> Json:
+    """What an Application asked for before its parent put new values into these fields: path, text before and after."""
+    was = {path: (before, after) for path, before, after in follows}
 
-    def put_back(item: Json) -> Json:
+    def put_back(item: Json, at: str) -> Json:
         if isinstance(item, str):
-            return value.sub(lambda found: was[found[0]], item)
+            before, after = was.get(at, (item, item))
+            return before if item == after else item
         if isinstance(item, Mapping):
-            return {key: put_back(part) for key, part in item.items()}
-        return [put_back(part) for part in item] if isinstance(item, list) else item
+            return {key: put_back(part, f"{at}.{key}") for key, part in item.items()}
+        if isinstance(item, list):
+            return [put_back(part, f"{at}[{number}]") for number, part in enumerate(item)]
+        return item
 
-    return put_back(spec)
+    return put_back(spec, "spec")
 
 
-def _refuse_neighbours(writers: PromotionWriters, plan: Plan, parent: Json) -> None:
-    """Refuses to sync a parent that would change another environment's Application, as the comparison right before shows.
+def _refuse_neighbours(
+    writers: PromotionWriters,
+    plan: Plan,
+    cluster: str,
+    parent: Mapping[str, Any],
+    present: Json,
+) -> None:
+    """Refuses to sync a parent that would change an Application that is not the target's and was not shown, as the comparison right before tells.
 
     When this was planned Argo CD may not have looked yet at what was pushed.
     """
     if writers.fleet is None:
         return
-    others = others_of(writers.fleet, parent, plan.environment)
-    if others:
-        name, owner = others[0]
+    others = others_of(
+        writers.fleet, present, plan.environment, argo=writers.view.argo[cluster], cluster=cluster
+    )
+    unseen = [
+        (name, owner) for name, owner in others if owner or name not in parent.get("beside", ())
+    ]
+    if unseen:
+        name, owner = unseen[0]
+        whose = f" of {owner}: that" if owner else ", which was not shown: that"
         raise ConflictError(
-            f"Application {parent['metadata']['name']} also brings Application {name} of {owner}: that is not asked for by a promotion "
+            f"Application {parent['name']} also brings Application {name}{whose} is not asked for by a promotion "
             f"to {plan.environment}; it is not synced",
-            hint=f"Have {owner} bring it by its own rules first, then run this promotion again.",
+            hint=f"Have {owner or 'its own environment'} bring it by its own rules first, then run this promotion again.",
         )
 
 

@@ -1,11 +1,12 @@
 """What an edit has Argo CD delete: an Application that prunes by itself removes what Git names no more.
 
-An image, or a field of an object, leaves every object where it is. Another name, namespace or kind is another object. What a
-chart, a kustomization or an Application makes of any other value only they know.
+A field of an object leaves every object where it is, and so does an image, unless objects are named after the version. Another
+name, namespace or kind is another object. What a chart, a kustomization or an Application makes of any other value only they know.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gitops_nb.argo.kinds import label
@@ -64,12 +65,31 @@ def deletions(target: Side, edits: Edits) -> tuple[ResourceChange, ...]:
 def untold_deletions(target: Side, edits: Edits) -> tuple[str, ...]:
     """Edits of which nobody here can tell what Argo CD prunes by them, in words."""
     keys = [key for key, _ in edits if not _keeps_objects(key) and _renamed(key) is None]
-    return tuple(
+    found = [
         f"{', '.join(p.prunes)} prunes by itself what {key.key} of {key.path} makes no more"
         for p in target.placements
         if p.prunes
         for key in keys
-    )
+    ]
+    found += [
+        f"{', '.join(p.prunes)} prunes by itself, and {', '.join(named[:3])} {'are' if len(named) > 1 else 'is'} named after {key.value}"
+        for p in target.placements
+        if p.prunes
+        for key, _ in edits
+        if key not in keys and _manifest(key) is None
+        if (named := [one for one in p.objects if is_named_after(one.partition(" ")[2], key.value)])
+    ]
+    return tuple(found)
+
+
+def is_named_after(name: str, version: str) -> bool:
+    """Whether a version stands in the name of an object, as names can hold one.
+
+    >>> is_named_after("web-v6-0-0", "v6.0.0"), is_named_after("web-v6-0-01", "v6.0.0")
+    (True, False)
+    """
+    plain = re.sub(r"[^a-z0-9]+", "[^a-z0-9]*", version.lower())
+    return bool(plain) and re.search(rf"(?<![a-z0-9]){plain}(?![a-z0-9])", name) is not None
 
 
 def _renamed(key: PromotedKey) -> Json | None:

@@ -71,7 +71,8 @@ class Release:
     def _counting(self, application: Json) -> Sequence[tuple[PromotedKey, str, Shown]]:
         """All keys, but for those that a source of a child is at the revision of: that is their proof.
 
-        A key that sets an image, or a parameter of the child, is none of these, also where its value is the same text.
+        A key that sets an image, or a parameter of the child, is none of these, also where its value is the same text; nor is one
+        whose earlier value another source of the child is at: that one did not follow.
         """
         if not self.parent:
             return self.shown
@@ -79,7 +80,10 @@ class Release:
         return [
             (key, value, shown)
             for key, value, shown in self.shown
-            if value not in asked or is_image(key) or _INSIDE_HELM.search(key.key)
+            if value not in asked
+            or is_image(key)
+            or _INSIDE_HELM.search(key.key)
+            or (isinstance(shown, Version) and asked & set(shown.before))
         ]
 
 

@@ -9,6 +9,8 @@ from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.edits import kubernetes_objects
 from gitops_nb.errors import Refused, UsageError
 from gitops_nb.model import Json
+from gitops_nb.ports import ArgoReader
+from gitops_nb.promotion.destination import clusters_of
 from gitops_nb.promotion.places import inside
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.shared import file_of
@@ -31,23 +33,40 @@ def refuse_neighbours(request: Promotion, target: Side, pending: tuple[Pending, 
                 )
 
 
-def others_of(fleet: Fleet, application: Json, target: str) -> tuple[tuple[str, str], ...]:
-    """Applications of other environments that a parent would change now, each with its environment."""
+def others_of(
+    fleet: Fleet, application: Json, target: str, *, argo: ArgoReader, cluster: str
+) -> tuple[tuple[str, str], ...]:
+    """Applications that a parent would change now and that are not the target's, each with its environment.
+
+    That is the one that fleet.yaml gives its name, or else the one whose cluster it deploys to; "" where nobody knows.
+    """
     resources = at(application, "status").get("resources") or ()
     names = [
         str(r.get("name"))
         for r in resources
         if r.get("kind") == "Application" and r.get("status") == "OutOfSync"
     ]
-    found = ((name, _environment_of(fleet, name, target)) for name in names)
-    return tuple((name, owner) for name, owner in found if owner not in ("", target))
+    found = [(name, _environment_of(fleet, name, target)) for name in names]
+    looked = [
+        (name, owner or _deploys_to(fleet, argo.snapshot(name).application, cluster, target))
+        for name, owner in found
+    ]
+    return tuple((name, owner) for name, owner in looked if owner != target)
+
+
+def _deploys_to(fleet: Fleet, application: Json | None, cluster: str, target: str) -> str:
+    """The environment whose cluster an Application deploys to, the target where it is one of several; "" where nobody knows."""
+    found = [
+        fleet.clusters[one].environment for one in clusters_of(fleet, application or {}, cluster)
+    ]
+    return target if target in found else next(iter(found), "")
 
 
 def _brought(
     request: Promotion, placement: Placement, pending: tuple[Pending, ...]
 ) -> Iterator[tuple[str, str]]:
     """What the sync of a placement's parent brings and which environment's it is, where that is known."""
-    yield from ((f"Application {name}", owner) for name, owner in placement.neighbours)
+    yield from ((f"Application {name}", owner) for name, owner in placement.neighbours if owner)
     for synced in placement.synced:
         if synced.name != placement.parent:
             continue
@@ -55,10 +74,10 @@ def _brought(
             if any(
                 place == one.path or inside(place, one.path) is not None for place in synced.folders
             ):
-                yield from ((one.path, owner) for owner in _owners(request, one))
+                yield from ((one.path, owner) for owner in _owners(request, one, placement.cluster))
 
 
-def _owners(request: Promotion, pending: Pending) -> Iterator[str]:
+def _owners(request: Promotion, pending: Pending, cluster: str) -> Iterator[str]:
     """The environments that a file is promoted in, and whose Application it describes, before or after."""
     fleet, target = request.fleet, request.target
     yield _promoted_in(fleet, pending.path, target)
@@ -68,9 +87,23 @@ def _owners(request: Promotion, pending: Pending) -> Iterator[str]:
         except UsageError:
             continue
         for document in documents:
-            if isinstance(document, dict) and document.get("kind") == "Application":
-                name = str((document.get("metadata") or {}).get("name"))
-                yield _environment_of(fleet, name, target)
+            for item in _items(document):
+                if item.get("kind") == "Application":
+                    name = str((item.get("metadata") or {}).get("name"))
+                    yield _environment_of(fleet, name, target)
+                    # What it is called says nothing of where it deploys.
+                    yield _deploys_to(fleet, item, cluster, target)
+                elif item.get("kind") == "ApplicationSet":
+                    yield _deploys_to(fleet, at(item, "spec", "template"), cluster, target)
+
+
+def _items(document: Json) -> Iterator[Json]:
+    """The objects of a document: of a list its items."""
+    if not isinstance(document, dict):
+        return
+    inside_it = document.get("items")
+    many = inside_it if str(document.get("kind") or "").endswith("List") else [document]
+    yield from (one for one in many or () if isinstance(one, dict))
 
 
 def _promoted_in(fleet: Fleet, path: str, target: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gitops_nb.argo import (
@@ -14,16 +13,19 @@ from gitops_nb.argo import (
     is_automated,
 )
 from gitops_nb.argo.evidence import Other, Version, running_versions
+from gitops_nb.argo.kinds import label
 from gitops_nb.argo.sources import sources_of
 from gitops_nb.argo.status import prunes_itself
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
+from gitops_nb.promotion.deleting import is_named_after
 from gitops_nb.promotion.destination import refuse_elsewhere
 from gitops_nb.promotion.drift import drift_of
 from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.past import syncs_of
+from gitops_nb.promotion.places import reads
 from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
@@ -107,15 +109,16 @@ def release_of(
         cluster: Where it is.
         parent: Name of the parent, or "".
         revision: The commit that has to be in force.
-        tip: The branch's commit now; any commit between the two with the same files will do.
+        tip: The branch's commit now; any commit between the two with the same files, all that they name included, will do.
         folder: The application's folder.
         shown: The keys that count.
     """
     name = request.fleet.applications[request.application].repository
     sources = sources_of((snapshot.application or {}).get("spec") or {})
     origin = origin_of(view.git, name, request.fleet.repositories[name], sources)
-    paths = [posixpath.normpath(s["path"]) for s in sources if s.get("path") and origin.has(s)]
-    folders = dict.fromkeys((folder, *("" if path == "." else path for path in paths)))
+    # All that its files name elsewhere counts: a base that somebody changed is another release.
+    read = reads(view.git, snapshot.application, sources, origin=origin, repository=name, tip=tip)
+    folders = dict.fromkeys((folder, *("" if path == "." else path for path in read.places)))
     equal = _Untouched(tuple(EquivalentRevisions(view.git, name, tip, path) for path in folders))
     return Release(
         cluster=cluster,
@@ -228,6 +231,7 @@ def _placement(
         running=_running(snapshot, shown[0][2]),
         prunes=_pruning(reader, snapshot),
         commits=syncs_of(reader.application, release.origin),
+        objects=_named_after(application, keys),
     )
     # Nothing is synced in the source.
     is_target = environment == request.target
@@ -259,14 +263,25 @@ def _synced_in(
     if parent and not found.automated:
         # The parent changes the promoted values in it, and nothing else: see ``apply``.
         synced.append(readers[1])
-    neighbours = others_of(request.fleet, reader.application, request.target)
+    neighbours = (
+        others_of(
+            request.fleet,
+            reader.application,
+            request.target,
+            argo=view.argo[found.cluster],
+            cluster=found.cluster,
+        )
+        if is_parent_ours
+        else ()
+    )
     replaces, unread = _replaces(view.git, release.repository, snapshots, readers, tip)
     return replace(
         found,
         synced=tuple(synced),
         replaces=replaces,
         unread=unread,
-        neighbours=neighbours if is_parent_ours else (),
+        neighbours=neighbours,
+        follows=_leaves(snapshot.application) if parent and not found.automated else (),
         drift=drift_of(
             view,
             release.repository,
@@ -278,6 +293,33 @@ def _synced_in(
             tip=tip,
             is_asked_for=snapshot.name in {one.name for one in synced},
         ),
+    )
+
+
+def _leaves(application: Json, path: str = "spec") -> tuple[tuple[str, str], ...]:
+    """Every text of what an Application asks for, by its path."""
+    spec = (application or {}).get("spec") or {}
+
+    def below(value: Json, at: str) -> Iterator[tuple[str, str]]:
+        if isinstance(value, str):
+            yield at, value
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                yield from below(item, f"{at}.{key}")
+        elif isinstance(value, list | tuple):
+            for number, item in enumerate(value):
+                yield from below(item, f"{at}[{number}]")
+
+    return tuple(below(spec, path))
+
+
+def _named_after(application: Json | None, keys: Sequence[PromotedKey]) -> tuple[str, ...]:
+    """Objects of an Application whose names hold a promoted value."""
+    resources = ((application or {}).get("status") or {}).get("resources") or ()
+    return tuple(
+        label(one)
+        for one in resources
+        if any(is_named_after(str(one.get("name") or ""), key.value) for key in keys)
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from gitops_nb.argo.images import is_alike
 from gitops_nb.catalog.durations import format_duration
 from gitops_nb.edits import VERSION, diff, edit_scalar
 from gitops_nb.errors import UsageError
@@ -29,6 +32,11 @@ from gitops_nb.promotion.state import (
     in_words,
     lacking_in_words,
 )
+from gitops_nb.promotion.versions import is_image, names_beside
+
+_REVISION = "targetRevision"
+_FIXED = ("repoURL", "path", "chart", "ref")
+"""What of a child's source no promotion moves: where it is from."""
 
 
 def plan(request: Promotion, state: PromotionState) -> Plan:
@@ -64,7 +72,14 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
             for p in lagging
         )
     if changes:
-        changes += _pending(state) + _replaced(target) + _drifted(target) + deletions(target, edits)
+        changes += (
+            _followed(target, edits)
+            + _brought_beside(target)
+            + _pending(state)
+            + _replaced(target)
+            + _drifted(target)
+            + deletions(target, edits)
+        )
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
     elif not changes:
@@ -114,7 +129,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
                 "version_before": target.version,
                 "version_after": version,
                 **({"running_before": list(target.running)} if target.running else {}),
-                "placements": [_placed(p) for p in target.placements],
+                "placements": [_placed(p, edits) for p in target.placements],
                 **({"lacking": list(target.lacking)} if target.lacking else {}),
                 "folders": dict(state.folders),
                 **({"reverted_by": state.reverted_by} if edits and state.reverted_by else {}),
@@ -196,6 +211,10 @@ def untold(plan: Plan, state: PromotionState) -> tuple[str, ...]:
         (key, new[key.path, key.key]) for key in state.target.keys if (key.path, key.key) in new
     ]
     unread = tuple(what for p in state.target.placements for what in p.unread)
+    if not state.target.placements:
+        unread = (
+            f"fleet.yaml names no cluster of {state.target.environment}, so nobody looks at what a sync there does",
+        )
     return unread + untold_deletions(state.target, edits)
 
 
@@ -242,7 +261,58 @@ def _drifted(target: Side) -> tuple[ResourceChange, ...]:
     )
 
 
-def _placed(placement: Placement) -> Json:
+def _following(
+    placement: Placement, edits: Sequence[tuple[PromotedKey, str]]
+) -> tuple[tuple[str, str, str], ...]:
+    """What of a child may change when its parent renders it anew: path, text now, text then, for each that holds a promoted value."""
+
+    def then(path: str, text: str) -> str:
+        place = path.rpartition(".")[2]
+        if place in _FIXED or not path.startswith(("spec.source.", "spec.sources[")):
+            return text
+        # Which revision a source follows no image says.
+        was = {
+            k.value: new for k, new in edits if k.value and not (place == _REVISION and is_image(k))
+        }
+        longest = sorted(map(re.escape, was), key=len, reverse=True)
+        value = re.compile(rf"(?<![0-9.])(?:{'|'.join(longest)})(?![0-9])")
+        return value.sub(lambda found: was[found[0]], text) if was else text
+
+    found = ((path, text, then(path, text)) for path, text in placement.follows)
+    return tuple(one for one in found if one[1] != one[2])
+
+
+def _followed(target: Side, edits: Sequence[tuple[PromotedKey, str]]) -> tuple[ResourceChange, ...]:
+    """What a child may ask for behind the edit, field by field: nothing else of it may change before it is synced."""
+    return tuple(
+        ResourceChange(
+            address=f"Application {p.name} on {p.cluster}, {path}",
+            action=Action.UPDATE,
+            before="several lines" if "\n" in before else before,
+            after=f"{'several lines' if chr(10) in after else after}, where {p.parent} makes it so",
+            diff=diff(before.encode(), after.encode()) if "\n" in before else (),
+        )
+        for p in target.placements
+        for path, before, after in _following(p, edits)
+    )
+
+
+def _brought_beside(target: Side) -> tuple[ResourceChange, ...]:
+    """Applications that a parent's sync changes and of which nobody knows whose they are."""
+    return tuple(
+        ResourceChange(
+            address=f"Application {name}, which {p.parent} on {p.cluster} brings",
+            action=Action.UPDATE,
+            before="not looked at",
+            after="what it asks for, and where it deploys to, comes into force with this sync",
+        )
+        for p in target.placements
+        for name, owner in p.neighbours
+        if not owner
+    )
+
+
+def _placed(placement: Placement, edits: Sequence[tuple[PromotedKey, str]]) -> Json:
     """A placement as apply needs it; the parent that renders it comes first there."""
     own: dict[str, Json] = {
         "cluster": placement.cluster,
@@ -255,12 +325,17 @@ def _placed(placement: Placement) -> Json:
         for one in placement.synced
     }
     own |= bound.get(placement.name, {})
+    if placement.follows:
+        own["follows"] = [list(one) for one in _following(placement, edits)]
     if placement.parent:
         above: dict[str, Json] = {
             "name": placement.parent,
             "automated": placement.parent_automated,
         }
-        own["parent"] = above | bound.get(placement.parent, {})
+        above |= bound.get(placement.parent, {})
+        if placement.neighbours:
+            above["beside"] = [name for name, owner in placement.neighbours if not owner]
+        own["parent"] = above
     return own
 
 
@@ -330,6 +405,9 @@ def _source_healthy(state: PromotionState, version: str) -> Verdict:
     bad = [p for p in source.placements if not p.deployed]
     if bad:
         return Verdict(gate, passed=False, reason=f"in {source.environment}: {bad[0].sentence}")
+    other = _of_another_image(state)
+    if other:
+        return Verdict(gate, passed=False, reason=other)
     first = source.placements[0]
     at = first.revision[:8]
     seen = ", ".join(dict.fromkeys(name for p in source.placements for name in p.carriers))
@@ -339,6 +417,18 @@ def _source_healthy(state: PromotionState, version: str) -> Verdict:
         passed=True,
         reason=f"{version} is synced and healthy in {source.environment} at {at}{more}",
     )
+
+
+def _of_another_image(state: PromotionState) -> str:
+    """That a version was seen in the source in an image that the target does not have, as a sentence; "" for none."""
+    for there, here in zip(state.source.keys, state.target.keys, strict=True):
+        one, other = names_beside(there), names_beside(here)
+        if one and other and not any(is_alike(name, own) for name in one for own in other):
+            return (
+                f"{state.source.environment} has {there.value} of {one[-1]}, and {state.target.environment} has {other[-1]}: what is "
+                "healthy there is another image"
+            )
+    return ""
 
 
 def _ran_before(

@@ -35,15 +35,19 @@ def refuse_shared(request: Promotion, keys: Sequence[PromotedKey]) -> None:
         if key is None or not any(_is_same_place(k, declared) for k in keys if k.path == path):
             continue
         whose = "" if application == request.application else f" of {application}"
+        is_environment = environment != request.target
+        mine = request.target if is_environment else request.application
+        other = f"{environment}{whose}" if is_environment else application
         raise Refused(
-            f"{request.target} and {environment}{whose} have {declared.key} in one and the same file, {path}: "
-            f"a promotion to {request.target} would change {environment} too",
-            hint=f"Give each environment a file of its own in `paths` or `path` of {application} in fleet.yaml.",
+            f"{mine} and {other} have {declared.key} in one and the same file, {path}: "
+            f"a promotion {'to' if is_environment else 'of'} {mine} would change {environment if is_environment else application} too",
+            hint=f"Give each {'environment' if is_environment else 'application'} a place of its own in `paths`, `path` or `promotable` "
+            f"of {application} in fleet.yaml.",
         )
 
 
 def _elsewhere(request: Promotion) -> Iterator[tuple[str, str, Promotable, str]]:
-    """Every promotable key of every other environment in the same repository, whatever fleet.yaml calls it."""
+    """Every promotable key in the same repository, whatever fleet.yaml calls it, but for those that are promoted."""
     fleet = request.fleet
     repository = fleet.applications[request.application].repository
     for name, application in fleet.applications.items():
@@ -51,7 +55,7 @@ def _elsewhere(request: Promotion) -> Iterator[tuple[str, str, Promotable, str]]
             continue
         for environment in fleet.environments:
             folder = fleet.path(name, environment)
-            if environment == request.target or folder is None:
+            if (name, environment) == (request.application, request.target) or folder is None:
                 continue
             for declared in application.promotable:
                 yield name, environment, declared, file_of(name, folder, declared)

@@ -1,7 +1,7 @@
 """How each promoted key shows in a cluster: by an image, a label, a field of an object, or what a child asks for.
 
-An image key (``part: tag``, or a key whose name says so) shows in the running containers. A key of a plain manifest shows in
-the field of the live object. Everything else needs a `proof` in fleet.yaml: a label can say the new version while an override
+An image key (``part: tag``, or a key whose name says so) shows in the running containers, and so does a key of an object for
+which an operator runs pods: the object only asks for it. A key of any other plain manifest shows in the field of the live object. Everything else needs a `proof` in fleet.yaml: a label can say the new version while an override
 has the containers run the old one, so nothing is guessed.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gitops_nb.argo.evidence import ANNOTATION, LABEL, Version
 from gitops_nb.argo.images import parse_image
+from gitops_nb.argo.kinds import may_run
 from gitops_nb.argo.overrides import document_of
 from gitops_nb.argo.sources import sources_of
 from gitops_nb.catalog.fleet import Promotable
@@ -67,17 +68,18 @@ def shown_by(
         by, mark = (LABEL, proof.label) if proof.label else (ANNOTATION, proof.annotation or "")
         return Version(value, by=by, mark=mark, text=text, workloads=proof.workloads)
     manifest = None if is_image(key) else _manifest(key)
-    if manifest is not None:
+    group = str((manifest or {}).get("apiVersion")).rpartition("/")[0]
+    if manifest is not None and not may_run({"group": group, "kind": manifest["kind"]}):
         metadata = manifest["metadata"]
         return FieldProof(
             manifest["kind"],
             str(metadata["name"]),
             key.key,
             value,
-            str(manifest["apiVersion"]).rpartition("/")[0],
+            group,
             str(metadata.get("namespace") or ""),
         )
-    return Version(value, tuple(before), _names(key))
+    return Version(value, tuple(before), names_beside(key))
 
 
 def asks_for(application: Json, value: str) -> bool:
@@ -96,7 +98,7 @@ def unproven(
 
 def is_declared(key: PromotedKey, shown: Version) -> bool:
     """Whether fleet.yaml, and not the file itself, says which image carries a version."""
-    return bool(shown.names) and shown.names != _names(key)
+    return bool(shown.names) and shown.names != names_beside(key)
 
 
 def how_to_declare(key: PromotedKey, shown: Shown) -> str:
@@ -179,8 +181,8 @@ def is_image(key: PromotedKey) -> bool:
     return key.part == "tag" or _IMAGE_KEY.search(key.key.rpartition(".")[2]) is not None
 
 
-def _names(key: PromotedKey) -> tuple[str, ...]:
-    """Image names that the file itself puts beside the key."""
+def names_beside(key: PromotedKey) -> tuple[str, ...]:
+    """Image names that the file itself puts beside a key, several where it may be read in several ways; () where it says none."""
     content = key.content.encode()
     try:
         if key.part == "tag":

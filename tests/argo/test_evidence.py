@@ -604,3 +604,36 @@ def test_a_rollout_without_a_sync_is_a_sign_of_a_break_too() -> None:
     since = healthy_since(found, items)
     assert since is not None
     assert since.day == 1
+
+
+def test_a_workload_at_rest_is_told_where_others_have_to_show_the_version() -> None:
+    """Scaled to 0 nothing of it is seen: that counts unless fleet.yaml says that another one has to show it."""
+    idle = workload("Deployment", "worker", NEW, replicas=0)
+    items = [*deployed("Deployment", "web", NEW), idle]
+    assert judged(snapshot(*items), Version("v2", ("v1",))).state is not State.DEPLOYED
+    chosen = Version("v2", ("v1",), workloads=("Deployment/web",))
+    judgement = judged(snapshot(*items), chosen)
+    assert judgement.state is State.DEPLOYED
+    assert "1 workload rolled out; Deployment worker is scaled to 0" in judgement.sentence
+    asked = Version("v2", ("v1",), workloads=("Deployment/web", "Deployment/worker"))
+    assert judged(snapshot(*items), asked).state is not State.DEPLOYED
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "is_named"),
+    [
+        ("monitoring.coreos.com", "Prometheus", True),
+        ("monitoring.coreos.com", "PrometheusRule", False),
+        ("jobset.x-k8s.io", "JobSet", True),
+        ("cert-manager.io", "Certificate", False),
+        ("", "ConfigMap", False),
+    ],
+)
+def test_kinds_that_an_operator_runs_pods_for_are_named(
+    group: str, kind: str, is_named: bool
+) -> None:
+    """They only ask for what runs, also in groups that mostly configure."""
+    extra = ({"group": group, "version": "v1", "kind": kind, "name": "x"},)
+    items = deployed("Deployment", "web", NEW)
+    judgement = judged(snapshot(*items, extra=extra), Version("v2", ("v1",)))
+    assert (f"not judged: {kind} x" in judgement.sentence) is is_named

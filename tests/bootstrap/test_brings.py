@@ -56,7 +56,8 @@ def test_each_file_of_the_roots_folder_is_in_the_plan(bootstrapper):
     assert role.action is Action.CREATE
     assert [line.text for line in role.diff] == ROLE.decode().splitlines()
     child = brought[f"platform-config:{FOLDER}/payments.yaml"].after
-    assert "Application argocd/payments-development, of apps/payments/development to " in child
+    assert "Application argocd/payments-development, of apps/payments/development of " in child
+    assert "platform-config.git to " in child
     assert child.endswith("synced by itself")
     shown = "\n".join(line.text for c in brought.values() for line in c.diff)
     assert "wintergreen" not in shown

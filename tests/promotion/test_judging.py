@@ -103,3 +103,17 @@ def test_a_childs_own_revision_is_no_proof_of_an_image(key, counts):
     release = Release("c", "web", "umbrella", "c", "a" * 40, ORIGIN, (), shown)
     child = {"spec": {"source": {"repoURL": "x", "chart": "web", "targetRevision": "1.2.0"}}}
     assert bool(release.expectation(child).versions) is counts
+
+
+def test_a_childs_other_source_at_the_version_is_no_proof():
+    """The chart that was promoted stayed where it was; that another one is at the same number shows nothing."""
+    promoted = PromotedKey("f.yaml", "checkout.version", "value", "b", "1.2.0", "")
+    shown = ((promoted, "1.2.0", Version("1.2.0", ("1.1.0",))),)
+    release = Release("c", "web", "umbrella", "c", "a" * 40, ORIGIN, (), shown)
+    base = {"repoURL": "x", "chart": "base", "targetRevision": "1.2.0"}
+    chart = {"repoURL": "x", "chart": "checkout", "targetRevision": "1.1.0"}
+    for sources, counts in (
+        ((base, chart), True),
+        ((base, {**chart, "targetRevision": "1.2.0"}), False),
+    ):
+        assert bool(release.expectation({"spec": {"sources": list(sources)}}).versions) is counts

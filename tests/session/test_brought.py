@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -384,3 +385,54 @@ def test_another_destination_is_shown(soaked):
     assert placement["where"].startswith("project default, elsewhere on ")
     shown_to_sign = soaked.workspace.run("approve", waiting.run, "--yes", "--reason", "seen").stdout
     assert "project default, elsewhere on" in shown_to_sign
+
+
+def a_branch(name: str, content: str) -> tuple[Any, ...]:
+    """A branch with an object in `addons`, as somebody makes it in a clone."""
+
+    def make(work) -> None:
+        (work / "addons").mkdir(exist_ok=True)
+        (work / "addons/a.yaml").write_text(content)
+
+    start = ("checkout", "-q", "-B", name, "origin/main")
+    return (start, make, ("add", "-A"), ("commit", "-qm", name), ("push", "-qf", "origin", name))
+
+
+def test_a_childs_other_source_does_not_follow_to_a_revision_called_like_the_version(charted):
+    """An image was promoted: that another source is moved to a branch of that name is something else than was shown."""
+    before, after = (
+        re.search(r"tag: (\S+)", read(charted, f"argocd/{environment}/values.yaml"))[1]
+        for environment in ("production", "staging")
+    )
+    evil = ROLE.replace("planted", "planted-evil")
+    in_a_clone(charted, *a_branch(before, ROLE), *a_branch(after, evil))
+    text = with_a_second_source(read(charted, TEMPLATE)).replace(
+        "targetRevision: main\n      path: other", f"targetRevision: {before}\n      path: addons"
+    )
+    commit(charted, {TEMPLATE: text})
+    for environment in ("staging", "production"):
+        settle(charted, environment)
+    waiting, stop = charted.promote()
+    assert isinstance(stop, WaitingForApproval), stop
+    addresses = [change["address"] for change in waiting.plan["changes"]]
+    assert not [address for address in addresses if address.endswith("targetRevision")]
+    charted.answer(waiting.run)
+    commit(
+        charted, {TEMPLATE: text.replace(f"targetRevision: {before}", f"targetRevision: {after}")}
+    )
+    _, stop = charted.promote(run=waiting.run)
+
+    assert isinstance(stop, ConflictError), stop
+    assert "asks for something else than when this was planned" in stop.message
+    cluster = charted.platform().view.clusters["production"]
+    assert cluster.get(ObjectRef("v1", "ConfigMap", "planted-evil", "checkout")) is None
+
+
+def test_what_a_child_asks_for_behind_the_edit_is_shown(charted):
+    """Field by field, with both texts: nothing else of it may change before it is synced."""
+    waiting, _ = charted.promote()
+    (change,) = (c for c in waiting.plan["changes"] if ", spec." in c["address"])
+    assert change["address"].startswith(
+        "Application checkout-production on production, spec.source."
+    )
+    assert "where root makes it so" in change["after"]

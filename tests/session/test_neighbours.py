@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gitops_nb.errors import Refused, WaitingForApproval
@@ -50,6 +52,19 @@ def test_what_is_another_environments_is_not_brought(hub):
     assert isinstance(stop, Refused), stop
     assert "Application root on staging" in stop.message
     assert "argocd/production/payments.yaml of production" in stop.message
+    assert hub.tip() == before
+
+
+def test_an_application_that_nobody_knows_is_the_environments_whose_cluster_it_deploys_to(hub):
+    """Whatever it is called: one that deploys to production's cluster is not brought by a promotion to staging."""
+    text = manifest(hub, "staging", "payments").replace("payments-staging", "payments-live")
+    elsewhere = re.sub(r"server: \S+", "server: https://production.clusters.example", text)
+    assert elsewhere != text
+    commit(hub, {"argocd/staging/extra.yaml": elsewhere}, "Beside")
+    before = hub.tip()
+    _, stop = hub.promote(**WAY)
+    assert isinstance(stop, Refused), stop
+    assert "argocd/staging/extra.yaml of production" in stop.message
     assert hub.tip() == before
 
 

@@ -383,6 +383,12 @@ def test_without_a_cluster_nobody_knows(free):
         "",
     )
     shutil.rmtree(free.workspace.root / ".gitops-nb/sandbox")
+    _, stop = free.promote()
+    assert isinstance(stop, Refused), stop
+    assert (
+        "names no cluster of production, so nobody looks at what a sync there does" in stop.message
+    )
+    free.workspace.replace("runbooks/policy.yaml", "{allow: false}", "{allow: true}")
     first, stop = free.promote()
     assert isinstance(stop, NeedsAttention), stop
     second, stop = free.promote()
