@@ -28,7 +28,8 @@ from gitops_nb.record.audit import Audit
 from gitops_nb.record.findings import Code, Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import FILE, Record
-from gitops_nb.record.ledger import CLOCK_SKEW, Entry, Phase
+from gitops_nb.record.ledger import CLOCK_SKEW, Phase
+from gitops_nb.record.reviewed import review_problem
 from gitops_nb.record.runs import APPROVALS
 
 _SAME = (
@@ -200,10 +201,7 @@ def _count(
         given = signed.get((person, approval.get("subject"), approval.get("answer"), key))  # type: ignore[arg-type]  # any JSON: what is no text is no key
         if key.startswith(GITHUB):
             reviewers.add(person)  # read from GitHub at the time: see `verify.Recheck`
-            early = parse_time(str(approval.get("at"))) < _earliest(state)
-            problem = "is older than the request" if early else ""
-            if not problem and approval.get("answer") == "approve":
-                problem = _problem_of_asker(person, state, trust)
+            problem = review_problem(approval, state.request, trust)
         else:
             problem = _problem(given, person, state, trust, first)
         if problem:
@@ -298,20 +296,29 @@ def review_findings(
     processes: Processes,
     now: datetime,
     allowance_at: AllowanceAt | None = None,
+    registered: Mapping[str, Json] | None = None,
 ) -> list[Finding | str]:
-    """What was done with broken glass has to be reviewed by somebody else who may approve there, in time."""
+    """What was done with broken glass has to be reviewed by somebody else who may approve there, in time.
+
+    A runner puts a review into the ledger; from a machine that is none it is in the register alone, signed by its person as well:
+    ``registered``, by where it stands there.
+    """
     glass = state.request.get("break_glass") or {}
     if not glass or not state.effects:
         return []
     requester = str(state.request["requester"]["name"])
     due = review_due(state.request)
     wrong: list[Finding | str] = []
-    for entry in ledger.by_run.get(state.run, ()):
-        if entry.phase is not Phase.REVIEWED:
-            continue
+    reviews = {
+        entry.key: entry.predicate.get("review") or {}
+        for entry in ledger.by_run.get(state.run, ())
+        if entry.phase is Phase.REVIEWED
+    }
+    for where, review in {**reviews, **(registered or {})}.items():
         said = _review(
-            state, records, entry, trust=trust, processes=processes, allowance_at=allowance_at
-        )
+            state, records, where, review,
+            trust=trust, processes=processes, allowance_at=allowance_at,
+        )  # fmt: skip
         if isinstance(said, str):
             return [said]
         # One that somebody else wrote takes nothing from the true one.
@@ -327,7 +334,8 @@ def review_findings(
 def _review(
     state: RunState,
     records: Sequence[Record],
-    entry: Entry,
+    where: str,
+    review: Json,
     *,
     trust: Trust,
     processes: Processes,
@@ -336,20 +344,19 @@ def _review(
     """What is wrong with a review, or who reviewed."""
     requester = str(state.request["requester"]["name"])
     due = review_due(state.request)
-    review = entry.predicate.get("review") or {}
-    answered = check_answer(entry.key, review, processes=processes, trust=trust, now=None)
+    answered = check_answer(where, review, processes=processes, trust=trust, now=None)
     given = answered.approval
     known = trust.person(requester)
     if given is None or given.answer != "review" or given.subject != state.request_digest:
         text = answered.problem or "it is about another request"
-        return Finding(Code.APPROVAL, entry.key, f"the review does not count: {text}")
+        return Finding(Code.APPROVAL, where, f"the review does not count: {text}")
     if given.person == requester or (known is not None and known.is_called(given.person)):
-        return Finding(Code.APPROVAL, entry.key, f"{requester} reviewed what they did")
+        return Finding(Code.APPROVAL, where, f"{requester} reviewed what they did")
     known_now = allowances_of(state, records, allowance_at)
     allowances = [one for one in known_now if isinstance(one, Allowance)]
     unfit = next((one for one in allowances if given.person not in one.approvers), None)
     if unfit is not None:
         text = f"{given.person} reviewed it, and may not approve by {unfit.source}"
-        return Finding(Code.APPROVAL, entry.key, text)
+        return Finding(Code.APPROVAL, where, text)
     late = f", after {format_time(due)} when it was due" if given.at > due else ""
     return f"glass broken by {requester}, reviewed by {given.person}{late}"

@@ -31,8 +31,11 @@ from gitops_nb.record.journal import Record
 from gitops_nb.record.ledger import Entry, Phase, is_inside
 from gitops_nb.record.runs import APPROVALS, CHECKPOINTS
 
-Recheck = Callable[[Mapping[str, Json]], tuple[str, str]]
-"""Asks again about the review behind an approval: what contradicts its evidence, and what changed since."""
+Recheck = Callable[[Mapping[str, Json], str], tuple[str, str]]
+"""Asks again about the review behind an approval, by its evidence and the digest of the request that it quotes.
+
+Returns what contradicts them and what changed since. What nobody can tell it raises as ``UnavailableError``.
+"""
 
 
 UNSIGNED = (
@@ -67,13 +70,16 @@ def verify_run(
     allowance_at: AllowanceAt | None = None,
     commits: Sequence[RunCommit] = (),
     registered: Sequence[Finding | str | Unasked] = (),
+    in_register: Mapping[str, Json] | None = None,
     check_identity: IdentityCheck | None = None,
     waits_to_be_signed: bool = False,
+    is_at_work: bool = False,
 ) -> Verification:
     """Checks one run directory.
 
-    The chain shows edits, removals inside and reordering; the digests of the last ``sealed`` record show edited,
-    missing and added files. A record that was rewritten as a whole fits itself: that takes the ledger.
+    The chain shows edits, removals inside and reordering; the digests of the ``sealed`` record show edited,
+    missing and added files. A record that was rewritten as a whole, or went on by somebody else's hand, fits itself: that
+    takes the ledger, which names the record at which a runner saw the run wait or end. Its seal counts, and none behind it.
 
     Args:
         directory: Of the run.
@@ -85,8 +91,10 @@ def verify_run(
         allowance_at: Who may say yes in its environment by the policy that it read; None asks the journal alone.
         commits: Commits whose trailers name runs.
         registered: What the register says otherwise, see ``registered.register_findings``.
+        in_register: Signed reviews of broken glass that stand there, by where.
         check_identity: Asks who signed CI's identity; None asks nobody, and says so.
         waits_to_be_signed: This machine saw how the run came to stop, and has still to sign that.
+        is_at_work: A process works on it, or one on another machine may.
     """
     try:
         records, problems = journal.read(directory / journal.FILE)
@@ -107,7 +115,7 @@ def verify_run(
     notes: list[str] = []
     sealed = bool(records) and records[-1].kind == "sealed"
     if sealed:
-        found += _check_files(directory, state)
+        found += _check_files(directory, _as_signed(state, records, ledger))
         found += copy_findings(directory, records)
     else:
         notes.append(
@@ -123,9 +131,9 @@ def verify_run(
         said += _check_ledger(
             directory, state, records, ledger, sealed=sealed, waits=waits_to_be_signed
         )
+        said += _check_behind(state, records, ledger, is_at_work=is_at_work)
     reviews = _check_reviews(state, recheck)
-    found += [text for text in reviews if isinstance(text, Finding)]
-    notes += [text for text in reviews if isinstance(text, str)]
+    said += reviews
     said += consent_findings(
         directory,
         state,
@@ -138,6 +146,7 @@ def verify_run(
     if trust and processes and ledger is not None and now and state.request is not None:
         said += review_findings(
             state, records, ledger, trust=trust, processes=processes, now=now, allowance_at=allowance_at,
+            registered=in_register,
         )  # fmt: skip
     found += [text for text in said if isinstance(text, Finding)]
     notes += [text for text in said if isinstance(text, str)]
@@ -253,15 +262,13 @@ def _check_ledger(
         elif records[count - 1].hash != said.get("head"):
             text = f"line {count} is not what {entry.key} knows"
             found.append(Finding(Code.EDITED, journal.FILE, text))
-    attempt = len(state.attempts)
-    by_phase = {entry.phase: entry for entry in entries if entry.attempt == attempt}
     if state.effects and Phase.START not in {entry.phase for entry in entries}:
         text = f"effects, and ledger {ledger.name} knows no start of them"
         found.append(Finding(Code.UNRECORDED_RUN, journal.FILE, text))
     if not sealed:
         return found
     due = Phase.REQUESTED if state.status is Status.WAITING else Phase.END
-    signed = by_phase.get(due)
+    signed = _signed_stop(state, ledger)
     if signed is None and waits:
         found.append(Unasked(UNSIGNED))
     elif signed is None:
@@ -270,6 +277,46 @@ def _check_ledger(
     elif due is Phase.END:
         found += _check_subjects(directory, signed)
     return found
+
+
+def _signed_stop(state: RunState, ledger: Audit) -> Entry | None:
+    """What runners signed of how a run's newest attempt came to wait or to end."""
+    due = Phase.REQUESTED if state.status is Status.WAITING else Phase.END
+    attempt = len(state.attempts)
+    entries = ledger.by_run.get(state.run, ())
+    return next((e for e in entries if (e.phase, e.attempt) == (due, attempt)), None)
+
+
+def _place(entry: Entry, records: Sequence[Record]) -> int:
+    """How many records a journal had at a ledger's entry; 0 where it is not that journal."""
+    said = entry.predicate.get("journal") or {}
+    count = said.get("records")
+    if not isinstance(count, int) or not 0 < count <= len(records):
+        return 0
+    return count if records[count - 1].hash == said.get("head") else 0
+
+
+def _as_signed(state: RunState, records: Sequence[Record], ledger: Audit | None) -> RunState:
+    """The run as it was when a runner signed it, with the files of that seal; as its journal is where none did."""
+    entry = _signed_stop(state, ledger) if ledger is not None else None
+    count = _place(entry, records) if entry is not None else 0
+    return fold(records[:count]) if count and records[count - 1].kind == "sealed" else state
+
+
+def _check_behind(
+    state: RunState, records: Sequence[Record], ledger: Audit, *, is_at_work: bool
+) -> list[Finding | Unasked]:
+    """Records behind what a runner signed: only a process of the run writes there, and what it comes to is signed too."""
+    phases = (Phase.REQUESTED, Phase.START, Phase.END)
+    entries = [entry for entry in ledger.by_run.get(state.run, ()) if entry.phase in phases]
+    signed = _signed_stop(state, ledger)
+    if signed is not None and 0 < _place(signed, records) < len(records):
+        count = len(records) - _place(signed, records)
+        text = f"{count} records behind the one that {signed.key} knows, and no attempt began since"
+        return [Finding(Code.ADDED, journal.FILE, text)]
+    if entries and records[-1].kind != "sealed" and not is_at_work:
+        return [Unasked(f"what came after {entries[-1].key}: nobody closed it yet")]
+    return []
 
 
 def _check_subjects(directory: Path, entry: Entry) -> list[Finding]:
@@ -285,9 +332,12 @@ def _check_subjects(directory: Path, entry: Entry) -> list[Finding]:
     return found
 
 
-def _check_reviews(state: RunState, recheck: Recheck | None) -> list[Finding | str]:
-    """Reviews on GitHub that counted: rechecked where somebody asks again, else that they were not."""
-    said: list[Finding | str] = []
+def _check_reviews(state: RunState, recheck: Recheck | None) -> list[Finding | str | Unasked]:
+    """Reviews on GitHub that counted: rechecked where somebody asks again, else not checked: a runner alone says that they were.
+
+    Whether what was read is about this request is asked with the consent, see ``reviewed.review_problem``.
+    """
+    said: list[Finding | str | Unasked] = []
     for approval in state.approvals:
         if not str(approval.get("key")).startswith(GITHUB):
             continue
@@ -295,12 +345,12 @@ def _check_reviews(state: RunState, recheck: Recheck | None) -> list[Finding | s
         evidence = approval.get("evidence") or {}
         if recheck is None or not evidence:
             why = "--online asks again" if evidence else "the record does not hold what was read"
-            said.append(f"{what}: not rechecked; {why}")
+            said.append(Unasked(f"{what}: not rechecked; {why}"))
             continue
         try:
-            wrong, changed = recheck(evidence)
+            wrong, changed = recheck(evidence, str(state.request_digest))
         except UnavailableError as error:
-            said.append(f"{what}: not rechecked; {error.message}")
+            said.append(Unasked(f"{what}: not rechecked; {error.message}"))
             continue
         if wrong:
             said.append(Finding(Code.APPROVAL, APPROVALS, f"{what}: rechecked, and {wrong}"))

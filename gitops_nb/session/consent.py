@@ -28,6 +28,7 @@ from gitops_nb.policy import (
     Rules,
     check_approval,
     expires_of,
+    is_same_person,
     stands_after,
     unknown_person,
     workflow_problem,
@@ -46,6 +47,7 @@ from gitops_nb.record.files import replace_file
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.identity import identity_problem
 from gitops_nb.record.journal import Record
+from gitops_nb.record.reviewed import review_problem
 from gitops_nb.record.runs import (
     has_answers,
     is_run_held,
@@ -220,7 +222,7 @@ class Consent:
     def answers(
         self, state: RunState, rules: Rules, *, now: datetime, moment: datetime | None = None
     ) -> tuple[tuple[Approval, ...], tuple[Approval, ...]]:
-        """Valid approvals (one per person) and valid rejections of the open request.
+        """Valid approvals (one per person) and valid rejections of the open request; who asked says no by a withdrawal.
 
         Args:
             state: The run.
@@ -232,7 +234,11 @@ class Consent:
         rejections: list[Approval] = []
         withdrawn: dict[str, datetime] = {}
         for answered, problem in self.checked(state, rules, now=now, moment=moment):
-            if answered.approval is None or problem:
+            if answered.approval is None:
+                continue
+            if _takes_request_back(answered.approval, state, rules):
+                rejections.append(answered.approval)
+            if problem:
                 continue
             if answered.approval.answer == "reject":
                 rejections.append(answered.approval)
@@ -278,6 +284,8 @@ class Consent:
                 reason=f"{review.login} on GitHub, read at {now:%Y-%m-%dT%H:%M:%SZ}",
                 evidence=review.evidence,
             )
+            if review_problem(to_json(approval), request, rules.trust):
+                continue
             if not self._problem(approval, state, rules, now=now, moment=moment):
                 return approval
         return None
@@ -386,6 +394,14 @@ class Consent:
                     f"{other.run} is {other.status} for {state.opened.get('subject')} in {plan.environment}",
                     hint=_how_it_goes_on(reports, other),
                 )
+
+
+def _takes_request_back(given: Approval, state: RunState, rules: Rules) -> bool:
+    """Whether an answer is the requester's own withdrawal of the request: whoever sees it first ends the run."""
+    asked_by = str(state.request["requester"]["name"])
+    is_own = is_same_person(given.person, asked_by, rules.trust)
+    is_of_it = (given.run, given.subject) == (state.run, state.request_digest)
+    return given.answer == "withdraw" and is_of_it and is_own
 
 
 def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -30,7 +30,6 @@ from gitops_nb.record.evidence import evidence_text
 from gitops_nb.record.files import own_folder, replace_file
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Journal, Record
-from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import Lock, holder, lock_holder, read_run, try_lock
 from gitops_nb.redaction import process_redactor
 from gitops_nb.session.aftermath import tell_aftermath
@@ -38,7 +37,7 @@ from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.copies import Sender, fetch_answers, sender
 from gitops_nb.session.endings import ENDED_FOR_GOOD, STATUS_OF
 from gitops_nb.session.lifecycle import close_run
-from gitops_nb.session.notary import attest, begin, note_open, note_stop, sign_start
+from gitops_nb.session.notary import begin, note_open, note_stop, settle, sign_start
 from gitops_nb.session.order import given
 from gitops_nb.session.targets import TargetLock, take_target
 from gitops_nb.session.warrant import Warrant
@@ -235,14 +234,12 @@ class Recorder:
         return ""
 
     def sign_request(self) -> None:
-        """Has the ledger say that this run waits, where its own process does the waiting."""
-        attest(
-            self.workspace,
-            self.directory,
-            Phase.REQUESTED,
-            signer="session",
-            head=self._journal.head,
-        )
+        """Has the ledger say that this run waits, where its own process does the waiting.
+
+        Reports are written and sealed before: what an approver reads then is what is signed.
+        """
+        close_run(self.workspace, self.directory, self._journal, signer="session")
+        note_open(self.workspace, self.run)
 
     def fetch_answers(self) -> None:
         """Brings answers that arrived in the bucket, at most every five seconds."""
@@ -318,7 +315,10 @@ class Recorder:
             # The engine believes a journal that ends as this process saw it end, or wait.
             note_stop(self.workspace, self.run, self._journal.head)
         if not self._is_supervised:
-            close_run(self.workspace, self.directory, self._journal, signer="session")
+            if self._journal.records[-1].kind != "sealed":
+                close_run(self.workspace, self.directory, self._journal, signer="session")
+            else:  # it waited in its cell, and nothing came since
+                settle(self.workspace, self.directory, self.state, signer="session")
             self.close()
 
     def close(self) -> None:
@@ -332,6 +332,8 @@ class Recorder:
     def reopen(self) -> bool:
         """A cell that is run again after the run had stopped begins a new attempt; returns whether one began.
 
+        So it does where the run waits: what it came to then is signed, and nothing is written behind that in the same attempt.
+
         Raises:
             Refused: It has ended for good: what it was asked for is done, or will not be, and its record stays as it is.
             ConflictError: Another process works on the run.
@@ -342,6 +344,7 @@ class Recorder:
                 f"{self.run} has ended: {state.status}; a cell that is run again changes nothing of it",
                 hint="Its report says what was done. Run the notebook from its first cell for a new run.",
             )
+        waits = self._is_closed and state.status is Status.WAITING
         if self._is_closed:
             lock = try_lock(self.workspace.reports, self.run, holder(self._who))
             if lock is None:
@@ -353,7 +356,7 @@ class Recorder:
             self._lock = lock
             self._journal = Journal.open(self.directory)
             self._is_closed = False
-        if not self.state.ended:
+        if not self.state.ended and not waits:
             return False
         note_open(self.workspace, self.run)
         number = len(self.state.attempts) + 1

@@ -37,8 +37,8 @@ class Review:
     text: str = field(default="", compare=False)
 
     def quotes(self, request_digest: str) -> bool:
-        """Whether its text names the request: what GitHub shows beside the button does not say which plan it is about."""
-        return bool(request_digest) and request_digest.removeprefix("sha256:") in self.text
+        """Whether its text names the request."""
+        return quotes(self.text, request_digest)
 
     @property
     def mark(self) -> str:
@@ -163,48 +163,82 @@ class GitHubReviews:
         ]
 
 
-def recheck(api: ApiReader, evidence: Mapping[str, Json]) -> tuple[str, str]:
-    """Asks GitHub again about a review that counted.
+def recheck(api: ApiReader, evidence: Mapping[str, Json], request_digest: str) -> tuple[str, str]:
+    """Asks GitHub again about a review that counted for a request.
+
+    Whether its evidence is about that request is for ``record.reviewed`` to say.
 
     Returns:
         What contradicts the record (it never was so), and what changed since; the empty text for nothing.
 
     Raises:
-        UnavailableError: GitHub does not answer, or has it no longer.
+        UnavailableError: GitHub does not answer, or has it no longer, or its text was changed and names the request no more.
     """
     if evidence.get("kind") == "pull-request":
-        return _recheck_pull_request(api, evidence)
+        return _recheck_pull_request(api, evidence, request_digest)
     path = (
         f"repos/{_repository(evidence)}/actions/runs/{_number(str(evidence['run_id']))}/approvals"
     )
-    for page in api.pages(path):
-        for one in page.items:
-            named = {item.get("name") for item in one["environments"]}
-            same = (_login(one.get("user")), one["state"]) == (evidence["login"], "approved")
-            if same and evidence["environment"] in named:
-                return "", _changed_text(one, evidence, "comment")
-    return f"GitHub knows no approval of {evidence['environment']} by {evidence['login']}", ""
+    named = [
+        one
+        for page in api.pages(path)
+        for one in page.items
+        if one["state"] == "approved"
+        and _is_by(one, evidence)
+        and evidence["environment"] in {item.get("name") for item in one["environments"]}
+    ]
+    if not named:
+        return f"GitHub knows no approval of {evidence['environment']} by {evidence['login']}", ""
+    # Who reviewed twice has two texts: the one that was read is the one that counted.
+    read = [one for one in named if _text_digest(one, "comment") == evidence.get("text_digest")]
+    return _compared_text((read or named)[-1], evidence, "comment", request_digest)
 
 
-def _recheck_pull_request(api: ApiReader, evidence: Mapping[str, Json]) -> tuple[str, str]:
+def _recheck_pull_request(
+    api: ApiReader, evidence: Mapping[str, Json], request_digest: str
+) -> tuple[str, str]:
     number, review = _number(str(evidence["number"])), _number(str(evidence["review_id"]))
     path = f"repos/{_repository(evidence)}/pulls/{number}/reviews/{review}"
     for page in api.pages(path):
         one = page.items
         said = (_login(one.get("user")), one.get("commit_id"), one.get("submitted_at"))
-        if said != (evidence["login"], evidence["commit_id"], evidence["submitted_at"]):
+        due = (evidence["login"], evidence["commit_id"], evidence["submitted_at"])
+        if said != due or not _is_by(one, evidence):
             return f"GitHub's review {review} is by {said[0]}, of {said[1]}, at {said[2]}", ""
-        if one["state"] == "DISMISSED":
-            return "", "dismissed since"
-        if one["state"] != "APPROVED":
+        if one["state"] not in ("APPROVED", "DISMISSED"):
             return f"GitHub's review {review} says {one['state']}", ""
-        return "", _changed_text(one, evidence, "body")
+        wrong, changed = _compared_text(one, evidence, "body", request_digest)
+        since = "dismissed since" if one["state"] == "DISMISSED" else ""
+        return wrong, ", and ".join(filter(None, (since, changed)))
     raise UnavailableError(f"GitHub has no answer to {path}")
 
 
-def _changed_text(one: Mapping[str, Any], evidence: Mapping[str, Json], name: str) -> str:
-    now = digest(one.get(name) or "")
-    return "" if now == evidence.get("text_digest") else "its text was changed since"
+def _is_by(one: Mapping[str, Any], evidence: Mapping[str, Json]) -> bool:
+    """Whether it is by the account that was read: a login may be somebody else's by now."""
+    user = one.get("user")
+    number = user.get("id") if isinstance(user, Mapping) else None
+    return (_login(user), number) == (evidence["login"], evidence.get("user_id"))
+
+
+def _compared_text(
+    one: Mapping[str, Any], evidence: Mapping[str, Json], name: str, request_digest: str
+) -> tuple[str, str]:
+    """Whether a review quotes the request, as ``recheck`` says it; its text may have been edited since it was read."""
+    is_same = _text_digest(one, name) == evidence.get("text_digest")
+    if quotes(str(one.get(name) or ""), request_digest):
+        return "", "" if is_same else "its text was changed since"
+    if is_same:
+        return "its text does not quote the request", ""
+    raise UnavailableError("its text was changed since, and does not quote the request")
+
+
+def quotes(text: str, request_digest: str) -> bool:
+    """Whether a text names the request: what GitHub shows beside the button does not say which plan it is about."""
+    return bool(request_digest) and request_digest.removeprefix("sha256:") in text
+
+
+def _text_digest(one: Mapping[str, Any], name: str) -> str:
+    return digest(one.get(name) or "")
 
 
 def _common(one: Mapping[str, Any], etag: str, text: str) -> Mapping[str, Json]:
@@ -212,7 +246,7 @@ def _common(one: Mapping[str, Any], etag: str, text: str) -> Mapping[str, Json]:
     return {
         "login": _login(user),
         "user_id": user.get("id") if isinstance(user, Mapping) else None,
-        "text_digest": digest(one.get(text) or ""),
+        "text_digest": _text_digest(one, text),
         "etag": etag,
     }
 

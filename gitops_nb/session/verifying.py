@@ -23,7 +23,7 @@ from gitops_nb.record.intruders import reports_intruders
 from gitops_nb.record.journal import FILE
 from gitops_nb.record.keys import HELD_HERE
 from gitops_nb.record.ledger import Entry, Phase, ledger_name, ledger_names
-from gitops_nb.record.runs import is_run_held, run_directories, scan_run, sealed_at
+from gitops_nb.record.runs import is_run_held, run_directories, scan_run, sealed_at, was_here
 from gitops_nb.record.tombstones import tombstone_findings
 from gitops_nb.record.unlocks import read_unlock
 from gitops_nb.record.verify import Recheck, Verification, verify_run
@@ -225,7 +225,9 @@ class _RunCheck:
                 *([] if is_before else _unbegun(self.workspace, state, entries, self.noted)),
             ],
             check_identity=self.trusts.check_identity,
+            in_register=self.registers.reviews(state),
             waits_to_be_signed=is_unsigned(directory, self.noted.get(directory.name, "")),
+            is_at_work=self._is_at_work(directory.name),
         )
         there = _in_bucket(self.workspace, directory, state, whole=whole)
         if there:
@@ -234,6 +236,13 @@ class _RunCheck:
             text = "began before the ledger's checkpoint: not compared with the records behind it; --full does"
             verified = replace(verified, notes=(*verified.notes, text))
         return verified
+
+    def _is_at_work(self, run: str) -> bool:
+        """Whether a process works on it; with records in a bucket one on another machine may."""
+        reports = self.workspace.reports
+        return is_run_held(reports, run) or (
+            bool(self.workspace.bucket) and not was_here(reports, run)
+        )
 
 
 def _claims(

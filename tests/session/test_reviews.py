@@ -301,35 +301,62 @@ def test_a_review_from_before_the_request_is_none(table):
 AGAIN = "repos/acme/platform/pulls/7/reviews/1"
 
 
+def told(table, approval, asks=None):
+    """What `verify` says of a review that counted: problems, what it did not check, notes."""
+    table.journal.append("approval", **to_json(approval))
+    checked = verify_run(table.directory, recheck=asks)
+    problems = [str(one) for one in checked.problems if one.code == "approval"]
+    return problems, [text for text in checked.unchecked if "review" in text], checked.notes
+
+
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "where", "said"),
     [
-        ({}, "", "rechecked, it is as it was read"),
-        ({"state": "DISMISSED"}, "", "rechecked, dismissed since"),
-        ({"body": "not so fine"}, "", "rechecked, its text was changed since"),
-        ({"user": {"login": "eve", "id": 6}}, "approval", "is by eve"),
-        ({"user": None}, "approval", "rechecked, and GitHub's review 1 is by"),
-        ({"commit_id": "b" * 40}, "approval", "of bbbb"),
-        ({"submitted_at": "2026-11-23T13:00:00Z"}, "approval", "at 2026-11-23T13:00:00Z"),
-        ({"state": "CHANGES_REQUESTED"}, "approval", "says CHANGES_REQUESTED"),
-        (None, "", "not rechecked; GitHub answers 404"),
+        ({}, "notes", "rechecked, it is as it was read"),
+        ({"state": "DISMISSED"}, "notes", "rechecked, dismissed since"),
+        ({"body": f"fine then, {QUOTED}"}, "notes", "rechecked, its text was changed since"),
+        ({"body": "not so fine"}, "unchecked", "its text was changed since, and does not quote the request"),
+        ({"user": {"login": "eve", "id": 6}}, "problems", "is by eve"),
+        ({"user": {"login": "tomas", "id": 6}}, "problems", "is by tomas"),
+        ({"user": None}, "problems", "rechecked, and GitHub's review 1 is by"),
+        ({"commit_id": "b" * 40}, "problems", "of bbbb"),
+        ({"submitted_at": "2026-11-23T13:00:00Z"}, "problems", "at 2026-11-23T13:00:00Z"),
+        ({"state": "CHANGES_REQUESTED"}, "problems", "says CHANGES_REQUESTED"),
+        (None, "unchecked", "not rechecked; GitHub answers 404"),
     ],
-)
-def test_a_review_is_rechecked(table, change, code, said):
-    """`verify --online` asks GitHub again: what contradicts the record is found, what changed since is told."""
+)  # fmt: skip
+def test_a_review_is_rechecked(table, change, where, said):
+    """`verify --online` asks GitHub again: what contradicts the record is found, what changed is told, what nobody tells is not checked."""
     review = pull_review()
     table.api = Api(pulls=[PULL], reviews=[review])
     ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
-    table.journal.append("approval", **to_json(approval))
     if change is not None:
-        as_read = {**review, "body": f"fine, {table.state.request_digest}"}
-        table.api.answers[AGAIN] = {**as_read, **change}
-    checked = verify_run(table.directory, recheck=partial(recheck, table.api))
-    texts = [str(f) for f in checked.problems if f.code == "approval"] if code else checked.notes
-    assert any(said in text for text in texts), (checked.problems, checked.notes)
-    assert bool(code) == any(f.code == "approval" for f in checked.problems)
-    offline = verify_run(table.directory)
-    assert any("not rechecked; --online asks again" in note for note in offline.notes)
+        quoted = json.dumps({**review, **change}).replace(QUOTED, table.state.request_digest)
+        table.api.answers[AGAIN] = json.loads(quoted)
+    problems, unchecked, notes = told(table, approval, partial(recheck, table.api))
+    found = {"problems": problems, "unchecked": unchecked, "notes": notes}
+    assert any(said in text for text in found[where]), found
+    assert [bool(problems), bool(unchecked)] == [where == "problems", where == "unchecked"]
+
+
+def test_a_review_that_nobody_rechecked_is_not_checked(table):
+    """A runner alone says that it was given: without --online such a run does not hold, and is not wrong."""
+    table.api = Api(approvals=[environment_review()])
+    ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
+    problems, unchecked, _ = told(table, approval)
+    assert (problems, len(unchecked)) == ([], 1)
+    assert "not rechecked; --online asks again" in unchecked[0]
+
+
+def test_a_review_whose_text_quotes_nothing_is_found(table):
+    """The record says which text was read: GitHub still has it, and it names no request."""
+    review = {**pull_review(), "body": "lgtm"}
+    table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
+    table.api.answers[AGAIN] = review
+    evidence = {**approval.evidence, "text_digest": digest("lgtm"), "submitted_at": review["submitted_at"]}  # fmt: skip
+    problems, _, _ = told(table, replace(approval, evidence=evidence), partial(recheck, table.api))
+    assert any("its text does not quote the request" in text for text in problems)
 
 
 @pytest.mark.parametrize("login", ["tomas", "eve"])
@@ -337,13 +364,92 @@ def test_a_review_of_an_environment_is_rechecked(table, login):
     """GitHub's history of the run has it still, or the record claims what never was."""
     table.api = Api(approvals=[environment_review()])
     ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
-    table.journal.append("approval", **to_json(approval))
-    api = Api(approvals=[environment_review(login, comment=f"I mean {table.state.request_digest}")])
-    checked = verify_run(table.directory, recheck=partial(recheck, api))
+    quoted = environment_review(login, comment=f"I mean {table.state.request_digest}")
+    api = Api(approvals=[quoted, environment_review(login, comment="and once more")])
+    problems, unchecked, notes = told(table, approval, partial(recheck, api))
     if login == "tomas":
-        assert any("rechecked, it is as it was read" in note for note in checked.notes)
+        assert (problems, unchecked) == ([], [])
+        assert any("rechecked, it is as it was read" in note for note in notes)
     else:
-        assert any("knows no approval of production by tomas" in str(f) for f in checked.problems)
+        assert any("knows no approval of production by tomas" in text for text in problems)
+
+
+EVIL = [
+    ("environment", {"evidence": {"repository": "evil/own"}}, "another repository"),
+    ("environment", {"evidence": {"run_id": "78"}}, "another run"),
+    ("environment", {"evidence": {"run_attempt": "2"}}, "another run attempt"),
+    ("environment", {"evidence": {"environment": "staging"}}, "another environment"),
+    ("environment", {"key": "github:environment/78/1"}, "names another review"),
+    ("environment", {"evidence": {"login": "evil-bot"}}, "is a review by evil-bot"),
+    ("environment", {"person": "nobody"}, "is a review by tomas"),
+    ("environment", {"at": "2020-01-01T00:00:00Z"}, "older than the request"),
+    ("environment", {"evidence": {"kind": "star"}}, "no review that is known here"),
+    ("environment", {"evidence": None}, "does not hold what was read"),
+    ("pull-request", {"evidence": {"repository": "evil/own"}}, "another repository"),
+    ("pull-request", {"evidence": {"commit_id": "e" * 40}}, "another commit"),
+    ("pull-request", {"evidence": {"number": 8}}, "names another review"),
+    ("pull-request", {"evidence": {"login": "evil-bot"}}, "is a review by evil-bot"),
+    ("pull-request", {"evidence": {"submitted_at": "2020-01-01T00:00:00Z"}}, "older than the request"),
+    ("pull-request", {"evidence": {"submitted_at": "soon"}}, "has no time"),
+    ("pull-request", {"person": "priya", "evidence": {"login": "priya"}}, "the requester's own"),
+]  # fmt: skip
+
+
+@pytest.fixture(params=["environment", "pull-request"])
+def reviewed(request, table):
+    """A review of each kind that counted, as the journal has it."""
+    table.api = Api(approvals=[environment_review()])
+    if request.param == "pull-request":
+        table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    ((approval,), _) = table.consent.answers(table.state, table.rules, now=table.now)
+    return request.param, to_json(approval)
+
+
+def counts(table, approval, **request):
+    """Whether `verify` counts a review, and what it finds."""
+    asked = {**table.state.request, **request}
+    state = replace(table.state, approvals=(approval,), request=asked)
+    counted, found = _count(table.directory, state, table.rules.trust, LocalProcesses(), None)
+    return counted, " ".join(map(str, found))
+
+
+def test_verify_holds_a_review_against_the_signed_request(table, reviewed):
+    """Another repository, run, attempt, commit, environment, person or time is a finding and no yes; so is what nobody knows."""
+    kind, good = reviewed
+    assert counts(table, good) == ({"tomas"}, "")
+    cases = [(change, said) for one, change, said in EVIL if one == kind]
+    for change, said in cases:
+        evidence = change.get("evidence", {})
+        bad = {**good, **change, "evidence": evidence and {**good["evidence"], **evidence}}
+        if "evidence" not in change:
+            bad["evidence"] = good["evidence"]
+        counted, found = counts(table, bad)
+        assert (counted, said in found) == (set(), True), (change, found)
+    counted, found = counts(table, good, ci={})
+    assert (counted, "no CI run asked" in found) == (set(), True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence"),
+    [(kind, change["evidence"]) for kind, change, _ in EVIL if change.get("evidence")],
+)
+def test_a_review_of_something_else_does_not_count_when_it_is_used(
+    table, monkeypatch, kind, evidence
+):
+    """Whatever reads reviews: what is not about the signed request is no approval of it."""
+    table.api = Api(approvals=[environment_review()])
+    if kind == "pull-request":
+        table.api = Api(pulls=[PULL], reviews=[pull_review()])
+    real = GitHubReviews.find
+
+    def find(self, asked, environment):
+        return tuple(
+            replace(one, evidence={**one.evidence, **evidence})
+            for one in real(self, asked, environment)
+        )
+
+    monkeypatch.setattr(GitHubReviews, "find", find)
+    assert table.consent.answers(table.state, table.rules, now=table.now) == ((), ())
 
 
 USED = {
