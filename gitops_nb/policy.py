@@ -342,7 +342,11 @@ def decide(
     if closed:
         return answer(Answer.REFUSED, *closed)
     if rejections:
-        return answer(Answer.REFUSED, *(f"{r.person} rejected it: {r.reason}" for r in rejections))
+        word = {"withdraw": "withdrew"}
+        return answer(
+            Answer.REFUSED,
+            *(f"{r.person} {word.get(r.answer, 'rejected')} it: {r.reason}" for r in rejections),
+        )
     if not rules.auto_deploy and requester.kind is RequesterKind.AUTOMATION:
         return answer(
             Answer.REFUSED,
@@ -361,11 +365,25 @@ def decide(
         return answer(Answer.ALLOWED, text, needed=0)
     persons = {approval.person for approval in approvals}
     if len(persons) < rules.approvals:
+        able = [
+            a.person
+            for a in rules.approvers
+            if not is_same_person(a.person, requester.name, rules.trust)
+        ]
+        if len({*able, *persons}) < rules.approvals:
+            return answer(Answer.REFUSED, _too_few(able, requester, rules))
         lacking = rules.approvals - len(persons)
         return answer(Answer.WAITING, f"{lacking} of {rules.approvals} approvals missing")
     if rules.approvals == 0:
         return answer(Answer.ALLOWED, f"{rules.environment} needs no approval")
     return answer(Answer.ALLOWED, f"approved by {', '.join(sorted(persons))}")
+
+
+def _too_few(able: Sequence[str], requester: Requester, rules: Rules) -> str:
+    """Why a request would wait for ever, and what to change."""
+    count = f"{rules.approvals} approval{'' if rules.approvals == 1 else 's'}"
+    who = f"of `approvers` in policy.yaml {', '.join(able) if able else 'nobody'} may answer where {requester.name} asks"
+    return f"{rules.environment} needs {count}, and {who}: let somebody else ask, or add approvers of {rules.environment}"
 
 
 def no_glass(requester: Requester, rules: Rules) -> str:

@@ -115,12 +115,31 @@ def test_nothing_to_do_needs_no_gate_and_no_approval():
     assert decision.answer is Answer.NOTHING
 
 
-def test_one_person_counts_once():
-    """Two approvals by one person are one."""
+def test_a_request_that_nobody_can_answer_is_refused_at_once():
+    """Fewer approvers than approvals, the requester not counted: it would wait for ever."""
+    approvers = [{"person": n, "environments": ["production"]} for n in (PERSON.name, "tomas")]
     decision = decide(
         UPDATE,
         PASSED,
-        rules=rules(count=2),
+        rules=rules(count=2, approvers=approvers),
+        gates=["soak"],
+        requester=PERSON,
+    )
+    assert decision.answer is Answer.REFUSED
+    assert f"may answer where {PERSON.name} asks" in decision.reasons[0]
+    one = decide(
+        UPDATE, PASSED, rules=rules(approvers=approvers), gates=["soak"], requester=PERSON
+    )
+    assert one.answer is Answer.WAITING
+
+
+def test_one_person_counts_once():
+    """Two approvals by one person are one."""
+    approvers = [{"person": name, "environments": ["production"]} for name in ("tomas", "ana")]
+    decision = decide(
+        UPDATE,
+        PASSED,
+        rules=rules(count=2, approvers=approvers),
         gates=["soak"],
         requester=PERSON,
         approvals=[approval(), approval(key="SHA256:y")],

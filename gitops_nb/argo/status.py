@@ -157,6 +157,15 @@ def synced_since(application: Json, mark: str) -> tuple[list[Json], bool]:
     return history, True
 
 
+PAUSED = "argocd.argoproj.io/skip-reconcile"
+
+
+def is_paused(application: Json) -> bool:
+    """Whether Argo CD was told to leave an Application alone: it neither compares nor syncs it, and says what it said last."""
+    annotations = at(application, "metadata").get("annotations") or {}
+    return str(annotations.get(PAUSED) or "").lower() == "true"
+
+
 def operation_state(application: Json) -> Json:
     """``status.operationState``, {} when there is none."""
     return at(application, "status", "operationState")

@@ -13,7 +13,14 @@ from gitops_nb.argo import Expectation, Judgement, State, judge
 from gitops_nb.argo.evidence import not_judged
 from gitops_nb.argo.rollout import failed_workloads, failing_pods, unschedulable
 from gitops_nb.argo.sources import Origin, sources_of
-from gitops_nb.argo.status import at, error_conditions, is_left_alone, operation_state
+from gitops_nb.argo.status import (
+    PAUSED,
+    at,
+    error_conditions,
+    is_left_alone,
+    is_paused,
+    operation_state,
+)
 from gitops_nb.bootstrap.context import Context, Finding, has_condition
 from gitops_nb.bootstrap.manifests import SETTINGS
 from gitops_nb.errors import ConfigurationError
@@ -115,10 +122,19 @@ def check_healthy(context: Context) -> Finding:
         return Finding(False, "; ".join(children.unmade))
     unjudged: list[str] = []
     for name, child in sorted(children.every.items(), key=lambda item: _wave(item[1])):
+        if is_paused(child.application):
+            return Finding(
+                False,
+                f"{name} is paused by its annotation {PAUSED}: what Argo CD says of it is from before",
+            )
         judgement = _judge_child(context, child, tip, children)
         unjudged += [f"{one} of {name}" for one in not_judged(child)]
         if not judgement.is_as_argo_says:
             return Finding(False, f"{name}: {_cause(child, judgement)}")
+    if is_paused(root.application):
+        return Finding(
+            False, f"{root.name} is paused by its annotation {PAUSED}: nothing below it is brought"
+        )
     equal = _equal_revisions(context, tip, context.request.path)
     wanted = Expectation(revision=tip, equivalent=equal, origin=_origin(context))
     judgement = judge(root, wanted, children=children.every)

@@ -27,7 +27,7 @@ _COUNT = re.compile(r"0|[1-9][0-9]{0,17}")
 """A whole number as Kubernetes writes it back."""
 
 
-def edit_scalar(content: bytes, key: str, part: str, new: str) -> bytes:
+def edit_scalar(content: bytes, key: str, part: str, new: str, *, as_text: bool = False) -> bytes:
     """The file with one token replaced; every byte before and after it is the same.
 
     Args:
@@ -35,6 +35,7 @@ def edit_scalar(content: bytes, key: str, part: str, new: str) -> bytes:
         key: See ``read_scalar``.
         part: "value", or "tag" to replace only tag or digest of an image reference.
         new: The new text; only characters that ``VERSION`` allows.
+        as_text: Whether digits are a text, as where they come from, also where a number stands now.
 
     Raises:
         UsageError: It cannot be done without touching anything else.
@@ -65,7 +66,9 @@ def edit_scalar(content: bytes, key: str, part: str, new: str) -> bytes:
             f"{key} is tagged !, and some readers take {value} there for something else than a text, in quotes too",
             hint="Take the mark away, or write !!str.",
         )
-    is_number = part == "value" and _is_count(scalar) and _COUNT.fullmatch(new) is not None
+    is_number = (
+        part == "value" and not as_text and _is_count(scalar) and _COUNT.fullmatch(new) is not None
+    )
     if not token.quote and not is_number and (source.is_json or not _stays_bare(value, node)):
         written = f'"{source.text[token.start : start]}{new}"'
         start, end = token.start, token.end

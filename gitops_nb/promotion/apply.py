@@ -385,7 +385,13 @@ def _commit(writers: PromotionWriters, plan: Plan) -> Mapping[str, Json]:
                         hint="Run the promotion again: it plans on the new file.",
                     )
                 files[path] = blob.content
-            files[path] = edit_scalar(files[path], edit["key"], edit["part"], edit["after"])
+            files[path] = edit_scalar(
+                files[path],
+                edit["key"],
+                edit["part"],
+                edit["after"],
+                as_text=edit.get("is_text", False),
+            )
         try:
             sha = writers.git.commit(
                 repository,

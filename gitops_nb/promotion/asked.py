@@ -45,7 +45,13 @@ def carried_out(git: GitReader, plan: Plan, sha: str) -> str:
         content = old.content if old is not None else b""
         try:
             for edit in (one for one in edits if one["path"] == path):
-                content = edit_scalar(content, edit["key"], edit["part"], edit["after"])
+                content = edit_scalar(
+                    content,
+                    edit["key"],
+                    edit["part"],
+                    edit["after"],
+                    as_text=edit.get("is_text", False),
+                )
         except UsageError as error:
             return f"{path} is not what its plan makes of it: {error.message}"
         if new is None or new.content != content:

@@ -16,6 +16,7 @@ from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.places import effective_sources
 from gitops_nb.promotion.reading import differences
 from gitops_nb.promotion.state import PromotedKey
+from gitops_nb.promotion.synced import where_of
 from gitops_nb.promotion.versions import (
     FieldProof,
     Shown,
@@ -36,7 +37,8 @@ class Release:
     """What should run in one Application.
 
     ``revision`` is the commit that its files came with, ``parent`` the Application that renders it from them ("" when it
-    reads them itself), ``shown`` each key that counts with what shows it; the first is the version.
+    reads them itself), ``shown`` each key that counts with what shows it; the first is the version. ``where`` is the project and
+    destination that it was planned for, "" where nothing binds them.
     """
 
     cluster: str
@@ -47,6 +49,7 @@ class Release:
     origin: Origin
     equivalent: Container[str]
     shown: tuple[tuple[PromotedKey, str, Shown], ...]
+    where: str = ""
 
     @property
     def version(self) -> str:
@@ -161,6 +164,9 @@ def _with_files(view: View, release: Release, application: Json) -> Json:
 def _elsewhere(view: View, release: Release, application: Json) -> str:
     """That the Application that reads the files does not read them any more, as a sentence; somebody pointed it elsewhere."""
     name, reader = release.name, application
+    where = where_of(application.get("spec") or {})
+    if release.where and where != release.where:
+        return f"Application {name} deploys elsewhere than when this was planned: {where}, and not {release.where}"
     if release.parent:
         name = release.parent
         reader = view.argo[release.cluster].snapshot(release.parent).application or {}

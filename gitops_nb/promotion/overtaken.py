@@ -141,15 +141,15 @@ def refuse_changed(
 def brought_later(
     git: GitReader, plan: Plan, application: Json | None, origin: Origin, revision: str
 ) -> str:
-    """A later commit of the branch that is in force already and holds this run's commit; "" where none is."""
+    """The commit of the branch that somebody brought already and that is or holds this run's commit; "" where none is."""
     history = history_of(application)
     if not plan.arguments["edits"] or not history:
         return ""
     newest = _commit_of(history[-1], application, origin)
     repository = str(plan.arguments["repository"])
-    if newest in ("", revision):
+    if not newest:
         return ""
-    return newest if git.is_ancestor(repository, revision, newest) else ""
+    return newest if revision == newest or git.is_ancestor(repository, revision, newest) else ""
 
 
 def refuse_overtaken(

@@ -15,7 +15,7 @@ from gitops_nb.argo import (
 from gitops_nb.argo.evidence import Other, Version, running_versions
 from gitops_nb.argo.kinds import label
 from gitops_nb.argo.sources import sources_of
-from gitops_nb.argo.status import prunes_itself
+from gitops_nb.argo.status import PAUSED, is_paused, prunes_itself
 from gitops_nb.errors import ConfigurationError, Refused
 from gitops_nb.model import Json
 from gitops_nb.ports import ArgoReader, GitReader, Snapshot, View
@@ -30,8 +30,7 @@ from gitops_nb.promotion.reading import differences, origin_of
 from gitops_nb.promotion.replacing import replaced_by_sync
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Placement, PromotedKey, Synced
-from gitops_nb.promotion.synced import synced_of
-from gitops_nb.promotion.unattended import PAUSED, is_paused
+from gitops_nb.promotion.synced import synced_of, where_of
 from gitops_nb.promotion.versions import FieldProof, Shown, shown_by
 from gitops_nb.revisions import EquivalentRevisions
 
@@ -99,6 +98,7 @@ def release_of(
     tip: str,
     folder: str,
     shown: tuple[tuple[PromotedKey, str, Shown], ...],
+    where: str = "",
 ) -> Release:
     """What should run in an Application.
 
@@ -112,6 +112,7 @@ def release_of(
         tip: The branch's commit now; any commit between the two with the same files, all that they name included, will do.
         folder: The application's folder.
         shown: The keys that count.
+        where: Project and destination that it had when this was planned, "" where nothing binds them.
     """
     name = request.fleet.applications[request.application].repository
     sources = sources_of((snapshot.application or {}).get("spec") or {})
@@ -129,6 +130,7 @@ def release_of(
         origin=origin,
         equivalent=equal if revision in equal else (),
         shown=shown,
+        where=where,
     )
 
 
@@ -232,6 +234,7 @@ def _placement(
         prunes=_pruning(reader, snapshot),
         commits=syncs_of(reader.application, release.origin),
         objects=_named_after(application, keys),
+        where=where_of((application or {}).get("spec") or {}),
     )
     # Nothing is synced in the source.
     is_target = environment == request.target

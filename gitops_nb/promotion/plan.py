@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from gitops_nb.argo.images import is_alike
 from gitops_nb.catalog.durations import format_duration
-from gitops_nb.edits import VERSION, diff, edit_scalar
+from gitops_nb.edits import VERSION, diff, edit_scalar, read_scalar
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Action, Json, Line, Plan, ResourceChange, Verdict
 from gitops_nb.policy import Rules, destructive_change, freeze, not_asked
@@ -58,7 +58,8 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         (old, new) for old, new in zip(state.target.keys, wanted, strict=True) if old.value != new
     ]
     target = state.target
-    changes = _changes(state.repository, edits)
+    texts = _texts(state, version)
+    changes = _changes(state.repository, edits, texts)
     lagging = tuple(p for p in target.placements if not p.deployed)
     if not edits and lagging:
         # Git already asks for it, the cluster does not run it: a sync is what is missing.
@@ -123,6 +124,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
                         "before": old.value,
                         "after": new,
                         "blob": old.blob,
+                        **({"is_text": True} if old in texts else {}),
                     }
                     for old, new in edits
                 ],
@@ -318,6 +320,7 @@ def _placed(placement: Placement, edits: Sequence[tuple[PromotedKey, str]]) -> J
         "cluster": placement.cluster,
         "name": placement.name,
         "automated": placement.automated,
+        "where": placement.where,
     }
     # Argo CD keeps no past of project and destination: whoever signs reads them each time.
     bound: dict[str, dict[str, Json]] = {
@@ -339,14 +342,27 @@ def _placed(placement: Placement, edits: Sequence[tuple[PromotedKey, str]]) -> J
     return own
 
 
-def _changes(repository: str, edits: list[tuple[PromotedKey, str]]) -> tuple[ResourceChange, ...]:
+def _texts(state: PromotionState, version: str) -> frozenset[PromotedKey]:
+    """Keys of the target that hold a number now, and whose new value is a text of digits where it comes from."""
+    origin = state.recalled or (state.source.keys if _comes_from_source(state, version) else ())
+    found: list[PromotedKey] = []
+    for here, there in zip(state.target.keys, origin, strict=False):
+        own, new = (read_scalar(key.content.encode(), key.key).seen for key in (here, there))
+        if here.part == "value" and type(own) is int and isinstance(new, str) and new.isdigit():
+            found.append(here)
+    return frozenset(found)
+
+
+def _changes(
+    repository: str, edits: list[tuple[PromotedKey, str]], texts: Container[PromotedKey]
+) -> tuple[ResourceChange, ...]:
     """One change per file, with its exact diff."""
     files: dict[str, tuple[bytes, bytes, list[tuple[str, str]]]] = {}
     for old, new in edits:
         before, after, values = files.get(
             old.path, (old.content.encode(), old.content.encode(), [])
         )
-        edited = edit_scalar(after, old.key, old.part, new)
+        edited = edit_scalar(after, old.key, old.part, new, as_text=old in texts)
         files[old.path] = (before, edited, [*values, (old.value, new)])
     return tuple(
         ResourceChange(

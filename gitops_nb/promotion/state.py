@@ -101,7 +101,8 @@ class Placement:
     have a sync replace objects, ``unread`` what names such options in a way that nobody here can read. ``prunes`` are the Applications,
     this one or its parent, that delete by themselves what Git names no more. ``neighbours`` are Applications that a sync of the parent would change and that are not the target's, each with
     its environment, "" where nobody knows it. ``follows`` are all texts of what a child asks for, by path, where the parent that renders them and the child are
-    synced. ``objects`` are those that it manages and that are named after a promoted value. ``commits`` are the syncs that Argo CD's history has, oldest first.
+    synced. ``objects`` are those that it manages and that are named after a promoted value. ``where`` is its
+    project and destination in words. ``commits`` are the syncs that Argo CD's history has, oldest first.
     ``drift`` is what differs on the cluster from what was synced last.
     """
 
@@ -126,6 +127,7 @@ class Placement:
     neighbours: tuple[tuple[str, str], ...] = ()
     follows: tuple[tuple[str, str], ...] = ()
     objects: tuple[str, ...] = ()
+    where: str = ""
     commits: tuple[Sync, ...] = ()
     drift: tuple[Drift, ...] = ()
 

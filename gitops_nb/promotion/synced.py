@@ -67,7 +67,7 @@ def synced_of(
         secret=tuple(one for one in read.secret if one in was.secret or one not in was.named),
         values=tuple(dict.fromkeys((*read.values, *was.values))),
         charts=tuple(dict.fromkeys((*read.charts, *was.charts))),
-        where=_where(spec),
+        where=where_of(spec),
         last=history_mark(application),
     )
 
@@ -103,7 +103,8 @@ def _in_force(
     return ours.pop() if len(ours) == 1 else ""
 
 
-def _where(spec: Json) -> str:
+def where_of(spec: Json) -> str:
+    """Project and destination of an Application, in words."""
     destination = spec.get("destination") or {}
     cluster = destination.get("name") or destination.get("server") or "no cluster"
     namespace = destination.get("namespace") or "no namespace of its own"

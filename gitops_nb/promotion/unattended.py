@@ -7,19 +7,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gitops_nb.argo import current_revisions, is_automated, operation_state, revisions_of
-from gitops_nb.argo.status import at, is_under_way
+from gitops_nb.argo.status import PAUSED, at, is_paused, is_under_way
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.errors import GitOpsError
 from gitops_nb.model import Json, ObjectRef
 from gitops_nb.ports import View
-
-PAUSED = "argocd.argoproj.io/skip-reconcile"
-
-
-def is_paused(application: Json) -> bool:
-    """Whether Argo CD was told to leave an Application alone."""
-    annotations = at(application, "metadata").get("annotations") or {}
-    return str(annotations.get(PAUSED) or "").lower() == "true"
 
 
 def has_failed_there(application: Json) -> bool:

@@ -277,6 +277,7 @@ def _release(
             [key.value for key in keys],
             [earlier(spells[key], key.value) for key in keys],
         ),
+        where=str(placement.get("where") or ""),
     )
 
 

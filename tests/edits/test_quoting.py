@@ -122,3 +122,9 @@ def test_texts_that_are_something_else_are_quoted(text):
 def test_plain_versions_stay_bare(text):
     """Quotes that nobody needs are not added."""
     assert edit_scalar(b"a: v1\n", "a", "value", text) == f"a: {text}\n".encode()
+
+
+def test_a_text_of_digits_stays_one_where_a_number_stood():
+    """What comes from quotes goes into quotes; a number that comes as one stays bare."""
+    assert edit_scalar(b"tag: 20231231\n", "tag", "value", "20240101", as_text=True) == b'tag: "20240101"\n'  # fmt: skip
+    assert edit_scalar(b"tag: 20231231\n", "tag", "value", "20240101") == b"tag: 20240101\n"

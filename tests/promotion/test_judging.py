@@ -24,15 +24,24 @@ FILES = {
 KEY = PromotedKey(VALUES, "image.tag", "value", "b", "v2", FILES[VALUES])
 
 
-def judged(base: Any, files: dict[str, str], *, key: PromotedKey = KEY, **source: Any) -> Any:
+def judged(
+    base: Any,
+    files: dict[str, str],
+    *,
+    key: PromotedKey = KEY,
+    where: str = "",
+    destination: Any = None,
+    **source: Any,
+) -> Any:
     """The judgement of an Application whose containers all run v2, and which is Synced and Healthy."""
     git, tip = repository(base, {**FILES, **files})
     own = {"repoURL": URL, "targetRevision": "main", "path": OWN, **source}
     found = snapshot(*deployed("Deployment", "web", "registry.example/shop/web:v2"), source=own)
     found.application["status"]["sync"]["revision"] = tip
+    found.application["spec"]["destination"] = destination or {}
     found.application["status"]["sourceType"] = "Helm"
     shown = ((key, "v2", Version("v2", ("v1",), ("shop/web",))),)
-    release = Release("c", "web", "", "c", tip, ORIGIN, (), shown)
+    release = Release("c", "web", "", "c", tip, ORIGIN, (), shown, where)
     view: Any = SimpleNamespace(git=git, clusters={}, argo={})
     return judge_release(view, release, found)
 
@@ -117,3 +126,15 @@ def test_a_childs_other_source_at_the_version_is_no_proof():
         ((base, {**chart, "targetRevision": "1.2.0"}), False),
     ):
         assert bool(release.expectation({"spec": {"sources": list(sources)}}).versions) is counts
+
+
+def test_one_that_deploys_elsewhere_than_planned_is_in_doubt(tmp_path):
+    """Somebody changed its destination during the run: what runs in the place that was planned for is the version before."""
+    there = {"name": "c", "namespace": "shop"}
+    planned = "project default, shop on c"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    assert judged(tmp_path / "one", {}, where=planned, destination=there).state is State.DEPLOYED
+    moved = judged(tmp_path / "two", {}, where=planned, destination={**there, "namespace": "other"})
+    assert moved.state is State.IN_DOUBT
+    assert "deploys elsewhere than when this was planned" in moved.sentence

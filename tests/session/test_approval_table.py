@@ -265,6 +265,12 @@ def one_person_with_two_keys(table):
 
 @row("waiting", approvals=3)
 def two_of_three(table):
+    table.approvers["ana"] = {"environments": ["production"]}
+    table.answer(), table.answer("lena")
+
+
+@row("refused", approvals=3)
+def more_than_there_are_approvers(table):
     table.answer(), table.answer("lena")
 
 

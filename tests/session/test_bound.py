@@ -577,7 +577,9 @@ def test_what_a_short_history_forgot_is_not_done_twice(soaked, monkeypatch, hist
     soaked.platform().view.clock.sleep(60)
     argo = soaked.platform().view.argo["production"]
     entry = argo.snapshot("checkout-production").application["status"]["history"][-1]
+    older = soaked.platform().git.log("platform-config", soaked.tip(), limit=2)[1].sha
     by = {"initiatedBy": {"username": "tomas"}, "id": 200, "deployedAt": "2099-01-01T00:00:00Z"}
+    by |= {"revision": older}
     left = [{**entry, **by}] if history.startswith("one") else []
     other = {
         "phase": "Succeeded",
