@@ -29,6 +29,7 @@ from gitops_nb.model import Decision, Json, to_json
 from gitops_nb.record.journal import Record
 from gitops_nb.record.keys import give_key
 from gitops_nb.session.order import Order, given, obey
+from gitops_nb.session.origins import hold_to
 from gitops_nb.session.wire import NOTEBOOK_GONE, Wire, said_error
 
 NEEDED = ("gitops_nb.session", "gitops_nb.promotion", "gitops_nb.sandbox")
@@ -107,7 +108,9 @@ def serve_order(pipe: int, engine: int) -> None:
     give_key(order["key"])
     obey(Order(**order["order"]))
     said = socket.socket(fileno=engine)
-    if not given().is_supervised:
+    if given().is_supervised:
+        hold_to(Path(given().workspace), given().pin)
+    else:
         said.close()
     address = Path(order["address"])
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:

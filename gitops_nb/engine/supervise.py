@@ -41,6 +41,7 @@ from gitops_nb.session.held import (
 )
 from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.order import Order as Told
+from gitops_nb.session.origins import pin_text
 from gitops_nb.session.private import private_folder
 from gitops_nb.session.serving import notary
 
@@ -136,6 +137,7 @@ def execute(
             notary=str(address),
             workspace=str(workspace.root),
             mode=order.mode,
+            pin=pin_text(workspace.root),
         )
         witness = None
         if executor is None:

@@ -59,6 +59,18 @@ def has_open_start(workspace: Workspace, state: RunState) -> bool:
     return bool(begun - ended)
 
 
+def was_started(workspace: Workspace, state: RunState) -> bool:
+    """Whether a runner signed that effects of the run's own request begin, in any attempt.
+
+    Raises:
+        RecordError: Its ledger is damaged.
+    """
+    return any(
+        entry.phase is Phase.START and entry.predicate.get("request_digest") == state.request_digest
+        for entry in _signed(workspace, state)
+    )
+
+
 def was_asked(
     workspace: Workspace, identity: Mapping[str, Json], request: Mapping[str, Json]
 ) -> bool:

@@ -10,6 +10,7 @@ from gitops_nb.errors import PlannedOnly, Refused, WaitingForApproval
 from gitops_nb.model import Answer, Decision, Plan, Status, StepKind, Verdict, from_json, to_json
 from gitops_nb.policy import Proof, Requester, RequesterKind, Rules, decide
 from gitops_nb.record.fold import RunState
+from gitops_nb.session.beginnings import was_started
 from gitops_nb.session.consent import Consent
 from gitops_nb.session.earlier import earlier_success, refuse_same_key, unsettled
 from gitops_nb.session.platform import Platform
@@ -165,6 +166,24 @@ class Gate:
             return self._break_glass
         return str((request.get("break_glass") or {}).get("reason", ""))
 
+    def _refuse_glass_of_others(self) -> None:
+        """Refuses a request without approval that a record alone has: a notebook signs one with the key of whoever runs it.
+
+        The command says that the glass is broken; on resume a runner's signed start does, which was begun by such a command.
+        """
+        reason = self._glass()
+        recorder = self._recorder
+        if (
+            not reason
+            or reason == self._break_glass
+            or was_started(recorder.workspace, recorder.state)
+        ):
+            return
+        raise Refused(
+            "its record breaks the glass, and no command that is known here did: nothing was begun by it",
+            hint="Run the runbook again, with `--break-glass` if you mean that.",
+        )
+
     def _ask(self, plan: Plan, rules: Rules) -> None:
         """Writes the request, once."""
         recorder = self._recorder
@@ -251,6 +270,7 @@ class Gate:
     def _refuse_by_record(self, plan: Plan, rules: Rules) -> None:
         """Refuses what the record speaks against: another plan was approved, or a twin is active."""
         recorder = self._recorder
+        self._refuse_glass_of_others()
         refuse_unlisted_runner(recorder.workspace, rules)
         refuse_unpinned(self._platform, rules)
         self._consent.refuse_unproven(recorder.state, rules)

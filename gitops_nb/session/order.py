@@ -27,6 +27,7 @@ class Order:
         workspace: Which workspace the process works in, whoever asks it.
         reports: The same of its reports, for the process that calls the verbs.
         mode: Sandbox or live, as the command chose.
+        pin: Which origin the command read to be pinned, see ``origins.pin_text``.
     """
 
     run: str = ""
@@ -40,6 +41,7 @@ class Order:
     workspace: str = ""
     reports: str = ""
     mode: str = ""
+    pin: str = ""
 
 
 def obey(order: Order) -> None:

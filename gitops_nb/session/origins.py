@@ -1,7 +1,8 @@
 """Which origin a workspace has to have: pinned outside of it, so that nobody who can write there chooses whose rules count.
 
 ``gitops-nb trust origin`` writes the pin into the home of this machine's user, as the user database has it: the variable HOME does
-not choose it.
+not choose it. A notebook's process is of the same user. So what a process read first it holds to, and a command tells its own
+process that calls the verbs what it read before anything of the notebook ran.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pwd
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gitops_nb.errors import RecordError
+from gitops_nb.errors import ConfigurationError, RecordError
 from gitops_nb.record.files import replace_file, settled
 
 HOME = Path(pwd.getpwuid(os.geteuid()).pw_dir)
@@ -35,8 +36,47 @@ class Pin:
     inside: str | None = field(default=None, compare=False)
 
 
+_SEEN: dict[Path, Pin | None] = {}
+"""By workspace: what this process read first, or was told."""
+
+
 def pinned(root: Path) -> Pin | None:
-    """The pin of a workspace; None where nobody set one."""
+    """The pin of a workspace; None where nobody set one.
+
+    Raises:
+        ConfigurationError: It is another one than this process read before, or was told.
+    """
+    found = _read(root)
+    seen = _SEEN.setdefault(root.resolve(), found)
+    if _parts(seen) != _parts(found):
+        before, now = (one.url if one is not None else "none" for one in (seen, found))
+        raise ConfigurationError(
+            f"the pin of this workspace was changed meanwhile: it was {before}, and is {now}; nothing was done",
+            hint="Find out who changed it; if it was you, run the command again.",
+        )
+    return found
+
+
+def pin_text(root: Path) -> str:
+    """The pin of a workspace, for a process of one's own (see ``hold_to``); "" where nobody set one.
+
+    Raises:
+        ConfigurationError: See ``pinned``.
+    """
+    found = pinned(root)
+    return "" if found is None else json.dumps(_parts(found))
+
+
+def hold_to(root: Path, text: str) -> None:
+    """Has this process take no other pin for a workspace than whoever started it read (``pin_text``)."""
+    _SEEN[root.resolve()] = Pin(*json.loads(text)) if text else None
+
+
+def _parts(one: Pin | None) -> tuple[str, str, str | None] | None:
+    return None if one is None else (one.url, one.branch, one.inside)
+
+
+def _read(root: Path) -> Pin | None:
     try:
         value = json.loads(_path(root).read_bytes())
         inside = value.get("inside")
@@ -69,12 +109,14 @@ def pin(root: Path, url: str, branch: str, inside: str | None = None) -> Path:
         replace_file(settled(path), (json.dumps(content, indent=1) + "\n").encode())
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}") from error
+    _SEEN.pop(root.resolve(), None)
     return path
 
 
 def unpin(root: Path) -> None:
     """Forgets the pin of a workspace."""
     _path(root).unlink(missing_ok=True)
+    _SEEN.pop(root.resolve(), None)
 
 
 def same_place(one: str, other: str) -> bool:

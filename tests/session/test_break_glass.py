@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib
 import json
@@ -161,6 +162,41 @@ def test_broken_glass_expires_too(runner, monkeypatch):
 
 def killed(*_):
     raise Killed
+
+
+def test_glass_that_no_command_broke_stays_whole(runner):
+    """A signed request without approval that a notebook made, and that nothing was begun by: resume refuses it."""
+    lets_break_glass(runner.workspace)
+    before = runner.tip()
+    runner.order = Order(break_glass="the notebook says so")
+    session = runner.open()
+    session.step(promotion.observe)
+    session.step(promotion.plan)
+    assert str(asyncio.run(session.gate(promotion.gates)).answer) == "allowed"
+    session.close()
+    runner.order = Order()
+    recover(find_workspace(runner.workspace.root))
+    state, stop = runner.promote(run=session.run)
+    assert isinstance(stop, Refused)
+    assert "no command that is known here did" in stop.message
+    assert (state.effects, runner.tip()) == ((), before)
+
+
+def test_glass_that_a_command_broke_is_gone_on_with(runner, monkeypatch):
+    """Killed behind its signed start: resume, which breaks no glass, finishes it."""
+    lets_break_glass(runner.workspace)
+    before = runner.tip()
+    runner.order = Order(break_glass="the site is down")
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion_apply, "_commit", killed)
+        patched.setattr(Recorder, "_fail", lambda *_: None)
+        with pytest.raises(Killed):
+            runner.promote()
+    runner.order = Order()
+    (run,) = recover(find_workspace(runner.workspace.root))
+    done, stop = runner.promote(run=run)
+    assert (stop, done.status) == (None, Status.SUCCEEDED)
+    assert runner.tip() != before
 
 
 def test_nobody_breaks_the_glass_of_a_request_that_waits(runner):

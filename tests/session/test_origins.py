@@ -244,3 +244,37 @@ def test_a_check_says_that_an_origin_is_not_pinned(cloned):  # noqa: F811
     assert "nobody said on this machine" in LiveRules(where, load_catalog(where.runbooks)).source
     origins.pin(cloned.root, url, "main")
     assert "nobody said" not in LiveRules(where, load_catalog(where.runbooks)).source
+
+
+def test_a_pin_that_changes_under_a_process_is_not_taken(cloned, tmp_path):  # noqa: F811
+    """A notebook pins its own repository and points origin there: whoever read the pin before refuses; put back, it counts."""
+    url = git(cloned.root, "remote", "get-url", "origin")
+    path = origins.pin(cloned.root, url, "main")
+    assert ground_of(cloned).is_pinned
+    other = tmp_path / "evil.git"
+    git(tmp_path, "clone", "--quiet", "--bare", url, str(other))
+    true = path.read_text()
+    path.write_text(true.replace(url, str(other)))
+    git(cloned.root, "remote", "set-url", "origin", str(other))
+    with pytest.raises(ConfigurationError, match="the pin of this workspace was changed meanwhile"):
+        ground_of(cloned)
+    path.unlink()
+    with pytest.raises(ConfigurationError, match="was changed meanwhile"):
+        ground_of(cloned)
+    path.write_text(true)
+    git(cloned.root, "remote", "set-url", "origin", url)
+    assert ground_of(cloned).is_pinned
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_a_process_takes_the_pin_that_its_command_read(cloned, is_pinned):  # noqa: F811
+    """It reads the file when the notebook has run: another one, or one where there was none, is refused."""
+    url = git(cloned.root, "remote", "get-url", "origin")
+    path = origins.pin(cloned.root, url, "main")
+    text = origins.pin_text(cloned.root) if is_pinned else ""
+    origins.hold_to(cloned.root, text)
+    if is_pinned:
+        assert ground_of(cloned).is_pinned
+        path.write_text(path.read_text().replace('"main"', '"theirs"'))
+    with pytest.raises(ConfigurationError, match="was changed meanwhile"):
+        ground_of(cloned)

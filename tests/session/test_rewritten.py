@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import socket
+from types import SimpleNamespace
+
 import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli import running
-from gitops_nb.engine import supervise
+from gitops_nb.engine import Signals, supervise
 from gitops_nb.engine.supervise import Order as EngineOrder
 from gitops_nb.errors import Refused
 from gitops_nb.model import Status
@@ -14,7 +18,7 @@ from gitops_nb.record.fold import fold
 from gitops_nb.record.journal import FILE, read
 from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import run_directories
-from gitops_nb.session import lifecycle
+from gitops_nb.session import lifecycle, origins
 from gitops_nb.session.order import Order
 from tests.record.test_tampering import rewrite_journal
 from tests.session.test_recovered import signed
@@ -102,3 +106,34 @@ def test_what_its_run_wrote_an_engine_signs(runner, status):
     state, _ = runner.promote()
     told = closed(runner, runner.workspace.reports / state.run)
     assert (told.status, told.witnessed) == (status, True)
+
+
+def test_a_command_tells_its_process_what_it_saw(runner, monkeypatch, tmp_path):
+    """Newest record and pin go through the pipe, read before anything of the notebook runs."""
+    where = find_workspace(runner.workspace.root)
+    session = runner.open()
+    session.close()
+    monkeypatch.setattr(origins, "FOLDER", tmp_path / "pins")
+    origins.pin(where.root, "https://git.example/x", "main", "runbooks")
+    order = EngineOrder(
+        notebook=where.notebooks / "promotion.ipynb", parameters={}, timeouts=None, mode="sandbox", requester="x",
+        head=session.state.head,
+    )  # fmt: skip
+    told = {}
+
+    class Told(Exception):
+        pass
+
+    def stop(**given):
+        told.update(given["told"])
+        raise Told
+
+    monkeypatch.setattr(supervise, "order_text", stop)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Signals() as signals, pytest.raises(Told):
+        supervise.execute(
+            where, session.directory, order, signals=signals, waiting=None,
+            executor=SimpleNamespace(said=ours, order=None),
+        )  # fmt: skip
+    assert (told["run"], told["head"]) == (session.run, session.state.head)
+    assert json.loads(told["pin"]) == ["https://git.example/x", "main", "runbooks"]
