@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,51 +12,45 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.choosing import recorded, to_answer, to_withdraw
 from gitops_nb.cli.show import options, show_plan
-from gitops_nb.errors import ExitCode, Refused, UsageError
+from gitops_nb.errors import Refused, UsageError
 from gitops_nb.model import (
-    Answer,
-    Approval,
     Mode,
     Status,
-    canonical,
+    digest,
     format_time,
-    parse_time,
-    to_json,
 )
 from gitops_nb.policy import (
-    CLOCK_SKEW,
     Rules,
-    check_approval,
     expires_of,
     is_same_person,
     rules_for,
-    stands_after,
 )
 from gitops_nb.record.approvals import (
-    askers,
     keep_answer,
     read_answers,
-    request_problem,
-    sign_answer,
-    signed_answer,
 )
-from gitops_nb.record.consents import contradictions
-from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.journal import Journal
+from gitops_nb.record.fold import RunState
 from gitops_nb.record.ledger import Phase, ledger_name
 from gitops_nb.record.register import Register
-from gitops_nb.record.runs import find_run, holder, missing_answers, read_run, try_lock
-from gitops_nb.redaction import process_redactor, refuse_secret
+from gitops_nb.record.runs import find_run, missing_answers, read_run
+from gitops_nb.redaction import refuse_secret
 from gitops_nb.report.story import signed
 from gitops_nb.report.text import terminal
+from gitops_nb.session.answering import (
+    answer_to,
+    close_rejected,
+    refuse_second,
+    refuse_unbound,
+    refuse_unfit,
+)
 from gitops_nb.session.copies import send_answer
-from gitops_nb.session.counting import sandbox_built_s
 from gitops_nb.session.glass import is_reviewed
-from gitops_nb.session.lifecycle import close_run, recover
+from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.platform import Platform, open_platform
 from gitops_nb.session.registers import register_of
 from gitops_nb.session.requester import find_signer
+from gitops_nb.session.runners import is_runner_of
 
 
 def answer(
@@ -96,44 +90,29 @@ def answer(
     person = find_signer(signing_key, platform.processes, platform.trust)
     if not waits:
         _refuse_over(where, platform, state)
-    _refuse_unbound(where, state, platform)
-    _refuse_unfit(state, platform, person, kind)
-    _refuse_second(state, platform, directory, person, kind)
+    refuse_unbound(where, state, platform)
+    refuse_unfit(state, platform, person, kind)
+    refuse_second(state, platform, directory, person, kind)
     rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
     _show_request(state, person, rules)
     if kind == "approve" and not yes:
         _confirm(state, person)
-    request = state.request
-    said: dict[str, Any] = {
-        "processes": platform.processes,
-        "key": signing_key,
-        "run": state.run,
-        "subject": state.request_digest,
-        "answer": kind,
-        "person": person,
-        "at": datetime.now(UTC),
-        "expires": parse_time(request["expires"]),
-        "reason": reason,
-        "realm": platform.trust.realm,
-    }
+    content = answer_to(state, platform, key=signing_key, kind=kind, person=person, reason=reason)
     if not waits:
         # Its folder is sealed, and whatever its journal says: the no counts in the register.
         click.echo(f"{_DONE[kind]} by {person}")
-        _register(where, platform, state, canonical(signed_answer(**said)))
-        return
-    if kind == "approve":
-        path = sign_answer(directory, **said)
-    else:
-        # In the register first: a no that cannot be put there is not said to be given.
-        content = canonical(signed_answer(**said))
         _register(where, platform, state, content)
-        path = keep_answer(directory, kind, person, content)
+        return
+    if kind != "approve":
+        # In the register first: a no that cannot be put there is not said to be given.
+        _register(where, platform, state, content)
+    path = keep_answer(directory, kind, person, content)
     send_answer(where, path)
     click.echo(f"{_DONE[kind]} by {person}: {path.relative_to(where.reports)}")
     if kind == "reject":
         signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
-        _close_rejected(where, directory, mine)
+        _tell_open(close_rejected(where, platform, directory, mine))
     else:
         missing = missing_answers(directory, state)
         if missing:
@@ -215,24 +194,15 @@ def withdraw(
     )
     if not (asks or gave):
         raise Refused(f"{person} neither asked for {state.run} nor approved it; nothing was signed")
-    said: dict[str, Any] = {
-        "processes": platform.processes,
-        "key": signing_key,
-        "run": state.run,
-        "subject": state.request_digest,
-        "answer": "withdraw",
-        "person": person,
-        "at": datetime.now(UTC),
-        "expires": parse_time(state.request["expires"]),
-        "reason": reason,
-        "realm": platform.trust.realm,
-    }
+    _refuse_untold(state)
+    content = answer_to(
+        state, platform, key=signing_key, kind="withdraw", person=person, reason=reason
+    )
     if state.status is not Status.WAITING:
         # Its folder is sealed, and nothing is added to it; what counts is in the register.
         click.echo(f"withdrawn by {person}")
-        _register(where, platform, state, canonical(signed_answer(**said)))
+        _register(where, platform, state, content)
         return
-    content = canonical(signed_answer(**said))
     _register(where, platform, state, content)
     path = keep_answer(directory, "withdraw", person, content)
     send_answer(where, path)
@@ -240,7 +210,28 @@ def withdraw(
     if asks:
         signed = read_answers(directory, processes=platform.processes, trust=platform.trust)
         mine = next(a.approval for a in signed if a.file == path.name and a.approval)
-        _close_rejected(where, directory, mine, f"{person} withdrew it: {reason}")
+        _tell_open(
+            close_rejected(where, platform, directory, mine, f"{person} withdrew it: {reason}")
+        )
+
+
+def _tell_open(why: str) -> None:
+    """Says who ends the run, where this machine did not."""
+    if why:
+        click.echo(f"  {why}")
+
+
+def _refuse_untold(state: RunState) -> None:
+    """Shows which request is taken back; one that does not fit its journal may be another one than is meant.
+
+    Who asked for it is not asked again: a request that counts nowhere any more can still be taken out of the way.
+    """
+    if digest(state.request) != state.request_digest or len(state.requests) > 1:
+        raise Refused(
+            f"the journal of {state.run} does not have one request with its digest; nothing was signed",
+            hint=f"Look at it with `gitops-nb verify {state.run}`.",
+        )
+    click.echo(f"digest       {state.request_digest}")
 
 
 def _own_key(platform: Platform) -> Path:
@@ -274,7 +265,7 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, 
     platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
     signing_key = _signing_key(platform, key)
     person = find_signer(signing_key, platform.processes, platform.trust)
-    _refuse_unbound(where, state, platform)
+    refuse_unbound(where, state, platform)
     rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
     requester = str(state.request["requester"]["name"])
     if is_same_person(person, requester, rules.trust):
@@ -292,126 +283,38 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, 
     click.echo("this was done with broken glass; your signature says that you have looked at it")
     if not yes:
         _confirm(state, person)
-    now = datetime.now(UTC)
-    signed = signed_answer(
-        processes=platform.processes,
+    is_runner = is_runner_of(where, rules)
+    register = _open_register(where, platform, state)
+    if not is_runner and not register.is_shared:
+        raise Refused(
+            f"this machine is no runner of {state.environment}, and the register is its own: nobody would see the review; "
+            "nothing was signed",
+            hint="Review it on a machine that `runners` in trust.yaml lists.",
+        )
+    content = answer_to(
+        state,
+        platform,
         key=signing_key,
-        run=state.run,
-        subject=state.request_digest,
-        answer="review",
+        kind="review",
         person=person,
-        at=now,
-        expires=now + rules.lifetime,
         reason=reason,
-        realm=platform.trust.realm,
+        expires=datetime.now(UTC) + rules.lifetime,
     )
-    name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
-    open_ledger(where, name).append(
-        Phase.REVIEWED,
-        run=state.run,
-        attempt=len(state.attempts),
-        subjects={"request": state.request_digest.removeprefix("sha256:")},
-        body={"review": signed},
-    )
-    click.echo(f"{state.run}, done with broken glass, reviewed by {person}")
-
-
-def _refuse_unbound(where: Workspace, state: RunState, platform: Platform) -> None:
-    """Refuses to have something signed that is not what is shown, or that nobody proves to have asked for."""
-    if state.is_sandbox and parse_time(state.started).timestamp() < sandbox_built_s(where):
-        raise Refused(
-            f"the sandbox was built anew since {state.run} asked: who asked then is not known there; nothing was signed",
-            hint=f"End it with `gitops-nb withdraw {state.run} --reason TEXT`, then run the runbook again.",
+    if is_runner:
+        name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
+        open_ledger(where, name).append(
+            Phase.REVIEWED,
+            run=state.run,
+            attempt=len(state.attempts),
+            subjects={"request": state.request_digest.removeprefix("sha256:")},
+            body={"review": json.loads(content)},
         )
-    unlimited = ""
-    if platform.policy_source.get("commit") and not (state.request.get("policy") or {}).get(
-        "commit"
-    ):
-        unlimited = "the request does not name the commit of the rules that it was made with"
-    problem = (
-        "; ".join(contradictions(state))
-        or unlimited
-        or request_problem(
-            state,
-            trust=platform.trust,
-            processes=platform.processes,
-            check_identity=platform.check_identity,
-        )
-    )
-    if problem:
-        raise Refused(f"{problem}; nothing was signed", hint="The runbook is run again.")
-
-
-def _refuse_unfit(state: RunState, platform: Platform, person: str, kind: str) -> None:
-    """Says before signing what would make the answer worthless."""
-    request = state.request
-    now = datetime.now(UTC)
-    trial = Approval(
-        run=state.run,
-        subject=state.request_digest,
-        answer=kind,
-        person=person,
-        key="",
-        at=now,
-        expires=parse_time(request["expires"]),
-    )
-    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
-    if rules.stopped and kind == "approve":
-        raise Refused(
-            f"{rules.environment} is stopped by policy.yaml: {rules.stopped}; nothing was signed",
-            hint="When the line is taken out of the protected branch, the run can be approved.",
-        )
-    problem = check_approval(
-        trial,
-        subject=state.request_digest,
-        run=state.run,
-        created=parse_time(request["created"]),
-        expires=parse_time(request["expires"]),
-        rules=rules,
-        requesters=askers(request),
-        now=now,
-    )
-    if now >= expires_of(request, rules):
-        # Whoever asks now gets a new request; this one nobody's answer saves.
-        raise Refused(
-            f"{state.run} cannot be answered any more: its request expired at {format_time(expires_of(request, rules))}; nothing was signed",
-            hint="Run the runbook again with a new request.",
-        )
-    if problem:
-        raise Refused(
-            f"{person} cannot answer {state.run}: {problem}; nothing was signed",
-            hint="Another person answers, or the runbook is run again with a new request.",
-        )
-
-
-def _refuse_second(
-    state: RunState, platform: Platform, directory: Path, person: str, kind: str
-) -> None:
-    """One person counts once; a second answer would only look like progress."""
-    answers = read_answers(directory, processes=platform.processes, trust=platform.trust)
-    own = [a.approval for a in answers if a.approval and a.approval.person == person]
-    moments = [one.at for one in own if one.answer == "withdraw"]
-    taken = {person: max(moments)} if moments else {}
-    for given in own:
-        is_answer = given.answer != "withdraw" and given.subject == state.request_digest
-        if is_answer and stands_after(given, taken):
-            missing = missing_answers(directory, state)
-            hint = (
-                f"Somebody else runs `gitops-nb approve {state.run}`: {missing} more needed."
-                if missing
-                else f"Go on with `gitops-nb resume {state.run}`."
-            )
-            if given.answer == "approve" and kind == "reject":
-                # In the sandbox another person asks, and without a key the command signs as that one.
-                mine = f" --key {platform.signing_key}" if state.is_sandbox else ""
-                hint = f"Take the approval back with `gitops-nb withdraw {state.run} --reason TEXT{mine}`."
-            raise Refused(f"{person} has answered {state.run} already: {given.answer}", hint=hint)
-    clears = taken[person] + CLOCK_SKEW if person in taken else None
-    if kind == "approve" and clears is not None and datetime.now(UTC) <= clears:
-        raise Refused(
-            f"{person} took an approval of {state.run} back at {taken[person]:%H:%M:%S} UTC; nothing was signed",
-            hint=f"Clocks may differ: from {clears:%H:%M:%S} UTC on it is surely a later one, and can be signed.",
-        )
+        where_to = ""
+    else:
+        # What this machine's key signs counts nowhere; the person's own signature does.
+        entry = register.append(state.request_digest, lambda _: content)
+        where_to = f": in the register, entry {entry.number}"
+    click.echo(f"{state.run}, done with broken glass, reviewed by {person}{where_to}")
 
 
 def _show_request(state: RunState, person: str, rules: Rules) -> None:
@@ -430,38 +333,3 @@ def _show_request(state: RunState, person: str, rules: Rules) -> None:
     click.echo("everything that the signature covers, beside the change above:")
     for label, text in signed(state):
         click.echo(f"  {terminal(label)}: {terminal(text)}")
-
-
-def _close_rejected(where: Workspace, directory: Path, rejection: Approval, text: str = "") -> None:
-    """Ends the run, unless a notebook holds it: that one sees the rejection by itself."""
-    lock = try_lock(where.reports, directory.name, holder(rejection.person))
-    if lock is None:
-        return
-    try:
-        journal = Journal.open(directory)
-        if fold(journal.records).status is Status.WAITING:
-            said = text or f"{rejection.person} rejected it: {rejection.reason}"
-            _record_rejection(journal, rejection, said)
-            close_run(where, directory, journal)
-        journal.close()
-    finally:
-        lock.release()
-
-
-def _record_rejection(journal: Journal, rejection: Approval, text: str) -> None:
-    """The same records that a notebook writes when it sees the rejection."""
-    # The reason may be signed elsewhere, by a version that looks for no secrets.
-    masked = process_redactor()
-    text, said = masked.text(text), masked.json(to_json(rejection))
-    decided = dict(fold(journal.records).decision)
-    refused = {**decided, "answer": Answer.REFUSED, "reasons": [text], "rejections": [said]}
-    journal.append("approval", **said)
-    journal.append("decision", **to_json(refused))
-    journal.append("step", step="decide", status=Status.REFUSED, sentence=text, value=refused)
-    journal.append(
-        "ended",
-        status=Status.REFUSED,
-        exit_code=int(ExitCode.REFUSED),
-        reason=text,
-        hint="Mend what the reason names, then run it again.",
-    )

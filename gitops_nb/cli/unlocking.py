@@ -239,6 +239,8 @@ def _close(where: Workspace, name: str, word: Word) -> None:
     if lock is None:
         raise Refused(f"{directory.name} lives on this machine", hint="Wait for it to end.")
     try:
+        if read_run(directory).head != state.head:
+            raise Refused(f"{directory.name} went on meanwhile", hint="Look again how it stands.")
         last = state.attempts[-1] if state.attempts else {}
         person = _sign(
             where,

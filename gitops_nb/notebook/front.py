@@ -7,14 +7,13 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import WaitingForApproval
-from gitops_nb.model import Decision, Mode, parse_time
+from gitops_nb.model import Decision, Mode
 from gitops_nb.notebook.cards import NO_REPORT, Report, macro, register_formatters
 from gitops_nb.notebook.guard import guard_kernel
 from gitops_nb.notebook.panel import Panel, SecondPerson, wait_for_decision
@@ -22,7 +21,7 @@ from gitops_nb.notebook.place import is_interactive, new_place, running_shell
 from gitops_nb.notebook.progress import Progress
 from gitops_nb.notebook.remote import RemoteSession, open_remote
 from gitops_nb.policy import is_same_person
-from gitops_nb.record.approvals import sign_answer
+from gitops_nb.record.approvals import keep_answer
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.journal import Record
 from gitops_nb.record.runs import read_run
@@ -31,6 +30,13 @@ from gitops_nb.redaction import process_redactor
 from gitops_nb.report.text import Whole
 from gitops_nb.session import Session
 from gitops_nb.session import open_session as open_session_in
+from gitops_nb.session.answering import (
+    answer_to,
+    refuse_other,
+    refuse_second,
+    refuse_unbound,
+    refuse_unfit,
+)
 from gitops_nb.session.order import given
 
 
@@ -63,6 +69,7 @@ class NotebookFront:
             zone=session.workspace.time_zone,
             second_person=second_person(session),
             look=lambda: read_run(session.directory),
+            present=lambda: session.state,
         )
         panel.show()
         try:
@@ -196,26 +203,19 @@ def second_person(session: Session) -> SecondPerson | None:
     if not name or key is None:
         return None
 
-    def answer(kind: str, reason: str = "") -> None:
-        state = session.state
-        sign_answer(
-            session.directory,
-            processes=session.platform.processes,
-            key=key,
-            run=state.run,
-            subject=state.request_digest,
-            answer=kind,
-            person=name,
-            at=datetime.now(UTC),
-            expires=parse_time(state.request["expires"]),
-            reason=reason,
-            realm=platform.trust.realm,
-        )
+    def answer(shown: RunState, kind: str, reason: str = "") -> None:
+        """As the commands answer: for what was shown, and only where that is still what the run asks for."""
+        refuse_other(shown, session.directory)
+        refuse_unbound(session.workspace, shown, platform)
+        refuse_unfit(shown, platform, name, kind)
+        refuse_second(shown, platform, session.directory, name, kind)
+        content = answer_to(shown, platform, key=key, kind=kind, person=name, reason=reason)
+        keep_answer(session.directory, kind, name, content)
 
     return SecondPerson(
         name,
-        lambda: answer("approve"),
-        lambda reason: answer("reject", reason=reason),
+        lambda shown: answer(shown, "approve"),
+        lambda shown, reason: answer(shown, "reject", reason=reason),
         asks_each_time=not platform.second_person,
     )
 

@@ -25,6 +25,7 @@ from gitops_nb.report import diff, story
 from gitops_nb.report.text import one_line
 from gitops_nb.report.views import gates
 from gitops_nb.report.words import Times, listed
+from gitops_nb.session.answering import other_request
 
 LOOK_S = 2.0
 POLL_S = 0.3
@@ -35,12 +36,12 @@ POLL_S = 0.3
 class SecondPerson:
     """Whom the buttons sign for, and what they do: the sandbox's other person, or a live approver in front.
 
-    ``asks_each_time`` is true for a live approver, whose key asks for every signature.
+    ``approve`` and ``reject`` (with its reason) get the run as the card shows it, and sign for nothing else. ``asks_each_time`` is true for a live approver, whose key asks for every signature.
     """
 
     name: str
-    approve: Callable[[], object]
-    reject: Callable[[str], object]
+    approve: Callable[[RunState], object]
+    reject: Callable[[RunState, str], object]
     asks_each_time: bool = False
 
 
@@ -54,6 +55,7 @@ class Panel:
         place: Where it is drawn; the default is the running cell.
         now: Present wall time.
         look: Reads the run anew; with it the card goes on telling after its cell has stopped waiting.
+        present: The run as its journal has it now; a card beside another request than it shows has no buttons any more.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Panel:
         place: Show | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         look: Callable[[], RunState] | None = None,
+        present: Callable[[], RunState] | None = None,
     ) -> None:
         self._look = look
+        self._present = present
         self._answered_here = False
         self._run = run
         self._zone = zone
@@ -91,14 +95,32 @@ class Panel:
 
     def tick(self) -> None:
         """Redraws what has changed; the time that is left moves once a minute, in the last one each second."""
+        self._compare()
         self._draw(self.html())
 
-    def close(self, decision: Decision | None) -> None:
-        """Shows the answer, or that none came in time, and takes the buttons away."""
+    def _compare(self) -> None:
+        """Takes the buttons away where the journal has another request by now: what is shown is not what would be answered."""
+        if self._present is None:
+            return
+        try:
+            problem = other_request(self._run, self._present())
+        except GitOpsError:
+            return  # what is there cannot be read now; whoever answers asks again
+        if problem:
+            self._problem = (
+                f"{problem[0].upper()}{problem[1:]}. This card answers nothing any more."
+            )
+            self._hide()
+
+    def _hide(self) -> None:
         for control in self._controls:
             control.layout.display = "none"
         if self._controls_place is not None:
             self._controls_place.update({"text/html": ""}, raw=True)
+
+    def close(self, decision: Decision | None) -> None:
+        """Shows the answer, or that none came in time, and takes the buttons away."""
+        self._hide()
         self._draw(self.html(decision, closed=True))
         if decision is None and not self.is_over and self._look is not None:
             threading.Thread(target=self._go_on_looking, args=(self._look,), daemon=True).start()
@@ -262,7 +284,7 @@ class Panel:
         rejection = self._widgets.HBox(
             [reason, no], layout=self._widgets.Layout(flex_flow="row wrap")
         )
-        yes.on_click(lambda _: self._act(second.approve, yes, no))
+        yes.on_click(lambda _: self._act(lambda: second.approve(self._run), yes, no))
         no.on_click(lambda _: self._reject(second, reason.value, yes, no))
         return [yes, rejection]
 
@@ -271,7 +293,7 @@ class Panel:
             self._problem = "Say why in the field beside the button; the requester will read it."
             self.tick()
             return
-        self._act(lambda: second.reject(reason.strip()), *buttons)
+        self._act(lambda: second.reject(self._run, reason.strip()), *buttons)
 
     def _act(self, act: Callable[[], object], *buttons: Any) -> None:
         """Runs the answer once: the buttons are dead before it begins, and live again only if it failed."""

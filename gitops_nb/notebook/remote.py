@@ -61,7 +61,7 @@ class RemoteSession:
         self._front = front
         self._kept = kept
         self._run = ""
-        self._read: tuple[int, RunState] = (-1, RunState())
+        self._read: tuple[tuple[int, ...], RunState] = ((), RunState())
         self._platform: Platform | None = None
         self._is_closed = False
         atexit.register(self.close)
@@ -93,9 +93,12 @@ class RemoteSession:
     @property
     def state(self) -> RunState:
         """What the journal says now."""
-        size = (self.directory / FILE).stat().st_size if self._run else -1
-        if size != self._read[0]:
-            self._read = size, read_run(self.directory)
+        if self._run:
+            # A file of the same size may be another one.
+            found = (self.directory / FILE).stat()
+            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if mark != self._read[0]:
+                self._read = mark, read_run(self.directory)
         return self._read[1]
 
     @property

@@ -79,6 +79,8 @@ def contradictions(state: RunState) -> list[str]:
         return found
     if digest(request) != state.request_digest:
         found.append("request: its digest does not fit its content")
+    if len(state.requests) > 1:
+        found.append(f"request: the journal has {len(state.requests)} of them, and a run asks once")
     opened = {**state.opened, "run": state.run}
     found += [
         f"request: it is about another {name.replace('_', ' ')}"

@@ -62,7 +62,7 @@ class RunState:
     package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace. ``begun`` names
     the start of the newest attempt that began effects, and the register that it is in. ``witnessed`` is False for an end that
     somebody wrote who did not see it; ``unknown`` is True where effects had begun by then, of which the journal has none. ``asked`` is the plan that the request
-    was made of: ``plan`` may be a newer one.
+    was made of: ``plan`` may be a newer one. ``requests`` are the digests of all requests that the journal has: a run makes one.
     """
 
     run: str = ""
@@ -86,6 +86,7 @@ class RunState:
     plan_digest: str = ""
     request: Json = None
     request_digest: str = ""
+    requests: tuple[str, ...] = ()
     request_signature: str = ""
     request_identity: Mapping[str, Json] = field(default_factory=dict)
     reviewed_before: tuple[str, ...] = ()
@@ -216,6 +217,7 @@ def _apply(state: RunState, record: Record) -> RunState:
                 asked=state.plan,
                 request=body["request"],
                 request_digest=body["digest"],
+                requests=(*state.requests, body["digest"]),
                 request_signature=body.get("signature", ""),
                 request_identity=body.get("identity") or {},
                 reviewed_before=tuple(body.get("reviewed_before") or ()),

@@ -1,7 +1,7 @@
 """The register of requests: who began what was asked for, how that ended, and who said no. A copy of the reports does not carry it.
 
 ``register/<digest of the request>/000000.json`` is an object that is created and never changed. A runner signs ``start``, ``end``
-and ``closed``; a person signs ``reject``, ``withdraw`` and ``unlock``. What is not signed by whom it has to be does not count.
+and ``closed``; a person signs ``reject``, ``withdraw``, ``review`` and ``unlock``. What is not signed by whom it has to be does not count.
 A request whose start is open belongs to that start's holder and to nobody else; one that succeeded is used.
 """
 
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     UNLOCK = "unlock"
     REJECT = "reject"
     WITHDRAW = "withdraw"
+    REVIEW = "review"
 
 
 _BY_RUNNERS = (Kind.START, Kind.END, Kind.CLOSED)
@@ -362,18 +363,21 @@ class Register:
         """A rejection or withdrawal of the request, or the word that a start's holder is gone."""
         said, problem = check_unlock(value, trust=believed.trust, processes=self._processes)
         if said:
-            body = {"start": said["digest"], "reason": said["reason"], "what": said["what"]}
+            freed = {"start": said["digest"], "reason": said["reason"], "what": said["what"]}
             at, person = parse_time(said["at"]), str(said["person"])
             if not problem and person not in believed.approvers:
                 problem = f"{person} may not approve there, and so not unlock"
-            return Entry(number, found, Kind.UNLOCK, at, person, body, problem)
+            return Entry(number, found, Kind.UNLOCK, at, person, freed, problem)
         answered = check_answer(
             str(number), value, processes=self._processes, trust=believed.trust, now=None
         )
         given = answered.approval
         if given is None:
             return Entry(number, found, None, None, "", {}, answered.problem)
-        body = {"reason": given.reason, "key": given.key}
+        body: dict[str, Json] = {"reason": given.reason, "key": given.key}
+        if given.answer == Kind.REVIEW:
+            # Who may review is asked of the rules of its time, by whoever counts it.
+            body["review"] = dict(value)
         problem = "" if given.subject == request else "it is about another request"
         kind = Kind(given.answer)
         return Entry(number, found, kind, given.at, given.person, body, problem)

@@ -31,6 +31,24 @@ def was_begun(workspace: Workspace, state: RunState) -> bool:
     return not workspace.bucket and any(_signed(workspace, state))
 
 
+def is_believed_here(workspace: Workspace, state: RunState) -> bool:
+    """Whether what this machine's key signs about a run's environment is believed: a record of another key is a finding for good.
+
+    Where nobody can be asked it is not: whoever comes later signs.
+    """
+    if state.is_sandbox:
+        return True
+    own = open_runner_key(workspace.root).public.split(" ")[1]
+    try:
+        trust = LiveRules(workspace, load_catalog(workspace.runbooks)).now.trust
+    except (ConfigurationError, UnavailableError):
+        return False
+    return any(
+        one.key.split(" ")[1] == own and one.is_trusted_in(state.environment)
+        for one in trust.runners
+    )
+
+
 def has_started(workspace: Workspace, state: RunState) -> bool:
     """Whether a runner signed that effects of its newest attempt begin.
 

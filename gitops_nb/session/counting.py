@@ -17,7 +17,7 @@ from gitops_nb.record.findings import Finding, Unasked
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Entry
-from gitops_nb.record.register import Register
+from gitops_nb.record.register import Kind, Register
 from gitops_nb.record.registered import register_findings
 from gitops_nb.session.allowances import LiveRules, allowance_of
 from gitops_nb.session.notary import check_identity
@@ -71,6 +71,23 @@ class Registered:
         )
         starts = frozenset(one.digest for one in chain.starts if one.body.get("run") == state.run)
         return [*found], starts
+
+    def reviews(self, state: RunState) -> Mapping[str, Json]:
+        """Signed reviews of its broken glass that the register has, by where they stand; none where nobody could be asked.
+
+        Whether they count is for ``record.consents.review_findings`` to say.
+        """
+        glass = state.request is not None and state.request.get("break_glass")
+        if not glass or self._trusts.of_run(state) is None:
+            return {}
+        try:
+            chain = self._of(state)[0].chain(state.request_digest)
+        except GitOpsError:
+            return {}  # ``findings`` says so
+        return {
+            f"the register, entry {entry.number}": entry.body["review"]
+            for entry in chain.standing(Kind.REVIEW)
+        }
 
     def _of(self, state: RunState) -> tuple[Register, frozenset[str]]:
         commit = str(((state.request or {}).get("policy") or {}).get("commit") or "")

@@ -42,7 +42,13 @@ from gitops_nb.record.runs import (
     try_lock,
 )
 from gitops_nb.session.aftermath import tell_aftermath
-from gitops_nb.session.beginnings import has_open_start, has_started, is_signed, was_begun
+from gitops_nb.session.beginnings import (
+    has_open_start,
+    has_started,
+    is_believed_here,
+    is_signed,
+    was_begun,
+)
 from gitops_nb.session.copies import fetch_runs
 from gitops_nb.session.endings import Death, append_end
 from gitops_nb.session.held import began_with, cause_of, forget, hold, is_seen, open_here, saw_end
@@ -336,7 +342,7 @@ def _close_left(workspace: Workspace, directory: Path, noted: str | None) -> boo
     state = scan_run(directory)
     if not state.opened:
         return False  # damaged: `verify` names it, and nothing is written on top of it
-    if noted is None and not was_begun(workspace, state):
+    if noted is None and not (was_begun(workspace, state) and is_believed_here(workspace, state)):
         return False
     lock = try_lock(workspace.reports, directory.name, holder("gitops-nb, closing a dead run"))
     if lock is None:

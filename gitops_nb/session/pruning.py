@@ -21,7 +21,7 @@ from gitops_nb.record.fold import RunState
 from gitops_nb.record.ledger import Entry, Phase, ledger_name
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
 from gitops_nb.session.copies import remove_run
-from gitops_nb.session.counting import Trusts, runners_of
+from gitops_nb.session.counting import Registered, Trusts, runners_of
 from gitops_nb.session.held import pending
 from gitops_nb.session.notary import open_ledger
 from gitops_nb.session.stores import reports_store
@@ -84,6 +84,7 @@ class _Ends:
         self._workspace = workspace
         self._now = now
         self._trusts = Trusts(workspace, load_catalog(workspace.runbooks))
+        self._registers = Registered(workspace, self._trusts)
         self._known: dict[str, tuple[Audit, frozenset[str]]] = {}
 
     def of(self, state: RunState) -> Entry | None:
@@ -122,6 +123,7 @@ class _Ends:
             # Whatever is still to be reviewed is due at the end of time.
             now=datetime.max.replace(tzinfo=UTC),
             allowance_at=self._trusts.allowance_at(state),
+            registered=self._registers.reviews(state),
         )
         return not any(isinstance(one, Finding) for one in found)
 

@@ -35,6 +35,15 @@ def refuse_unlisted_runner(workspace: Workspace, rules: Rules) -> None:
         )
 
 
+def is_runner_of(workspace: Workspace, rules: Rules) -> bool:
+    """Whether what this machine's key signs about an environment is believed; see ``refuse_unlisted_runner``."""
+    try:
+        refuse_unlisted_runner(workspace, rules)
+    except Refused:
+        return False
+    return True
+
+
 def refuse_unpinned(platform: Platform, rules: Rules) -> None:
     """Refuses to ask anybody on a machine that would refuse their answer: nobody said there whose rules count.
 

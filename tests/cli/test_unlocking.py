@@ -126,7 +126,7 @@ def test_an_edited_word_is_found(change, workspace, locks):
         assert read_unlock(broken, trust=trust, processes=LocalProcesses())[1] != ""
 
 
-def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace):
+def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace, monkeypatch):
     """The run's record says who said that its process is gone, whose sockets go too; a held one is left alone."""
     where = find_workspace(workspace.root)
     opened = {
@@ -144,6 +144,19 @@ def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace):
         unlock(workspace, RUN)
     assert read_run(directory).status is Status.RUNNING
     lock.release()
+    true = unlocking.try_lock
+
+    def goes_on(reports, run, who):
+        Journal.open(directory).append("attempt", number=2, front="gitops-nb run", who="priya")
+        return true(reports, run, who)
+
+    # What was looked at is what is signed: a run that went on in between is none that died.
+    with monkeypatch.context() as patched:
+        patched.setattr(unlocking, "try_lock", goes_on)
+        with pytest.raises(Refused, match="went on meanwhile"):
+            unlock(workspace, RUN)
+    assert unlocked(workspace) == []
+    assert read_run(directory).status is Status.RUNNING
     private = Path(tempfile.mkdtemp(prefix=_prefix(directory), dir=_parent()))
     (private / "kernel.json").write_text("a key")
     unlock(workspace, RUN)

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from gitops_nb.errors import WaitingForApproval
-from gitops_nb.model import Answer, Decision, Status
+from gitops_nb.errors import Refused, WaitingForApproval
+from gitops_nb.model import Answer, Decision, Status, digest
 from gitops_nb.notebook import front, open_session
 from gitops_nb.notebook.cards import Report
 from gitops_nb.notebook.front import is_served, report_of, second_person, server_root
 from gitops_nb.promotion import apply, gates, observe, plan, verify
+from gitops_nb.record.journal import Journal
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ async def test_second_person_signs_what_the_session_accepts(session, monkeypatch
         shown.append(panel.html())
         assert poll() is None
         assert timeout_s > 0
-        panel._second.approve()
+        panel._second.approve(panel._run)
         return poll()
 
     monkeypatch.setattr(front, "wait_for_decision", click)
@@ -60,6 +61,33 @@ async def test_second_person_signs_what_the_session_accepts(session, monkeypatch
     session.step(apply)
     session.step(verify)
     assert session.finish().status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("kind", ["approve", "reject"])
+async def test_a_button_signs_nothing_that_was_put_in_later(session, monkeypatch, kind):
+    """Another request that somebody adds to the journal, of the same run and well signed, gets no answer of who saw the first."""
+    monkeypatch.setattr(front.NotebookFront, "is_interactive", True)
+
+    async def click(panel, poll, timeout_s: float) -> Decision | None:
+        asked = session.state.request
+        other = {**asked, "parameters": {**asked["parameters"], "application": "payments"}}
+        journal = Journal.open(session.directory)
+        journal.append("requested", request=other, digest=digest(other))
+        journal.close()
+        assert session.state.request_digest == digest(other)
+        panel.tick()
+        assert "asks for another request" in panel.html()
+        reason = () if kind == "approve" else ("no",)
+        with pytest.raises(Refused, match="than the one that is shown here"):
+            getattr(panel._second, kind)(panel._run, *reason)
+        assert not list((session.directory / "approvals").glob("*"))
+        raise WaitingForApproval("seen")
+
+    monkeypatch.setattr(front, "wait_for_decision", click)
+    session.step(observe)
+    session.step(plan)
+    with pytest.raises(WaitingForApproval, match="seen"):
+        await session.gate(gates)
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,18 @@ class Clicks:
 
     def __init__(self):
         self.done: list[str] = []
+        self.shown = ""
 
     def person(self) -> SecondPerson:
-        return SecondPerson("sandbox-tomas", lambda: self.done.append("approve"), self.done.append)
+        return SecondPerson("sandbox-tomas", self.approve, self.reject)
+
+    def approve(self, shown) -> None:
+        self.done.append("approve")
+        self.shown = shown.request_digest
+
+    def reject(self, shown, reason: str) -> None:
+        self.done.append(reason)
+        self.shown = shown.request_digest
 
 
 def make(mode: str = "sandbox", person: SecondPerson | None = None, now=lambda: NOW) -> Panel:
@@ -94,7 +103,7 @@ def test_sandbox_buttons_name_the_second_person():
 def test_live_buttons_are_for_a_key_that_asks():
     """An approver in front signs with a key that asks for each use; the panel says that it will."""
     clicks = Clicks()
-    person = SecondPerson("tomas", lambda: clicks.done.append("approve"), clicks.done.append, True)
+    person = replace(clicks.person(), name="tomas", asks_each_time=True)
     panel = make("live", person)
     assert [b.description for b in buttons(panel)] == [
         "approve as tomas (your key asks)",
@@ -125,6 +134,33 @@ def test_approve_acts_once():
     assert reject.disabled
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_button_answers_what_the_card_shows(number):
+    """What a button is given is the run as the card was drawn from, whatever its journal says by then."""
+    clicks = Clicks()
+    panel = make(person=clicks.person())
+    reason_field(panel).value = "no"
+    buttons(panel)[number].click()
+    assert clicks.shown == waiting_run().request_digest != ""
+
+
+def test_a_card_beside_another_request_has_no_buttons():
+    """The journal asks for something else than is shown: the card says so, with both digests, and nothing can be clicked."""
+    shown, now = waiting_run(), [waiting_run()]
+    panel = Panel(
+        shown, zone=ZONE, second_person=Clicks().person(), place=lambda html, _: None, now=lambda: NOW,
+        present=lambda: now[-1],
+    )  # fmt: skip
+    panel.show()
+    assert "asks for another request" not in text(panel)
+    assert panel._controls[0].layout.display is None
+    now.append(replace(shown, request_digest="sha256:" + "ab" * 32))
+    panel.tick()
+    assert "asks for another request (abababababab)" in text(panel)
+    assert "This card answers nothing any more" in text(panel)
+    assert [control.layout.display for control in panel._controls] == ["none", "none"]
+
+
 def test_reject_needs_a_reason():
     """A rejection without a reason is not sent and says what is missing; with one it is."""
     clicks = Clicks()
@@ -141,10 +177,10 @@ def test_reject_needs_a_reason():
 def test_answer_that_fails_is_said_and_can_be_tried_again():
     """When signing fails, the panel says why and its buttons live again."""
 
-    def fail() -> None:
+    def fail(_) -> None:
         raise UsageError("the key cannot sign", hint="Name another.")
 
-    panel = make(person=SecondPerson("sandbox-tomas", fail, lambda _: None))
+    panel = make(person=SecondPerson("sandbox-tomas", fail, fail))
     approve = buttons(panel)[0]
     approve.click()
     assert "the key cannot sign" in text(panel)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from gitops_nb.cli import answering
 from gitops_nb.cli.answering import answer
 from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import digest
-from gitops_nb.record.runs import find_run
+from gitops_nb.record.consents import contradictions
+from gitops_nb.record.runs import find_run, read_run
+from gitops_nb.session import answering
 from tests.record.test_tampering import rewrite_journal
 from tests.session.test_interruptions import Later
 
@@ -39,6 +40,14 @@ def the_digest_of_another_request(rows: Rows) -> None:
     body(rows, "requested")["digest"] = "sha256:" + "1" * 64
 
 
+def a_second_request_behind_the_first(rows: Rows) -> None:
+    """Each is well made, and the newest is shown: which one somebody saw before nobody could tell."""
+    first = body(rows, "requested")
+    second = {**first["request"], "nonce": "another"}
+    added = {**first, "request": second, "digest": digest(second)}
+    rows.append({**rows[-1], "kind": "requested", "body": added})
+
+
 def another_environment_on_the_screen(rows: Rows) -> None:
     body(rows, "opened")["environment"] = "staging"
 
@@ -53,6 +62,7 @@ def other_parameters_on_the_screen(rows: Rows) -> None:
         a_harmless_plan_in_place_of_the_real_one,
         a_harmless_plan_with_its_own_digest,
         the_digest_of_another_request,
+        a_second_request_behind_the_first,
         another_environment_on_the_screen,
         other_parameters_on_the_screen,
     ],
@@ -101,6 +111,16 @@ def test_an_expired_request_can_be_answered_by_nobody(runner, monkeypatch):
     with pytest.raises(Refused, match="cannot be answered any more: its request expired") as stop:
         answer(waiting.run, "approve", key=None, reason="", yes=True, workspace=runner.workspace.root, reports=None)  # fmt: skip
     assert stop.value.hint == "Run the runbook again with a new request."
+
+
+def test_a_run_asks_once(runner):
+    """Two requests in one journal, each as good as the other: nobody answers them, and it is said why."""
+    waiting, _ = runner.promote()
+    directory = find_run(runner.workspace.reports, waiting.run)
+    assert contradictions(read_run(directory)) == []
+    rewrite_journal(directory, a_second_request_behind_the_first)
+    (problem,) = contradictions(read_run(directory))
+    assert "the journal has 2 of them, and a run asks once" in problem
 
 
 @pytest.mark.parametrize("kind", ["approve", "reject"])
