@@ -16,6 +16,7 @@ from gitops_nb.record.runs import read_run, run_directories
 from gitops_nb.session.held import open_here
 from tests.engine.test_executor import insert
 from tests.session.conftest import Runner
+from tests.session.test_ci_identity import without_approval
 from tests.session.test_recovered import signed
 
 FORGES = """\
@@ -149,3 +150,26 @@ def test_a_witness_of_a_process_that_wrote_nothing_knows_what_the_command_saw():
     theirs.close()
     assert witness.head() == "f" * 64
     ours.close()
+
+
+def test_a_run_that_nobody_approves_ends_by_what_its_notebook_tells_the_engine(workspace, key):
+    """Its process has no key to note an end with: the engine does, nothing is left open, and all of it holds."""
+    without_approval(workspace)
+    arguments = ("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")
+    done = workspace.run(*arguments, **key)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checkout v2.33.0 runs in production" in done.stdout
+    assert not (workspace.root / ".gitops-nb/keys/runner").exists()
+    assert list((workspace.root / ".gitops-nb/runs").iterdir()) == []
+    checked = workspace.run("verify", "last", **key)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_run_that_nobody_approves_is_the_one_that_was_asked_for(workspace, key):
+    """Its own process writes the journal; the engine begins nothing of another application for it."""
+    without_approval(workspace)
+    before = Runner(workspace).tip()
+    insert(workspace, ANOTHER, at_begin=True)
+    done = workspace.run("run", "promotion", "-p", "application=checkout", **key)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert Runner(workspace).tip() == before
