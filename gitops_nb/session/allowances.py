@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.load import Catalog, load_catalog
 from gitops_nb.catalog.trust import Trust
 from gitops_nb.catalog.workspace import Workspace
@@ -72,6 +73,21 @@ class LiveRules:
         except ConfigurationError:
             return present
         return present if rules is None else trust_then(rules.trust, present)
+
+    def fleet_at(self, commit: str) -> tuple[Fleet | None, str]:
+        """The fleet as a commit had it and where it was read, in words; None where that is no commit of the branch, or cannot be read.
+
+        That it is none is said by ``allowance``. Without an origin the files of the workspace are all that there is.
+        """
+        if self._branch is None:
+            return self._files.fleet, "the files of this workspace"
+        if not commit:
+            return None, ""
+        try:
+            rules, _ = self._at(commit)
+        except ConfigurationError:
+            return None, ""
+        return (rules.fleet if rules else None), f"fleet.yaml of commit {commit[:8]}"
 
     @property
     def source(self) -> str:

@@ -22,6 +22,7 @@ from gitops_nb.record.registered import register_findings
 from gitops_nb.session.allowances import LiveRules, allowance_of
 from gitops_nb.session.notary import check_identity
 from gitops_nb.session.platform import Platform, open_platform
+from gitops_nb.session.reach import reach_findings
 from gitops_nb.session.registers import open_register, place_of
 from gitops_nb.session.witnesses import Witnesses, read_witnesses
 
@@ -163,6 +164,17 @@ class Trusts:
             return frozenset()
         said = self.live.allowance({"commit": commit}, state.environment)
         return frozenset[str]().union(*(a.approvers for a in said if isinstance(a, Allowance)))
+
+    def reach(self, state: RunState) -> list[Finding]:
+        """See ``reach.reach_findings``; a sandbox has the files of its workspace, one that is gone nobody can be asked of."""
+        if state.plan is None or (state.is_sandbox and not self._is_of_this_sandbox(state)):
+            return []
+        if state.is_sandbox:
+            return reach_findings(state, self.catalog.fleet, source="fleet.yaml")
+        read = [one["policy"] for one in state.attempts if one.get("policy")]
+        asked = (state.request or {}).get("policy") or (read[0] if read else {})
+        fleet, source = self.live.fleet_at(str(asked.get("commit") or ""))
+        return reach_findings(state, fleet, source=source) if fleet is not None else []
 
     def untold(self, state: RunState) -> list[Unasked]:
         """Why nobody can tell any more whose signatures counted, where that matters."""

@@ -220,6 +220,7 @@ class _RunCheck:
             registered=[
                 *registered,
                 *self.trusts.untold(state),
+                *self.trusts.reach(state),
                 *_claims(state, trust, seen, starts),
                 *_unseen(self.workspace, state, entries),
                 *([] if is_before else _unbegun(self.workspace, state, entries, self.noted)),
