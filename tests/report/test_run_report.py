@@ -250,7 +250,9 @@ def test_write(tmp_path):
 def test_write_takes_a_page_of_its_own(tmp_path):
     """A runbook with its own page has that page as report.html, and the same report.json as every run."""
     state = SCENARIOS["succeeded"]().write(tmp_path)
-    path = write(tmp_path / state.run, state, now=NOW, zone=ZONE, html="<!doctype html>own")
+    path = write(
+        tmp_path / state.run, state, now=NOW, zone=ZONE, pages={"report.html": "<!doctype html>own"}
+    )
     assert path.read_text("utf-8") == "<!doctype html>own"
     assert json.loads((path.parent / "report.json").read_bytes()) == summary(state)
 
