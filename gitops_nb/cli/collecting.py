@@ -22,9 +22,11 @@ from gitops_nb.cli.arguments import split_pairs
 from gitops_nb.cli.counting import progress
 from gitops_nb.dora import stored
 from gitops_nb.dora.collectors.configuration import Collected
+from gitops_nb.dora.document import document
+from gitops_nb.dora.document_schema import schema
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
-from gitops_nb.model import Json, Mode, to_json
+from gitops_nb.model import Mode
 from gitops_nb.report.text import json_text, terminal
 from gitops_nb.session.facts import is_bucket, read_bucket, write_bucket
 from gitops_nb.session.lifecycle import runbook_of
@@ -96,8 +98,8 @@ def collect_facts(
             }
             for one in done
         ]
-        document = {"mode": str(chosen), "facts": facts or str(store.folder), "sources": rows}
-        click.echo(json_text(document))
+        told = {"mode": str(chosen), "facts": facts or str(store.folder), "sources": rows}
+        click.echo(json_text(told))
         return
     for one in done:
         click.echo(
@@ -145,11 +147,8 @@ def show_metrics(
         state = dora.observe(replace(platform.view, argo={}), request)
         measured = dora.measure(request, state)
     if as_json:
-        document = _without_millionths(to_json(measured))
-        document.pop("files", None)
-        document["mode"] = str(chosen)
-        document["known_until_s"] = state.until_s
-        click.echo(json_text(document))
+        shared = document(measured, known_until_s=state.until_s)
+        click.echo(json_text({"mode": str(chosen), **shared}))
         return
     click.secho(terminal(measured.title), bold=True)
     for metric in measured.metrics:
@@ -157,6 +156,11 @@ def show_metrics(
             terminal(metric.missing) if metric.missing else _value(metric.now.value, metric.unit)
         )
         click.echo(f"  {metric.title:<34} {value:>16}  n={metric.now.n}")
+
+
+def show_schema() -> None:
+    """Prints what each key of ``metrics --json`` and of report.json means."""
+    click.echo(json_text(schema()))
 
 
 def export_facts(
@@ -203,21 +207,6 @@ def _folder(where: Workspace, mode: Mode, facts: str) -> Path:
 def _own(where: Workspace, mode: Mode) -> Path:
     """Facts of the sandbox never mix with live ones."""
     return where.sandbox if mode is Mode.SANDBOX else where.own
-
-
-def _without_millionths(value: Json) -> Json:
-    """The same document with whole millionths as numbers: records keep integers, readers want the value."""
-    if isinstance(value, list):
-        return [_without_millionths(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    suffix = "_millionths"
-    return {
-        name.removesuffix(suffix): item / 1_000_000
-        if name.endswith(suffix) and item is not None
-        else _without_millionths(item)
-        for name, item in value.items()
-    }
 
 
 def _value(value: float | None, unit: str) -> str:

@@ -147,6 +147,20 @@ def metrics(pairs: Sequence[str], *, as_json: bool, **options: Any) -> None:
 @dora.command(
     epilog="""\b
 Examples:
+  gitops-nb dora schema > dora.schema.json
+  gitops-nb dora schema | jq '."$defs".metric.properties | map_values(.description)'
+"""
+)
+def schema() -> None:
+    """Prints the JSON Schema of the metrics in report.json and in `dora metrics --json`."""
+    from gitops_nb.cli.collecting import show_schema
+
+    show_schema()
+
+
+@dora.command(
+    epilog="""\b
+Examples:
   gitops-nb dora export warehouse/
   gitops-nb dora export grafana/ --format csv
 """

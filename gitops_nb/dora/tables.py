@@ -242,7 +242,8 @@ def _maybe(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def _cell(text: str) -> str:
+def safe_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula, on one row of a CSV."""
     # The writer does not quote a lone carriage return, and a reader ends the row there.
     shown = text.replace("\r", "\\r")
     return f"'{shown}" if shown.lstrip(" \n\t").startswith(_FORMULA) or shown[:1] == "\t" else shown
@@ -253,7 +254,7 @@ def write_csv(frame: pd.DataFrame, path: Path) -> str:
     safe = frame.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = [_cell(text) for text in safe[name]]
+            safe[name] = [safe_cell(text) for text in safe[name]]
     part = path.with_suffix(".part")
     safe.to_csv(part, index=False)
     digest = facts.sha256(part)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from gitops_nb.model import Json, Status, parse_time, to_json
+from gitops_nb.model import Json, Status, from_json, parse_time, to_json
 from gitops_nb.record.fold import RunState
 from gitops_nb.report import story
 
@@ -39,6 +39,7 @@ def summary(run: RunState) -> dict[str, Json]:
             do not count; {} before the first attempt.
         register: {start, place}: digest of the start that a request's register has, and where that is; empty before.
         journal: {records, head}. files: Name to digest, as sealed; empty before.
+        metrics, measured: What a dora run that succeeded measured, as ``gitops-nb dora schema`` says; [] and null in others.
     """
     known = story.parts(run)
     told = story.tell(run)
@@ -88,7 +89,21 @@ def summary(run: RunState) -> dict[str, Json]:
         },
         "journal": {"records": run.records, "head": run.head},
         "files": dict(run.files),
+        **_measured(run),
     }
+
+
+def _measured(run: RunState) -> dict[str, Json]:
+    observed, measured = run.step("observe"), run.step("measure")
+    # Numbers that verify did not confirm are in evidence/ only; programs take what stands here for the result.
+    is_result = run.runbook == "dora" and run.status is Status.SUCCEEDED
+    if not (is_result and observed and observed.value and measured and measured.value):
+        return {"metrics": [], "measured": None}
+    from gitops_nb.dora import DoraState, Measured
+    from gitops_nb.dora.document import document
+
+    state = from_json(DoraState, observed.value)
+    return document(from_json(Measured, measured.value), known_until_s=state.until_s)
 
 
 def spans(run: RunState) -> tuple[timedelta, timedelta]:

@@ -245,6 +245,7 @@ def _own_pages(state: RunState, directory: Path, now: datetime, zone: str) -> di
     if not (observed and observed.value and measured and measured.value):
         return {}
     from gitops_nb.dora import DoraState, Measured
+    from gitops_nb.dora.document import CSV_FILE, metrics_csv
     from gitops_nb.model import from_json
     from gitops_nb.report.dora import render_dora, render_interactive
 
@@ -260,6 +261,7 @@ def _own_pages(state: RunState, directory: Path, now: datetime, zone: str) -> di
     return {
         "report.html": report,
         "interactive.html": render_interactive(state, numbers, directory=directory),
+        CSV_FILE: metrics_csv(numbers),
     }
 
 

@@ -12,8 +12,10 @@ import subprocess
 import duckdb
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from gitops_nb.cli.initialising import workspace_files
+from gitops_nb.dora.document_schema import schema
 from gitops_nb.dora.schemas import TABLES
 from gitops_nb.dora.store import FactStore
 from gitops_nb.dora.stored import COLUMNS
@@ -54,10 +56,20 @@ def test_collect_metrics_and_export_go_together(workspace):
     assert measured.returncode == 0, measured.stderr
     numbers = json.loads(measured.stdout)
     metrics = {metric["key"]: metric for metric in numbers["metrics"]}
-    assert set(metrics) == {"frequency", "lead_time", "fail_rate", "recovery", "rework"}
+    assert set(metrics) == {
+        "frequency",
+        "lead_time",
+        "fail_rate",
+        "recovery",
+        "rework",
+        "rollbacks",
+    }
+    printed = workspace.run("dora", "schema")
+    assert json.loads(printed.stdout) == schema()
+    Draft202012Validator(schema()).validate(numbers)
     assert metrics["fail_rate"]["now"]["n"] > 0
     assert 0 < metrics["fail_rate"]["now"]["low"] < metrics["fail_rate"]["now"]["high"] < 1
-    assert len(numbers["definition"]) == 64
+    assert len(numbers["measured"]["definition"]) == 64
 
     for form in ("parquet", "csv"):
         out = workspace.root / form
@@ -102,7 +114,7 @@ def test_bad_input_is_named_before_anything_is_written(workspace, arguments, mes
     assert not (workspace.root / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["collect", "metrics", "export"])
+@pytest.mark.parametrize("command", ["collect", "metrics", "export", "schema"])
 def test_help_has_examples(workspace, command):
     """Each command shows how it is used."""
     done = workspace.run("dora", command, "--help")
@@ -227,7 +239,18 @@ def test_collected_facts_make_the_report_of_a_run(workspace):
     measured = json.loads((run / "evidence/measure.json").read_text())
     frequency = next(m for m in measured["metrics"] if m["key"] == "frequency")
     assert frequency["counts"] == metrics["metrics"][0]["counts"]
-    assert measured["definition"] != metrics["definition"]
+    assert measured["definition"] != metrics["measured"]["definition"]
+    report = json.loads((run / "report.json").read_text())
+    Draft202012Validator(schema()).validate(report)
+    assert report["measured"].keys() == metrics["measured"].keys()
+    assert [metric["key"] for metric in report["metrics"]] == [m["key"] for m in metrics["metrics"]]
+    assert report["measured"]["definition"] == measured["definition"]
+    with (run / "evidence/dora/metrics.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["metric"]: row for row in csv.DictReader(file) if row["window"] == "now"}
+    lead = next(metric for metric in report["metrics"] if metric["key"] == "lead_time")
+    assert float(rows["lead_time"]["value"]) == lead["now"]["value"]
+    # What a reader is given is what was sealed.
+    assert workspace.run("verify", run.name).returncode == 0
     page = (run / "report.html").read_text()
     assert "attribution_window_s=172800" in page
     assert "bots=left out" in page
