@@ -257,13 +257,14 @@ class Aftermath:
     """What is true after a run's first effect, however the run ended; each part is one or more sentences.
 
     ``asks`` says what Git asks for now, ``by_itself`` what happens without anybody, ``back`` how the change is taken back
-    and ``command`` the exact command for that (empty when there is none).
+    and ``command`` the exact command for that (empty when there is none). ``later`` is the run that changed the same since.
     """
 
     asks: str
     by_itself: str
     back: str
     command: str = ""
+    later: str = ""
 
 
 @dataclass(frozen=True, slots=True)

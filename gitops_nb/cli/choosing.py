@@ -13,6 +13,7 @@ from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.approvals import read_answers
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import Fits, is_run_held, read_run
+from gitops_nb.session.earlier import is_settled
 from gitops_nb.session.endings import ENDED_FOR_GOOD
 from gitops_nb.session.glass import Glass
 from gitops_nb.session.platform import Platform, open_platform
@@ -38,12 +39,13 @@ def recorded(directory: Path) -> RunState:
 
 
 def to_resume(where: Workspace) -> Fits:
-    """Runs that stopped before their end, and that no living process works on."""
+    """Runs that stopped before their end, that no living process works on, and whose change no later run made or settled."""
 
     def test(state: RunState) -> bool:
         is_elsewhere = bool(where.bucket) and state.status is Status.RUNNING
         is_open = bool(state.opened) and state.status not in ENDED_FOR_GOOD
-        return is_open and not is_elsewhere and not is_run_held(where.reports, state.run)
+        is_free = is_open and not is_elsewhere and not is_run_held(where.reports, state.run)
+        return is_free and not is_settled(where.reports, state)
 
     return test
 

@@ -41,7 +41,7 @@ def _asks(plan: Plan, run: RunState) -> str:
         if _set_again(run):
             return f"Git asks for {what} {where}, and not by {ours}, which this run made: {undone}."
         return f"Git does not ask for {what} {where} any more: {undone}. {ours[0].upper()}{ours[1:]} was this run's."
-    is_seen = bool(run.outcome) or commit.adopted
+    is_seen = bool(_seen(run)) or commit.adopted
     unseen = "" if is_seen else " Nobody looked at the branch after that commit."
     return f"Git asks for {what} {where}: commit {_short(commit.result)} of {place}.{unseen}"
 
@@ -50,7 +50,12 @@ def _undone(run: RunState) -> str:
     """What somebody else changed of it, as apply or verify saw it; "" where nobody saw such a thing."""
     commit = run.effect("commit")
     seen = (commit.result if commit is not None else {}).get("taken_back")
-    return str(seen or (run.outcome or {}).get("taken_back") or "")
+    return str(seen or _seen(run).get("taken_back") or "")
+
+
+def _seen(run: RunState) -> Mapping[str, Any]:
+    """What was seen at the end of the newest attempt that came so far."""
+    return run.outcome or run.seen or {}
 
 
 def _set_again(run: RunState) -> bool:
@@ -70,7 +75,7 @@ def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
     is_undone = bool(_undone(run))
     # What was seen last counts; the plan tells of what nobody looked at.
     seen = commit.result if commit is not None else {}
-    told = (run.outcome or {}).get("by_itself") or seen.get("by_itself") or {}
+    told = _seen(run).get("by_itself") or seen.get("by_itself") or {}
     placements = plan.arguments["placements"]
     if not placements:
         yield "Nothing that this run knows of: fleet.yaml names no cluster."

@@ -62,7 +62,8 @@ class RunState:
     package, mode, environment, source, subject, parameters, requester {name, kind, evidence}, steps, workspace. ``begun`` names
     the start of the newest attempt that began effects, and the register that it is in. ``witnessed`` is False for an end that
     somebody wrote who did not see it; ``unknown`` is True where effects had begun by then, of which the journal has none. ``asked`` is the plan that the request
-    was made of: ``plan`` may be a newer one. ``requests`` are the digests of all requests that the journal has: a run makes one.
+    was made of: ``plan`` may be a newer one. ``requests`` are the digests of all requests that the journal has: a run makes one. ``outcome`` is what the newest
+    attempt found, and ``seen`` what one before it did.
     """
 
     run: str = ""
@@ -95,6 +96,7 @@ class RunState:
     approvals: tuple[Mapping[str, Json], ...] = ()
     targets: tuple[Mapping[str, Json], ...] = ()
     outcome: Json = None
+    seen: Json = None
     aftermath: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     records: int = 0
@@ -202,6 +204,9 @@ def _apply(state: RunState, record: Record) -> RunState:
                 witnessed=True,
                 unknown=False,
                 aftermath={},
+                # What an earlier attempt saw is no finding of this one.
+                outcome=None,
+                seen=state.outcome or state.seen,
                 # What was sealed is about to change.
                 files={},
             )

@@ -345,6 +345,8 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
         case Status.FAILED if outcome:
             command = outcome.command or outcome.undo or run.command
             text = outcome.next_step or run.hint or "Read the reason below."
+            if command == outcome.undo and run.aftermath.get("later"):
+                return "Next", f"Look at `gitops-nb report {run.aftermath['later']}`.", ""
             return ("Go back" if command and command == outcome.undo else "Next"), text, command
         case Status.SUCCEEDED if run.broke_glass:
             # A journal does not tell whether that was done since; the ledger does, and `list runs` reads it.
@@ -366,6 +368,8 @@ def _undo(run: RunState, known: Parts) -> tuple[str, str]:
     if not touched(run):
         return "This run changed nothing, so there is nothing to take back.", ""
     told = run.aftermath.get("command", "")
+    if run.aftermath.get("later"):
+        return run.aftermath["back"], ""
     command = (known.outcome.undo if known.outcome else "") or told
     rollback = str(run.opened.get("rollback") or "The runbook declares no way back.")
     # The sentence that belongs to the command: a declared one knows nothing of this run.

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from gitops_nb.errors import GitOpsError, Refused
-from gitops_nb.model import Json, Plan, Status, digest, from_json, to_json
+from gitops_nb.model import Answer, Json, Plan, Status, digest, from_json, parse_time, to_json
 from gitops_nb.ports import View
 from gitops_nb.record.files import read_regular
 from gitops_nb.record.fold import RunState
@@ -48,14 +48,51 @@ def earlier_success(reports: Path, state: RunState, plan: Plan, view: View) -> R
     return None
 
 
+def replaced_by(reports: Path, state: RunState) -> RunState | None:
+    """The newest other run that changed the same subject in the same environment after this one's last effect, or None.
+
+    Its effects tell, whatever became of it: what is there now is its doing, and a way back of this one would undo it.
+    """
+    # What a resume found done says when it was looked at, not when it was done.
+    own = [effect.started for effect in state.changed if not effect.adopted]
+    last = max(own, default=state.started)
+    since_s = parse_time(last).timestamp()
+    for other in _with_effects(reports, state, since_s=since_s):
+        if not _is_same_subject(other, state):
+            continue
+        made = [one for one in other.changed if one.ended and not one.adopted]
+        if any(effect.started > last for effect in made):
+            return other
+    return None
+
+
+def is_settled(reports: Path, state: RunState) -> bool:
+    """Whether a later run of the same subject made it pointless to go on with one: it changed it, or found that nothing is to be done.
+
+    One that waits for people is theirs to end.
+    """
+    if state.status is Status.WAITING or not state.opened:
+        return False
+    if replaced_by(reports, state) is not None:
+        return True
+    for run in _others(reports, state):
+        if run.partition("-")[0] < state.run.partition("-")[0]:
+            return False
+        other = scan_run(reports / run)
+        is_later = other.status is Status.SUCCEEDED and other.started > state.started
+        is_done = (other.decision or {}).get("answer") == Answer.NOTHING
+        if is_later and is_done and _is_same_subject(other, state):
+            return True
+    return False
+
+
 def unsettled(reports: Path, state: RunState, view: View) -> RunState | None:
     """Another run about the same subject whose first effect got no answer and may still arrive; None where there is none.
 
     What is observed now is not what stands there a minute later.
     """
     for other in _with_effects(reports, state):
-        same = ("subject", "mode")
-        if any(other.opened.get(name) != state.opened.get(name) for name in same):
+        if not _is_same_subject(other, state):
             continue
         try:
             parts, plan = slice_of(other.runbook), from_json(Plan, other.plan)
@@ -114,24 +151,35 @@ def refuse_same_key(reports: Path, state: RunState, plan: Plan) -> None:
             )
 
 
+def _is_same_subject(one: RunState, other: RunState) -> bool:
+    return all(one.opened.get(name) == other.opened.get(name) for name in ("subject", "mode"))
+
+
 def _others(reports: Path, state: RunState) -> Iterator[str]:
     """Other runs of the runbook in the environment, newest first; their names tell which."""
     part = f"-{state.runbook}-{state.environment}-"
     return (run for run in run_ids(reports) if part in f"{run}-" and run != state.run)
 
 
-def _with_effects(reports: Path, state: RunState) -> Iterator[RunState]:
-    """Those of the others that began an effect, newest first; their names tell the second, their journals the rest."""
+def _with_effects(reports: Path, state: RunState, *, since_s: float = 0.0) -> Iterator[RunState]:
+    """Those of the others that began an effect, newest first; their names tell the second, their journals the rest.
+
+    With ``since_s`` journals that nobody wrote into since then (epoch seconds) are left out unread.
+    """
     for _, names in groupby(_others(reports, state), lambda run: run.partition("-")[0]):
         found = [
-            scan_run(reports / run) for run in names if _has_effects(f"{reports}/{run}/{FILE}")
+            scan_run(reports / run)
+            for run in names
+            if _has_effects(f"{reports}/{run}/{FILE}", since_s)
         ]
         yield from sorted(found, key=lambda other: other.started, reverse=True)
 
 
-def _has_effects(path: str) -> bool:
+def _has_effects(path: str, since_s: float) -> bool:
     """Whether a journal tells of an effect, looked up without reading it record by record: there may be thousands."""
     try:
+        if since_s and Path(path).stat().st_mtime < since_s:
+            return False
         return b'"kind":"intent"' in read_regular(path)
     except OSError:
         return False

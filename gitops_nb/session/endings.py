@@ -145,8 +145,9 @@ def append_end(
         journal.append("step", step=step.name, status=status, sentence=sentence)
     said = fold(journal.records)
     if not was_witnessed:
-        said = replace(said, outcome=None, aftermath={})
-    tell_aftermath(journal.append, replace(said, unknown=is_unknown), status)
+        said = replace(said, outcome=None, seen=None, aftermath={})
+    reports = journal.path.parent.parent if isinstance(journal, Journal) else None
+    tell_aftermath(journal.append, replace(said, unknown=is_unknown), status, reports=reports)
     journal.append(
         "ended", status=status, exit_code=int(code), reason=reason, hint=hint, command=resume,
         **({} if was_witnessed else {"witnessed": False}),

@@ -212,7 +212,7 @@ def close_run(
 
     # A run that has an end said this before it; one that waits, or ended by another hand, did not.
     said = fold(journal.records)
-    tell_aftermath(journal.append, said, said.status)
+    tell_aftermath(journal.append, said, said.status, reports=workspace.reports)
     saw_end(workspace, directory.name, journal.head)
     state = fold(journal.records)
     stamp_notebook(directory / "notebook.ipynb", state)

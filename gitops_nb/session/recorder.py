@@ -281,7 +281,7 @@ class Recorder:
             reason = self._with_doubt(reason)
             hint = f"Look at the system itself; `gitops-nb resume {self.run}` asks it again. {hint}".rstrip()
         status = STATUS_OF.get(code, Status.FAILED)
-        tell_aftermath(self.append, self.state, status)
+        tell_aftermath(self.append, self.state, status, reports=self.workspace.reports)
         self.append(
             "ended",
             status=status,

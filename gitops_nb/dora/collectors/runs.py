@@ -70,7 +70,7 @@ def deployment_of(state: RunState) -> dict[str, Any] | None:
     ]
     if not revisions:
         return None
-    found = str((state.outcome or {}).get("result", ""))
+    found = str((state.outcome or state.seen or {}).get("result", ""))
     return {
         "deployment_id": f"run:{state.run}",
         "service": str(state.opened.get("subject", "")),
