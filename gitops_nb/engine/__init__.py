@@ -4,7 +4,8 @@ The kernel writes the journal. The engine writes the notebook into the run direc
 the record. The exit code comes from the journal.
 """
 
+from gitops_nb.engine.closing import Unrecorded
 from gitops_nb.engine.signals import Signals
-from gitops_nb.engine.supervise import Order, Unrecorded, execute
+from gitops_nb.engine.supervise import Order, execute
 
 __all__ = ["Order", "Signals", "Unrecorded", "execute"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gitops_nb import errors
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.engine.closing import close
 from gitops_nb.engine.document import CellStatus, Document
 from gitops_nb.engine.kernels import EXECUTOR, Kernel, Telling, Waiting, give_order
 from gitops_nb.engine.limits import Limits
@@ -24,22 +25,16 @@ from gitops_nb.errors import ConflictError, ExitCode, NotContinued, RecordError,
 from gitops_nb.executor import order_text
 from gitops_nb.imports import skip_headless_imports
 from gitops_nb.kernel import NOT_FOR_NOTEBOOKS
-from gitops_nb.model import Status
-from gitops_nb.record.fold import RunState, fold
-from gitops_nb.record.journal import FILE, Journal, Unwritten
+from gitops_nb.record.fold import RunState
+from gitops_nb.record.journal import FILE
 from gitops_nb.record.journal import read as read_records
 from gitops_nb.record.keys import held_key
-from gitops_nb.record.runs import holder, is_held, lock_holder, read_run, try_lock
-from gitops_nb.session.beginnings import has_open_start
-from gitops_nb.session.endings import Cause, Death, append_end, is_cut_short
+from gitops_nb.record.runs import is_held, lock_holder, read_run
+from gitops_nb.session.endings import Cause, Death
 from gitops_nb.session.held import (
     hold,
-    is_stop_noted,
     refuse_other_beginning,
-    saw_cause,
-    saw_end,
 )
-from gitops_nb.session.lifecycle import close_run
 from gitops_nb.session.order import Order as Told
 from gitops_nb.session.origins import pin_text
 from gitops_nb.session.private import private_folder
@@ -119,7 +114,7 @@ def execute(
             hint="Wait for that process to end, or close its notebook; one that waits for an approval goes on by itself.",
         )
     if signals.received is not None:
-        state = _close(workspace, directory, order, before=attempts, cause=signals.received)
+        state = close(workspace, directory, order, before=attempts, cause=signals.received)
         return _continued(state, attempts, signals.received)
     with (
         private_folder(directory) as private,
@@ -192,7 +187,7 @@ def execute(
         executed()
     if problem is not None:
         death = Death(problem.message, problem.exit_code, problem.hint)
-    state = _close(
+    state = close(
         workspace,
         directory,
         order,
@@ -233,17 +228,6 @@ _AHEAD: tuple[Callable[[], object], ...] = (
     partial(importlib.import_module, "cryptography.hazmat.primitives.serialization"),
 )
 """What the end of a run needs; the engine is idle while its kernel begins."""
-
-
-class Unrecorded(RecordError):
-    """A run came to its stop, and its record could not be completed; ``state`` is what is known of it.
-
-    The next command completes it.
-    """
-
-    def __init__(self, error: RecordError, state: RunState) -> None:
-        super().__init__(error.message, hint=error.hint)
-        self.state = state
 
 
 class _Begun:
@@ -402,121 +386,3 @@ def _status_of(exception: str) -> CellStatus:
     is_stop = isinstance(kind, type) and issubclass(kind, Stop)
     stopped = is_stop and kind not in (errors.Failed, errors.NeedsAttention)
     return CellStatus.STOPPED if stopped else CellStatus.FAILED
-
-
-def _close(
-    workspace: Workspace,
-    directory: Path,
-    order: Order,
-    *,
-    before: int,
-    cause: Cause | None = None,
-    death: Death | None = None,
-    document: Document | None = None,
-    written: str = "",
-) -> RunState:
-    """Closes the record after the kernel is gone.
-
-    ``before`` counts the attempts that were there before. ``written`` is the newest record by the word of the process that writes
-    the journal, "" where the notebook's own process does.
-    """
-    deadline = time.monotonic() + GRACE_S
-    while (lock := try_lock(workspace.reports, directory.name, holder(order.requester))) is None:
-        if time.monotonic() > deadline:
-            raise ConflictError(
-                f"{directory.name} is still held", hint="Run any gitops-nb command later."
-            )
-        time.sleep(0.05)
-    try:
-        return _close_journal(
-            workspace,
-            directory,
-            order,
-            before=before,
-            cause=cause,
-            death=death,
-            document=document,
-            written=written,
-        )
-    except RecordError as error:
-        raise _unrecorded(
-            workspace, directory, error, before=before, cause=cause, death=death
-        ) from error
-    finally:
-        lock.release()
-
-
-def _close_journal(
-    workspace: Workspace,
-    directory: Path,
-    order: Order,
-    *,
-    before: int,
-    cause: Cause | None,
-    death: Death | None,
-    document: Document | None,
-    written: str,
-) -> RunState:
-    journal = Journal.open(directory)
-    try:
-        # Another beginning is never signed: it would be another run, in the name of who asked for this one.
-        refuse_other_beginning(directory.name, journal.records, order.head)
-        state = fold(journal.records)
-        if written and journal.head != written:
-            return _close_unseen(workspace, directory, journal, document)
-        if before and len(state.attempts) == before:
-            return state  # nothing of it was touched: it is closed as it was
-        if document is not None:
-            document.end_running()
-        if is_cut_short(state, cause) and state.status is not Status.WAITING:
-            append_end(journal, cause=cause, death=death)
-            saw_end(workspace, directory.name, journal.head)
-        elif not written and not is_stop_noted(workspace, directory.name, journal.records):
-            return _close_unseen(workspace, directory, journal, document)
-        if document is not None:
-            document.save(fold(journal.records))
-        shows_index = order.shows_index or cause is not None
-        return close_run(workspace, directory, journal, shows_index=shows_index)
-    finally:
-        journal.close()
-
-
-def _close_unseen(
-    workspace: Workspace, directory: Path, journal: Journal, document: Document | None
-) -> RunState:
-    """Closes a run whose journal somebody else wrote: whatever it says of its end, nobody saw that."""
-    why = "its journal does not end as its process wrote it: somebody wrote into its directory"
-    append_end(
-        journal,
-        death=Death(why, hint="Look at it with `gitops-nb verify`, and at the notebook."),
-        was_witnessed=False,
-        has_begun=has_open_start(workspace, fold(journal.records)),
-    )
-    if document is not None:
-        document.save(fold(journal.records))
-    return close_run(workspace, directory, journal)
-
-
-def _unrecorded(
-    workspace: Workspace,
-    directory: Path,
-    error: RecordError,
-    *,
-    before: int,
-    cause: Cause | None,
-    death: Death | None,
-) -> RecordError:
-    """What is known of a run whose record cannot be completed: its journal, and the end that would stand behind it."""
-    try:
-        known = Unwritten(read_records(directory / FILE)[0])
-        state = fold(known.records)
-    except RecordError:
-        return error
-    if before and len(state.attempts) == before:
-        return error
-    if is_cut_short(state, cause) and state.status is not Status.WAITING:
-        why = death or Death(error.message, error.exit_code, error.hint)
-        append_end(known, cause=cause, death=why)
-        with contextlib.suppress(RecordError):
-            saw_cause(workspace, directory.name, cause.sentence if cause else why.sentence)
-    return Unrecorded(error, fold(known.records))

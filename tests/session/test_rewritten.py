@@ -10,7 +10,7 @@ import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli import running
-from gitops_nb.engine import Signals, supervise
+from gitops_nb.engine import Signals, closing, supervise
 from gitops_nb.engine.supervise import Order as EngineOrder
 from gitops_nb.errors import Refused
 from gitops_nb.model import Status
@@ -67,7 +67,7 @@ def closed(runner, directory):
     order = EngineOrder(
         notebook=where.notebooks / "promotion.ipynb", parameters={}, timeouts=None, mode="sandbox", requester="x", head=""
     )  # fmt: skip
-    return supervise._close_journal(
+    return closing.close_journal(
         where, directory, order, before=0, cause=None, death=None, document=None, written=""
     )
 

@@ -15,7 +15,7 @@ import pytest
 from gitops_nb import engine
 from gitops_nb.catalog.runbooks import Timeouts
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.engine import supervise
+from gitops_nb.engine import closing
 from gitops_nb.engine.document import CellStatus, Document
 from gitops_nb.errors import WaitingForApproval
 from gitops_nb.model import Status
@@ -75,7 +75,7 @@ class Closing:
         notebook = self.where.notebooks / "promotion.ipynb"
         order = engine.Order(notebook, {}, Timeouts(), "sandbox", "somebody", "")
         death = Death("the kernel exited with 9") if self.end == "kernel died" else None
-        supervise._close(
+        closing.close(
             self.where, self.directory, order, before=0, death=death, document=self._document()
         )
 
