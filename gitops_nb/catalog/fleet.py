@@ -11,6 +11,7 @@ from pydantic import Field, StrictBool, StringConstraints, model_validator
 from gitops_nb.catalog.argocd_settings import rbac_problems, settings_problems
 from gitops_nb.catalog.fields import Branch, Duration, KeyPath, Name, RelativePath, Strict, worded
 from gitops_nb.catalog.proofs import VersionProof
+from gitops_nb.catalog.targets import EnvironmentTargets, Teams
 
 Sha256 = Annotated[
     str,
@@ -237,6 +238,12 @@ class Fleet(Strict):
     versions: tuple[Versions, ...] = Field(
         default=(), description="Where versions are recorded, for the DORA report."
     )
+    teams: Teams = Field(
+        default={}, description="Services by team, for the DORA report; never persons."
+    )
+    targets: dict[Name, EnvironmentTargets] = Field(
+        default={}, description="What the DORA report's numbers are held against, by environment."
+    )
     argocd: ArgoCDInstall | None = Field(default=None, description="What bootstrap installs.")
     register_in: Name | None = Field(
         default=None,
@@ -346,11 +353,31 @@ class Fleet(Strict):
                 for placeholder in ("{service}", "{environment}")
                 if versions.path.count(placeholder) != 1
             ]
+        found += self._target_problems(known)
         if self.argocd is not None:
             found += self._argocd_problems(self.argocd)
         if self.register_repository and self.register_repository not in self.repositories:
             found.append((("register",), f"unknown repository {self.register_repository!r}"))
         return found
+
+    def _target_problems(self, known: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        for environment, targets in self.targets.items():
+            if environment not in self.environments:
+                where: tuple[str | int, ...] = ("targets", environment)
+                yield where, f"unknown environment {environment!r}; there are {known}"
+            for team in targets.teams:
+                if team not in self.teams:
+                    teams = ", ".join(self.teams) or "none"
+                    yield (
+                        ("targets", environment, "teams", team),
+                        f"unknown team {team!r}; there are {teams}",
+                    )
+        owners: dict[str, str] = {}
+        for team, services in self.teams.items():
+            for index, service in enumerate(services):
+                owner = owners.setdefault(service, team)
+                if owner != team:
+                    yield ("teams", team, index), f"{service} is of team {owner} already"
 
     def _argocd_problems(
         self, install: ArgoCDInstall

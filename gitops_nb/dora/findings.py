@@ -15,7 +15,7 @@ from gitops_nb.dora.definition import DAY_S, WEEK_S, Start
 from gitops_nb.dora.results import Look, Measured, Metric, Service
 from gitops_nb.dora.windows import Window
 
-LOOKS = 5
+LOOKS = 3
 """How many things to look at stand on the first page; more would be no choice."""
 
 WORTH_SAYING = 0.05
@@ -37,6 +37,9 @@ _CLEAR = {
     ("rollbacks", "up"): "more deployments are rolled back",
     ("rollbacks", "down"): "fewer deployments are rolled back",
 }
+_ASK_OPEN = (
+    "Ask whether it is mended: then a deployment or the end of its incident is missing here."
+)
 _ORDER = ("lead_time", "frequency", "fail_rate", "rollbacks", "rework", "recovery")
 
 
@@ -78,14 +81,16 @@ def sentence(measured: Measured) -> str:
     deployments = frequency.counts.get("deployments", 0)
     if not deployments:
         return "The numbers below are no data, which is not the same as zero."
-    parts = []
-    if lead.has_value and lead.now.value is not None and lead.now.low is not None:
+    held = _met(measured)
+    parts = [held]
+    # With targets the first screen says the lead time beside its own.
+    if not held and lead.has_value and lead.now.value is not None and lead.now.low is not None:
         was = ""
         if lead.before and lead.before.value is not None:
             was = f", {words.duration(lead.before.value, like=lead.now.value)} before"
         parts.append(
-            f"Half of all {_what(measured)} are in {measured.environment} within "
-            f"{words.duration(lead.now.value)} of {_begin(measured)}{was}."
+            f"Half of all {_what(measured)} are in {measured.environment} {words.duration(lead.now.value)} after "
+            f"{_begin(measured)}{was}."
         )
     made = (
         f"{words.count(measured.services, 'service')} made {words.count(deployments, 'deployment')}"
@@ -96,8 +101,27 @@ def sentence(measured: Measured) -> str:
             f"{made}, {back:,} of them rollbacks; without an incidents file nobody knows how many failed."
         )
     else:
-        parts.append(f"{made}; {failing.counts.get('failed', 0):,} failed.")
-    return " ".join(parts)
+        failed = failing.counts.get("failed", 0)
+        parts.append(f"{made}; {failed:,} failed{_at_target(failing, deployments)}.")
+    return " ".join(filter(None, parts))
+
+
+def _met(measured: Measured) -> str:
+    """How many targets are met; "" where nobody set one."""
+    verdicts = [m.target.verdict for m in measured.metrics if m.target is not None]
+    if not verdicts:
+        return ""
+    met = verdicts.count("met")
+    open_ones = len(verdicts) - met - verdicts.count("missed")
+    text = f"{met} of {words.count(len(verdicts), 'target')} {'is' if met == 1 else 'are'} met"
+    return f"{text}, {open_ones} cannot be told." if open_ones else f"{text}."
+
+
+def _at_target(failing: Metric, deployments: int) -> str:
+    """How many would have failed at the target, where it is missed."""
+    if failing.target is None or failing.target.verdict != "missed":
+        return ""
+    return f"; at the target it would have been {round(failing.target.bound * deployments):,}"
 
 
 def _by_version(measured: Measured) -> bool:
@@ -109,7 +133,9 @@ def _what(measured: Measured) -> str:
 
 
 def _begin(measured: Measured) -> str:
-    return measured.first_environment if _by_version(measured) else "being written"
+    if not _by_version(measured):
+        return "they were written"
+    return f"they first ran in {measured.first_environment}"
 
 
 def look_at(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo) -> tuple[Look, ...]:
@@ -209,9 +235,10 @@ def _open_failures(services: Sequence[Service]) -> list[Look]:
     total = sum(service.still_open for service in opened)
     if len(opened) == 1:
         failed = words.count(total, "failed deployment")
-        return [Look(opened[0].name, f"has {failed} without a good one after it.")]
+        return [Look(opened[0].name, f"has {failed} without a good one after it.", _ASK_OPEN)]
     names = _names([service.name for service in opened])
-    return [Look("", f"{total:,} failed deployments have no good one after them: {names}.")]
+    text = f"{total:,} failed deployments have no good one after them: {names}."
+    return [Look("", text, _ASK_OPEN)]
 
 
 def _fails_most(measured: Measured, services: Sequence[Service]) -> list[Look]:
@@ -228,6 +255,7 @@ def _fails_most(measured: Measured, services: Sequence[Service]) -> list[Look]:
             worst.name,
             f"fails more often than the fleet: {worst.failed} of {words.count(worst.deployments, 'deployment')}"
             f", {words.interval('ratio', worst.fail_rate)}.",
+            f"Ask what these {words.count(worst.failed, 'failure')} have in common.",
         )
     ]
 
@@ -254,6 +282,7 @@ def _failed_most_often(services: Sequence[Service]) -> list[Look]:
             worst.name,
             f"failed most often, {worst.failed} of {words.count(worst.deployments, 'deployment')}; with so few "
             "it may be chance.",
+            "Ask whether these failures have anything in common.",
         )
     ]
 
@@ -269,6 +298,7 @@ def _rolls_back(measured: Measured, services: Sequence[Service]) -> list[Look]:
         Look(
             worst.name,
             f"was rolled back most often: {worst.rollbacks} of {words.count(worst.deployments, 'deployment')}.",
+            "Ask what was wrong each time, and record incidents: then the report knows failures.",
         )
     ]
 
@@ -279,7 +309,11 @@ def _out_of_sync(measured: Measured) -> list[Look]:
     if sync.out_of_sync:
         names = _names(sync.out_of_sync_names)
         found.append(
-            Look("", f"{sync.out_of_sync} of {sync.total} applications are not in sync: {names}.")
+            Look(
+                "",
+                f"{sync.out_of_sync} of {sync.total} applications are not in sync: {names}.",
+                "Ask who changed the cluster, or what the sync waits for.",
+            )
         )
     if sync.total > sync.healthy:
         names = _names(sync.unhealthy_names)
@@ -287,6 +321,7 @@ def _out_of_sync(measured: Measured) -> list[Look]:
             Look(
                 "",
                 f"{sync.total - sync.healthy} of {sync.total} applications are not healthy: {names}.",
+                "Ask whether somebody is at work on it.",
             )
         )
     return found
@@ -316,7 +351,8 @@ def _stopped(measured: Measured, services: Sequence[Service], *, zone: ZoneInfo)
     weeks_silent = (end_s - first.last_s) // WEEK_S
     text = f"has not been deployed since {words.day(first.last_s, zone)}, {words.count(weeks_silent, 'week')}"
     more = len(silent) - 1
-    return [Look(first.name, f"{text}; {more} more went quiet too." if more else f"{text}.")]
+    said = f"{text}; {more} more went quiet too." if more else f"{text}."
+    return [Look(first.name, said, "Ask who looks after it now; the report does not know why.")]
 
 
 def _frozen(measured: Measured, start_s: int, end_s: int) -> int:
@@ -336,7 +372,11 @@ def _slowest(measured: Measured, services: Sequence[Service]) -> list[Look]:
     worst = max(slow, key=lambda s: s.lead.value or 0)
     value = words.duration(worst.lead.value or 0)
     return [
-        Look(worst.name, f"is slowest: {value} in the middle, {words.interval('s', worst.lead)}.")
+        Look(
+            worst.name,
+            f"is slowest: {value} in the middle, {words.interval('s', worst.lead)}.",
+            "Ask which step of its way takes so long.",
+        )
     ]
 
 

@@ -9,6 +9,7 @@ from gitops_nb.dora import (
     changepoints,
     comparing,
     findings,
+    goals,
     metrics,
     numbers,
     steps,
@@ -71,6 +72,7 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
     moved = trends.moved_metrics(known, scope)
     weeks = tallies.weekly(known, scope)
     services = tallies.services(known, scope, weeks)
+    teams = goals.teams(known, scope, services, request.teams)
     ledger = tables.ledger(engine, question, scope.window)
     deployed = tables.deployments(
         engine, question, scope.shown, has_leads=numbers.knows_leads(question)
@@ -84,13 +86,18 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
         time_zone=request.time_zone,
         definition=question.definition.hash,
         options=question.definition,
-        metrics=(
-            metrics.frequency(known, scope, moved),
-            metrics.lead_time(known, scope, moved),
-            metrics.fail_rate(known, scope, moved),
-            metrics.recovery(known, scope, moved),
-            metrics.rework(known, scope, moved),
+        metrics=tuple(
+            goals.held_against(metric, request.targets)
+            for metric in (
+                metrics.frequency(known, scope, moved),
+                metrics.lead_time(known, scope, moved),
+                metrics.fail_rate(known, scope, moved),
+                metrics.recovery(known, scope, moved),
+                metrics.rework(known, scope, moved),
+            )
         ),
+        team=request.team,
+        teams=() if request.team else teams,
         rollbacks=metrics.rollbacks(known, scope, moved),
         sync=state.sync,
         weeks=weeks,

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import FreezeWindow
+from gitops_nb.catalog.targets import targets_of
 from gitops_nb.dora import windows
 from gitops_nb.dora.collect import VersionSource
 from gitops_nb.dora.definition import DoraDefinition, read_definition
@@ -26,7 +27,8 @@ class DoraRequest:
     it is empty when the target is one itself. ``workdir`` is the run directory. ``argocd`` names the
     Applications whose sync status counts, ``clusters`` those that the environment runs on. ``promotions`` are
     the steps on the way to the target, as pairs of environments; ``freezes`` the freeze windows of the target.
-    ``facts`` is a store that was collected before; ``deployments`` a file of them instead of the repositories.
+    ``team`` is the one that was asked for, ``targets`` what holds for it, by metric, and
+    ``teams`` have their services and targets. ``facts`` is a store that was collected before; ``deployments`` a file of them instead of the repositories.
     """
 
     environment: str
@@ -49,11 +51,14 @@ class DoraRequest:
     argocd: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     promotions: tuple[tuple[str, str], ...] = ()
+    team: str = ""
+    targets: Mapping[str, float] = field(default_factory=dict)
+    teams: Mapping[str, tuple[tuple[str, ...], Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
         """What the run is about."""
-        return f"delivery to {self.environment}"
+        return f"delivery to {self.environment}{f' by team {self.team}' if self.team else ''}"
 
 
 def request(
@@ -106,7 +111,8 @@ def request(
             "fleet.yaml says nowhere which version runs where",
             hint="Add `versions` to fleet.yaml, or give deployments=FILE.",
         )
-    services = _list(parameters, "services")
+    team = str(parameters.get("team") or "")
+    services = _services(fleet, team, _list(parameters, "services"))
     return DoraRequest(
         environment=environment,
         environments=tuple(fleet.environments),
@@ -137,6 +143,12 @@ def request(
             if not services or name in services
         ),
         clusters=fleet.clusters_of(environment),
+        team=team,
+        targets=targets_of(fleet.targets, environment, team),
+        teams={
+            name: (own, targets_of(fleet.targets, environment, name))
+            for name, own in fleet.teams.items()
+        },
         promotions=tuple(
             (source, target)
             for source in fleet.environments
@@ -144,6 +156,22 @@ def request(
             if target in _on_the_way(fleet, environment)
         ),
     )
+
+
+def _services(fleet: Fleet, team: str, services: tuple[str, ...]) -> tuple[str, ...]:
+    """The services that are measured: those that were named, or those of a team."""
+    if not team:
+        return services
+    if services:
+        raise UsageError(
+            "both team and services were given", hint="Give one of them: a team has its services."
+        )
+    if team not in fleet.teams:
+        raise UsageError(
+            f"team: fleet.yaml has no team {team!r}",
+            hint=f"There are {', '.join(fleet.teams) or 'none'}; `teams` in fleet.yaml says their services.",
+        )
+    return fleet.teams[team]
 
 
 def _first_environments(fleet: Fleet, environment: str) -> tuple[str, ...]:

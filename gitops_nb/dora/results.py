@@ -45,12 +45,28 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What a metric is held against: at least so much of a frequency, at most so much of all others.
+
+    ``verdict`` is "met" or "missed" where the whole interval lies on one side, "not clear" where it does not, and "no data".
+    """
+
+    bound_millionths: int
+    verdict: str
+
+    @property
+    def bound(self) -> float:
+        """The bound in the metric's unit."""
+        return self.bound_millionths / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One number with everything a reader needs to trust it.
 
     ``unit`` is "per week" (of one service), "s" or "ratio" (0 to 1). ``n`` of the estimates counts what was
     measured: services, versions, deployments, failures. ``counts`` names further counts, ``excluded`` the rows
-    left out by reason. ``missing`` says why there is no value; it is "" when there is one.
+    left out by reason. ``missing`` says why there is no value; it is "" when there is one. ``target`` is None where nobody set one.
     """
 
     key: str
@@ -64,6 +80,7 @@ class Metric:
     counts: Mapping[str, int] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
     missing: str = ""
+    target: Target | None = None
 
     @property
     def has_value(self) -> bool:
@@ -154,6 +171,28 @@ class SyncStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Team:
+    """One team in the window: its services that are there, and their numbers; no person stands in it.
+
+    ``lead`` is the median of all lead times of its services, in seconds. ``targets`` are verdicts by metric.
+    """
+
+    name: str
+    services: int
+    deployments: int
+    per_week_millionths: int | None
+    lead: Estimate
+    failed: int
+    fail_rate: Estimate
+    targets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def per_week(self) -> float | None:
+        """Deployments of a service per week, the median of its services."""
+        return None if self.per_week_millionths is None else self.per_week_millionths / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class Excluded:
     """Rows of the ledger with one reason; ``where`` names the services with the most of them."""
 
@@ -165,10 +204,11 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One thing to look at; ``service`` is "" when it is about the whole fleet."""
+    """One thing to look at; ``service`` is "" when it is about the whole fleet, ``ask`` a question to begin with."""
 
     service: str
     text: str
+    ask: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +247,7 @@ class Measured:
     the weeks where the pace of deployments changed, ``compared`` the what-if table, ``freezes`` the freeze
     windows of the time shown, ``sync_weeks`` the sync status over time. ``caveats`` say what a reader has to know before
     the numbers, ``notes`` what before the charts. ``is_last`` is False when versions are
-    promoted further. ``definition`` is the hash of ``options``.
+    promoted further. ``team`` is the one whose services are measured, "" for all; ``teams`` are all of them. ``definition`` is the hash of ``options``.
 
     ``services`` and the rows behind every number are in Parquet files (``files``: SHA-256 by path below the
     run directory), not in here, so that the value stays small with 500 services.
@@ -241,6 +281,8 @@ class Measured:
     sync_weeks: tuple[SyncWeek, ...] = ()
     options: DoraDefinition = field(default_factory=DoraDefinition)
     is_last: bool = True
+    team: str = ""
+    teams: tuple[Team, ...] = ()
 
     @property
     def summary(self) -> str:

@@ -65,6 +65,37 @@ def value(unit: str, amount: float) -> str:
     return NBSP.join(value_parts(unit, amount))
 
 
+def often(per_week: float) -> str:
+    """A pace in everyday words.
+
+    >>> [often(pace).replace(NBSP, " ") for pace in (14, 7, 2.04, 1, 0.5, 0.1)]
+    ['2 times a day', 'once a day', '2 times a week', 'once a week', 'once in 2 weeks', 'once in 10 weeks']
+    """
+    if per_week >= 6.5:
+        return _times(per_week / 7, "day")
+    if per_week >= 0.95:
+        return _times(per_week, "week")
+    return f"once in {round(1 / per_week)}{NBSP}weeks" if per_week > 0 else "never"
+
+
+def _times(count: float, unit: str) -> str:
+    rounded = round(count, 1 if count < 10 else 0)
+    if rounded == 1:
+        return f"once a{NBSP}{unit}"
+    return f"{rounded:g}{NBSP}times a{NBSP}{unit}"
+
+
+def in_how_many(share: float) -> str:
+    """A share in everyday words: "1 in 7", "1 in 2"; "" for none at all.
+
+    >>> in_how_many(0.154), in_how_many(0.9), in_how_many(0)
+    ('1 in 6', '9 in 10', '')
+    """
+    if share <= 0:
+        return ""
+    return f"1 in {round(1 / share)}" if share <= 0.5 else f"{round(share * 10)} in 10"
+
+
 def interval(unit: str, estimate: Estimate) -> str:
     """The 95 % interval in the unit of its value: "21.1 to 25.1 h"; "" when there is none."""
     if estimate.value is None or estimate.low is None or estimate.high is None:

@@ -61,11 +61,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Now above before, with ticks; ``label`` says the same in words."""
+    """Now above before, with ticks; ``label`` says the same in words. ``good`` is the side of the target that is, in percent."""
 
     marks: tuple[Mark, ...]
     ticks: tuple[Tick, ...]
     label: str
+    target: Tick | None = None
+    good: tuple[float, float] = (0.0, 0.0)
 
 
 def scale(metric: Metric) -> Scale | None:
@@ -75,15 +77,30 @@ def scale(metric: Metric) -> Scale | None:
     if not metric.has_value:
         return None
     numbers = [n for _, e in known for n in (e.value, e.low, e.high) if n is not None]
+    bound = metric.target.bound if metric.target is not None else None
+    if bound is not None:
+        numbers.append(bound)
     if metric.unit == "ratio":
         place, ticks = _linear(max(numbers))
     else:
         candidates = _DURATION_TICKS if metric.unit == "s" else _FREQUENCY_TICKS
         place, ticks = _logarithmic([n for n in numbers if n > 0], candidates)
+    target, good = None, (0.0, 0.0)
+    if bound is not None:
+        limit = "at least" if metric.key == "frequency" else "at most"
+        target = Tick(place(bound), f"target: {limit} {words.value(metric.unit, bound)}")
+        good = (target.at, _RIGHT) if metric.key == "frequency" else (_LEFT, target.at)
     return Scale(
         tuple(_mark(name, estimate, place) for name, estimate in known),
         ticks,
-        ", ".join(f"{name} {words.value(metric.unit, e.value or 0)}" for name, e in known),
+        ", ".join(
+            [
+                *(f"{name} {words.value(metric.unit, e.value or 0)}" for name, e in known),
+                *([target.text] if target else []),
+            ]
+        ),
+        target,
+        good,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,64 @@ class WhatIfRow:
     lead_time: tuple[str, str]
     fail_rate: tuple[str, str]
     recovery: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRow:
+    """One team; each cell is a text with a smaller one below it."""
+
+    name: str
+    services: str
+    deployments: tuple[str, str]
+    lead: tuple[str, str]
+    failing: tuple[str, str]
+
+
+_VERDICTS = {"met": "target met", "missed": "target missed", "not clear": "near its target"}
+
+
+def team_rows(measured: Measured) -> list[TeamRow]:
+    """The teams of fleet.yaml that have services here."""
+
+    def held(key: str, text: str, verdicts: Mapping[str, str]) -> str:
+        said = _VERDICTS.get(verdicts.get(key, ""), "")
+        return f"{text}; {said}" if said else text
+
+    rows = []
+    for team in measured.teams:
+        lead, rate = team.lead, team.fail_rate
+        pace = "" if team.per_week is None else f"a service {words.often(team.per_week)}"
+        failing = (
+            ("", "no data")
+            if rate.value is None
+            else (
+                words.value("ratio", rate.value),
+                held(
+                    "fail_rate",
+                    f"{team.failed:,} of {team.deployments:,}: {words.interval('ratio', rate)}",
+                    team.targets,
+                ),
+            )
+        )
+        rows.append(
+            TeamRow(
+                name=team.name,
+                services=f"{team.services:,}",
+                deployments=(f"{team.deployments:,}", pace),
+                lead=("", "no data")
+                if lead.value is None
+                else (
+                    words.value("s", lead.value),
+                    held(
+                        "lead_time",
+                        f"{words.interval('s', lead) or 'too few for an interval'}, n {lead.n:,}",
+                        team.targets,
+                    ),
+                ),
+                failing=failing,
+            )
+        )
+    return rows
 
 
 def stage_rows(stages: Sequence[Stage]) -> list[StageRow]:
