@@ -16,7 +16,7 @@ from gitops_nb.errors import GitOpsError, Refused, WaitingForApproval
 from gitops_nb.model import Mode, Status, parse_time
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import read_run
-from gitops_nb.session import consent
+from gitops_nb.session import consent, held
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.order import Order
 from gitops_nb.session.recorder import Recorder
@@ -209,6 +209,7 @@ def test_a_run_written_from_nothing_asks_for_nothing_in_my_name(runner, monkeypa
 def test_my_own_run_with_another_beginning_is_not_gone_on_with(runner, monkeypatch):
     """Its parameters rewritten after it was closed: neither the signed end nor this machine knows that beginning."""
     run = unasked(runner, monkeypatch)
+    monkeypatch.setattr(held, "_BEGAN", {})  # the next command is another process
     rewrite_journal(runner.workspace.reports / run, other_beginning)
     with pytest.raises(GitOpsError, match=r"in your name|a parameter changed"):
         runner.promote(run=run)
@@ -218,6 +219,7 @@ def test_my_own_run_with_another_beginning_is_not_gone_on_with(runner, monkeypat
 def test_a_plan_does_not_become_a_change(runner, monkeypatch):
     """A run that was to change nothing, whose first record now says otherwise: refused."""
     run = unasked(runner, monkeypatch, plan_only=True)
+    monkeypatch.setattr(held, "_BEGAN", {})  # the next command is another process
 
     def change(rows) -> None:
         rows[0]["body"]["plan_only"] = not rows[0]["body"]["plan_only"]
