@@ -226,7 +226,8 @@ class Outcome:
     ``next_step`` says what to do now, ``command`` is the exact command for it (empty when there is none);
     ``undo`` is the command that takes the change back (empty when there is nothing to take back).
     ``taken_back`` says what somebody else changed of it meanwhile (empty when all of it stands). ``by_itself`` says for each cluster
-    what was seen to come without anybody asking, where that was looked at.
+    what was seen to come without anybody asking, where that was looked at. ``unwatched`` says of a doubt that no look of a later
+    attempt could end it: nobody watches the target.
     """
 
     result: Result
@@ -239,6 +240,7 @@ class Outcome:
     undo: str = ""
     taken_back: str = ""
     by_itself: Mapping[str, str] = field(default_factory=dict)
+    unwatched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def to_resume(where: Workspace) -> Fits:
 
     def test(state: RunState) -> bool:
         is_elsewhere = bool(where.bucket) and state.status is Status.RUNNING
-        is_open = bool(state.opened) and state.status not in ENDED_FOR_GOOD
+        is_over = state.status in ENDED_FOR_GOOD or state.is_unwatched
+        is_open = bool(state.opened) and not is_over
         is_free = is_open and not is_elsewhere and not is_run_held(where.reports, state.run)
         return is_free and not is_settled(where.reports, state)
 

@@ -146,7 +146,13 @@ def list_runs(
             row["reason"] = f"{row['reason']}; {review_note(state)}"
             row["command"] = row["command"] or f"gitops-nb approve {state.run}"
     order = {Status.WAITING: 0, Status.NEEDS_ATTENTION: 1, Status.RUNNING: 2}
-    rows.sort(key=lambda row: order.get(Status(row["status"]), 3 if row["command"] else 4))
+    over = {state.run for state in states if state.is_unwatched}
+
+    def place(row: dict[str, Any]) -> int:
+        other = 3 if row["command"] else 4
+        return other if row["run"] in over else order.get(Status(row["status"]), other)
+
+    rows.sort(key=place)
     rows = rows[:limit]
     if as_json:
         click.echo(json_text(rows))
@@ -260,7 +266,7 @@ def _next_command(reports: Path, state: RunState) -> str:
             is_answered = not missing_answers(reports / state.run, state)
             return resume if is_expired or is_answered else state.command
         case Status.NEEDS_ATTENTION:
-            return state.command or resume
+            return state.command or ("" if state.is_unwatched else resume)
         case Status.FAILED | Status.CANCELLED if not state.witnessed:
             return resume
     return ""

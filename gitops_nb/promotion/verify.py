@@ -59,6 +59,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
             title=f"{request.application} {version} is in Git; nobody watches {request.target}",
             sentence=f"Nothing was changed. fleet.yaml names no cluster for {request.target}, so nobody looked whether it runs.",
             next_step=f"Name a cluster of {request.target} in fleet.yaml, or look there yourself.",
+            unwatched=True,
         )
     if plan.is_empty:
         return Outcome(
@@ -78,6 +79,8 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
             sentence=f"fleet.yaml names no cluster for {request.target}.",
             facts=_commit_facts(commit),
             undo=request.command(back) if (back := version_back(plan)) else "",
+            next_step=f"Name a cluster of {request.target} in fleet.yaml, or look there yourself.",
+            unwatched=True,
         )
     if len(seen) > 1 and all(_rank(one) == 2 for one in seen):
         seen = [_looked_again(one) for one in seen]

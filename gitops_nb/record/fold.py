@@ -128,6 +128,13 @@ class RunState:
         return bool((self.request or {}).get("break_glass")) and bool(self.touched)
 
     @property
+    def is_unwatched(self) -> bool:
+        """True where it ended in doubt, and no look of a later attempt could tell more: nothing is open that it could settle."""
+        in_doubt = self.status is Status.NEEDS_ATTENTION and bool(self.ended)
+        seen = self.outcome if isinstance(self.outcome, Mapping) else {}
+        return in_doubt and seen.get("unwatched") is True and not self.in_doubt
+
+    @property
     def changed(self) -> tuple[EffectState, ...]:
         """Those of them that change something; to ask a system to look again changes nothing."""
         return tuple(effect for effect in self.touched if effect.kind != StepKind.READ)

@@ -96,7 +96,7 @@ def entry(run: RunState, times: Times) -> Entry:
     """The entry of one run. It holds no age, so that it stays true while the run stays as it is."""
     told = story.tell(run)
     total, waited = spans(run)
-    is_open = run.status in _OPEN
+    is_open = _is_open(run)
     return Entry(
         run=run.run,
         status=run.status.value,
@@ -168,8 +168,9 @@ def headline(runs: Sequence[Entry], times: Times) -> tuple[str, str]:
     by = Counter(run.status for run in runs)
     ongoing = by[Status.RUNNING] + by[Status.PENDING]
     waits = f"{count(by[Status.WAITING], 'run')} {'waits' if by[Status.WAITING] == 1 else 'wait'} for an approval"
-    needs = f"{by[Status.NEEDS_ATTENTION]} {'needs' if by[Status.NEEDS_ATTENTION] == 1 else 'need'} attention"
-    parts = [needs] if by[Status.NEEDS_ATTENTION] else []
+    doubts = sum(one.group == "open" and one.status == Status.NEEDS_ATTENTION for one in runs)
+    needs = f"{doubts} {'needs' if doubts == 1 else 'need'} attention"
+    parts = [needs] if doubts else []
     parts += [waits] if by[Status.WAITING] else []
     parts += [f"{ongoing} not ended"] if ongoing else []
     last = runs[0]
@@ -192,12 +193,20 @@ def _past(status: Status) -> str:
         Status.FAILED: "failed",
         Status.REFUSED: "was refused",
         Status.CANCELLED: "was cancelled",
+        Status.NEEDS_ATTENTION: "ended where nobody watches",
     }.get(status, "succeeded")
 
 
+def _is_open(run: RunState) -> bool:
+    """Whether somebody can still do something about it; of what nobody watches no command finds out more."""
+    return run.status in _OPEN and not run.is_unwatched
+
+
 def _group(run: RunState) -> str:
-    if run.status in _OPEN:
+    if _is_open(run):
         return "open"
+    if run.is_unwatched:
+        return "not-done"
     return "not-done" if run.status in _NOT_DONE else "done"
 
 

@@ -326,6 +326,8 @@ def _next(run: RunState, known: Parts) -> tuple[str, str, str]:
                 run.command or f"gitops-nb approve {run.run}",
             )
         case Status.NEEDS_ATTENTION if outcome and not run.in_doubt:
+            if run.is_unwatched:
+                return "Next", run.hint or outcome.next_step, run.command or outcome.command
             command = run.command or outcome.command or f"gitops-nb resume {run.run}"
             return "Settle", run.hint or outcome.next_step, command
         case Status.NEEDS_ATTENTION:

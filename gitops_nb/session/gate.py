@@ -66,6 +66,7 @@ class Gate:
             Refused: A gate is closed, somebody rejected, a twin is active, or an approved plan went stale.
             PlannedOnly: The run was asked to stop here.
         """
+        had_nothing = (self._recorder.state.decision or {}).get("answer") == Answer.NOTHING
         with self._recorder.step("decide", StepKind.READ) as took_ms:
             verdicts = ask() if not plan.is_empty else ()
             decision = self._explained(plan, self._decision(plan, rules, verdicts))
@@ -76,6 +77,8 @@ class Gate:
             if other is not None and decision.answer is not Answer.REFUSED:
                 decision = self._told_of(other, decision)
                 hint = f"Run `gitops-nb resume {other.run}` first: it finds out. {hint}"
+            if had_nothing and not plan.is_empty:
+                decision, hint = self._only_looked_at(plan, decision)
             if decision.answer in (Answer.ALLOWED, Answer.WAITING) and not self._plan_only:
                 try:
                     self._refuse_by_record(plan, rules)
@@ -257,6 +260,16 @@ class Gate:
             ask = f"{reason}; automation does it once more only with --again"
             return replace(decision, answer=Answer.REFUSED, reasons=(ask,))
         return replace(decision, reasons=(*decision.reasons, reason))
+
+    def _only_looked_at(self, plan: Plan, decision: Decision) -> tuple[Decision, str]:
+        """The refusal, and its hint, of a run that had nothing to do: what came since is nobody's wish, and may be somebody's will.
+
+        A commit that was taken back meanwhile looks just like something that is left to do.
+        """
+        state = self._recorder.state
+        reason = f"there was nothing to do when {state.run} asked, and there would be now: {plan.summary}"
+        hint = f"Run the {state.runbook} again if that is to be done: it is another undertaking."
+        return replace(decision, answer=Answer.REFUSED, reasons=(reason,)), hint
 
     def _told_of(self, other: RunState, decision: Decision) -> Decision:
         """The decision beside another run whose effect may still arrive: that nothing is to be done is no answer then."""

@@ -327,7 +327,10 @@ class Session:
             )
         self._recorder.refuse_leak()
         code = error.exit_code if error else ExitCode.SUCCEEDED
-        resume = f"gitops-nb resume {self.run}" if code is ExitCode.NEEDS_ATTENTION else ""
+        is_open = code is ExitCode.NEEDS_ATTENTION and not (
+            outcome.unwatched and not self.state.in_doubt
+        )
+        resume = f"gitops-nb resume {self.run}" if is_open else ""
         self._recorder.end(
             code, reason=outcome.title, hint=outcome.next_step, command=outcome.command or resume
         )
