@@ -12,6 +12,7 @@ from gitops_nb.dora import (
     goals,
     metrics,
     numbers,
+    patterns,
     steps,
     tables,
     tallies,
@@ -74,9 +75,12 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
     services = tallies.services(known, scope, weeks)
     teams = goals.teams(known, scope, services, request.teams)
     ledger = tables.ledger(engine, question, scope.window)
-    deployed = tables.deployments(
-        engine, question, scope.shown, has_leads=numbers.knows_leads(question)
-    )
+    year = patterns.year(scope.window.end_s, zone)
+    # One query for what the page lists and for the twelve months.
+    wide = Window(min(year.start_s, scope.shown.start_s), max(year.end_s, scope.shown.end_s))
+    of_year = tables.deployments(engine, question, wide, has_leads=numbers.knows_leads(question))
+    moments = of_year["finished_s"]
+    deployed = of_year[(moments >= scope.shown.start_s) & (moments < scope.shown.end_s)]
     measured = Measured(
         environment=request.environment,
         first_environment=scope.first_environment,
@@ -98,6 +102,18 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
         ),
         team=request.team,
         teams=() if request.team else teams,
+        hours=patterns.hours(deployed, scope.window, zone),
+        sizes=patterns.sizes(deployed, scope.window, knows_failures=scope.knows_failures)
+        if state.commits
+        else (),
+        causes=patterns.causes(deployed, scope.window) if scope.knows_failures else (),
+        months=patterns.months(
+            of_year,
+            year,
+            zone,
+            since_s=state.first_s,
+            knows_failures=scope.knows_failures,
+        ),
         rollbacks=metrics.rollbacks(known, scope, moved),
         sync=state.sync,
         weeks=weeks,

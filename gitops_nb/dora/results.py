@@ -193,6 +193,39 @@ class Team:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """Deployments that brought ``low`` to ``high`` changes (0: no upper end), and how many of them failed."""
+
+    low: int
+    high: int
+    deployments: int
+    failed: int
+    fail_rate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Failed deployments of one cause, and their recovery time in seconds; no value under five failures."""
+
+    name: str
+    failures: int
+    still_open: int
+    recovery: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """One calendar month: ``lead`` is the median over deployments of the median of their changes, in seconds."""
+
+    start_s: int
+    end_s: int
+    deployments: int
+    failed: int
+    fail_rate: Estimate
+    lead: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Excluded:
     """Rows of the ledger with one reason; ``where`` names the services with the most of them."""
 
@@ -247,7 +280,9 @@ class Measured:
     the weeks where the pace of deployments changed, ``compared`` the what-if table, ``freezes`` the freeze
     windows of the time shown, ``sync_weeks`` the sync status over time. ``caveats`` say what a reader has to know before
     the numbers, ``notes`` what before the charts. ``is_last`` is False when versions are
-    promoted further. ``team`` is the one whose services are measured, "" for all; ``teams`` are all of them. ``definition`` is the hash of ``options``.
+    promoted further. ``team`` is the one whose services are measured, "" for all; ``teams`` are all of them. ``hours`` are
+    deployments by weekday and hour, 168 from Monday on; ``sizes`` by the changes that they brought, ``causes`` why they failed, and
+    ``months`` the last twelve. ``definition`` is the hash of ``options``.
 
     ``services`` and the rows behind every number are in Parquet files (``files``: SHA-256 by path below the
     run directory), not in here, so that the value stays small with 500 services.
@@ -283,6 +318,10 @@ class Measured:
     is_last: bool = True
     team: str = ""
     teams: tuple[Team, ...] = ()
+    hours: tuple[int, ...] = ()
+    sizes: tuple[Size, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    months: tuple[Month, ...] = ()
 
     @property
     def summary(self) -> str:

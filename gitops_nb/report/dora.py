@@ -97,6 +97,8 @@ def render_dora(
         first=dora_first.first_of(measured),
         cards=[dora_cards.card(metric, measured) for metric in measured.metrics],
         teams=dora_tables.team_rows(measured),
+        months=dora_tables.month_rows(measured, measured_zone),
+        causes=dora_tables.cause_rows(measured),
         sync=dora_cards.sync_card(measured.sync, measured.environment),
         charts=dora_charts.charts(measured, services, measured_zone),
         weeks=_week_rows(measured, measured_zone),

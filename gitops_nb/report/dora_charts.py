@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from gitops_nb.dora import words
 from gitops_nb.dora.definition import DAY_S, Start
 from gitops_nb.dora.results import Measured, Service, Week
-from gitops_nb.report import dora_axes, dora_service_charts, dora_tables
+from gitops_nb.report import dora_axes, dora_pattern_charts, dora_service_charts, dora_tables
 
 
 def charts(
@@ -35,7 +35,7 @@ def charts(
         found.append(dora_service_charts.fail_rates(shown, measured))
     elif shown and measured.rollbacks.counts.get("rollbacks"):
         found.append(dora_service_charts.rollbacks(shown))
-    return tuple(found)
+    return (*found, *dora_pattern_charts.patterns(measured))
 
 
 def _frequency(measured: Measured, zone: ZoneInfo) -> dora_axes.Chart:

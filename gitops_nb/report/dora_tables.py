@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import words
@@ -91,6 +92,80 @@ def team_rows(measured: Measured) -> list[TeamRow]:
             )
         )
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class MonthRow:
+    """One month of the year at a glance."""
+
+    month: str
+    deployments: tuple[str, str]
+    lead: tuple[str, str]
+    failing: tuple[str, str]
+
+
+def month_rows(measured: Measured, zone: ZoneInfo) -> list[MonthRow]:
+    """The last twelve months; one that is not over, or began before the history, says so."""
+    rows = []
+    for month in measured.months:
+        begin = datetime.fromtimestamp(month.start_s, zone)
+        after = (begin + timedelta(days=32)).replace(day=1)
+        is_whole = month.end_s >= after.timestamp()
+        lead, rate = month.lead, month.fail_rate
+        rows.append(
+            MonthRow(
+                month=f"{begin:%b}{words.NBSP}{begin.year}",
+                deployments=(f"{month.deployments:,}", "" if is_whole else "not a whole month"),
+                lead=("", "no data")
+                if lead.value is None
+                else (
+                    words.value("s", lead.value),
+                    f"{words.interval('s', lead) or 'too few for an interval'}, n {lead.n:,}",
+                ),
+                failing=("", "no data")
+                if rate.value is None
+                else (
+                    words.value("ratio", rate.value),
+                    f"{month.failed:,} of {month.deployments:,}: {words.interval('ratio', rate)}",
+                ),
+            )
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRow:
+    """One cause of failures."""
+
+    name: str
+    failures: str
+    recovery: tuple[str, str]
+
+
+def cause_rows(measured: Measured) -> list[CauseRow]:
+    """Why deployments failed, and how long that lasted."""
+    return [
+        CauseRow(
+            name=_CAUSES.get(cause.name, cause.name),
+            failures=f"{cause.failures:,}",
+            recovery=("", f"too few for a median, {cause.still_open:,} still open")
+            if cause.recovery.value is None
+            else (
+                words.value("s", cause.recovery.value),
+                f"{words.interval('s', cause.recovery)}, n {cause.failures:,}, {cause.still_open:,} still open",
+            ),
+        )
+        for cause in measured.causes
+    ]
+
+
+_CAUSES = {
+    "rollback": "Rolled back",
+    "reverted": "A change in it was reverted",
+    "incident": "An incident began after it",
+    "degraded": "Argo CD called it Degraded",
+    "attempt": "It could not be synced",
+}
 
 
 def stage_rows(stages: Sequence[Stage]) -> list[StageRow]:

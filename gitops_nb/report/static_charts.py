@@ -21,6 +21,7 @@ _TOP, _BOTTOM = 24, 26
 """Pixels above and below the plot, for the names of the windows and for the dates."""
 _ROW = 34
 """Pixels of one row of a chart with a name per row: the name above its mark."""
+_SHADES = 5
 _DATES = 5
 """Most dates along one axis; more would run into each other on a phone."""
 
@@ -103,6 +104,8 @@ def draw(figure: Mapping[str, Any], height: int) -> Drawing:
     layout = figure["layout"]
     if layout["xaxis"].get("type") == "date":
         return _over_time(figure["data"], layout, height)
+    if figure["data"][0]["type"] == "heatmap":
+        return _grid(figure["data"][0], layout, height)
     return _by_row(figure["data"], layout)
 
 
@@ -195,12 +198,45 @@ def _levels(
     return strokes
 
 
+def _grid(trace: Mapping[str, Any], layout: Mapping[str, Any], height: int) -> Drawing:
+    """Rows of cells, each as dark as its number, with its row's name above."""
+    rows, columns = len(trace["y"]), len(trace["x"])
+    most = max((value for row in trace["z"] for value in row), default=0) or 1
+    across = _straight(0.0, float(columns), 16.0, 100.0)
+    tall = (height - _BOTTOM) / rows
+    boxes, words = [], []
+    for line, (name, values, texts) in enumerate(
+        zip(trace["y"], trace["z"], trace["text"], strict=True)
+    ):
+        y = round(line * tall, 2)
+        words.append(Words(0, round(y + tall / 2 + 4, 2), "start", "", name[:3]))
+        for place, (value, said) in enumerate(zip(values, texts, strict=True)):
+            shade = math.ceil(_SHADES * value / most)
+            left = across(place)
+            boxes.append(
+                Box(
+                    left,
+                    y,
+                    _width(left, across(place + 0.92)),
+                    round(tall - 3, 2),
+                    f"s{shade}",
+                    said,
+                )
+            )
+    words += [
+        Words(across(at), height - 8, "start", "", text)
+        for at, text in zip(layout["xaxis"]["tickvals"], layout["xaxis"]["ticktext"], strict=True)
+    ]
+    return Drawing(height, tuple(boxes), (), (), tuple(words))
+
+
 def _by_row(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> Drawing:
     """One row per name, the first of the figure at the bottom: a bar, or a dot in its interval."""
     names = [html.unescape(text) for text in layout["yaxis"]["ticktext"]]
     (trace,) = traces
     axis = layout["xaxis"]
     values = trace["x"]
+    bases = trace.get("base", [0.0] * len(values))
     error = trace.get("error_x") or {}
     reach = [
         number
@@ -212,6 +248,7 @@ def _by_row(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> D
         )
         for number in (value - less, value, value + more)
     ]
+    reach += [base + value for base, value in zip(bases, values, strict=True)]
     marks = [shape["x0"] for shape in layout.get("shapes", ())]
     across, ticks = _row_scale([*reach, *marks], axis)
     height = _ROW * len(names) + 26
@@ -234,8 +271,8 @@ def _by_row(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> D
         words.append(Words(0, y - 10, "start", "hi", name))
         words.append(Words(100, y - 10, "end", "", title.split(", ")[0]))
         if trace["type"] == "bar":
-            start = across(0.0)
-            boxes.append(Box(start, y - 3, _width(start, across(value)), 8, "accent", said))
+            start, end = across(bases[place]), across(bases[place] + value)
+            boxes.append(Box(start, y - 3, max(_width(start, end), 0.4), 8, "accent", said))
             continue
         low, high = value - error["arrayminus"][place], value + error["array"][place]
         strokes.append(Stroke(across(low), y, across(high), y, "interval accent"))

@@ -205,7 +205,7 @@ def test_the_report_is_small_and_needs_no_script_for_its_charts(tmp_path):
     drawn = re.findall(r'<svg class="drawn".*?</svg>', source, re.DOTALL)
 
     assert len(source.encode()) < 1_500_000
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     assert "Plotly" not in source
     assert len(re.findall(r"data-week=", drawn[0])) == 27
     assert all("<title>" in svg for svg in drawn)
