@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,11 @@ from gitops_nb import engine
 from gitops_nb.catalog import strict_yaml
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
+from gitops_nb.catalog.runbooks import Runbook
 from gitops_nb.catalog.workspace import Workspace, find_workspace
 from gitops_nb.cli.progress import MARKS
-from gitops_nb.cli.running import beginning, begun_run, exit_code, order_of
+from gitops_nb.cli.running import Beginning, beginning, begun_run, exit_code, order_of
+from gitops_nb.cli.together import edited_by, refuse_contradicting, refuse_waiting, rounds_of
 from gitops_nb.engine.forks import Place, preload, run_each
 from gitops_nb.errors import ConfigurationError, ExitCode, GitOpsError, UsageError
 from gitops_nb.model import Risk, Status, to_json
@@ -77,15 +79,21 @@ def run_matrix(
         if parameters in checked:
             raise UsageError(f"the same as set {checked.index(parameters) + 1}")
         if runbook.risk is not Risk.READ and not plan_only:
-            _refuse_contradicting(parameters, checked[:-1])
+            refuse_contradicting(parameters, checked[:-1])
         checked[-1] = parameters
 
     _each(sets, read, file=matrix.name)
     recover(where)
     begins = beginning(where, catalog, mode)
     _each(checked, partial(begins.check, runbook), file=matrix.name)
-    preload(name, begins.mode)
     asks = [begins.needs_approval(runbook, parameters) for parameters in checked]
+    waits = [one and not break_glass for one in asks]
+    rounds = _rounds(where, begins, runbook, checked, waits, plan_only=plan_only, file=matrix.name)
+    if len(rounds) > 1 and not as_json:
+        later = [str(number + 1) for one in rounds[1:] for number in one]
+        one_or_more = "set" if len(later) == 1 else "sets"
+        click.echo(f"after others that edit the same file: {one_or_more} {', '.join(later)}")
+    preload(name, begins.mode)
 
     def work(number: int, place: Place) -> str:
         try:
@@ -119,18 +127,9 @@ def run_matrix(
         return _line(number, run=state.run, status=state.status, exit_code=exit_code(state),
                      reason=state.reason, command=state.command)  # fmt: skip
 
-    lines: dict[int, dict[str, Any]] = {}
-    shown_s = time.monotonic()
     with engine.Signals() as signals:
-        forks = run_each(len(checked), work, workers=workers, signals=signals, executes=any(asks))
-        for number, text in forks:
-            died = _line(number, status="failed", exit_code=70, reason="its process was killed")
-            lines[number] = json.loads(text or died)
-            if not as_json:
-                _show(lines[number], len(checked))
-            if time.monotonic() - shown_s >= SHOWN_EVERY_S:
-                _write_index(where)
-                shown_s = time.monotonic()
+        ended = _in_rounds(rounds, work, workers=workers, signals=signals, executes=any(asks))
+        lines = _collect(where, ended, len(checked), is_quiet=as_json)
         stopped = signals.received
     _write_index(where)
     for number in range(len(checked)):
@@ -147,23 +146,67 @@ def run_matrix(
     return worst(line["exit_code"] for line in ordered)
 
 
-def _refuse_contradicting(one: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None:
-    for number, other in enumerate(others, start=1):
-        if other and _contradict(one, other):
-            raise UsageError(
-                f"another version for the same place as set {number}: which came last would be chance",
-                hint="Run them one after the other.",
-            )
+def _collect(
+    where: Workspace, ended: Iterator[tuple[int, str]], count: int, *, is_quiet: bool
+) -> dict[int, dict[str, Any]]:
+    """How each set ended, by its number; shown as it comes, with the index of all runs every few seconds."""
+    lines: dict[int, dict[str, Any]] = {}
+    shown_s = time.monotonic()
+    for number, text in ended:
+        died = _line(number, status="failed", exit_code=70, reason="its process was killed")
+        lines[number] = json.loads(text or died)
+        if not is_quiet:
+            _show(lines[number], count)
+        if time.monotonic() - shown_s >= SHOWN_EVERY_S:
+            _write_index(where)
+            shown_s = time.monotonic()
+    return lines
 
 
-def _contradict(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two sets bring different things to one place."""
-    place, what = ("application", "target", "cluster"), ("source", "revision")
+def _rounds(
+    where: Workspace,
+    begins: Beginning,
+    runbook: Runbook,
+    checked: Sequence[Mapping[str, Any]],
+    waits: Sequence[bool],
+    *,
+    plan_only: bool,
+    file: str,
+) -> Sequence[Sequence[int]]:
+    """The sets in rounds that follow each other; runs that only plan are in nobody's way.
 
-    def same(names: Sequence[str]) -> bool:
-        return all(one.get(name) == other.get(name) for name in names)
+    Raises:
+        UsageError: Two of them cannot go together.
+    """
+    if plan_only:
+        return [list(range(len(checked)))]
+    edits = [edited_by(where, begins.catalog, runbook, one) for one in checked]
+    numbers = iter(range(len(checked)))
+    _each(checked, lambda _: refuse_waiting(next(numbers), edits, waits), file=file)
+    return rounds_of(edits, waits)
 
-    return same(place) and not same(what)
+
+def _in_rounds(
+    rounds: Sequence[Sequence[int]],
+    work: Callable[[int, Place], str],
+    *,
+    workers: int,
+    signals: engine.Signals,
+    executes: bool,
+) -> Iterator[tuple[int, str]]:
+    """What ``run_each`` yields, by the numbers of the sets; a round begins when the one before has ended, none after a signal."""
+
+    def of(numbers: Sequence[int], position: int, place: Place) -> str:
+        return work(numbers[position], place)
+
+    for one in rounds:
+        if signals.received:
+            return
+        forks = run_each(
+            len(one), partial(of, one), workers=workers, signals=signals, executes=executes
+        )
+        for position, text in forks:
+            yield one[position], text
 
 
 def _each(

@@ -8,6 +8,7 @@ from gitops_nb.promotion.overtaken import lost
 from gitops_nb.promotion.plan import gates, plan
 from gitops_nb.promotion.reach import beyond
 from gitops_nb.promotion.request import Promotion, request
+from gitops_nb.promotion.shared import edited_files
 from gitops_nb.promotion.state import Placement, PromotionState, Side
 from gitops_nb.promotion.verify import verify
 
@@ -21,6 +22,7 @@ __all__ = [
     "apply",
     "beyond",
     "brought",
+    "edited_files",
     "first_effect",
     "gates",
     "lost",

@@ -19,6 +19,18 @@ def file_of(application: str, folder: str, declared: Promotable) -> str:
     return posixpath.normpath(posixpath.join(folder, file))
 
 
+def edited_files(request: Promotion) -> frozenset[str]:
+    """Files that a promotion may edit, as ``repository:path``: a plan is made for each as a whole, whatever else stands in it."""
+    application = request.fleet.applications[request.application]
+    folder = request.fleet.path(request.application, request.target)
+    if folder is None:
+        return frozenset()
+    return frozenset(
+        f"{application.repository}:{file_of(request.application, folder, one)}"
+        for one in application.promotable
+    )
+
+
 def refuse_shared(request: Promotion, keys: Sequence[PromotedKey]) -> None:
     """Refuses when another environment's key is one of those that this promotion may write.
 

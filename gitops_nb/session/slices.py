@@ -55,7 +55,8 @@ class Slice:
     change outside of what was asked for; one that changes something and cannot say so changes nothing.
     ``aftermath`` says what is true once a first effect happened, from plan and journal alone.
     ``fits`` refuses a request that the outside world shows to be a wrong one, before a run of it is made.
-    ``brought`` says whether an earlier run brought what this plan, an empty one, found.
+    ``brought`` says whether an earlier run brought what this plan, an empty one, found. ``edits`` names the files that a request's
+    plan is made for: two plans for one file cannot both be carried out.
     """
 
     steps: tuple[str, ...]
@@ -70,6 +71,7 @@ class Slice:
     aftermath: Callable[[Plan, RunState], Aftermath] | None = None
     fits: Callable[[View, Any], None] | None = None
     brought: Callable[[View, Plan, RunState], bool] | None = None
+    edits: Callable[[Any], frozenset[str]] | None = None
 
 
 def slice_of(runbook: str) -> Slice:
@@ -107,6 +109,7 @@ def slice_of(runbook: str) -> Slice:
                 beyond=promotion.beyond,
                 aftermath=promotion.aftermath,
                 brought=promotion.brought,
+                edits=promotion.edited_files,
             )
         case "bootstrap":
             from gitops_nb import bootstrap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +16,8 @@ from tests.conftest import COMMAND
 from tests.engine.outputs import differences, seen
 from tests.engine.stops import left_of
 from tests.engine.test_outputs import with_every_kind
+from tests.session.conftest import Runner
+from tests.session.platform_edits import adopt_fleet, commit, read
 
 SETS = "- {application: checkout}\n- {application: catalog}\n- {application: checkout, stable_for: 1s}\n"
 
@@ -96,11 +99,86 @@ def test_sets_that_contradict_each_other_start_nothing(workspace):
     assert list(workspace.reports.glob("2*")) == []
 
 
+RELEASES = "shared/{}/releases.yaml"
+
+
+@pytest.fixture
+def one_file(workspace):
+    """Checkout and catalog have their versions in one file of an environment; no cluster of theirs is watched."""
+    fleet = workspace.root / "runbooks/fleet.yaml"
+    text = fleet.read_text()
+    for environment in ("staging", "production"):
+        text = text.replace(
+            f'  {environment}: {{environment: {environment}, server: "https://{environment}.clusters.example"}}\n', ""
+        )  # fmt: skip
+    fleet.write_text(text)
+    shutil.rmtree(workspace.root / ".gitops-nb/sandbox")
+    runner = Runner(workspace)
+    for environment, version in (("staging", "v3"), ("production", "v2")):
+        tags = "".join(f"{one}: {{tag: {version}}}\n" for one in ("checkout", "catalog"))
+        commit(runner, {RELEASES.format(environment): tags})
+    for one in ("checkout", "catalog"):
+        text = text.replace(f"path: apps/{one}/{{environment}}", "path: shared/{environment}")
+        key = f'{{file: deployment.yaml, key: "spec.template.spec.containers[name={one}].image", part: tag}}'
+        text = text.replace(key, f"{{file: releases.yaml, key: {one}.tag}}")
+    fleet.write_text(text)
+    adopt_fleet(runner)
+    workspace.write(
+        "m.yaml", "- {application: payments}\n- {application: checkout}\n- {application: catalog}\n"
+    )
+    return runner
+
+
+def test_sets_that_wait_for_one_file_start_nothing(one_file):
+    """Both plans would wait for an approval, and carrying out the one voids the other's: said before anything starts."""
+    workspace = one_file.workspace
+    done = workspace.run("run", "promotion", "--matrix", "m.yaml")
+    assert done.returncode == 64, done.stdout + done.stderr
+    assert (
+        "set 3: it edits platform-config:shared/production/releases.yaml as set 2 does"
+        in done.stderr
+    )
+    assert "both wait for an approval" in done.stderr
+    assert list(workspace.reports.glob("2*")) == []
+    # Runs that only plan are in nobody's way.
+    planned = workspace.run("run", "promotion", "--matrix", "m.yaml", "--plan")
+    assert "set 3" not in planned.stderr
+
+
+def test_sets_that_edit_one_file_go_one_after_the_other(one_file):
+    """A plan is made for a file as a whole: the second is made when the first has ended, and both bring their version."""
+    workspace = one_file.workspace
+    workspace.replace(
+        "runbooks/fleet.yaml", "production: {auto_deploy: false, approval_required: true",
+        "production: {auto_deploy: false, approval_required: false",
+    )  # fmt: skip
+    workspace.replace(
+        "runbooks/policy.yaml",
+        "gates: {soak: {at_least: 24h}, destructive_change: {allow: false}}\n    approvals: 1",
+        "gates: {source_healthy: false, soak: {at_least: 0s}, destructive_change: {allow: true}}",
+    )
+    adopt_fleet(one_file)
+    workspace.write("m.yaml", "- {application: checkout}\n- {application: catalog}\n")
+    done = workspace.run(
+        "run", "promotion", "--matrix", "m.yaml", "-p", "stable_for=0s", "--workers", "2"
+    )
+    assert "after others that edit the same file: set 2" in done.stdout
+    # Nobody watches there: committed, and not seen to run.
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "refused" not in done.stdout
+    assert read(one_file, RELEASES.format("production")).count("v3") == 2
+
+
 @pytest.mark.torture
 def test_a_cancelled_matrix_ends_its_runs_and_begins_no_more(workspace):
     """One SIGTERM: the runs that were going on are cancelled and closed, the others never began, nothing is left."""
     workspace.write(
-        "m.yaml", "".join(f"- {{application: checkout, stable_for: {n}s}}\n" for n in range(6))
+        "m.yaml",
+        "".join(
+            f"- {{application: {one}, source: {source}, target: {target}}}\n"
+            for one in ("checkout", "catalog", "payments")
+            for source, target in (("staging", "production"), ("development", "staging"))
+        ),
     )
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
