@@ -196,8 +196,6 @@ def _metric() -> Schema:
             "counts": _counts("Further counts by name."),
             "excluded": _counts("Rows that do not count, by reason."),
             "missing": _text("Why there is no value to rely on; empty when there is one."),
-        },
-        {
             "target": {"oneOf": [target, {"type": "null"}], "description": target["description"]},
         },
     )
@@ -261,8 +259,8 @@ def _measured() -> Schema:
                     {
                         "service": _text("Its service; empty: the whole fleet."),
                         "text": _text("What there is."),
+                        "ask": _text("A question to begin with; may be empty."),
                     },
-                    {"ask": _text("A question to begin with.")},
                 ),
             ),
             "caveats": _list("What a reader has to know before the numbers.", {"type": "string"}),
@@ -323,10 +321,53 @@ def _measured() -> Schema:
             ),
             "compared": _list("The same facts under other definitions.", _what_if()),
             "is_last": _flag("False when versions are promoted further; then there is no level."),
-        },
-        {
             "team": _text("The team whose services were measured; empty: all."),
             "teams": _list("Every team of fleet.yaml.", _team()),
+        },
+        {
+            "hours": _list(
+                "Deployments by weekday and hour, 168 from Monday on.",
+                _count("Deployments of one hour of the week."),
+            ),
+            "sizes": _list(
+                "Deployments by the changes that they brought.",
+                _object(
+                    "One size.",
+                    {
+                        "low": _count("From so many changes."),
+                        "high": _count("To so many; 0: no upper end."),
+                        "deployments": _count("Deployments of it."),
+                        "failed": _count("Failed ones."),
+                        "fail_rate": _reference("estimate", "Change fail rate, a share of 1."),
+                    },
+                ),
+            ),
+            "causes": _list(
+                "Why deployments failed.",
+                _object(
+                    "One cause.",
+                    {
+                        "name": _text("Its name."),
+                        "failures": _count("Failed deployments."),
+                        "still_open": _count("Those that have not recovered."),
+                        "recovery": _reference("estimate", "Recovery time, in seconds."),
+                    },
+                ),
+            ),
+            "months": _list(
+                "The last twelve calendar months.",
+                _object(
+                    "One month.",
+                    {
+                        "start": _moment("First moment"),
+                        "end": _moment("First moment after it"),
+                        "deployments": _count("Deployments."),
+                        "failed": _count("Failed ones."),
+                        "fail_rate": _reference("estimate", "Change fail rate, a share of 1."),
+                        "lead": _reference("estimate", "Change lead time, in seconds."),
+                    },
+                ),
+            ),
         },
     )
 
