@@ -75,7 +75,7 @@ def collect_facts(
     done: list[Collected] = []
     who = platform.requester.name
     with (
-        _writing(where, chosen, facts, who=who, take_over=take_over) as store,
+        writing(where, chosen, facts, who=who, take_over=take_over) as store,
         store.exclusive(),
     ):
         began_s = int(platform.view.clock.now().timestamp())
@@ -181,7 +181,7 @@ def export_facts(
 
 
 @contextmanager
-def _writing(
+def writing(
     where: Workspace, mode: Mode, facts: str, *, who: str, take_over: str
 ) -> Iterator[FactStore]:
     """The facts to collect into: a folder, or a bucket and the copy of it here."""

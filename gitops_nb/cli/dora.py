@@ -9,6 +9,23 @@ from typing import Any
 import click
 
 
+def _workspace(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--workspace",
+            type=click.Path(path_type=Path),
+            help="Folder with gitops-nb.yaml; by default the nearest one upwards.",
+        ),
+        click.option(
+            "--mode",
+            type=click.Choice(["sandbox", "live"]),
+            help="Whose facts; by default what the workspace says.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _places(command: Any) -> Any:
     for option in (
         click.option(
@@ -22,16 +39,7 @@ def _places(command: Any) -> Any:
             type=click.Path(path_type=Path),
             help="Folder of the run records, instead of the workspace's.",
         ),
-        click.option(
-            "--workspace",
-            type=click.Path(path_type=Path),
-            help="Folder with gitops-nb.yaml; by default the nearest one upwards.",
-        ),
-        click.option(
-            "--mode",
-            type=click.Choice(["sandbox", "live"]),
-            help="Whose facts; by default what the workspace says.",
-        ),
+        _workspace,
     ):
         command = option(command)
     return command
@@ -123,6 +131,48 @@ def collect(*, as_json: bool, **options: Any) -> None:
     from gitops_nb.cli.collecting import collect_facts
 
     collect_facts(as_json=as_json, **options)
+
+
+@dora.command(
+    "import",
+    epilog="""\b
+Examples:
+  gitops-nb dora import devlake cicd_deployment_commits.csv project_mapping.csv incidents.csv
+  gitops-nb dora import four-keys deployments.jsonl changes.jsonl incidents.jsonl --map shop.yaml
+  gitops-nb dora import incidents jira.csv --map jira.yaml --to gs://acme-platform/dora
+""",
+)
+@click.argument("kind", type=click.Choice(["devlake", "four-keys", "incidents"]))
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    type=click.Path(path_type=Path, dir_okay=False),
+)
+@click.option(
+    "--map",
+    "mapping",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML that says what columns, names and times of the files mean.",
+)
+@click.option(
+    "--to",
+    "facts",
+    default="",
+    metavar="FOLDER",
+    help="Folder of the facts, or gs://BUCKET/PREFIX, instead of the workspace's .gitops-nb/facts.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@_workspace
+def import_facts(kind: str, files: Sequence[Path], *, as_json: bool, **options: Any) -> None:
+    """Reads what teams have: exports of DevLake, of Four Keys, or of a tool for incidents, into the facts.
+
+    Every row is checked before anything is written; the same files twice add nothing.
+    """
+    from gitops_nb.cli.importing import import_exports
+
+    import_exports(kind, files, as_json=as_json, **options)
 
 
 @dora.command(

@@ -264,9 +264,13 @@ def hosted_workflows(fleet: Fleet, pairs: Sequence[str]) -> dict[str, tuple[str,
     return found
 
 
+def default_environment(fleet: Fleet) -> str:
+    """Where incidents of tools without environments happened: the last one that nothing is promoted from."""
+    return [name for name in fleet.environments if not fleet.promotes_to.get(name)][-1]
+
+
 def _reading(fleet: Fleet, environment: str, now_s: int) -> Reading:
-    last = [name for name in fleet.environments if not fleet.promotes_to.get(name)]
-    chosen = environment or last[-1]
+    chosen = environment or default_environment(fleet)
     if chosen not in fleet.environments:
         raise UsageError(
             f"--incident-environment: unknown environment {chosen!r}",

@@ -159,7 +159,7 @@ def from_file(
             problem = time_problem(committed_s, now_s)
             if problem:
                 problems.append(f"{where}: committed_s: {problem}")
-    _raise(problems)
+    refuse(problems)
     # Equal times keep the order of the file, which is the only order that is known.
     ordered = sorted((int(row[2]), index) for index, row in enumerate(rows))
     chosen = (rows[index] for _, index in ordered)
@@ -190,7 +190,7 @@ def incidents_from_file(path: Path, *, environments: Sequence[str], now_s: int) 
         else:
             seen[incident.id] = f"line {where.rpartition(':')[2]}"
             incidents.append(incident)
-    _raise(problems)
+    refuse(problems)
     return incidents
 
 
@@ -285,10 +285,11 @@ def time_problem(moment: Any, now_s: int) -> str:
     return ""
 
 
-def _raise(problems: list[str]) -> None:
+def refuse(problems: Sequence[str]) -> None:
+    """Raises ``UsageError`` with the first 20 problems, and how many more there are; nothing where there is none."""
     if not problems:
         return
-    shown = problems[:MAX_PROBLEMS]
+    shown = list(problems[:MAX_PROBLEMS])
     if len(problems) > MAX_PROBLEMS:
         shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
     raise UsageError("\n".join(shown), hint="Mend the file; nothing was written.")

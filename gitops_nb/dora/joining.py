@@ -12,7 +12,7 @@ from gitops_nb.dora.fact_tables import FactTables
 from gitops_nb.dora.facts import CONFIGURATION
 from gitops_nb.dora.store import FactStore
 
-SOURCES = (CONFIGURATION, "argocd", "opentofu", "run ledger", "github")
+SOURCES = (CONFIGURATION, "argocd", "opentofu", "run ledger", "github", "devlake", "four keys")
 """Where deployments come from, the one that tells most of a service and environment first."""
 SYNCED_BY = ("argocd", "run ledger")
 """Sources that tell what became of a revision of the configuration."""

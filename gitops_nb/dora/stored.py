@@ -11,6 +11,7 @@ from typing import Any
 from gitops_nb.dora import facts, tables
 from gitops_nb.dora.definition import DAY_S
 from gitops_nb.dora.fact_tables import FactTables
+from gitops_nb.dora.importing_tables import REPOSITORY
 from gitops_nb.dora.joining import deployments_of
 from gitops_nb.dora.schemas import TABLES
 from gitops_nb.dora.store import FactStore
@@ -114,6 +115,10 @@ def select(store: FactStore) -> tuple[FactTables, int]:
         raise UsageError(
             f"no deployments in {store.folder}", hint="Run `gitops-nb dora collect` first."
         )
+    arrived = store.read("change_deployment")
+    # Changes that came without commits belong to the deployments that they came with, and go with these.
+    told = deployment["deployment_id"]
+    arrived = arrived[(arrived["repository"] != REPOSITORY) | arrived["deployment_id"].isin(told)]
     incident = store.read("incident")
     observation = store.read("observation")
     newest = [
@@ -126,7 +131,7 @@ def select(store: FactStore) -> tuple[FactTables, int]:
         change=store.read("change"),
         deployment=deployment,
         incident=incident if len(incident) else None,
-        change_deployment=store.read("change_deployment"),
+        change_deployment=arrived.reset_index(drop=True),
         observation=observation,
         exclusion=store.read("exclusion"),
     )

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -114,7 +115,7 @@ def test_bad_input_is_named_before_anything_is_written(workspace, arguments, mes
     assert not (workspace.root / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["collect", "metrics", "export", "schema"])
+@pytest.mark.parametrize("command", ["collect", "metrics", "export", "schema", "import"])
 def test_help_has_examples(workspace, command):
     """Each command shows how it is used."""
     done = workspace.run("dora", command, "--help")
@@ -210,6 +211,77 @@ def test_live_facts_go_from_the_code_to_production(workspace, tmp_path):
     lead = metrics["lead_time"]
     assert (lead["now"]["value"], lead["now"]["n"], lead["counts"]["changes"]) == (expected, 1, 1)
     assert lead["question"] == "From writing a change to production."
+
+
+IMPORTS = Path(__file__).parents[1] / "dora/imports"
+
+
+def _exports(workspace, *names):
+    """Files of DevLake in the workspace, a year earlier, whose project is the service of FLEET."""
+    for name in names:
+        text = (IMPORTS / "devlake" / name).read_text().replace("2026-", "2025-")
+        workspace.write(name, text.replace("checkout,", "cart,"))
+    return names
+
+
+def test_what_other_tools_recorded_is_measured(workspace, tmp_path):
+    """An import says what it read and left out, adds nothing twice, and its facts make metrics under the same schema."""
+    config, app = Repository(tmp_path / "config"), Repository(tmp_path / "app")
+    for repository in (config, app):
+        repository.commit({"a": "1\n"})
+    workspace.write("runbooks/policy.yaml", POLICY)
+    workspace.write("runbooks/fleet.yaml", FLEET.format(config=config.path, app=app.path))
+    files = _exports(workspace, "cicd_deployment_commits.csv", "project_mapping.csv", "incidents.csv")  # fmt: skip
+    command = ("dora", "import", "devlake", *files, "--to", "taken", "--mode", "live")
+    done = workspace.run(*command)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "10 rows read  cicd_deployment_commits.csv",
+        "6 deployment",
+        "3 incident",
+        "1 left out: environment TESTING is none of the fleet's",
+        "1 left out: rows of github:GithubRepo:1:99, which is in no project",
+        "2 rows of Catalog Team, which fleet.yaml does not name",
+    ):
+        assert line in done.stdout, done.stdout
+    again = json.loads(workspace.run(*command, "--json").stdout)
+    assert again["merged"] == {"added": 0, "replaced": 0, "files": 0}
+    assert again["environments"] == {"TESTING": 1}
+
+    measured = workspace.run(
+        "dora", "metrics", "--mode", "live", "--facts", "taken", "--json",
+        "-p", "environment=production", "-p", "window=2025-09-08/2025-09-15",
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    numbers = json.loads(measured.stdout)
+    Draft202012Validator(schema()).validate(numbers)
+    metrics = {metric["key"]: metric for metric in numbers["metrics"]}
+    # Three of cart and one of the other team ran; the failed attempt never did.
+    assert metrics["frequency"]["counts"]["deployments"] == 4
+    assert metrics["rollbacks"]["now"] | {"low": 0, "high": 0} == {"value": 0.25, "low": 0, "high": 0, "n": 4}  # fmt: skip
+    # run-2 was newest at no incident; run-3, run-5 and run-8 each had one within a day, or were rolled back.
+    assert metrics["fail_rate"]["now"]["value"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("devlake", "project_mapping.csv", "bad.csv"), "bad.csv:2: finished_date: 'soon' is no time"),
+        (("incidents", "incidents.csv"), "the mapping names no columns"),
+        (("incidents", "incidents.csv", "--map", "wrong.yaml"), "wrong.yaml:1: column"),
+        (("incidents", "incidents.csv", "--map", "nowhere.yaml"), "nowhere.yaml"),
+    ],
+)  # fmt: skip
+def test_a_bad_import_is_named_before_anything_is_written(workspace, arguments, message):
+    """Exit 64, the problem on stderr, and no folder of facts with a table."""
+    _exports(workspace, "cicd_deployment_commits.csv", "project_mapping.csv", "incidents.csv")
+    text = (workspace.root / "cicd_deployment_commits.csv").read_text()
+    workspace.write("bad.csv", text.replace("2025-09-07 08:05:00.000", "soon"))
+    workspace.write("wrong.yaml", "column: {id: Key}\n")
+    done = workspace.run("dora", "import", *arguments, "--to", "taken")
+    assert done.returncode == 64, done.stderr
+    assert message in done.stderr
+    assert list((workspace.root / "taken").glob("*/*")) == []
 
 
 def test_an_unknown_repository_for_github_is_named(workspace):

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from gitops_nb.dora import fact_tables
+from gitops_nb.dora.collect import refuse
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.collectors.containment import arrivals, brought_by, first_containing
 from gitops_nb.dora.joining import deployments_of
@@ -82,8 +83,7 @@ def read_labels(path: Path) -> dict[str, str]:
                     problems.append(f"{where}: version: {version!r} has another revision above")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path.name}: cannot be read as CSV: {error}") from error
-    if problems:
-        raise UsageError("\n".join(problems[:20]), hint="Mend the file; nothing was written.")
+    refuse(problems)
     return found
 
 

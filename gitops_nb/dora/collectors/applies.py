@@ -16,11 +16,10 @@ from typing import Any
 import pandas as pd
 
 from gitops_nb.dora import fact_tables, facts
-from gitops_nb.dora.collect import MAX_PROBLEMS, time_problem
+from gitops_nb.dora.collect import refuse, time_problem
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.schemas import check
 from gitops_nb.dora.store import FactStore
-from gitops_nb.errors import UsageError
 from gitops_nb.model import parse_time
 
 SOURCE = "opentofu"
@@ -60,10 +59,7 @@ def read_applies(folder: Path, *, environments: Sequence[str], now_s: int) -> pd
                 problems.append(problem)
             elif row:
                 rows.append({**row, "service": "/".join(unit), "environment": environment})
-    if problems:
-        raise UsageError(
-            "\n".join(problems[:MAX_PROBLEMS]), hint="Mend the folder; nothing was written."
-        )
+    refuse(problems)
     return check("deployment", _judge(fact_tables.frame(fact_tables.DEPLOYMENT, rows)))
 
 

@@ -25,7 +25,6 @@ from gitops_nb.errors import UsageError
 from gitops_nb.model import parse_time
 from gitops_nb.ports import ApiReader
 
-MAX_PROBLEMS = 20
 MAX_FILE_BYTES = 256 << 20
 
 
@@ -123,11 +122,7 @@ def _table(items: Iterable[tuple[str, str, Any]], reading: Reading) -> pd.DataFr
             # A message that came late does not open again what has ended.
             row["resolved_s"] = row["resolved_s"] or before["resolved_s"]
             incidents[key] = row
-    if problems:
-        more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
-        raise UsageError(
-            "\n".join([*problems[:MAX_PROBLEMS], *more]), hint="Mend them; nothing was written."
-        )
+    collect.refuse(problems)
     return fact_tables.frame(fact_tables.INCIDENT, incidents.values())
 
 
