@@ -44,6 +44,7 @@ from gitops_nb.session.private import remove_left
 from gitops_nb.session.protected import Ground
 from gitops_nb.session.registers import register_under
 from gitops_nb.session.requester import find_signer
+from gitops_nb.session.runners import is_runner_of
 from gitops_nb.session.targets import shared_locks
 
 
@@ -127,13 +128,14 @@ def _sign(
     """Signs the word into the ledger of the first environment; returns who signed.
 
     Raises:
-        Refused: This person may not approve in one of the environments.
+        Refused: This person may not approve in one of the environments, or this machine's key counts nowhere.
     """
     platform = open_platform(where, load_catalog(where.runbooks), mode)
     # As for effects: an edit that nobody merged makes nobody an approver.
     ground = platform.look_again()
     names = environments(ground.fleet)
     person, key = _signer(platform, ground, names, word)
+    _refuse_no_runner(where, ground, names[0])
     signed: Mapping[str, str] = signed_unlock(
         **about,
         person=person,
@@ -152,6 +154,20 @@ def _sign(
         body={"unlock": signed},
     )
     return person
+
+
+def _refuse_no_runner(where: Workspace, ground: Ground, environment: str) -> None:
+    """Refuses to put a word into a ledger with a key that nobody believes there: it would be a finding for good.
+
+    Raises:
+        Refused: Nothing was freed.
+    """
+    rules = rules_for(ground.fleet, ground.policy, ground.trust, environment)
+    if not is_runner_of(where, rules):
+        raise Refused(
+            f"this machine is no runner of {environment}, so what it signs into the ledger counts nowhere; nothing was freed",
+            hint="Say it on a machine that `runners` in trust.yaml lists.",
+        )
 
 
 def _signer(
@@ -227,6 +243,11 @@ def _close(where: Workspace, name: str, word: Word) -> None:
     state = read_run(directory)
     if was_here(where.reports, directory.name) and is_run_held(where.reports, directory.name):
         raise Refused(f"{directory.name} lives on this machine", hint="Wait for it to end.")
+    if state.status is Status.RUNNING:
+        mode = Mode(state.opened["mode"])
+        ground = open_platform(where, load_catalog(where.runbooks), mode).look_again()
+        if state.environment in ground.fleet.environments:
+            _refuse_no_runner(where, ground, state.environment)
     begun = _free_start(where, state, word)
     if state.status is not Status.RUNNING:
         if not begun:

@@ -11,6 +11,7 @@ from pathlib import Path
 from gitops_nb.adapters.process import LocalProcesses
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace
+from gitops_nb.errors import Refused
 from gitops_nb.model import Status, parse_time
 from gitops_nb.record import journal
 from gitops_nb.record.audit import Audit, audit
@@ -18,8 +19,9 @@ from gitops_nb.record.consents import review_findings
 from gitops_nb.record.files import sha256_file
 from gitops_nb.record.findings import Finding
 from gitops_nb.record.fold import RunState
-from gitops_nb.record.ledger import Entry, Phase, ledger_name
+from gitops_nb.record.ledger import Entry, Ledger, Phase, ledger_name
 from gitops_nb.record.runs import is_run_held, run_directories, scan_run
+from gitops_nb.session.beginnings import is_believed_here
 from gitops_nb.session.copies import remove_run
 from gitops_nb.session.counting import Registered, Trusts, runners_of
 from gitops_nb.session.held import pending
@@ -142,13 +144,17 @@ def prune(workspace: Workspace, runs: Sequence[RunState]) -> None:
 
     Raises:
         RecordError: The ledger cannot be written; nothing was removed.
+        Refused: This machine's word counts nowhere there, or a run is not as it was shown; nothing was removed.
     """
     by_ledger: dict[str, list[RunState]] = {}
     for state in runs:
         name = ledger_name(state.environment, is_sandbox=state.is_sandbox)
         by_ledger.setdefault(name, []).append(state)
+    for states in by_ledger.values():
+        _refuse_unfit(workspace, states)
     for name, states in by_ledger.items():
         ledger = open_ledger(workspace, name)
+        _witness_reviews(workspace, ledger, states)
         for begin in range(0, len(states), PER_RECORD):
             part = states[begin : begin + PER_RECORD]
             ledger.append(
@@ -172,6 +178,42 @@ def prune(workspace: Workspace, runs: Sequence[RunState]) -> None:
             zone=workspace.time_zone,
             cache=workspace.index_cache,
         )
+
+
+def _witness_reviews(workspace: Workspace, ledger: Ledger, states: Sequence[RunState]) -> None:
+    """Puts reviews that the register alone has into the ledger: a tombstone is read beside what stands there before it."""
+    broken = [state for state in states if state.broke_glass]
+    if not broken:
+        return
+    registers = Registered(workspace, Trusts(workspace, load_catalog(workspace.runbooks)))
+    for state in broken:
+        for review in registers.reviews(state).values():
+            ledger.append(
+                Phase.REVIEWED,
+                run=state.run,
+                attempt=len(state.attempts),
+                subjects={"request": state.request_digest.removeprefix("sha256:")},
+                body={"review": review},
+            )
+
+
+def _refuse_unfit(workspace: Workspace, states: Sequence[RunState]) -> None:
+    """Refuses to sign tombstones that count nowhere, or of runs that went on since somebody was shown them.
+
+    Raises:
+        Refused: Nothing was removed.
+    """
+    if not is_believed_here(workspace, states[0]):
+        raise Refused(
+            f"this machine is no runner of {states[0].environment}, so a tombstone that it signs counts nowhere; nothing was removed",
+            hint="Prune on a machine that `runners` in trust.yaml lists.",
+        )
+    for state in states:
+        if scan_run(workspace.reports / state.run).head != state.head:
+            raise Refused(
+                f"{state.run} went on meanwhile; nothing was removed",
+                hint="Look again what is to be removed.",
+            )
 
 
 def _journal_digest(directory: Path) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gitops_nb.adapters.folder import Folder
 from gitops_nb.adapters.process import LocalProcesses
@@ -23,6 +25,7 @@ from gitops_nb.record.ledger import Phase, read_entry, slots
 from gitops_nb.record.locks import SharedLocks, this_process
 from gitops_nb.record.runs import create_run, read_run, try_lock
 from gitops_nb.record.unlocks import SUBJECT, read_unlock
+from gitops_nb.session import platform as platforms
 from gitops_nb.session import stores
 from gitops_nb.session.platform import open_platform
 from gitops_nb.session.private import _parent, _prefix
@@ -150,6 +153,14 @@ def test_a_run_that_died_elsewhere_is_closed_and_a_living_one_is_not(workspace, 
         Journal.open(directory).append("attempt", number=2, front="gitops-nb run", who="priya")
         return true(reports, run, who)
 
+    # Where nobody would believe what is signed here nothing is, in the ledger or in the register.
+    other = Ed25519PrivateKey.generate().public_key()
+    listed = other.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    with monkeypatch.context() as patched:
+        patched.setattr(platforms, "runner_key", lambda _: listed)
+        with pytest.raises(Refused, match="this machine is no runner of production"):
+            unlock(workspace, RUN)
+    assert unlocked(workspace) == []
     # What was looked at is what is signed: a run that went on in between is none that died.
     with monkeypatch.context() as patched:
         patched.setattr(unlocking, "try_lock", goes_on)

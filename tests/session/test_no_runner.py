@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -19,10 +20,11 @@ from gitops_nb.policy import rules_for
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.register import Kind
 from gitops_nb.record.runs import read_run
-from gitops_nb.session import beginnings, lifecycle, platform
+from gitops_nb.session import beginnings, lifecycle, platform, pruning
 from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.order import Order
+from gitops_nb.session.pruning import old_runs, prune
 from gitops_nb.session.registers import register_of
 from gitops_nb.session.stores import reports_store
 from gitops_nb.session.verifying import verify_records
@@ -129,6 +131,36 @@ def test_a_review_from_a_machine_that_is_no_runner_counts(runner, elsewhere, cap
     assert "broken glass" not in runner.workspace.run("list", "runs").stdout
     with pytest.raises(Refused, match="is reviewed already"):
         answer(state.run, "approve", yes=True, **given)
+
+
+def test_a_review_in_the_register_is_witnessed_before_its_run_is_pruned(runner, elsewhere):
+    """The run goes, and with it whatever told of its request: the tombstone holds, because a runner signed the review before it."""
+    lets_break_glass(runner.workspace)
+    runner.order = Order(break_glass="the site is down")
+    state, _ = runner.promote()
+    context = elsewhere()
+    given = {"key": None, "reason": "seen", "workspace": runner.workspace.root, "reports": None}
+    answer(state.run, "approve", yes=True, **given)
+    context.__exit__(None, None, None)
+    (old,) = old_runs(where_of(runner), lambda _: timedelta(0)).removable
+    prune(where_of(runner), [old])
+    assert verify_records(where_of(runner), []).holds
+
+
+@pytest.mark.parametrize("what", ["no runner", "it went on"])
+def test_nothing_is_pruned_that_nobody_would_believe(runner, monkeypatch, what):
+    """A tombstone of a machine that is no runner, or of a run that is not as it was shown: refused, and all is there."""
+    state, _ = runner.promote(source="development", target="staging", application="catalog")
+    signed = ledger(runner)
+    (old,) = old_runs(where_of(runner), lambda _: timedelta(0)).removable
+    if what == "no runner":
+        monkeypatch.setattr(pruning, "is_believed_here", lambda *_: False)
+    else:
+        old = replace(old, head="0" * 64)
+    with pytest.raises(Refused, match="nothing was removed"):
+        prune(where_of(runner), [old])
+    assert ledger(runner) == signed
+    assert (where_of(runner).reports / state.run / "report.html").is_file()
 
 
 def test_a_review_that_nobody_would_see_is_not_signed(runner, elsewhere, monkeypatch):

@@ -107,6 +107,8 @@ def test_a_run_that_needs_attention_stays(runner):
         '  production: {environment: production, server: "https://production.clusters.example"}\n',
         "",
     )
+    # Where nobody looks nobody can tell what a sync deletes.
+    runner.workspace.replace("runbooks/policy.yaml", "{allow: false}", "{allow: true}")
     shutil.rmtree(where.sandbox)
     state, _ = runner.promote()
     assert state.status is Status.NEEDS_ATTENTION
