@@ -37,7 +37,7 @@ from gitops_nb.promotion.judging import NOWHERE
 from gitops_nb.promotion.neighbours import others_of
 from gitops_nb.promotion.overtaken import brought_later, refuse_changed, refuse_overtaken
 from gitops_nb.promotion.reading import origin_of
-from gitops_nb.promotion.unattended import by_itself
+from gitops_nb.promotion.unattended import gone
 from gitops_nb.promotion.versions import asks_for
 from gitops_nb.record.commits import TRAILER_START
 
@@ -99,19 +99,19 @@ def apply(writers: PromotionWriters, plan: Plan, decision: Decision) -> Applied:
         writers.effects.undone("commit", undone.found)
         raise
     except GitOpsError:
-        _say_what_comes(writers, plan)
+        _say_what_is_gone(writers, plan)
         raise
     return Applied(results, started)
 
 
-def _say_what_comes(writers: PromotionWriters, plan: Plan) -> None:
-    """Records what Argo CD does by itself with a commit that was not brought everywhere: what was planned may not be so any more."""
-    if not plan.arguments["edits"] or writers.fleet is None:
+def _say_what_is_gone(writers: PromotionWriters, plan: Plan) -> None:
+    """Records which Applications do not exist any more: whatever was planned, nothing brings the commit to them.
+
+    Of those that exist nobody knows yet what Argo CD does: it may not have looked at the commit.
+    """
+    if not plan.arguments["edits"]:
         return
-    told = {
-        p["cluster"]: by_itself(writers.view, writers.fleet, plan.environment, p)
-        for p in plan.arguments["placements"]
-    }
+    told = {p["cluster"]: gone(writers.view, p) for p in plan.arguments["placements"]}
     found: dict[str, Json] = {cluster: said for cluster, said in told.items() if said}
     if found:
         # What stopped the run is what it says; this only adds to it.

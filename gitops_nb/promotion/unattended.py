@@ -28,6 +28,18 @@ def has_failed_there(application: Json) -> bool:
     return bool(tried) and tried == current_revisions(application)
 
 
+def gone(view: View, placement: Mapping[str, Any]) -> str:
+    """That an Application does not exist any more, as a sentence; "" where it does, or nobody could look."""
+    cluster, name = str(placement["cluster"]), str(placement["name"])
+    try:
+        application = view.argo[cluster].snapshot(name).application
+    except GitOpsError:
+        return ""
+    if application is not None:
+        return ""
+    return f"Nothing brings {name} on {cluster}: the Application does not exist any more."
+
+
 def by_itself(view: View, fleet: Fleet, environment: str, placement: Mapping[str, Any]) -> str:
     """What comes without anybody asking, as a sentence; "" where nobody could look, or nothing else than planned was seen."""
     cluster, name = str(placement["cluster"]), str(placement["name"])
@@ -37,7 +49,7 @@ def by_itself(view: View, fleet: Fleet, environment: str, placement: Mapping[str
     except GitOpsError:
         return ""
     if application is None:
-        return f"Nothing brings {what}: the Application does not exist any more."
+        return gone(view, placement)
     if is_paused(application):
         return f"Nothing: {what} is paused by {PAUSED}, until somebody takes that away."
     if is_under_way(application):

@@ -10,7 +10,7 @@ import pytest
 
 from gitops_nb.cli.answering import answer
 from gitops_nb.errors import Refused, WaitingForApproval
-from gitops_nb.model import digest
+from gitops_nb.model import Status, digest
 from gitops_nb.record.consents import contradictions
 from gitops_nb.record.runs import find_run, read_run
 from gitops_nb.session import answering
@@ -102,6 +102,11 @@ def test_with_one_of_two_approvals_the_next_command_is_the_other_ones(runner):
     again = runner.workspace.run("approve", waiting.run, "--yes")
     assert again.returncode == 3
     assert f"Somebody else runs `gitops-nb approve {waiting.run}`" in again.stderr
+    other = runner.workspace.root / ".gitops-nb/sandbox/keys/amina.diallo"
+    second = runner.workspace.run("approve", waiting.run, "--yes", "--key", str(other))
+    assert second.returncode == 0, second.stderr
+    state, stop = runner.promote(run=waiting.run)
+    assert (stop, state.status) == (None, Status.SUCCEEDED)
 
 
 def test_an_expired_request_can_be_answered_by_nobody(runner, monkeypatch):
