@@ -85,14 +85,19 @@ def _counts(description: str) -> Schema:
     }
 
 
-def _object(description: str, fields: Schema, optional: Schema | None = None) -> Schema:
+def _object(description: str, fields: Schema) -> Schema:
     return {
         "description": description,
         "type": "object",
         "required": list(fields),
-        "properties": {**fields, **(optional or {})},
+        "properties": fields,
         "additionalProperties": False,
     }
+
+
+def _span(description: str, **fields: Schema) -> Schema:
+    borders = {"start": _moment("First moment"), "end": _moment("First moment after it")}
+    return _object(description, {**borders, **fields})
 
 
 def _estimate() -> Schema:
@@ -110,10 +115,7 @@ def _estimate() -> Schema:
 
 
 def _window() -> Schema:
-    return _object(
-        "A time, its end not included.",
-        {"start": _moment("First moment"), "end": _moment("First moment after it")},
-    )
+    return _span("A time, its end not included.")
 
 
 def _metric() -> Schema:
@@ -296,15 +298,7 @@ def _measured() -> Schema:
                 ),
             ),
             "freezes": _list(
-                "Freezes of policy.yaml.",
-                _object(
-                    "One of them.",
-                    {
-                        "name": _text("Its name."),
-                        "start": _moment("First moment"),
-                        "end": _moment("First moment after it"),
-                    },
-                ),
+                "Freezes of policy.yaml.", _span("One of them.", name=_text("Its name."))
             ),
             "sync": _sync(),
             "sync_weeks": _list(
@@ -323,8 +317,6 @@ def _measured() -> Schema:
             "is_last": _flag("False when versions are promoted further; then there is no level."),
             "team": _text("The team whose services were measured; empty: all."),
             "teams": _list("Every team of fleet.yaml.", _team()),
-        },
-        {
             "hours": _list(
                 "Deployments by weekday and hour, 168 from Monday on.",
                 _count("Deployments of one hour of the week."),
@@ -356,16 +348,12 @@ def _measured() -> Schema:
             ),
             "months": _list(
                 "The last twelve calendar months.",
-                _object(
+                _span(
                     "One month.",
-                    {
-                        "start": _moment("First moment"),
-                        "end": _moment("First moment after it"),
-                        "deployments": _count("Deployments."),
-                        "failed": _count("Failed ones."),
-                        "fail_rate": _reference("estimate", "Change fail rate, a share of 1."),
-                        "lead": _reference("estimate", "Change lead time, in seconds."),
-                    },
+                    deployments=_count("Deployments."),
+                    failed=_count("Failed ones."),
+                    fail_rate=_reference("estimate", "Change fail rate, a share of 1."),
+                    lead=_reference("estimate", "Change lead time, in seconds."),
                 ),
             ),
         },
@@ -373,20 +361,16 @@ def _measured() -> Schema:
 
 
 def _week() -> Schema:
-    return _object(
+    return _span(
         "One ISO week.",
-        {
-            "start": _moment("First moment"),
-            "end": _moment("First moment after it"),
-            "period": _text("partial: not whole in a window.", "before", "now", "partial"),
-            "deployments": _count("Deployments."),
-            "failed": _count("Failed ones."),
-            "rollbacks": _count("Rollbacks."),
-            "lead_n": _count("Lead times."),
-            "lead_low_s": _number("Lower quartile of lead times, in seconds."),
-            "lead_median_s": _number("Their median, in seconds."),
-            "lead_high_s": _number("Upper quartile of lead times, in seconds."),
-        },
+        period=_text("partial: not whole in a window.", "before", "now", "partial"),
+        deployments=_count("Deployments."),
+        failed=_count("Failed ones."),
+        rollbacks=_count("Rollbacks."),
+        lead_n=_count("Lead times."),
+        lead_low_s=_number("Lower quartile of lead times, in seconds."),
+        lead_median_s=_number("Their median, in seconds."),
+        lead_high_s=_number("Upper quartile of lead times, in seconds."),
     )
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from gitops_nb import dora
+from gitops_nb.dora import results
+from gitops_nb.dora.changepoints import Shift
 from gitops_nb.dora.document import CSV_COLUMNS, document, metrics_csv
 from gitops_nb.dora.document_schema import schema
 from gitops_nb.dora.levels import Level
 from gitops_nb.dora.results import Freeze, SyncStatus
 from gitops_nb.dora.statistics import Estimate
+from gitops_nb.dora.windows import Window
 from gitops_nb.model import parse_time
 from tests.dora.dora_factories import DAY, NOW_S, WEEK, incidents, measure, request, steady, view
 
@@ -31,6 +34,12 @@ def _document(tmp_path, **parameters):
     state = dora.observe(view(steady(30)), asked)
     measured = dora.measure(asked, state)
     return measured, document(measured, known_until_s=state.until_s)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """The defaults, measured once: values and their document."""
+    return _document(tmp_path_factory.mktemp("usual"))
 
 
 def test_the_schema_is_one_and_explains_every_field():
@@ -49,6 +58,44 @@ def test_the_schema_is_one_and_explains_every_field():
         walk(name, node)
 
 
+def test_the_schema_has_every_field_of_what_is_measured():
+    """A field that is added to a result is in the schema, also where no test has a value of it; none is left in it."""
+
+    def names(kind):
+        for field in fields(kind):
+            name = field.name.removesuffix("_millionths")
+            is_moment = name in ("start_s", "end_s", "week_s")
+            yield name.removesuffix("_s") if is_moment else name
+
+    definitions = schema()["$defs"]
+    whole, metric = definitions["measured"]["properties"], definitions["metric"]["properties"]
+    assert {*whole} == {*names(results.Measured), "format", "known_until"} - {"metrics", "rollbacks", "files"}  # fmt: skip
+    for kind, found in (
+        (Estimate, definitions["estimate"]),
+        (Window, definitions["window"]),
+        (results.Metric, definitions["metric"]),
+        (results.Stage, definitions["stage"]),
+        (results.Cell, definitions["cell"]),
+        (results.Change, metric["change"]["oneOf"][0]),
+        (Level, metric["level"]),
+        (results.Target, metric["target"]["oneOf"][0]),
+        (results.SyncStatus, whole["sync"]),
+        (results.Week, whole["weeks"]["items"]),
+        (results.Month, whole["months"]["items"]),
+        (results.Size, whole["sizes"]["items"]),
+        (results.Cause, whole["causes"]["items"]),
+        (results.Team, whole["teams"]["items"]),
+        (results.Look, whole["look_at"]["items"]),
+        (results.Excluded, whole["excluded"]["items"]),
+        (results.Freeze, whole["freezes"]["items"]),
+        (results.SyncWeek, whole["sync_weeks"]["items"]),
+        (results.WhatIf, whole["compared"]["items"]),
+        (Shift, whole["shifts"]["items"]),
+    ):
+        assert {*found["properties"]} == {*names(kind)}, kind
+        assert found["required"] == [*found["properties"]], kind
+
+
 def test_the_file_beside_the_docs_is_the_schema():
     """docs/dora.schema.json is what `gitops-nb dora schema` prints, and docs/dora.md names its keys."""
     assert json.loads((DOCS / "dora.schema.json").read_text(encoding="utf-8")) == schema()
@@ -61,7 +108,7 @@ def test_the_file_beside_the_docs_is_the_schema():
 
 @pytest.mark.parametrize(
     "parameters",
-    [{}, {"compare_to": "none"}, {"window": "2w"}, {"environment": "staging"}, {"window": "2019"}],
+    [{"compare_to": "none", "environment": "staging"}, {"window": "2w"}, {"window": "2019"}],
 )
 def test_what_is_measured_fits_the_schema(tmp_path, parameters):
     """With and without a window before, levels, intervals and data."""
@@ -73,9 +120,10 @@ def test_what_is_measured_fits_the_schema(tmp_path, parameters):
     ]
 
 
-def test_a_document_that_lacks_a_key_or_has_another_does_not_fit(tmp_path):
+def test_a_document_that_lacks_a_key_or_has_another_does_not_fit(usual):
     """The schema would see a key that is renamed, and one that nobody documented."""
-    _, found = _document(tmp_path)
+    _, found = usual
+    VALIDATOR.validate(json.loads(json.dumps(found)))
     for change in ({"n": None}, {"mean": 1}):
         wrong = json.loads(json.dumps(found))
         wrong["metrics"][0]["now"] |= change
@@ -85,9 +133,9 @@ def test_a_document_that_lacks_a_key_or_has_another_does_not_fit(tmp_path):
     assert not VALIDATOR.is_valid(wrong)
 
 
-def test_numbers_have_no_noise_and_times_have_a_zone(tmp_path):
+def test_numbers_have_no_noise_and_times_have_a_zone(usual):
     """Whole numbers are integers, others have six places at most; moments carry the offset of the zone of the report."""
-    measured, found = _document(tmp_path)
+    measured, found = usual
     moved = replace(
         measured,
         time_zone="Europe/Berlin",
@@ -129,9 +177,9 @@ def _rows(measured):
     return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
 
 
-def test_the_table_has_a_row_for_each_metric_and_window(tmp_path):
+def test_the_table_has_a_row_for_each_metric_and_window(usual):
     """The same numbers as the document, with unit, interval, n and level."""
-    measured, found = _document(tmp_path)
+    measured, found = usual
     rows = _rows(measured)
     assert tuple(rows[0]) == CSV_COLUMNS
     by_name = {(row["metric"], row["window"]): row for row in rows}
@@ -155,7 +203,7 @@ def test_the_table_has_a_row_for_each_metric_and_window(tmp_path):
 
 def test_a_value_that_is_missing_is_empty_and_no_range_is_a_date(tmp_path):
     """No data is an empty cell with its reason; levels are `3 to 4`, which no spreadsheet turns into 3 April."""
-    measured = measure(tmp_path, steady(30))
+    measured = measure(tmp_path, steady(10), compare_to="none")
     levelled = replace(measured.metrics[0], level=Level(3, 4, "spans"))
     measured = replace(measured, metrics=(levelled, *measured.metrics[1:]))
     rows = {row["metric"]: row for row in _rows(measured) if row["window"] == "now"}
@@ -164,9 +212,9 @@ def test_a_value_that_is_missing_is_empty_and_no_range_is_a_date(tmp_path):
     assert rows["fail_rate"]["missing"]
 
 
-def test_no_text_is_run_as_a_formula(tmp_path):
+def test_no_text_is_run_as_a_formula(usual):
     """Names that begin with = + - @ or a tab get an apostrophe; other names, also foreign ones, stay."""
-    measured = measure(tmp_path, steady(10))
+    measured, _ = usual
     for name in ("=1+1", "+1", "-1", "@a", "\t=1", " =1"):
         rows = _rows(replace(measured, environment=name))
         assert {row["environment"] for row in rows} == {f"'{name}"}
@@ -174,8 +222,8 @@ def test_no_text_is_run_as_a_formula(tmp_path):
     assert {row["environment"] for row in rows} == {"größe-東京"}
 
 
-def test_what_argo_cd_did_not_answer_is_in_the_document(tmp_path):
+def test_what_argo_cd_did_not_answer_is_in_the_document(usual):
     """A cluster that was not asked says so, and the document fits."""
-    measured, _ = _document(tmp_path)
+    measured, _ = usual
     silent = replace(measured, sync=SyncStatus(missing="Argo CD did not answer"))
     VALIDATOR.validate(document(silent, known_until_s=NOW_S))
