@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora.facts import FOLDER
 from gitops_nb.dora.levels import Level
-from gitops_nb.dora.results import Measured
+from gitops_nb.dora.results import Measured, Metric
 from gitops_nb.dora.statistics import Estimate
 from gitops_nb.dora.tables import safe_cell
 from gitops_nb.model import Json, to_json
@@ -51,7 +52,12 @@ def document(measured: Measured, *, known_until_s: int) -> dict[str, Json]:
         known_until_s: UTC epoch seconds until which facts are known, as ``DoraState.until_s``.
     """
     zone = ZoneInfo(measured.time_zone)
-    whole = _plain(to_json(measured), zone)
+    shown = replace(
+        measured,
+        metrics=tuple(_shown(metric) for metric in measured.metrics),
+        rollbacks=_shown(measured.rollbacks),
+    )
+    whole = _plain(to_json(shown), zone)
     assert isinstance(whole, dict)
     metrics, rollbacks = whole.pop("metrics"), whole.pop("rollbacks")
     assert isinstance(metrics, list)
@@ -76,10 +82,8 @@ def metrics_csv(measured: Measured) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(CSV_COLUMNS)
-    for metric in (*measured.metrics, measured.rollbacks):
-        # A value whose metric says that it is missing is too few to be shown anywhere.
-        now = Estimate(n=metric.now.n) if metric.missing else metric.now
-        found = (("now", measured.window, now), ("before", measured.before, metric.before))
+    for metric in map(_shown, (*measured.metrics, measured.rollbacks)):
+        found = (("now", measured.window, metric.now), ("before", measured.before, metric.before))
         for name, window, estimate in found:
             if window is None or estimate is None:
                 continue
@@ -101,6 +105,11 @@ def metrics_csv(measured: Measured) -> str:
             )
             writer.writerow([safe_cell(cell) for cell in row])
     return "\ufeff" + text.getvalue()
+
+
+def _shown(metric: Metric) -> Metric:
+    """The metric without a value that it calls missing: too few are no number for a program either."""
+    return replace(metric, now=Estimate(n=metric.now.n)) if metric.missing else metric
 
 
 def _levels(level: Level) -> str:

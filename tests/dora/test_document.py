@@ -212,6 +212,17 @@ def test_a_value_that_is_missing_is_empty_and_no_range_is_a_date(tmp_path):
     assert rows["fail_rate"]["missing"]
 
 
+def test_too_few_are_no_number(usual):
+    """A metric that calls its value missing has none, with its n and reason, in the document and in the table."""
+    measured, _ = usual
+    few = replace(measured.metrics[0], missing="too few", now=Estimate(1_500_000, None, None, 3))
+    measured = replace(measured, metrics=(few, *measured.metrics[1:]))
+    now = document(measured, known_until_s=NOW_S)["metrics"][0]["now"]
+    assert now == {"value": None, "low": None, "high": None, "n": 3}
+    row = next(row for row in _rows(measured) if row["metric"] == "frequency")
+    assert (row["value"], row["n"], row["missing"]) == ("", "3", "too few")
+
+
 def test_no_text_is_run_as_a_formula(usual):
     """Names that begin with = + - @ or a tab get an apostrophe; other names, also foreign ones, stay."""
     measured, _ = usual
