@@ -142,7 +142,11 @@ class Reading:
             if self.zone is None:
                 raise ValueError(f"{text!r} has no offset, and the mapping no time_zone")
             local = moment.replace(tzinfo=self.zone)
-            if local.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) != moment:
+            try:
+                was = local.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None)
+            except OverflowError:
+                raise ValueError(f"{text!r} is before 1990 or in the future") from None
+            if was != moment:
                 raise ValueError(f"{text!r} never was in {self.zone.key}: clocks went forward")
             moment = local
         seconds = int(moment.timestamp())
@@ -258,7 +262,7 @@ def read_export(path: Path) -> Export:
             columns = tuple(dict.fromkeys(name for row in rows for name in row.values))
             return Export(path, columns, rows)
         return _csv_rows(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, RecursionError) as error:
         raise UsageError(
             f"{path.name}: cannot be read: {error}", hint="Give a CSV in UTF-8, JSON or JSON lines."
         ) from error

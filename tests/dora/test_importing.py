@@ -272,6 +272,8 @@ JIRA = (HERE / "jira.csv").read_text().splitlines()
         ("devlake", "devlake/map.yaml", "c.csv", [], r"c\.csv:1: no header"),
         ("devlake", "devlake/map.yaml", "c.json", ["{"], r"c\.json:1: cannot be read as JSON"),
         ("devlake", "devlake/map.yaml", "c.json", ["[1]"], r"c\.json: \[0\]: no object"),
+        ("devlake", "devlake/map.yaml", "c.json", ["[" * 100_000], r"c\.json: cannot be read: maximum recursion"),
+        ("incidents", "jira.yaml", "i.csv", [JIRA[0].replace("Created", "Raised"), JIRA[1]], r"i\.csv:1: no column Created"),
         ("devlake", "devlake/map.yaml", "none.csv", None, r"none\.csv: cannot be read"),
         ("four-keys", None, "d.jsonl", ['{"deploy_id": "1"}'], "the mapping names no service"),
         ("four-keys", "four_keys/map.yaml", "d.jsonl", ['{"deploy_id": "1"}'], r"d\.jsonl:1: no column source, time_created, main_commit"),
@@ -350,6 +352,11 @@ def test_a_time_without_an_offset_needs_a_zone():
     with pytest.raises(ValueError, match="has no offset, and the mapping no time_zone"):
         plain.moment("2026-09-09 10:00:00")
     berlin = reading(time_zone="Europe/Berlin")
+    # What tools write for "never" is no time, also where it leaves the calendar in UTC.
+    with pytest.raises(ValueError, match="before 1990"):
+        berlin.moment("0001-01-01 00:00:00")
+    with pytest.raises(ValueError, match="in the future"):
+        reading(time_zone="America/New_York").moment("9999-12-31 23:59:59")
     assert berlin.moment("2026-09-09 10:00:00") == seconds("2026-09-09T08:00:00Z")
 
 
