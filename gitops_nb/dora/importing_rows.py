@@ -292,7 +292,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
     text = path.read_text(encoding="utf-8-sig")
     try:
         whole = json.loads(text)
-    except ValueError:
+    except ValueError:  # lines are no document together
         whole = None
     # One line of JSON lines is an object too.
     if isinstance(whole, list):
@@ -311,7 +311,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[str, Any]]:
             continue
         try:
             yield f"{name}:{number}", json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{name}:{number}: cannot be read as JSON: {error}") from error
 
 

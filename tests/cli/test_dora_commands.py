@@ -361,6 +361,15 @@ def test_facts_in_a_bucket_are_collected_on_one_machine_and_measured_on_another(
             shutil.rmtree(folder)
         measured = workspace.run("dora", "metrics", "-p", "window=13w", "--json", *facts, **near)
         ran = workspace.run("run", "dora", "-p", f"deployments=gs://{BUCKET}/dora", **near)
+        workspace.write("pages.csv", "key,from,system\nOPS-1,2024-05-01T10:00:00Z,checkout\n")
+        workspace.write("pages.yaml", "columns: {id: key, started: from, service: system}\n")
+        command = ("dora", "import", "incidents", "pages.csv", "--map", "pages.yaml")
+        imported = workspace.run(*command, "--to", f"gs://{BUCKET}/dora", **near)
+        assert imported.returncode == 0, imported.stderr
+        for folder in workspace.root.glob(".gitops-nb/sandbox/facts-*"):
+            shutil.rmtree(folder)
+        workspace.run("dora", "export", "out", "--format", "csv", *facts, **near)
+    assert "OPS-1" in (workspace.root / "out/incident.csv").read_text()
     assert measured.returncode == 0, measured.stderr
     assert ran.returncode == 0, ran.stderr
     (run,) = workspace.reports.glob("*-dora-*")

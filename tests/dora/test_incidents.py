@@ -95,6 +95,7 @@ def test_an_incident_that_is_resolved_later_is_one_row(tmp_path):
         ([{"number": 1, "labels": ["incident"], "created_at": "2026-11-01T10:00:00Z"}], r"is no incident of github.*service"),
         ({"a": 1}, "neither a list of incidents nor"),
         ("{", "i.json: cannot be read as JSON"),
+        ("[" * 100_000, "i.json: cannot be read as JSON"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_nothing_is_written(tmp_path, content, message):

@@ -155,7 +155,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
         if path.suffix != ".jsonl":
             yield f"{path.name}", json.loads(text)
             return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path.name}: cannot be read as JSON: {error}", hint="Check the path and the file."
         ) from error
@@ -164,7 +164,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
             continue
         try:
             yield f"{path.name}:{number}", json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path.name}:{number}: cannot be read as JSON: {error}") from error
 
 
