@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gitops_nb.dora.definition import DoraDefinition
 from gitops_nb.dora.facts import frames
-from gitops_nb.dora.measure import measure
+from gitops_nb.dora.measure import measure, measure_metrics
 from gitops_nb.dora.observe import DoraState, observe, refuse_unknown
 from gitops_nb.dora.request import DoraRequest, request
 from gitops_nb.dora.results import Measured
@@ -17,6 +17,7 @@ __all__ = [
     "Measured",
     "frames",
     "measure",
+    "measure_metrics",
     "observe",
     "refuse_unknown",
     "request",

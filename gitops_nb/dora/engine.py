@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -15,6 +14,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from gitops_nb.dora.compiling import sql
 from gitops_nb.dora.fact_tables import FACTS, FactTables, frame
 
 MEMORY = "600MB"
@@ -101,15 +101,3 @@ def _files(folder: Path | str, name: str) -> str:
     if (folder / f"{name}.parquet").is_file():
         return f"{folder}/{name}.parquet"
     return f"{folder}/{name}/*/*.parquet" if any(folder.glob(f"{name}/*/*.parquet")) else ""
-
-
-def sql(expression: ir.Table) -> str:
-    """DuckDB's SQL for an expression on unbound tables."""
-    return _sql(expression.op())
-
-
-@lru_cache(maxsize=1024)
-def _sql(operation: Any) -> str:
-    from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
-
-    return str(DuckDBCompiler().to_sqlglot(operation.to_expr()).sql("duckdb"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora import (
@@ -26,7 +28,7 @@ from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.facts import FOLDER
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
-from gitops_nb.dora.results import Freeze, Measured
+from gitops_nb.dora.results import Freeze, Measured, Service, Week
 from gitops_nb.dora.scope import Scope
 from gitops_nb.dora.windows import Window
 from gitops_nb.errors import UsageError
@@ -38,13 +40,31 @@ def measure(request: DoraRequest, state: DoraState) -> Measured:
     Raises:
         UsageError: The definition is one for the what-if table only.
     """
+    with _engine(request) as engine:
+        found = _known(engine, request, state)
+        return _whole(engine, request, state, found)
+
+
+def measure_metrics(request: DoraRequest, state: DoraState) -> Measured:
+    """The metrics and the title alone, by the same code: without tables, steps and other definitions.
+
+    Raises:
+        UsageError: See ``measure``.
+    """
+    with _engine(request) as engine:
+        measured = _known(engine, request, state).measured
+        return replace(measured, title=findings.title(measured))
+
+
+@contextmanager
+def _engine(request: DoraRequest) -> Iterator[DuckEngine]:
     if not request.definition.is_for_reports:
         raise UsageError(
             f"definition {request.definition.hash[:12]} is for comparing and not for a report's own numbers",
             hint="Change only the options that `definition` takes.",
         )
     with DuckEngine.over(request.workdir / FOLDER) as engine:
-        return _measure(engine, request, state)
+        yield engine
 
 
 def question_of(request: DoraRequest, state: DoraState, *, is_native: bool) -> Question:
@@ -65,7 +85,20 @@ def question_of(request: DoraRequest, state: DoraState, *, is_native: bool) -> Q
     )
 
 
-def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Measured:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the engine was asked first: the numbers behind all metrics, and these."""
+
+    question: Question
+    scope: Scope
+    caveats: tuple[str, ...]
+    numbers: numbers.Numbers
+    weeks: tuple[Week, ...]
+    services: tuple[Service, ...]
+    measured: Measured
+
+
+def _known(engine: DuckEngine, request: DoraRequest, state: DoraState) -> _Known:
     zone = ZoneInfo(request.time_zone)
     question = question_of(request, state, is_native=engine.is_native)
     scope, caveats = _scope(engine, request, state, question, zone)
@@ -73,14 +106,6 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
     moved = trends.moved_metrics(known, scope)
     weeks = tallies.weekly(known, scope)
     services = tallies.services(known, scope, weeks)
-    teams = goals.teams(known, scope, services, request.teams)
-    ledger = tables.ledger(engine, question, scope.window)
-    year = patterns.year(scope.window.end_s, zone)
-    # One query for what the page lists and for the twelve months.
-    wide = Window(min(year.start_s, scope.shown.start_s), max(year.end_s, scope.shown.end_s))
-    of_year = tables.deployments(engine, question, wide, has_leads=numbers.knows_leads(question))
-    moments = of_year["finished_s"]
-    deployed = of_year[(moments >= scope.shown.start_s) & (moments < scope.shown.end_s)]
     measured = Measured(
         environment=request.environment,
         first_environment=scope.first_environment,
@@ -101,32 +126,13 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
             )
         ),
         team=request.team,
-        teams=() if request.team else teams,
-        hours=patterns.hours(deployed, scope.window, zone),
-        sizes=patterns.sizes(deployed, scope.window, knows_failures=scope.knows_failures)
-        if state.commits
-        else (),
-        causes=patterns.causes(deployed, scope.window) if scope.knows_failures else (),
-        months=patterns.months(
-            of_year,
-            year,
-            zone,
-            since_s=state.first_s,
-            knows_failures=scope.knows_failures,
-        ),
         rollbacks=metrics.rollbacks(known, scope, moved),
         sync=state.sync,
         weeks=weeks,
         services=sum(service.deployments > 0 for service in services),
-        seen=numbers.count(engine, numbers.seen(question, scope.window)),
-        excluded=tables.summary(ledger),
-        files=tables.write(services, deployed, ledger, request.workdir),
+        seen=0,
+        excluded=(),
         is_last=request.is_last,
-        stages=steps.promotions(
-            engine, request.promotions, scope.periods, is_native=engine.is_native
-        ),
-        split=steps.split(engine, question, scope.periods),
-        sync_weeks=steps.sync_weeks(engine, question, scope.shown, zone=zone),
         freezes=tuple(
             Freeze(freeze.name, freeze.start_s, freeze.end_s)
             for freeze in request.freezes
@@ -143,27 +149,61 @@ def _measure(engine: DuckEngine, request: DoraRequest, state: DoraState) -> Meas
             worth=findings.MUCH,
         ),
     )
+    return _Known(question, scope, caveats, known, weeks, services, measured)
+
+
+def _whole(engine: DuckEngine, request: DoraRequest, state: DoraState, found: _Known) -> Measured:
+    """All that a report has beside its metrics."""
+    question, scope, services = found.question, found.scope, found.services
+    ledger = tables.ledger(engine, question, scope.window)
+    year = patterns.year(scope.window.end_s, scope.zone)
+    # One query for what the page lists and for the twelve months.
+    wide = Window(min(year.start_s, scope.shown.start_s), max(year.end_s, scope.shown.end_s))
+    of_year = tables.deployments(engine, question, wide, has_leads=numbers.knows_leads(question))
+    moments = of_year["finished_s"]
+    deployed = of_year[(moments >= scope.shown.start_s) & (moments < scope.shown.end_s)]
+    failures = scope.knows_failures
+    measured = replace(
+        found.measured,
+        teams=() if request.team else goals.teams(found.numbers, scope, services, request.teams),
+        hours=patterns.hours(deployed, scope.window, scope.zone),
+        sizes=patterns.sizes(deployed, scope.window, knows_failures=failures)
+        if state.commits
+        else (),
+        causes=patterns.causes(deployed, scope.window) if failures else (),
+        months=patterns.months(
+            of_year, year, scope.zone, since_s=state.first_s, knows_failures=failures
+        ),
+        seen=numbers.count(engine, numbers.seen(question, scope.window)),
+        excluded=tables.summary(ledger),
+        files=tables.write(services, deployed, ledger, request.workdir),
+        stages=steps.promotions(
+            engine, request.promotions, scope.periods, is_native=engine.is_native
+        ),
+        split=steps.split(engine, question, scope.periods),
+        sync_weeks=steps.sync_weeks(engine, question, scope.shown, zone=scope.zone),
+    )
     measured = replace(
         measured,
         compared=whatif.compare(
-            engine, question, measured, zone=zone, has_incidents=state.incidents is not None
+            engine, question, measured, zone=scope.zone, has_incidents=state.incidents is not None
         ),
     )
     return replace(
         measured,
         title=findings.title(measured),
         sentence=findings.sentence(measured),
-        look_at=findings.look_at(measured, services, zone=zone),
+        look_at=findings.look_at(measured, services, zone=scope.zone),
         caveats=(
             *findings.caveats(
                 measured,
                 asked=(request.before, request.window),
                 until=(state.until_s, state.behind),
-                zone=zone,
+                zone=scope.zone,
             ),
-            *caveats,
+            *found.caveats,
         ),
-        notes=findings.notes(measured, zone=zone),
+        notes=findings.notes(measured, zone=scope.zone),
     )
 
 

@@ -156,3 +156,22 @@ def test_a_change_too_small_for_a_word_is_left_out():
     assert (shift.week_s, shift.before_weeks, shift.after_weeks) == (10, 10, 12)
     assert (shift.before_per_week, shift.after_per_week) == (10, 20)
     assert changepoints.shifts(weeks, minimum_weeks=8, worth=1.5) == ()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_borders_are_those_of_ruptures(seed):
+    """The exact search and PELT of a library find the same segments, whatever the shortest one and its price."""
+    from ruptures.detection import Pelt
+
+    random = np.random.default_rng(seed)
+    steps = [
+        random.normal(random.uniform(1, 5), 0.3, random.integers(8, 40))
+        for _ in range(1 + seed % 5)
+    ]
+    values = np.concatenate(steps)
+    shortest = int(random.integers(2, 9))
+    penalty = float(random.uniform(0.1, 3))
+    found = (
+        Pelt(model="l2", min_size=shortest, jump=1).fit(values.reshape(-1, 1)).predict(pen=penalty)
+    )
+    assert changepoints._best_borders(values, shortest, penalty) == tuple(found[:-1])
