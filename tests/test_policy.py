@@ -127,9 +127,7 @@ def test_a_request_that_nobody_can_answer_is_refused_at_once():
     )
     assert decision.answer is Answer.REFUSED
     assert f"may answer where {PERSON.name} asks" in decision.reasons[0]
-    one = decide(
-        UPDATE, PASSED, rules=rules(approvers=approvers), gates=["soak"], requester=PERSON
-    )
+    one = decide(UPDATE, PASSED, rules=rules(approvers=approvers), gates=["soak"], requester=PERSON)
     assert one.answer is Answer.WAITING
 
 
