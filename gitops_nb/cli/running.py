@@ -21,11 +21,11 @@ from gitops_nb.cli.choosing import recorded, to_resume
 from gitops_nb.cli.github import tell_github
 from gitops_nb.cli.progress import Progress
 from gitops_nb.cli.show import options
-from gitops_nb.errors import ExitCode, Refused, UsageError
+from gitops_nb.errors import ExitCode, GitOpsError, Refused, UsageError
 from gitops_nb.executor import ExecutorProcess
 from gitops_nb.kernel import KernelProcess
 from gitops_nb.model import Mode, Risk, Status
-from gitops_nb.policy import Requester, rules_for
+from gitops_nb.policy import Requester
 from gitops_nb.ports import View
 from gitops_nb.record import journal
 from gitops_nb.record.fold import RunState, fold
@@ -289,14 +289,20 @@ def executor_of(where: Workspace, state: RunState) -> Iterator[ExecutorProcess |
 
 
 def needs_approval(where: Workspace, state: RunState) -> bool:
-    """Whether somebody has to approve a run, by the rules that count now."""
-    if state.opened.get("risk") == Risk.READ:
-        return False
-    platform = open_platform(where, load_catalog(where.runbooks), Mode(state.opened["mode"]))
-    if state.environment not in platform.fleet.environments:
-        return False
-    rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
-    return bool(rules.approvals)
+    """Whether somebody has to approve a run, by its runbook, its parameters and the rules that count now.
+
+    What else its record says of it, risk and environment, whoever may write there could have changed.
+    """
+    catalog = load_catalog(where.runbooks)
+    runbook = catalog.runbooks.get(state.runbook)
+    if runbook is None:
+        return True  # its notebook says what is wrong; nothing of it is done here
+    platform = open_platform(where, catalog, Mode(state.opened["mode"]))
+    seen = replace(catalog, fleet=platform.fleet, policy=platform.policy, trust=platform.trust)
+    try:
+        return asks_somebody(where, seen, runbook, state.opened["parameters"])
+    except GitOpsError:
+        return True  # parameters that do not fit any more are refused where they are opened
 
 
 def _print_end(

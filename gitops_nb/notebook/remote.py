@@ -249,6 +249,7 @@ def open_remote(
         if given().executor:
             wire = _connect(Path(given().executor))
         else:
+            _refuse_supervised()
             address, process = _own_executor(workspace, mode, kept)
             wire = _connect(address, process.child.poll)
         session = RemoteSession(wire, workspace, mode=mode, front=front, kept=kept)
@@ -257,6 +258,19 @@ def open_remote(
         kept.close()
         raise
     return session
+
+
+def _refuse_supervised() -> None:
+    """Refuses an executor of one's own behind an engine that knew of nobody who has to approve: it would sign with its own key.
+
+    Raises:
+        Refused: An engine stands behind this process.
+    """
+    if given().is_supervised:
+        raise Refused(
+            "this run needs approval, and the command behind it was told of one that needs none",
+            hint="Look at its record with `gitops-nb verify`, and start a new run.",
+        )
 
 
 def _own_executor(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.engine.witness import Witness
-from gitops_nb.model import Status
+from gitops_nb.model import Status, canonical
 from gitops_nb.record.ledger import Phase
 from gitops_nb.record.runs import read_run, run_directories
 from gitops_nb.session.held import open_here
@@ -173,3 +175,31 @@ def test_a_run_that_nobody_approves_is_the_one_that_was_asked_for(workspace, key
     done = workspace.run("run", "promotion", "-p", "application=checkout", **key)
     assert done.returncode == 3, done.stdout + done.stderr
     assert Runner(workspace).tip() == before
+
+
+@pytest.mark.parametrize("said", [{"risk": "read"}, {"environment": "development"}])
+def test_what_a_record_says_of_its_risk_decides_nothing(workspace, said):
+    """A waiting run whose first record was rewritten: no other run begins, and no key of its own signs anything."""
+    runner = Runner(workspace)
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run)
+    journal = workspace.reports / waiting.run / "journal.jsonl"
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    rows[0]["body"] |= said
+    head = "0" * 64
+    for row in rows:
+        row["prev"] = head
+        row["hash"] = head = hashlib.sha256(
+            canonical({key: value for key, value in row.items() if key != "hash"})
+        ).hexdigest()
+    journal.write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
+    keys = sorted(path.name for path in (workspace.root / ".gitops-nb/keys").iterdir())
+    tip = runner.tip()
+    done = workspace.run("resume", waiting.run)
+
+    # Its risk is nobody's word, so the approval counts as ever; of its environment more than that rests on it.
+    is_done = "risk" in said
+    assert (done.returncode == 0) is is_done, done.stderr
+    assert [directory.name for directory in run_directories(workspace.reports)] == [waiting.run]
+    assert sorted(path.name for path in (workspace.root / ".gitops-nb/keys").iterdir()) == keys
+    assert (runner.tip() != tip) is is_done
