@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gitops_nb.catalog import strict_yaml
+from gitops_nb.catalog.engines import EngineChoice, read_engine
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import Mode
 
 FILE = "gitops-nb.yaml"
 OWN = ".gitops-nb"
 VARIABLE = "GITOPS_NB_WORKSPACE"
-_KEYS = ("kind", "mode", "reports", "locks", "runbooks", "notebooks", "time_zone")
+_KEYS = ("kind", "mode", "reports", "locks", "runbooks", "notebooks", "time_zone", "engine")
 _TEXTS = ("reports", "locks", "runbooks", "notebooks", "time_zone")
 # A Path keeps one of the two slashes.
 _BUCKET = re.compile(r"gs:/+([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([A-Za-z0-9._/=-]*))?")
@@ -30,7 +31,7 @@ class Workspace:
 
     ``bucket`` is ``gs://BUCKET/PREFIX`` where the reports are kept in one, else ""; ``reports`` then is this machine's
     copy of it. ``locks`` is the bucket of the locks, "" where they are for this machine only. ``named_by`` is the variable that
-    chose the folder, "" where a person or the current folder did.
+    chose the folder, "" where a person or the current folder did. ``engine`` measures collected facts.
     """
 
     root: Path
@@ -42,6 +43,7 @@ class Workspace:
     bucket: str = ""
     locks: str = ""
     named_by: str = ""
+    engine: EngineChoice = field(default_factory=EngineChoice)
 
     @property
     def own(self) -> Path:
@@ -147,6 +149,11 @@ def _read(root: Path, reports: str | Path | None) -> Workspace:
     mode = value.get("mode")
     if mode not in (None, *Mode):
         problems.append(document.problem(("mode",), f"{mode!r}; allowed: sandbox, live"))
+    engine = EngineChoice()
+    try:
+        engine = read_engine(value.get("engine"))
+    except ValueError as error:
+        problems.append(document.problem(("engine",), str(error)))
     if problems:
         raise ConfigurationError("\n".join(problems), hint="Mend the file; nothing was run.")
     given = str(reports or texts["reports"] or "reports")
@@ -164,6 +171,7 @@ def _read(root: Path, reports: str | Path | None) -> Workspace:
         time_zone=texts["time_zone"] or "UTC",
         bucket=bucket,
         locks=_locks(texts["locks"] or "", texts["reports"] or ""),
+        engine=engine,
     )
 
 

@@ -20,9 +20,15 @@ def refuse_unreadable(source: Side) -> None:
             raise UsageError(
                 where.format("no value yet"), hint="Write a first one there, or name a revision."
             )
-        otherwise = read_scalar(key.content.encode(), key.key).reads_otherwise
-        if otherwise:
+        scalar = read_scalar(key.content.encode(), key.key)
+        if isinstance(scalar.seen, bool):
             raise UsageError(
-                where.format(otherwise),
+                where.format(f"{scalar.value}, which is no text"),
+                hint="A promotion carries texts and whole numbers: take the key out of `promotable`. In quotes it would be another "
+                "value, which a chart takes for true whatever it says.",
+            )
+        if scalar.reads_otherwise:
+            raise UsageError(
+                where.format(scalar.reads_otherwise),
                 hint="Write it there in quotes, as the version that is meant.",
             )
