@@ -295,7 +295,9 @@ class ApplicationController:
                 )
 
     def _go_on(self, world: World, cluster: str, key: str, stage: str, after: float) -> None:
-        work = world.memory(cluster, key)["work"]
+        work = world.memory(cluster, key).get("work")
+        if work is None:
+            return  # what the operation applied took its Application over: another parent's is there now
         work |= {"stage": stage, "due": world.time + after}
         world.schedule("operate", cluster, key, after)
 

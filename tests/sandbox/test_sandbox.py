@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.errors import ConfigurationError, ConflictError, RecordError, UnavailableError
 from gitops_nb.model import ObjectRef
 from gitops_nb.sandbox import Sandbox, open_sandbox
+from gitops_nb.sandbox.control import ApplicationController
 from gitops_nb.sandbox.opening import MANIFEST
 
 ROOT = Path(__file__).parents[2]
@@ -344,3 +346,13 @@ def test_a_fleet_without_clusters_has_a_sandbox(tmp_path: Path, fleet: Fleet) ->
         opened = open_sandbox(tmp_path / "sandbox", alone, wall=lambda: MADE_S)
         assert dict(opened.clusters) == {}
         assert _git(opened.repositories["platform-config"], "rev-list", "--count", "main").strip() != "0"  # fmt: skip
+
+
+def test_an_operation_whose_application_was_taken_over_ends_there():
+    """What it applied made the Application another one: nothing of the operation is left to go on with."""
+    scheduled = []
+    world = SimpleNamespace(
+        memory=lambda *_: {}, time=0, schedule=lambda *given: scheduled.append(given)
+    )
+    ApplicationController(None)._go_on(world, "c", "k", "apply", 1.0)
+    assert scheduled == []
