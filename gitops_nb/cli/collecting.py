@@ -14,6 +14,7 @@ import click
 from gitops_nb import dora
 from gitops_nb.adapters.clock import WallClock
 from gitops_nb.adapters.github import GitHub
+from gitops_nb.catalog.engines import EngineChoice
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import Workspace, find_workspace
@@ -28,7 +29,15 @@ from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Mode
 from gitops_nb.report.text import json_text, terminal
-from gitops_nb.session.facts import is_bucket, read_bucket, write_bucket
+from gitops_nb.session.facts import (
+    engine_for,
+    is_bucket,
+    name_of,
+    of_facts,
+    publish,
+    read_bucket,
+    write_bucket,
+)
 from gitops_nb.session.lifecycle import runbook_of
 from gitops_nb.session.opening import choose_mode
 from gitops_nb.session.platform import open_platform
@@ -52,6 +61,7 @@ def collect_facts(
     github_incidents: Sequence[str],
     github_url: str,
     take_over: str,
+    engine: str | None,
 ) -> None:
     """Collects from every source that the fleet and the options name, one after the other."""
     where = find_workspace(workspace, reports=reports)
@@ -75,7 +85,7 @@ def collect_facts(
     done: list[Collected] = []
     who = platform.requester.name
     with (
-        writing(where, chosen, facts, who=who, take_over=take_over) as store,
+        writing(where, chosen, facts, who=who, take_over=take_over, engine=engine) as store,
         store.exclusive(),
     ):
         began_s = int(platform.view.clock.now().timestamp())
@@ -117,6 +127,7 @@ def show_metrics(
     reports: Path | None,
     mode: str | None,
     facts: str,
+    engine: str | None,
 ) -> None:
     """Measures the stored facts with the parameters of the dora runbook."""
     where = find_workspace(workspace, reports=reports)
@@ -131,7 +142,9 @@ def show_metrics(
             hint="Give files to `gitops-nb dora collect` or to `gitops-nb run dora`.",
         )
     parameters = merge(runbook_of(catalog, "dora"), platform.fleet, {}, texts)
-    store = _reading(where, chosen, facts)
+    choice = engine_for(where, chosen, named=engine)
+    if choice is not None:
+        choice = of_facts(choice, facts, Path.cwd())
     with tempfile.TemporaryDirectory() as folder:
         request = dora.request(
             platform.fleet,
@@ -141,7 +154,8 @@ def show_metrics(
             base=where.root,
             time_zone=where.time_zone,
             freezes=catalog.policy.freeze_windows,
-            facts=store.folder,
+            facts=None if choice else _reading(where, chosen, facts).folder,
+            engine=choice,
         )
         # No cluster is asked: the numbers are those of the facts.
         state = dora.observe(replace(platform.view, argo={}), request)
@@ -165,17 +179,30 @@ def show_schema() -> None:
 
 
 def export_facts(
-    directory: Path,
+    directory: Path | None,
     *,
     form: str,
+    to: str | None,
     workspace: Path | None,
     reports: Path | None,
     mode: str | None,
     facts: str,
 ) -> None:
-    """Writes the fact tables for a warehouse or Grafana."""
+    """Writes the fact tables for a warehouse or Grafana, or into the engine that is to measure them."""
+    if (directory is None) == (not to):
+        raise UsageError(
+            "one place is due: a directory, or the engine of --to",
+            hint="See `gitops-nb dora export --help`.",
+        )
     where = find_workspace(workspace, reports=reports)
-    store = _reading(where, choose_mode(where, mode), facts)
+    chosen = choose_mode(where, mode)
+    if directory is None:
+        choice = engine_for(where, chosen, named=to)
+        assert choice is not None
+        store = _reading(where, chosen, facts)
+        _publish(choice, store, _name(where, chosen, facts))
+        return
+    store = _reading(where, chosen, facts)
     for name, rows in stored.export(store, directory, form=form).items():
         click.echo(f"{rows:>9} rows  {directory / name}.{form}")
     click.echo(f"{'':>9}       {directory / 'columns.json'}")
@@ -183,16 +210,35 @@ def export_facts(
 
 @contextmanager
 def writing(
-    where: Workspace, mode: Mode, facts: str, *, who: str, take_over: str
+    where: Workspace, mode: Mode, facts: str, *, who: str, take_over: str, engine: str | None = None
 ) -> Iterator[FactStore]:
-    """The facts to collect into: a folder, or a bucket and the copy of it here."""
+    """The facts to collect into: a folder, or a bucket and the copy of it here; afterwards the engine gets its tables."""
+    choice = engine_for(where, mode, named=engine)
     if not is_bucket(facts):
-        yield FactStore(_folder(where, mode, facts))
+        store = FactStore(_folder(where, mode, facts))
+        yield store
+        if choice is not None:
+            _publish(choice, store, _name(where, mode, facts))
         return
     ci_api = load_catalog(where.runbooks).policy.ci_api
     own = _own(where, mode)
     with write_bucket(facts, own, who=who, ci_api=ci_api, take_over=take_over) as store:
         yield store
+        if choice is not None:
+            _publish(choice, store, _name(where, mode, facts))
+
+
+def _publish(choice: EngineChoice, store: FactStore, name: str) -> None:
+    """Gives an engine its tables; says so beside what a program reads."""
+    if not store.services("deployment"):
+        click.echo(f"no deployments yet, so {choice.place} got no tables", err=True)
+        return
+    rows = publish(choice, store, facts=name)
+    click.echo(f"{sum(rows.values()):,} rows for {choice.kind} in {choice.place}", err=True)
+
+
+def _name(where: Workspace, mode: Mode, facts: str) -> str:
+    return name_of(facts or str(_folder(where, mode, facts)), Path.cwd())
 
 
 def _reading(where: Workspace, mode: Mode, facts: str) -> FactStore:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from gitops_nb.catalog.engines import KINDS
+
 
 def _workspace(command: Any) -> Any:
     for option in (
@@ -43,6 +45,13 @@ def _places(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+_engine = click.option(
+    "--engine",
+    type=click.Choice(KINDS),
+    help="What measures the facts, instead of the workspace's engine.",
+)
 
 
 @click.group("dora")
@@ -121,6 +130,7 @@ Examples:
     metavar="REASON",
     help="Facts in a bucket: go on although another collection seems to write, because its machine is gone.",
 )
+@_engine
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_places
 def collect(*, as_json: bool, **options: Any) -> None:
@@ -179,12 +189,14 @@ def import_facts(kind: str, files: Sequence[Path], *, as_json: bool, **options: 
     epilog="""\b
 Examples:
   gitops-nb dora metrics -p environment=production -p window=13w
+  gitops-nb dora metrics --engine spark -p environment=production
   gitops-nb dora metrics --json | jq '.metrics[] | {key, unit, value: .now.value, n: .now.n}'
 """
 )
 @click.option(
     "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter of the dora runbook."
 )
+@_engine
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @_places
 def metrics(pairs: Sequence[str], *, as_json: bool, **options: Any) -> None:
@@ -213,15 +225,21 @@ def schema() -> None:
 Examples:
   gitops-nb dora export warehouse/
   gitops-nb dora export grafana/ --format csv
+  gitops-nb dora export --to bigquery
 """
 )
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--to",
+    type=click.Choice(KINDS[1:]),
+    help="Load the tables that a report is measured from where this engine reads them, instead.",
+)
 @click.option(
     "--format", "form", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
 )
 @_places
-def export(directory: Path, form: str, **options: Any) -> None:
+def export(directory: Path | None, form: str, to: str | None, **options: Any) -> None:
     """Writes every fact table as one file, and columns.json, which says what each column means."""
     from gitops_nb.cli.collecting import export_facts
 
-    export_facts(directory, form=form, **options)
+    export_facts(directory, form=form, to=to, **options)

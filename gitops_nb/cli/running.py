@@ -108,7 +108,7 @@ class Beginning:
                 raise UsageError(
                     error.message, hint=f"A live run has {said}. {error.hint}"
                 ) from error
-        refuse_unfit(self.where, self.catalog, runbook, parameters, self.view)
+        refuse_unfit(self.where, self.catalog, runbook, parameters, self.view, mode=self.mode)
 
     def needs_approval(self, runbook: Runbook, parameters: Mapping[str, Any]) -> bool:
         """Whether somebody has to approve a run with these parameters."""

@@ -1,4 +1,4 @@
-"""Runs expressions on facts: DuckDB over a folder of Parquet files or over frames, or any other engine of Ibis."""
+"""What runs expressions on facts, and the one that does by default: DuckDB over a folder of Parquet files or over frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import ibis
@@ -19,6 +19,23 @@ from gitops_nb.dora.fact_tables import FACTS, FactTables, frame
 
 MEMORY = "600MB"
 _NUMBERED = ("change", "deployment")
+
+
+class Engine(Protocol):
+    """Where facts are, and what answers questions about them: only rows of results come to this process."""
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it has exact quantiles and ranges that become rows, see ``Question.is_native``."""
+
+    def frame(self, expression: ir.Table) -> pd.DataFrame:
+        """The rows of an expression as a frame, in no order that may be relied on."""
+
+    def rows(self, expression: ir.Table) -> list[tuple[Any, ...]]:
+        """The rows of an expression, sorted; nothing comes before anything."""
+
+    def keep(self, name: str, expression: ir.Table) -> ir.Table:
+        """Computes an expression once, for those that build on it; gives the table that holds its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +89,17 @@ class DuckEngine:
 
     def rows(self, expression: ir.Table) -> list[tuple[Any, ...]]:
         """The rows of an expression, sorted."""
-        found = self.connection.execute(sql(expression)).fetchall()
-        return sorted(found, key=lambda row: [(value is not None, value) for value in row])
+        return in_order(self.connection.execute(sql(expression)).fetchall())
 
     def keep(self, name: str, expression: ir.Table) -> ir.Table:
         """Computes an expression once, for those that build on it; gives the table that holds its rows."""
         self.connection.execute(f"create or replace temp table {name} as {sql(expression)}")
         return ibis.table(expression.schema(), name=name)
+
+
+def in_order(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows sorted by all their columns; nothing comes before anything."""
+    return sorted(rows, key=lambda row: [(value is not None, value) for value in row])
 
 
 def _number_services(connection: duckdb.DuckDBPyConnection) -> None:

@@ -23,9 +23,9 @@ from gitops_nb.dora import (
     windows,
 )
 from gitops_nb.dora.definition import WEEK_S, Failure, Included, Start
-from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.engine import Engine
+from gitops_nb.dora.engines import engine_of
 from gitops_nb.dora.expressions import Question
-from gitops_nb.dora.facts import FOLDER
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import Freeze, Measured, Service, Week
@@ -57,13 +57,13 @@ def measure_metrics(request: DoraRequest, state: DoraState) -> Measured:
 
 
 @contextmanager
-def _engine(request: DoraRequest) -> Iterator[DuckEngine]:
+def _engine(request: DoraRequest) -> Iterator[Engine]:
     if not request.definition.is_for_reports:
         raise UsageError(
             f"definition {request.definition.hash[:12]} is for comparing and not for a report's own numbers",
             hint="Change only the options that `definition` takes.",
         )
-    with DuckEngine.over(request.workdir / FOLDER) as engine:
+    with engine_of(request) as engine:
         yield engine
 
 
@@ -98,7 +98,7 @@ class _Known:
     measured: Measured
 
 
-def _known(engine: DuckEngine, request: DoraRequest, state: DoraState) -> _Known:
+def _known(engine: Engine, request: DoraRequest, state: DoraState) -> _Known:
     zone = ZoneInfo(request.time_zone)
     question = question_of(request, state, is_native=engine.is_native)
     scope, caveats = _scope(engine, request, state, question, zone)
@@ -152,7 +152,7 @@ def _known(engine: DuckEngine, request: DoraRequest, state: DoraState) -> _Known
     return _Known(question, scope, caveats, known, weeks, services, measured)
 
 
-def _whole(engine: DuckEngine, request: DoraRequest, state: DoraState, found: _Known) -> Measured:
+def _whole(engine: Engine, request: DoraRequest, state: DoraState, found: _Known) -> Measured:
     """All that a report has beside its metrics."""
     question, scope, services = found.question, found.scope, found.services
     ledger = tables.ledger(engine, question, scope.window)
@@ -208,7 +208,7 @@ def _whole(engine: DuckEngine, request: DoraRequest, state: DoraState, found: _K
 
 
 def _scope(
-    engine: DuckEngine,
+    engine: Engine,
     request: DoraRequest,
     state: DoraState,
     question: Question,

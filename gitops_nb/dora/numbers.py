@@ -13,7 +13,7 @@ import numpy as np
 
 from gitops_nb.dora import judging, leading, statistics
 from gitops_nb.dora.definition import Included
-from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.engine import Engine
 from gitops_nb.dora.expressions import (
     Question,
     at_ranks,
@@ -125,7 +125,7 @@ class Numbers:
 
 
 def ask(
-    engine: DuckEngine,
+    engine: Engine,
     question: Question,
     periods: Sequence[Window],
     weeks: Window,
@@ -187,12 +187,12 @@ def ask(
     )
 
 
-def known_spans(engine: DuckEngine, environment: str) -> dict[str, Span]:
+def known_spans(engine: Engine, environment: str) -> dict[str, Span]:
     """When each service was in an environment."""
     return {row[0]: Span(row[1], row[2]) for row in engine.rows(spans(environment))}
 
 
-def incident_starts(engine: DuckEngine, environment: str) -> list[int]:
+def incident_starts(engine: Engine, environment: str) -> list[int]:
     """When each incident of an environment began."""
     incident = unbound()["incident"]
     mine = incident.filter(incident.environment == environment)
@@ -246,7 +246,7 @@ def weekly_leads(
     return quantiles(rows, "lead_s", [*by, "week"], is_native=is_native)
 
 
-def median_of(engine: DuckEngine, rows: ir.Table, value: str, *, is_native: bool) -> Estimate:
+def median_of(engine: Engine, rows: ir.Table, value: str, *, is_native: bool) -> Estimate:
     """The median of all rows with its interval by order statistics."""
     found = engine.rows(quantiles(rows, value, (), is_native=is_native))
     n = found[0][0] if found else 0
@@ -261,7 +261,7 @@ def median_of(engine: DuckEngine, rows: ir.Table, value: str, *, is_native: bool
 
 
 def _leads(
-    engine: DuckEngine,
+    engine: Engine,
     question: Question,
     rows: ir.Table | None,
     periods: Sequence[Window],
@@ -294,7 +294,7 @@ def _leads(
     ]
 
 
-def _values(engine: DuckEngine, rows: ir.Table) -> dict[str, list[list[int]]]:
+def _values(engine: Engine, rows: ir.Table) -> dict[str, list[list[int]]]:
     """Lead times by service, those of one deployment together: what the bootstrap draws."""
     names = ["service", "deployment_id", "lead_s"]
     ordered = engine.frame(rows.select(*names).order_by(names))
@@ -306,9 +306,7 @@ def _values(engine: DuckEngine, rows: ir.Table) -> dict[str, list[list[int]]]:
     return found
 
 
-def _missing(
-    engine: DuckEngine, question: Question, periods: Sequence[Window]
-) -> list[dict[str, int]]:
+def _missing(engine: Engine, question: Question, periods: Sequence[Window]) -> list[dict[str, int]]:
     """What has no lead time, by reason, in each period."""
     found: list[Counter[str]] = [Counter() for _ in periods]
     if leading.is_by_version(question):
@@ -339,7 +337,7 @@ LEAD_TIME = "change lead time"
 
 
 def _recoveries(
-    engine: DuckEngine, judged: ir.Table, periods: Sequence[Window]
+    engine: Engine, judged: ir.Table, periods: Sequence[Window]
 ) -> tuple[list[dict[str, Recoveries]], list[Failed]]:
     found: list[dict[str, Recoveries]] = [{} for _ in periods]
     failures = []
@@ -357,7 +355,7 @@ def _known(counter: Mapping[str, int]) -> dict[str, int]:
     return {cause: count for cause, count in sorted(counter.items()) if cause}
 
 
-def count(engine: DuckEngine, rows: ir.Table) -> int:
+def count(engine: Engine, rows: ir.Table) -> int:
     """How many rows there are."""
     return int(engine.rows(rows.agg(n=rows.count()))[0][0])
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from gitops_nb.dora import cards, collect, facts, stored, words
+from gitops_nb.dora import cards, collect, facts, published, stored, words
+from gitops_nb.dora.engines import remote
 from gitops_nb.dora.fact_tables import LAID_OUT, FactTables
 from gitops_nb.dora.facts import FOLDER, Exclusion
 from gitops_nb.dora.joining import at_moment
@@ -77,11 +78,13 @@ def observe(view: View, request: DoraRequest) -> DoraState:
     sources: dict[str, str] = {}
     sync = SyncStatus(missing="deployments come from a file, so no cluster was asked")
     ends = stored.Ends(request.now_s)
+    if request.engine is not None:
+        return _elsewhere(view, request)
     if request.facts is not None:
         store = FactStore(request.facts)
         tables, newest_s = stored.select(store)
         since_s = (request.before or request.window).start_s
-        ends = stored.ends_of(store, newest_s=newest_s, since_s=since_s)
+        ends = stored.ends_of(store.ends(), newest_s=newest_s, since_s=since_s)
         sources["facts"] = request.facts_from
         sync = _read_sync(view, request)
     elif request.deployments is not None:
@@ -118,7 +121,10 @@ def refuse_unknown(view: View, request: DoraRequest) -> None:
     wanted = set(request.services)
     if not wanted:
         return
-    if request.facts is not None:
+    if request.engine is not None:
+        with remote(request) as engine:
+            known = published.services(engine.whole())
+    elif request.facts is not None:
         known = set(stored.select(FactStore(request.facts))[0].deployment["service"])
     elif request.deployments is not None:
         events, _ = collect.from_file(
@@ -194,7 +200,7 @@ def _write(
         behind=ends.behind,
         incidents_until_s=ends.incidents_s,
         excluded={
-            **Counter(tables.exclusion["reason"]),
+            **dict(sorted(Counter(tables.exclusion["reason"]).items())),
             **{kind: count for kind, count in sorted(kinds.items()) if count},
         },
         sources=sources,
@@ -214,6 +220,37 @@ def _select(request: DoraRequest, tables: FactTables) -> FactTables:
         for name, table in tables.frames().items()
     }
     return FactTables.of(**chosen)
+
+
+def _elsewhere(view: View, request: DoraRequest) -> DoraState:
+    """The state of facts that stay where they are: counts of them, and no file."""
+    with remote(request) as engine:
+        # How far the facts go, and whether anybody recorded incidents, is said of all of them.
+        whole = engine.whole()
+        newest_s = published.newest_s(whole)
+        if request.services:
+            _refuse_missing(request, published.services(whole))
+        counts = published.counts(engine)
+        has_incidents = published.count(whole, "incident") > 0
+        sources = engine.warehouse.publication.ends
+    own_folder(request.workdir / FOLDER)
+    since_s = (request.before or request.window).start_s
+    ends = stored.ends_of(sources, newest_s=newest_s, since_s=since_s)
+    return DoraState(
+        events=counts.events,
+        deployments={name: counts.reached.get(name, 0) for name in request.environments},
+        services=counts.services,
+        incidents=counts.incidents if has_incidents else None,
+        first_s=counts.first_s,
+        until_s=ends.until_s,
+        behind=ends.behind,
+        incidents_until_s=ends.incidents_s,
+        excluded={**counts.excluded, **counts.kinds},
+        sources={"facts": request.facts_from},
+        files={},
+        commits=counts.commits,
+        sync=_read_sync(view, request),
+    )
 
 
 def _from_repositories(

@@ -27,7 +27,7 @@ from gitops_nb.dora.definition import (
     Recovery,
     Start,
 )
-from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.engine import Engine
 from gitops_nb.dora.expressions import (
     Question,
     at_ranks,
@@ -69,7 +69,7 @@ class Reckoned:
 class _Case:
     """One question with the time and the engine that it is asked of."""
 
-    engine: DuckEngine
+    engine: Engine
     question: Question
     window: Window
     zone: ZoneInfo
@@ -81,7 +81,7 @@ class _Case:
 
 
 def reckon(
-    engine: DuckEngine,
+    engine: Engine,
     question: Question,
     window: Window,
     *,

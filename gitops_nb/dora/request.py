@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from gitops_nb.catalog.engines import EngineChoice
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.catalog.targets import targets_of
@@ -29,6 +30,7 @@ class DoraRequest:
     the steps on the way to the target, as pairs of environments; ``freezes`` the freeze windows of the target.
     ``team`` is the one that was asked for, ``targets`` what holds for it, by metric, and
     ``teams`` have their services and targets. ``facts`` is a store that was collected before; ``deployments`` a file of them instead of the repositories.
+    ``engine`` is where the facts are when they are not to come to this machine; ``facts`` then is not read.
     """
 
     environment: str
@@ -54,6 +56,7 @@ class DoraRequest:
     team: str = ""
     targets: Mapping[str, float] = field(default_factory=dict)
     teams: Mapping[str, tuple[tuple[str, ...], Mapping[str, float]]] = field(default_factory=dict)
+    engine: EngineChoice | None = None
 
     @property
     def subject(self) -> str:
@@ -72,6 +75,7 @@ def request(
     time_zone: str = "UTC",
     freezes: Sequence[FreezeWindow] = (),
     facts: Path | None = None,
+    engine: EngineChoice | None = None,
 ) -> DoraRequest:
     """Builds the request from checked parameters.
 
@@ -85,6 +89,7 @@ def request(
         time_zone: The zone when the parameter names none.
         freezes: Those of policy.yaml.
         facts: The store of facts, when it is not a folder that the parameter names.
+        engine: What has the facts, when they are stored ones and not to come to this machine.
 
     Raises:
         UsageError: A window, zone or file that cannot be used, or a fleet that records no versions.
@@ -95,7 +100,8 @@ def request(
     window = windows.read_window(str(parameters["window"]), now_s=now_s, zone=zone)
     named = base / str(parameters["deployments"] or "")
     store = facts or (named if parameters["deployments"] and named.is_dir() else None)
-    deployments = None if store else _file(parameters, "deployments", base)
+    is_stored = store is not None or engine is not None
+    deployments = None if is_stored else _file(parameters, "deployments", base)
     sources = tuple(
         VersionSource(
             repository=versions.repository,
@@ -106,10 +112,15 @@ def request(
         )
         for versions in fleet.versions
     )
-    if deployments is None and store is None and not sources:
+    if deployments is None and not is_stored and not sources:
         raise UsageError(
             "fleet.yaml says nowhere which version runs where",
             hint="Add `versions` to fleet.yaml, or give deployments=FILE.",
+        )
+    if engine is not None and parameters["incidents"]:
+        raise UsageError(
+            f"incidents: the facts are in {engine.place}, where no file of this machine is",
+            hint="Give the file to `gitops-nb dora collect --incidents`.",
         )
     team = str(parameters.get("team") or "")
     services = _services(fleet, team, _list(parameters, "services"))
@@ -135,8 +146,8 @@ def request(
         deployments=deployments,
         # Incidents of one platform say nothing about deployments that come from elsewhere.
         incidents=_file(parameters, "incidents", base)
-        or (None if deployments or store else incidents),
-        sources=() if deployments or store else sources,
+        or (None if deployments or is_stored else incidents),
+        sources=() if deployments or is_stored else sources,
         argocd=tuple(
             fleet.argocd_name(name, environment)
             for name in fleet.applications
@@ -149,6 +160,7 @@ def request(
             name: (own, targets_of(fleet.targets, environment, name))
             for name, own in fleet.teams.items()
         },
+        engine=engine,
         promotions=tuple(
             (source, target)
             for source in fleet.environments

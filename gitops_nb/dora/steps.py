@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import ibis.expr.types as ir
 
 from gitops_nb.dora import leading, windows
-from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.engine import Engine
 from gitops_nb.dora.expressions import Question, inside, unbound, week_of
 from gitops_nb.dora.numbers import median_of
 from gitops_nb.dora.results import Stage, SyncWeek
@@ -30,7 +30,7 @@ _STAGES = (
 
 
 def promotions(
-    engine: DuckEngine,
+    engine: Engine,
     steps: Sequence[tuple[str, str]],
     periods: Sequence[Window],
     *,
@@ -55,7 +55,7 @@ def promotions(
     return tuple(found)
 
 
-def split(engine: DuckEngine, question: Question, periods: Sequence[Window]) -> tuple[Stage, ...]:
+def split(engine: Engine, question: Question, periods: Sequence[Window]) -> tuple[Stage, ...]:
     """The stages of changes whose both ends are known; none without commits of applications."""
     if not question.has_commits:
         return ()
@@ -88,7 +88,7 @@ def sync_status(question: Question, window: Window, *, zone: ZoneInfo) -> ir.Tab
 
 
 def sync_weeks(
-    engine: DuckEngine, question: Question, window: Window, *, zone: ZoneInfo
+    engine: Engine, question: Question, window: Window, *, zone: ZoneInfo
 ) -> tuple[SyncWeek, ...]:
     """The weeks in which Argo CD was asked, earliest first."""
     borders = windows.week_borders(window.start_s, window.end_s, zone=zone)
@@ -100,6 +100,6 @@ def sync_weeks(
     )
 
 
-def _reasons(engine: DuckEngine, rows: ir.Table) -> dict[int, int]:
+def _reasons(engine: Engine, rows: ir.Table) -> dict[int, int]:
     missing = rows.filter(rows.reason > 0)
     return dict(engine.rows(missing.group_by("reason").agg(n=missing.count())))

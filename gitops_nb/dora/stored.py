@@ -84,15 +84,15 @@ class Ends:
     incidents_s: int | None = None
 
 
-def ends_of(store: FactStore, *, newest_s: int, since_s: int) -> Ends:
+def ends_of(sources: Mapping[str, int], *, newest_s: int, since_s: int) -> Ends:
     """Until when the facts are whole: silence after it is not known to be one.
 
     Args:
-        store: The facts.
+        sources: When each source was last read, as ``FactStore.ends`` says.
         newest_s: The newest moment that they hold; it decides for facts of before sources were noted.
         since_s: Sources that ended earlier were given up and are no part of it.
     """
-    ends = {name: end_s for name, end_s in store.ends().items() if end_s >= since_s}
+    ends = {name: end_s for name, end_s in sources.items() if end_s >= since_s}
     deploying = {name: end_s for name, end_s in ends.items() if name.startswith(_DEPLOYING)}
     if not deploying:
         deploying = {n: e for n, e in ends.items() if n == "argocd" or n.startswith("runs ")}

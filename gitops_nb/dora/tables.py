@@ -11,7 +11,7 @@ import pandas as pd
 
 from gitops_nb.dora import expressions, facts, judging, leading, numbers
 from gitops_nb.dora.definition import HOUR_S
-from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.engine import Engine
 from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.fact_tables import EVERYTHING, EXCLUSION, complete, frame
 from gitops_nb.dora.facts import FOLDER
@@ -30,7 +30,7 @@ _KINDS = {
 }
 
 
-def ledger(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
+def ledger(engine: Engine, question: Question, window: Window) -> pd.DataFrame:
     """Every row of the window that does not count somewhere, with its one reason, for the target."""
     kinds = engine.frame(numbers.not_counted(question, window)).rename(columns={"revision": "sha"})
     parts = [
@@ -46,7 +46,7 @@ def ledger(engine: DuckEngine, question: Question, window: Window) -> pd.DataFra
     return rows.sort_values(list(EXCLUSION), ignore_index=True)
 
 
-def _collected(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
+def _collected(engine: Engine, question: Question, window: Window) -> pd.DataFrame:
     """What the collectors left out. Rows that no environment claims might belong to this one."""
     rows = expressions.inside(expressions.unbound()["exclusion"], window)
     mine = rows.environment == question.environment
@@ -55,7 +55,7 @@ def _collected(engine: DuckEngine, question: Question, window: Window) -> pd.Dat
     return engine.frame(rows.filter(mine | (rows.left_out_of == EVERYTHING)))
 
 
-def _without_lead(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
+def _without_lead(engine: Engine, question: Question, window: Window) -> pd.DataFrame:
     if not leading.is_by_version(question):
         rows = expressions.inside(leading.without_commits(question), window)
         found = engine.frame(rows).rename(columns={"revision": "sha"})
@@ -74,7 +74,7 @@ def _without_lead(engine: DuckEngine, question: Question, window: Window) -> pd.
     )
 
 
-def _unlinked(engine: DuckEngine, question: Question, window: Window) -> pd.DataFrame:
+def _unlinked(engine: Engine, question: Question, window: Window) -> pd.DataFrame:
     rows = expressions.inside(judging.unlinked_incidents(question), window)
     found = engine.frame(rows).rename(columns={"incident_id": "detail"})
     hours = question.definition.attribution_window_s // HOUR_S
@@ -102,7 +102,7 @@ def summary(ledger_rows: pd.DataFrame) -> tuple[Excluded, ...]:
 
 
 def deployments(
-    engine: DuckEngine, question: Question, window: Window, *, has_leads: bool
+    engine: Engine, question: Question, window: Window, *, has_leads: bool
 ) -> pd.DataFrame:
     """Every deployment of a window, newest first, with what became of it and its changes: what a reader drills down to.
 

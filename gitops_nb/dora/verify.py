@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import duckdb
+from sqlglot import exp
 
 from gitops_nb.dora import facts
 from gitops_nb.dora.definition import Included
+from gitops_nb.dora.engines import remote
+from gitops_nb.dora.expressions import unbound
 from gitops_nb.dora.observe import DoraState
 from gitops_nb.dora.request import DoraRequest
 from gitops_nb.dora.results import Measured
@@ -46,34 +49,38 @@ def verify(request: DoraRequest, state: DoraState, metrics: Measured) -> Outcome
 
 
 def _count(request: DoraRequest, metrics: Measured) -> int:
-    """Deployments in the window, from the Parquet file alone, by the options of the definition that say what is one."""
-    path = request.workdir / facts.FOLDER / "deployment.parquet"
-    options = metrics.options
-    query = """
+    """Deployments in the window, from one table alone, by the options of the definition that say what is one."""
+    if request.engine is not None:
+        with remote(request) as engine:
+            rows = f"({engine.sql(unbound()['deployment'])}) as found"
+            return engine.count(_query(request, metrics, rows, engine.warehouse.dialect))
+    path = str(request.workdir / facts.FOLDER / "deployment.parquet").replace("'", "''")
+    with duckdb.connect() as connection:
+        row = connection.execute(
+            _query(request, metrics, f"read_parquet('{path}')", "duckdb")
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _query(request: DoraRequest, metrics: Measured, rows: str, dialect: str) -> str:
+    """The plain query, in words that every engine has; the one text in it is quoted as the dialect does."""
+    options, window = metrics.options, metrics.window
+    environment = exp.Literal.string(request.environment).sql(dialect)
+    resyncs = "" if options.resyncs is Included.COUNTED else "and trigger not in ('resync', 'heal')"
+    freezes = [] if options.freezes is Included.COUNTED else request.freezes
+    pauses = " ".join(
+        f"and not (finished_s >= {f.start_s:d} and finished_s < {f.end_s:d})" for f in freezes
+    )
+    apart = options.coalesce_s
+    alone = f"and (after_s is null or after_s > {apart:d})" if apart else ""
+    return f"""
         with counted as (
             select finished_s, finished_s - lag(finished_s) over (
                 partition by service order by position, finished_s, deployment_id) as after_s
-            from read_parquet($path)
-            where environment = $environment and outcome <> 'failed' and trigger <> 'removal' and not is_seed
-              and ($resyncs or trigger not in ('resync', 'heal'))
-              and not exists (select 1 from (select unnest($freezes) as f) where finished_s >= f[1] and finished_s < f[2])
+            from {rows}
+            where environment = {environment} and outcome <> 'failed' and trigger <> 'removal' and not is_seed
+              {resyncs} {pauses}
         )
-        select count(*) from counted
-        where finished_s >= $start and finished_s < $end and ($coalesce = 0 or coalesce(after_s > $coalesce, true))
-    """
-    freezes = [] if options.freezes is Included.COUNTED else request.freezes
-    with duckdb.connect() as connection:
-        row = connection.execute(
-            query,
-            {
-                "path": str(path),
-                "environment": request.environment,
-                "start": metrics.window.start_s,
-                "end": metrics.window.end_s,
-                "resyncs": options.resyncs is Included.COUNTED,
-                # An empty list has no type of its own.
-                "freezes": [[f.start_s, f.end_s] for f in freezes] or [[0, 0]],
-                "coalesce": options.coalesce_s,
-            },
-        ).fetchone()
-    return int(row[0]) if row else 0
+        select count(*) as n from counted
+        where finished_s >= {window.start_s:d} and finished_s < {window.end_s:d} {alone}
+    """  # noqa: S608  integers, and text that is quoted

@@ -6,7 +6,7 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from gitops_nb.dora.definition import Frequency
-from gitops_nb.dora.engine import DuckEngine
+from gitops_nb.dora.engine import Engine
 from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.profiles import COMPATIBLE, WINSORISED
 from gitops_nb.dora.reckon import Number, reckon
@@ -21,7 +21,7 @@ _UNITS = {
 
 
 def compare(
-    engine: DuckEngine,
+    engine: Engine,
     question: Question,
     measured: Measured,
     *,

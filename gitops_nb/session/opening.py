@@ -23,6 +23,7 @@ from gitops_nb.record.runs import find_run, holder, lock_holder, try_lock
 from gitops_nb.session.alarm import Alarm
 from gitops_nb.session.beginnings import refuse_unknown
 from gitops_nb.session.endings import ENDED_FOR_GOOD
+from gitops_nb.session.facts import engine_for
 from gitops_nb.session.gate import Gate
 from gitops_nb.session.held import refuse_another, refuse_rewritten
 from gitops_nb.session.lifecycle import (
@@ -105,7 +106,7 @@ def open_session(
         return _attach(
             where, platform, declared, checked, directory=directory, front=shown, order=told
         )
-    refuse_unfit(where, _of(platform, catalog), declared, checked, platform.view)
+    refuse_unfit(where, _of(platform, catalog), declared, checked, platform.view, mode=chosen)
     directory, lock = create(
         where, _of(platform, catalog), declared, checked, mode=chosen, requester=platform.requester
     )
@@ -139,6 +140,8 @@ def refuse_unfit(
     runbook: Runbook,
     parameters: Mapping[str, Any],
     view: View | None,
+    *,
+    mode: Mode,
 ) -> None:
     """Refuses parameters that the outside world shows to be wrong; where it does not answer, the run itself says so.
 
@@ -149,7 +152,12 @@ def refuse_unfit(
     if view is None or parts.fits is None:
         return
     around = Surroundings(
-        workspace.root, workspace.reports, datetime.now(UTC), None, workspace.time_zone
+        workspace.root,
+        workspace.reports,
+        datetime.now(UTC),
+        None,
+        workspace.time_zone,
+        engine=engine_for(workspace, mode),
     )
     with contextlib.suppress(UnavailableError):
         parts.fits(view, parts.request(catalog.fleet, parameters, around))
@@ -268,6 +276,7 @@ def _attach(
         platform.incidents,
         workspace.time_zone,
         platform.policy.freeze_windows,
+        engine_for(workspace, platform.mode),
     )
     supervised = order.is_supervised
     recorder = Recorder(

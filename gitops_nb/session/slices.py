@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from gitops_nb.catalog.engines import EngineChoice
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.policies import FreezeWindow
 from gitops_nb.errors import ConfigurationError
@@ -29,6 +30,7 @@ class Surroundings:
     incidents: Path | None
     time_zone: str
     freezes: tuple[FreezeWindow, ...] = ()
+    engine: EngineChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +139,16 @@ def slice_of(runbook: str) -> Slice:
             )
         case "dora":
             from gitops_nb import dora
-            from gitops_nb.session.facts import is_bucket, read_bucket
+            from gitops_nb.session.facts import is_bucket, of_facts, read_bucket
 
-            def facts_of(parameters: Mapping[str, Any], around: Surroundings) -> Path | None:
-                named = str(parameters["deployments"])
-                own = around.workspace / ".gitops-nb"
-                return read_bucket(named, own).folder if is_bucket(named) else None
+            def facts_of(parameters: Mapping[str, Any], around: Surroundings) -> dict[str, Any]:
+                named, root = str(parameters["deployments"] or ""), around.workspace
+                # Deployments of a file or of the repositories are on this machine already, and are measured here.
+                is_stored = bool(named) and (is_bucket(named) or (root / named).is_dir())
+                if is_stored and around.engine is not None:
+                    return {"engine": of_facts(around.engine, named, root)}
+                own = root / ".gitops-nb"
+                return {"facts": read_bucket(named, own).folder} if is_bucket(named) else {}
 
             return Slice(
                 READ_STEPS,
@@ -155,7 +161,7 @@ def slice_of(runbook: str) -> Slice:
                     incidents=around.incidents,
                     time_zone=around.time_zone,
                     freezes=around.freezes,
-                    facts=facts_of(parameters, around),
+                    **facts_of(parameters, around),
                 ),
                 fits=dora.refuse_unknown,
             )
