@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 # Free of the person's own settings: what is installed is what the lock says.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test fast torture test-live test-spark check format bench calibrate lock clean
+.PHONY: help setup demo test fast torture test-live test-spark check format bench calibrate mutate lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -64,9 +64,12 @@ bench: $(READY) ## measure what README and docs state, as JSON
 calibrate: $(READY) ## how often the DORA report claims a change that is none, and tells one that is
 	@$(BIN)/python tools/calibrate.py
 
+mutate: $(READY) ## which breaks of the code no test notices: of what differs from origin/main; SINCE=COMMIT, MODULES=..., ALL=1 (hours)
+	@$(BIN)/python tools/mutate.py $(if $(ALL),--all) $(if $(SINCE),--since $(SINCE)) $(MODULES)
+
 lock: $(READY) ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile pyproject.toml --extra lab --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean: ## remove what make made
-	rm -rf $(VENV) .gitops-nb .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf $(VENV) .gitops-nb .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache/mutate dist
