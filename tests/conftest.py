@@ -56,8 +56,12 @@ def _environment_of_shared_fixtures(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch, tmp_path):
-    """A home of its own for each test, and nothing that a test before it left in the environment."""
+    """A home of its own for each test, and nothing that a test before it left in the environment or in the process."""
     _forget_surroundings(monkeypatch, tmp_path / "home")
+    # A workspace of another test may have lain in the same place: what a process remembers of it is not this one's.
+    for name, memory in (("origins", "_SEEN"), ("held", "_BEGAN")):
+        if (module := sys.modules.get(f"gitops_nb.session.{name}")) is not None:
+            monkeypatch.setattr(module, memory, {})
 
 
 @dataclass(frozen=True)

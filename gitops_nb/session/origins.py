@@ -52,7 +52,7 @@ def pinned(root: Path) -> Pin | None:
         before, now = (one.url if one is not None else "none" for one in (seen, found))
         raise ConfigurationError(
             f"the pin of this workspace was changed meanwhile: it was {before}, and is {now}; nothing was done",
-            hint="Find out who changed it; if it was you, run the command again.",
+            hint="Find out who changed it; if it was you, run the command again, in a notebook after a restart of its kernel.",
         )
     return found
 

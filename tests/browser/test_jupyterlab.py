@@ -125,7 +125,9 @@ def test_reloaded_while_waiting_then_approved_in_a_terminal(browser, lab, worksp
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     assert made.run.status is Status.WAITING
     made.command("approve", "last", "--yes")
-    run = until(lambda: made.run if made.run.files and made.run.ended else None, "the run ends")
+    # A run that waits is sealed too: its report is whole once the one of its end is there.
+    until(lambda: made.run.ended and "runs in production" in made.report(), "the run ends")
+    run = made.run
     assert run.status is Status.SUCCEEDED
     assert [step.status for step in run.steps] == [Status.SUCCEEDED] * 5
     assert run.in_doubt == ()

@@ -148,12 +148,11 @@ def test_the_same_moment_makes_the_same_history(
     assert sandbox.incidents.read_text() == other.incidents.read_text()
 
 
-def test_two_people_with_keys_that_sign(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Both invented people have a key pair that ssh-keygen signs and verifies with."""
+def test_three_people_with_keys_that_sign(sandbox: Sandbox, tmp_path: Path) -> None:
+    """All invented people have a key pair that ssh-keygen signs and verifies with."""
     message = tmp_path / "message"
     message.write_text("x")
-    asker, approver = sandbox.persons
-    assert asker.name != approver.name
+    assert len({person.name for person in sandbox.persons}) == 3
     for person in sandbox.persons:
         argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", "test", "-f", str(person.private_key)]
         subprocess.run([*argv, str(message)], check=True, capture_output=True)
