@@ -72,7 +72,11 @@ def set_to(application: Json | None, key: str, part: str) -> str | None:
             if (one or {}).get("name") == key:
                 return str(one.get("value") or "")
         inline = helm.get("valuesObject")
-        said = json.dumps(inline).encode() if inline else str(helm.get("values") or "").encode()
+        said = (
+            json.dumps(inline).encode()
+            if inline
+            else str(helm.get("values") or "").encode("utf-8", "replace")
+        )
         try:
             return read_part(said, key, part)
         except UsageError:
