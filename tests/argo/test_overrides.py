@@ -140,6 +140,6 @@ def test_values_in_the_application_are_told_however_they_are_written(kind) -> No
 
 def test_half_of_a_surrogate_pair_in_values_is_read_over() -> None:
     """JSON can say it and UTF-8 cannot: what else the values say counts."""
-    odd = application({"helm": {"values": "image: {tag: v1}\nother: \ud800"}})
+    odd = application({"helm": {"values": "image: {tag: v1}\nother: a\ud800b"}})
     assert pinned_images(odd) == (Image("", "v1"),)
     assert set_to(odd, "image.tag", "value") == "v1"
