@@ -40,8 +40,8 @@ test-live: $(READY) ## contract and end-to-end tests on the control plane that K
 	  echo "SKIPPED: make test-live needs KUBECONFIG; nothing ran against a real control plane"; \
 	else $(BIN)/python -m pytest -m live tests; fi
 
-test-spark: $(READY) ## every DORA expression on Spark against DuckDB, over a million changes
-	@GITOPS_NB_SPARK_CHANGES=1000000 $(BIN)/python -m pytest tests/dora/test_portable.py -k spark
+test-spark: $(READY) ## DORA on Spark against DuckDB, expressions and numbers end to end, over a million changes
+	@GITOPS_NB_SPARK_CHANGES=1000000 $(BIN)/python -m pytest tests/dora/test_portable.py tests/dora/test_engines.py -k spark_gives
 
 check: $(READY) ## format, lint, types, layers, notebooks
 	@$(BIN)/ruff format --check .
