@@ -58,6 +58,9 @@ def without_secret_values(
         return content
     try:
         source = read(content)
+        # `a: {{ .b }}` is YAML too, a mapping for a key, and no object: only a program reads it.
+        for root in source.roots if b"{{" in content else ():
+            value_of(root)
     except UsageError:
         return _template(content, masks, posixpath.splitext(path)[1])
     name = posixpath.basename(path)
