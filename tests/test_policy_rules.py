@@ -19,11 +19,13 @@ from gitops_nb.policy import (
     Requester,
     RequesterKind,
     Rules,
+    check_approval,
     common_trust,
     decide,
     destructive_change,
     expires_of,
     freeze,
+    is_same_person,
     no_glass,
     not_asked,
     rules_for,
@@ -458,3 +460,42 @@ def test_the_gate_of_deletions_counts_and_names_them(
     assert found.gate == "destructive_change"
     assert found.reason == reason
     assert found.passed is ("nothing" in reason)
+
+
+def test_a_second_name_is_no_second_person() -> None:
+    """Names in any case, and every alias that trust.yaml knows; a stranger is somebody else."""
+    trust = Trust.model_validate({"persons": [person("tomas", aliases=["t.novak"])]})
+    assert is_same_person("tomas", "TOMAS", trust)
+    assert is_same_person("tomas", "t.novak", trust)
+    assert is_same_person("eve", "Eve", trust)
+    assert not is_same_person("tomas", "eve", trust)
+
+
+def test_two_honest_clocks_may_differ_at_both_ends() -> None:
+    """By ``CLOCK_SKEW`` before the request and after now, and by no second more."""
+
+    def problem(at: datetime) -> str:
+        given = Approval(
+            run="r", subject="s", answer="approve", person="tomas", key="k", at=at, expires=NOW + HOUR
+        )  # fmt: skip
+        return check_approval(
+            given,
+            subject="s",
+            run="r",
+            created=NOW - HOUR,
+            expires=NOW + HOUR,
+            rules=rules(),
+            requesters=("ana",),
+            now=NOW,
+        )
+
+    second = timedelta(seconds=1)
+    assert problem(NOW + CLOCK_SKEW) == problem(NOW - HOUR - CLOCK_SKEW) == ""
+    assert "future" in problem(NOW + CLOCK_SKEW + second)
+    assert problem(NOW - HOUR - CLOCK_SKEW - second) == "it is older than the request"
+
+
+def test_where_ci_is_asked_is_what_the_policy_says() -> None:
+    """Its issuer and its API."""
+    own = rules(ci_issuer="https://issuer.example", ci_api="https://api.example")
+    assert (own.ci_issuer, own.ci_api) == ("https://issuer.example", "https://api.example")

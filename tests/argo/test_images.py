@@ -16,6 +16,7 @@ def test_a_registry_is_no_part_of_the_repository(registry):
     """What has a dot or a port, or is localhost, is a registry; a first name without is part of the path."""
     assert is_same_name(f"{registry}/checkout", "checkout")
     assert is_same_name(f"{registry}/checkout", "mirror.internal/checkout")
+    assert is_same_name(f"{registry}/checkout", "mirror.internal/shop/checkout")
     assert not is_same_name(f"{registry}/checkout", "mirror.internal/billing")
     assert not is_same_name("shop/checkout", "billing/checkout")
 
