@@ -14,7 +14,7 @@ import click
 from gitops_nb import dora
 from gitops_nb.adapters.clock import WallClock
 from gitops_nb.adapters.github import GitHub
-from gitops_nb.catalog.engines import EngineChoice
+from gitops_nb.catalog.engines import BIGQUERY, EngineChoice
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.parameters import merge
 from gitops_nb.catalog.workspace import Workspace, find_workspace
@@ -214,6 +214,9 @@ def writing(
 ) -> Iterator[FactStore]:
     """The facts to collect into: a folder, or a bucket and the copy of it here; afterwards the engine gets its tables."""
     choice = engine_for(where, mode, named=engine)
+    if choice is not None and choice.kind == BIGQUERY:
+        # What publishing needs is said before a collection, not after it; files for Spark need nothing.
+        choice = of_facts(choice, "", Path.cwd())
     if not is_bucket(facts):
         store = FactStore(_folder(where, mode, facts))
         yield store

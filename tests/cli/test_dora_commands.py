@@ -101,6 +101,8 @@ def test_every_exported_column_is_documented():
         (("collect", "--incident-environment", "prod"), "unknown environment 'prod'"),
         (("metrics", "-p", "incidents=i.csv"), "metrics come from the collected facts"),
         (("metrics", "-p", "window=3"), "window"),
+        (("export",), "one place is due"),
+        (("export", "there", "--to", "spark"), "one place is due"),
         (("export", "out"), "no facts in"),
     ],
 )

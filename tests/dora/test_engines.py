@@ -17,6 +17,8 @@ import pytest
 
 from gitops_nb import dora
 from gitops_nb.catalog.engines import EngineChoice, read_engine
+from gitops_nb.catalog.workspace import find_workspace
+from gitops_nb.cli.collecting import writing
 from gitops_nb.dora import catalogue, engine_bigquery, engine_spark, publishing, stored
 from gitops_nb.dora.definition import Moment
 from gitops_nb.dora.document import document
@@ -27,7 +29,7 @@ from gitops_nb.dora.expressions import Question
 from gitops_nb.dora.fact_tables import FACTS, FactTables
 from gitops_nb.dora.store import FactStore
 from gitops_nb.errors import ConfigurationError, RecordError, TimedOut, UnavailableError, UsageError
-from gitops_nb.model import Result
+from gitops_nb.model import Mode, Result
 from gitops_nb.report.text import json_text
 from tests.dora.bigquery_fake import FakeBigQuery, refused
 from tests.dora.dora_factories import FLEET, HOUR, NOW, PARAMETERS, WEEK, History, view
@@ -329,6 +331,26 @@ def test_credentials_that_are_missing_are_said_with_what_to_do(monkeypatch):
     with pytest.raises(ConfigurationError, match="credentials") as told:
         engine_bigquery.ready(CHOICE)
     assert "gcloud auth application-default login" in told.value.hint
+
+
+def test_a_collection_for_bigquery_says_what_is_missing_before_it_reads(tmp_path, monkeypatch):
+    """Tables for Spark are files, so a collection for it begins without PySpark."""
+
+    def none(_):
+        raise ConfigurationError("no credentials")
+
+    monkeypatch.setattr(engine_bigquery, "ready", none)
+    (tmp_path / "gitops-nb.yaml").write_text(
+        "kind: Workspace\nengine: {bigquery: {project: acme-data, dataset: dora}}\n"
+    )
+    where = find_workspace(tmp_path)
+    with (
+        pytest.raises(ConfigurationError, match="no credentials"),
+        writing(where, Mode.LIVE, "", who="ada", take_over=""),
+    ):
+        pytest.fail("the collection began")
+    with writing(where, Mode.LIVE, "", who="ada", take_over="", engine="spark") as store:
+        assert store.folder == where.own / "facts"
 
 
 def test_what_spark_needs_is_said_with_what_to_install(monkeypatch):
