@@ -97,7 +97,7 @@ def everything(request) -> tuple[dora.DoraState, str, Result, dict[str, str]]:
     return state, text, outcome.result, dict(measured.files)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "more",
     [
@@ -125,7 +125,7 @@ def test_numbers_state_and_tables_are_those_of_duckdb(tmp_path, bigquery, more):
     assert all(deadline for deadline in bigquery.deadlines)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_change_of_the_tables_after_measuring_is_told(tmp_path, bigquery):
     """The check counts in the engine, and facts that others published meanwhile do not give the number that was said."""
     store = store_of(tmp_path / "facts", by_chance(3, deployments=60))
