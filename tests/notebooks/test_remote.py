@@ -8,10 +8,11 @@ from dataclasses import asdict
 import pytest
 
 from gitops_nb.catalog.workspace import find_workspace
-from gitops_nb.errors import WaitingForApproval
+from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import Mode, Status
 from gitops_nb.notebook import remote
 from gitops_nb.promotion import gates, observe, plan
+from gitops_nb.record.runs import run_directories
 from gitops_nb.session import order
 from gitops_nb.session.opening import Headless
 from gitops_nb.session.order import Order
@@ -47,10 +48,18 @@ def promote(workspace) -> remote.RemoteSession:
 def test_a_notebook_breaks_no_glass_in_the_name_of_who_runs_it(workspace):
     """One line of a notebook names a reason; the run waits for an approval like any other, and its request says nothing of it."""
     lets_break_glass(workspace)
-    order.obey(Order(break_glass="the notebook says so", again=True, is_supervised=True))
+    order.obey(Order(break_glass="the notebook says so", again=True))
     state = promote(workspace).state
     assert not state.request["break_glass"]
     assert (state.status, state.effects) == (Status.WAITING, ())
+
+
+def test_behind_a_command_without_an_executor_nothing_begins(workspace):
+    """The command knew of nobody who has to approve: a process of the notebook's own would sign with a key of its own."""
+    order.obey(Order(is_supervised=True))
+    with pytest.raises(Refused, match="was told of one that needs none"):
+        promote(workspace)
+    assert list(run_directories(workspace.reports)) == []
 
 
 def test_a_notebook_chooses_no_run_to_go_on_with(workspace):
