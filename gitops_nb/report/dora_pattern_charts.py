@@ -8,7 +8,7 @@ from typing import Any
 
 from gitops_nb.dora import words
 from gitops_nb.dora.results import Measured, Size, Stage
-from gitops_nb.report import dora_axes
+from gitops_nb.report import dora_axes, dora_rows
 from gitops_nb.report.text import one_line
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -40,27 +40,21 @@ def _waterfall(stages: Sequence[Stage]) -> dora_axes.Chart:
         f"{words.duration(longest.now.value or 0)} in the middle"
     )
     names = [f"{s.source} to {s.target}" for s, _, _ in shown]
-    bars: dict[str, Any] = {
-        "type": "bar",
-        "orientation": "h",
-        "y": list(range(len(shown))),
-        "x": [median / size for _, median, _ in shown],
-        "base": [base / size for _, _, base in shown],
-        "width": 0.55,
-        "marker": {"color": "--accent"},
-        "text": [
-            f"{dora_axes.label(name)}: {words.duration(median)}, {words.interval('s', s.now)}, n {s.now.n}"
-            for name, (s, median, _) in zip(names, shown, strict=True)
+    bars = dora_rows.bars(
+        names,
+        [median / size for _, median, _ in shown],
+        [
+            f"{words.duration(median)}, {words.interval('s', s.now)}, n {s.now.n}"
+            for s, median, _ in shown
         ],
-        "textposition": "none",
-        "hoverinfo": "text",
-    }
+    )
+    bars["base"] = [base / size for _, _, base in shown]
     layout = dora_axes.layout(
         xaxis={"rangemode": "tozero", "showgrid": True, "ticksuffix": f" {unit[0]}"},
-        yaxis=_rows(names),
+        yaxis=dora_rows.axis(names),
     )
     note = f"Medians of each step in {unit}, one behind the other. They do not add up to the median of the whole."
-    return _chart("steps", title, note, bars, layout)
+    return dora_rows.chart("steps", title, note, bars, layout)
 
 
 def _hours(measured: Measured) -> dora_axes.Chart:
@@ -102,60 +96,23 @@ def _sizes(sizes: Sequence[Size]) -> dora_axes.Chart:
     """The fail rate of small and large deployments, each with its interval."""
     shown = list(reversed(sizes))
     names = [_size(size) for size in shown]
-    values = [100 * (size.fail_rate.value or 0) for size in shown]
-    dots: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers",
-        "y": list(range(len(shown))),
-        "x": values,
-        "marker": {"color": "--accent", "size": 8},
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [
-                100 * (s.fail_rate.high or 0) - v for s, v in zip(shown, values, strict=True)
-            ],
-            "arrayminus": [
-                v - 100 * (s.fail_rate.low or 0) for s, v in zip(shown, values, strict=True)
-            ],
-            "color": "--accent",
-            "thickness": 2.5,
-            "width": 0,
-        },
-        "text": [
-            f"{name}: {words.value('ratio', size.fail_rate.value or 0)}, {words.interval('ratio', size.fail_rate)}, "
-            f"{size.failed} of {size.deployments}"
-            for name, size in zip(names, shown, strict=True)
-        ],
-        "hoverinfo": "text",
-    }
+    rates = [size.fail_rate for size in shown]
+    told = [
+        f"{words.value('ratio', e.value or 0)}, {words.interval('ratio', e)}, {size.failed} of {size.deployments}"
+        for e, size in zip(rates, shown, strict=True)
+    ]
+    dots = dora_rows.dots(names, rates, 0.01, told)
     layout = dora_axes.layout(
-        xaxis={"rangemode": "tozero", "ticksuffix": " %", "showgrid": True}, yaxis=_rows(names)
+        xaxis={"rangemode": "tozero", "ticksuffix": " %", "showgrid": True},
+        yaxis=dora_rows.axis(names),
     )
     total = sum(size.deployments for size in sizes)
     title = "Size of a deployment beside its fail rate"
     note = f"Changes that one deployment brought, the share of such deployments that failed, and its 95 % interval; n = {total:,}."
-    return _chart("sizes", title, note, dots, layout)
+    return dora_rows.chart("sizes", title, note, dots, layout)
 
 
 def _size(size: Size) -> str:
     if size.low == size.high:
         return words.count(size.low, "change")
     return f"{size.low} to {size.high} changes" if size.high else f"{size.low} changes or more"
-
-
-def _rows(names: Sequence[str]) -> dict[str, Any]:
-    return {
-        "tickvals": list(range(len(names))),
-        "ticktext": [dora_axes.label(name) for name in names],
-        "tickfont": {"color": "--ink"},
-        "showgrid": False,
-        "range": [-0.7, len(names) - 0.3],
-    }
-
-
-def _chart(
-    key: str, title: str, note: str, trace: dict[str, Any], layout: dict[str, Any]
-) -> dora_axes.Chart:
-    height = 60 + 24 * max(3, len(trace["y"]))
-    return dora_axes.Chart(key, title, note, title, height, {"data": [trace], "layout": layout})

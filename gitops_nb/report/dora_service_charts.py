@@ -11,7 +11,7 @@ from gitops_nb.dora.definition import DAY_S, HOUR_S, WEEK_S
 from gitops_nb.dora.levels import MONTH_S
 from gitops_nb.dora.results import Measured, Service
 from gitops_nb.dora.statistics import Estimate
-from gitops_nb.report import dora_axes
+from gitops_nb.report import dora_axes, dora_rows
 from gitops_nb.report.text import one_line
 
 ROWS = 14
@@ -64,15 +64,13 @@ def lead_times(services: Sequence[Service], measured: Measured) -> dora_axes.Cha
             "ticktext": [text for _, text in ticks],
             "showgrid": True,
         },
-        yaxis=_names(shown),
+        yaxis=dora_rows.axis(_names(shown)),
     )
     note = "Median lead time and its 95 % interval, logarithmic."
     if len(services) > len(shown):
         note += f" The busiest and the slowest, {len(shown)} of {len(services)} services."
     trace = _dots(shown, [s.lead for s in shown], 1, "s")
-    return dora_axes.Chart(
-        "services", title, note, title, _height(shown), {"data": [trace], "layout": layout}
-    )
+    return dora_rows.chart("services", title, note, trace, layout)
 
 
 def fail_rates(services: Sequence[Service], measured: Measured) -> dora_axes.Chart:
@@ -87,7 +85,8 @@ def fail_rates(services: Sequence[Service], measured: Measured) -> dora_axes.Cha
         else "No service surely fails more often than the fleet"
     )
     layout = dora_axes.layout(
-        xaxis={"rangemode": "tozero", "ticksuffix": " %", "showgrid": True}, yaxis=_names(shown)
+        xaxis={"rangemode": "tozero", "ticksuffix": " %", "showgrid": True},
+        yaxis=dora_rows.axis(_names(shown)),
     )
     layout["shapes"] = [
         dora_axes.vertical(fleet * 100),
@@ -96,9 +95,7 @@ def fail_rates(services: Sequence[Service], measured: Measured) -> dora_axes.Cha
     if len(services) > len(shown):
         note += f" {len(shown)} of {len(services)} services with 5 or more deployments."
     trace = _dots(shown, [s.fail_rate for s in shown], 0.01, "ratio")
-    return dora_axes.Chart(
-        "failing", title, note, title, _height(shown), {"data": [trace], "layout": layout}
-    )
+    return dora_rows.chart("failing", title, note, trace, layout)
 
 
 def rollbacks(services: Sequence[Service]) -> dora_axes.Chart:
@@ -107,69 +104,29 @@ def rollbacks(services: Sequence[Service]) -> dora_axes.Chart:
     most = sorted(rolled, key=lambda s: -s.rollbacks)[:ROWS]
     shown = list(reversed(most))
     title = f"{words.count(len(rolled), 'service')} went back at least once, {one_line(most[0].name)} most often"
-    bars = {
-        "type": "bar",
-        "orientation": "h",
-        "y": list(range(len(shown))),
-        "x": [s.rollbacks for s in shown],
-        "width": 0.55,
-        "marker": {"color": "--accent"},
-        "text": [
-            f"{dora_axes.label(s.name)}: {s.rollbacks} of {words.count(s.deployments, 'deployment')}"
-            for s in shown
-        ],
-        "textposition": "none",
-        "hoverinfo": "text",
-    }
+    bars = dora_rows.bars(
+        _names(shown),
+        [s.rollbacks for s in shown],
+        [f"{s.rollbacks} of {words.count(s.deployments, 'deployment')}" for s in shown],
+    )
     layout = dora_axes.layout(
-        xaxis={"rangemode": "tozero", "showgrid": True, "tickformat": ",d"}, yaxis=_names(shown)
+        xaxis={"rangemode": "tozero", "showgrid": True, "tickformat": ",d"},
+        yaxis=dora_rows.axis(_names(shown)),
     )
     note = "Rollbacks in the window. Without an incidents file nobody knows what else failed."
     if len(rolled) > len(shown):
         note += f" {len(shown)} of {len(rolled)} services."
-    return dora_axes.Chart(
-        "rollbacks", title, note, title, _height(shown), {"data": [bars], "layout": layout}
-    )
+    return dora_rows.chart("rollbacks", title, note, bars, layout)
 
 
 def _dots(
     services: Sequence[Service], estimates: Sequence[Estimate], size: float, unit: str
 ) -> dict[str, Any]:
-    values = [(e.value or 0) / size for e in estimates]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "y": list(range(len(services))),
-        "x": values,
-        "marker": {"color": "--accent", "size": 8},
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [
-                (e.high or e.value or 0) / size - v for e, v in zip(estimates, values, strict=True)
-            ],
-            "arrayminus": [v - (e.low or 0) / size for e, v in zip(estimates, values, strict=True)],
-            "color": "--accent",
-            "thickness": 2.5,
-            "width": 0,
-        },
-        "text": [
-            f"{dora_axes.label(s.name)}: {words.value(unit, e.value or 0)}, {words.interval(unit, e)}, n {e.n}"
-            for s, e in zip(services, estimates, strict=True)
-        ],
-        "hoverinfo": "text",
-    }
+    told = [
+        f"{words.value(unit, e.value or 0)}, {words.interval(unit, e)}, n {e.n}" for e in estimates
+    ]
+    return dora_rows.dots(_names(services), estimates, size, told)
 
 
-def _names(services: Sequence[Service]) -> dict[str, Any]:
-    return {
-        "tickvals": list(range(len(services))),
-        "ticktext": [dora_axes.label(service.name) for service in services],
-        "tickfont": {"color": "--ink"},
-        "showgrid": False,
-        "range": [-0.7, len(services) - 0.3],
-    }
-
-
-def _height(services: Sequence[Service]) -> int:
-    return 60 + 24 * max(3, len(services))
+def _names(services: Sequence[Service]) -> list[str]:
+    return [service.name for service in services]

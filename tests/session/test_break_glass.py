@@ -140,10 +140,13 @@ def test_broken_glass_is_recorded_and_has_to_be_reviewed(runner, capsys):
     assert "glass" not in runner.workspace.run("list", "runs").stdout
 
 
-def test_broken_glass_expires_too(runner, monkeypatch):
-    """Killed before the push, resumed after the request expired: nothing is pushed by it; in time it goes on."""
+def killed(*_):
+    raise Killed
+
+
+def killed_behind_its_start(runner, monkeypatch) -> str:
+    """A run that broke the glass and was killed before its push; somebody closes it."""
     lets_break_glass(runner.workspace)
-    before = runner.tip()
     runner.order = Order(break_glass="the site is down")
     with monkeypatch.context() as patched:
         patched.setattr(promotion_apply, "_commit", killed)
@@ -152,16 +155,19 @@ def test_broken_glass_expires_too(runner, monkeypatch):
             runner.promote()
     runner.order = Order()
     (run,) = recover(find_workspace(runner.workspace.root))
+    return run
+
+
+def test_broken_glass_expires_too(runner, monkeypatch):
+    """Killed before the push, resumed after the request expired: nothing is pushed by it; in time it goes on."""
+    before = runner.tip()
+    run = killed_behind_its_start(runner, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr(warrant, "datetime", Later)
         _, stop = runner.promote_again(run)
     assert isinstance(stop, Refused)
     assert "the request expired" in stop.message
     assert runner.tip() == before
-
-
-def killed(*_):
-    raise Killed
 
 
 def test_glass_that_no_command_broke_stays_whole(runner):
@@ -184,16 +190,8 @@ def test_glass_that_no_command_broke_stays_whole(runner):
 
 def test_glass_that_a_command_broke_is_gone_on_with(runner, monkeypatch):
     """Killed behind its signed start: resume, which breaks no glass, finishes it."""
-    lets_break_glass(runner.workspace)
     before = runner.tip()
-    runner.order = Order(break_glass="the site is down")
-    with monkeypatch.context() as patched:
-        patched.setattr(promotion_apply, "_commit", killed)
-        patched.setattr(Recorder, "_fail", lambda *_: None)
-        with pytest.raises(Killed):
-            runner.promote()
-    runner.order = Order()
-    (run,) = recover(find_workspace(runner.workspace.root))
+    run = killed_behind_its_start(runner, monkeypatch)
     done, stop = runner.promote(run=run)
     assert (stop, done.status) == (None, Status.SUCCEEDED)
     assert runner.tip() != before
