@@ -35,10 +35,11 @@ def _waterfall(stages: Sequence[Stage]) -> dora_axes.Chart:
     size, unit = dora_axes.unit(sum(medians))
     bases = [0.0, *itertools.accumulate(medians)][:-1]
     shown = list(reversed(list(zip(stages, medians, bases, strict=True))))
-    title = (
-        f"The longest step is {one_line(longest.source)} to {one_line(longest.target)}: "
-        f"{words.duration(longest.now.value or 0)} in the middle"
-    )
+    named = f"{one_line(longest.source)} to {one_line(longest.target)}"
+    value = words.duration(longest.now.value or 0)
+    title = f"The longest step is {named}: {value} in the middle"
+    if not _is_clear(longest, stages):
+        title = f"No step is clearly the longest; {named} has the largest median, {value}"
     names = [f"{s.source} to {s.target}" for s, _, _ in shown]
     bars = dora_rows.bars(
         names,
@@ -55,6 +56,13 @@ def _waterfall(stages: Sequence[Stage]) -> dora_axes.Chart:
     )
     note = f"Medians of each step in {unit}, one behind the other. They do not add up to the median of the whole."
     return dora_rows.chart("steps", title, note, bars, layout)
+
+
+def _is_clear(longest: Stage, stages: Sequence[Stage]) -> bool:
+    """Whether the whole interval of a step lies above those of all others: of several alike one is always the longest."""
+    low = longest.now.low
+    highs = [stage.now.high for stage in stages if stage is not longest]
+    return low is not None and all(high is not None and high < low for high in highs)
 
 
 def _hours(measured: Measured) -> dora_axes.Chart:

@@ -98,7 +98,7 @@ def test_the_longest_step_is_named_and_steps_stand_behind_each_other(tmp_path):
     """The waterfall's bars begin where the one before ends."""
     measured, _ = page(tmp_path, many(8))
     stages = tuple(
-        Stage(a, b, Estimate.of(hours * HOUR, n=9), None)
+        Stage(a, b, Estimate.of(hours * HOUR, (hours - 1) * HOUR, (hours + 1) * HOUR, n=9), None)
         for a, b, hours in (
             ("written", "merged", 5),
             ("merged", "committed", 19),
@@ -127,3 +127,17 @@ def test_sizes_are_drawn_with_their_intervals():
     assert named == ["21 changes or more", "1 change"]
     assert [dot.y for dot in drawing.dots] == sorted((d.y for d in drawing.dots), reverse=True)
     assert "n = 15" in chart.note
+
+
+@pytest.mark.parametrize(
+    ("other", "is_clear"), [((10, 8, 12), True), ((10, 8, 18), False), ((10, None, None), False)]
+)
+def test_a_longest_step_is_one_whose_interval_lies_above_all_others(other, is_clear):
+    """Of steps that are alike one always has the largest median: the title says so and claims no more."""
+    stages = [
+        Stage("a", "b", Estimate.of(*other, n=9), None),
+        Stage("b", "c", Estimate.of(20, 17, 25, n=9), None),
+    ]
+    title = dora_pattern_charts._waterfall(stages).title
+    assert title.startswith("The longest step is b to c") is is_clear
+    assert title.startswith("No step is clearly the longest; b to c") is not is_clear
