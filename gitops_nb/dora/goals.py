@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gitops_nb.dora import statistics
+from gitops_nb.dora import metrics, statistics
 from gitops_nb.dora.numbers import Numbers
 from gitops_nb.dora.results import Metric, Service, Target, Team
 from gitops_nb.dora.scope import Scope
@@ -74,9 +74,11 @@ def teams(
             samples=scope.definition.bootstrap_samples,
             bootstrap=scope.definition.bootstrap,
         )
-        rate = statistics.wilson(failed, deployments) if scope.knows_failures else Estimate()
+        rate = Estimate()
+        if scope.knows_failures:
+            names = frozenset(row.name for row in rows)
+            rate = metrics.share(numbers, scope, "failed", only=names)
         paces = [row.per_week for row in rows if row.per_week is not None]
-        held = {"lead_time": lead, "fail_rate": rate}
         found.append(
             Team(
                 name=name,
@@ -86,11 +88,10 @@ def teams(
                 lead=lead,
                 failed=failed,
                 fail_rate=rate,
-                targets={
-                    key: verdict(key, held[key], bound)
-                    for key, bound in targets.items()
-                    if key in held
-                },
+                # Whether a lead time reaches its target whole weeks have to say: a team's own report asks them.
+                targets={"fail_rate": verdict("fail_rate", rate, targets["fail_rate"])}
+                if "fail_rate" in targets
+                else {},
             )
         )
     return tuple(found)

@@ -136,10 +136,10 @@ def fail_rate(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     Source: DORA, "change fail rate", dora.dev/guides/dora-metrics.
     """
     failed, deployments = trends.totals(numbers, NOW, "failed")
-    now = _share(numbers, scope, "failed")
+    now = share(numbers, scope, "failed")
     before = change = None
     if scope.before is not None and scope.knows_failures:
-        before = None if scope.no_failures else _share(numbers, scope, "failed", BEFORE)
+        before = None if scope.no_failures else share(numbers, scope, "failed", BEFORE)
         change = trends.change_of_rate(
             numbers, scope, "failed", moved.get("fail_rate"), reason=scope.no_failures
         )
@@ -170,10 +170,10 @@ def rework(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric
     Source: DORA, "deployment rework rate" (since 2024), dora.dev/guides/dora-metrics.
     """
     unplanned, deployments = trends.totals(numbers, NOW, "unplanned")
-    now = _share(numbers, scope, "unplanned")
+    now = share(numbers, scope, "unplanned")
     before = change = None
     if scope.before is not None and scope.has_incidents:
-        before = None if scope.no_failures else _share(numbers, scope, "unplanned", BEFORE)
+        before = None if scope.no_failures else share(numbers, scope, "unplanned", BEFORE)
         change = trends.change_of_rate(
             numbers, scope, "unplanned", moved.get("rework"), reason=scope.no_failures
         )
@@ -249,10 +249,10 @@ def recovery(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metr
 def rollbacks(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Metric:
     """Share of deployments that went back; shown apart, because history alone tells it."""
     count, deployments = trends.totals(numbers, NOW, "rollbacks")
-    now = _share(numbers, scope, "rollbacks")
+    now = share(numbers, scope, "rollbacks")
     before = change = None
     if scope.before is not None:
-        before = _share(numbers, scope, "rollbacks", BEFORE)
+        before = share(numbers, scope, "rollbacks", BEFORE)
         change = trends.change_of_rate(
             numbers,
             scope,
@@ -280,11 +280,18 @@ def rollbacks(numbers: Numbers, scope: Scope, moved: Mapping[str, Moved]) -> Met
     )
 
 
-def _share(numbers: Numbers, scope: Scope, name: str, period: int = NOW) -> Estimate:
-    """Such deployments of all in a window, with the interval that its complete weeks leave."""
-    hits, made = trends.totals(numbers, period, name)
-    window = scope.periods[period]
-    by_weeks = resampling.share_by_weeks(*trends.week_totals(numbers, scope, window, name))
+def share(
+    numbers: Numbers,
+    scope: Scope,
+    name: str,
+    period: int = NOW,
+    *,
+    only: frozenset[str] | None = None,
+) -> Estimate:
+    """Such deployments in a window, of all services or only of some, with the interval that its complete weeks leave."""
+    hits, made = trends.totals(numbers, period, name, only=only)
+    weeks = trends.week_totals(numbers, scope, scope.periods[period], name, only=only)
+    by_weeks = resampling.share_by_weeks(*weeks)
     found = statistics.wilson(hits, made)
     if found.value is None or by_weeks.value is None or by_weeks.low is None:
         return found

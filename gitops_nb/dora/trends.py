@@ -193,12 +193,19 @@ def lead_table(numbers: Numbers, scope: Scope, window: Window) -> Floats:
     return table
 
 
-def week_totals(numbers: Numbers, scope: Scope, window: Window, name: str) -> tuple[Floats, Floats]:
-    """Such deployments, and all, of all services in a window's complete weeks."""
+def week_totals(
+    numbers: Numbers,
+    scope: Scope,
+    window: Window,
+    name: str,
+    *,
+    only: frozenset[str] | None = None,
+) -> tuple[Floats, Floats]:
+    """Such deployments, and all, in a window's complete weeks: of all services, or only of some."""
     place = {week: index for index, week in enumerate(whole_weeks(scope, window))}
     found = np.zeros((2, len(place)))
-    for (_, week), counts in numbers.weeks.items():
-        if week in place:
+    for (service, week), counts in numbers.weeks.items():
+        if week in place and (only is None or service in only):
             found[:, place[week]] += (getattr(counts, name), counts.deployments)
     return found[0], found[1]
 

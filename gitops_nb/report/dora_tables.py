@@ -82,11 +82,7 @@ def team_rows(measured: Measured) -> list[TeamRow]:
                 if lead.value is None
                 else (
                     words.value("s", lead.value),
-                    held(
-                        "lead_time",
-                        f"{words.interval('s', lead) or 'too few for an interval'}, n {lead.n:,}",
-                        team.targets,
-                    ),
+                    f"{words.interval('s', lead) or 'too few for an interval'}, n {lead.n:,}",
                 ),
                 failing=failing,
             )

@@ -10,9 +10,20 @@ from gitops_nb import dora
 from gitops_nb.catalog.fleet import Fleet
 from gitops_nb.catalog.targets import EnvironmentTargets, targets_of
 from gitops_nb.dora.goals import verdict
-from gitops_nb.dora.statistics import Estimate
+from gitops_nb.dora.statistics import Estimate, wilson
 from gitops_nb.errors import UsageError
-from tests.dora.dora_factories import FLEET, HOUR, PARAMETERS, many, request, steady, view
+from tests.dora.dora_factories import (
+    FLEET,
+    HOUR,
+    NOW_S,
+    PARAMETERS,
+    WEEK,
+    incidents,
+    many,
+    request,
+    steady,
+    view,
+)
 from tests.dora.dora_factories import page as page_of
 
 
@@ -107,7 +118,7 @@ def test_the_table_of_teams_adds_up(tmp_path):
     asked = request(tmp_path)
     names = [f"service-{number:03d}" for number in range(12)]
     teams = {
-        "one": (tuple(names[:5]), {"lead_time": 1.0}),
+        "one": (tuple(names[:5]), {"lead_time": 1.0, "fail_rate": 0.1}),
         "two": (tuple(names[5:]), {}),
         "none": (("x",), {}),
     }
@@ -118,7 +129,33 @@ def test_the_table_of_teams_adds_up(tmp_path):
     assert (one.name, two.name) == ("one", "two")
     assert one.deployments + two.deployments == measured.metric("frequency").counts["deployments"]
     assert one.lead.n + two.lead.n == measured.metric("lead_time").now.n
-    assert dict(one.targets) == {"lead_time": "missed"}
+    # Without incidents nobody knows what failed; a lead time is held in the team's own report.
+    assert dict(one.targets) == {"fail_rate": "no data"}
+    assert dict(two.targets) == {}
+
+
+def test_a_teams_fail_rate_is_as_wide_as_its_weeks_scatter(tmp_path):
+    """Failures that come in two bad weeks leave a target unclear that as many, spread evenly, would miss."""
+    history = steady(30)
+    mine = [
+        c for c in history.changes if "/production/" in c.path and c.committed_s > NOW_S - 13 * WEEK
+    ]
+    bad = mine[:4]
+    rows = [
+        (f"i{n}", "checkout", c.committed_s + 600, c.committed_s + HOUR) for n, c in enumerate(bad)
+    ]
+    asked = request(tmp_path, incidents=incidents(tmp_path, rows))
+    asked = replace(asked, teams={"shop": (("checkout",), {"fail_rate": 0.04})})
+    measured = dora.measure(asked, dora.observe(view(history), asked))
+
+    (team,) = measured.teams
+    rate = measured.metric("fail_rate").now
+    assert (team.fail_rate.value, team.fail_rate.low, team.fail_rate.high) == (
+        rate.value,
+        rate.low,
+        rate.high,
+    )
+    assert team.fail_rate.high > wilson(team.failed, team.deployments).high
 
 
 def test_without_targets_nothing_is_good_or_bad(tmp_path):
