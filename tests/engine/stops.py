@@ -147,9 +147,7 @@ def stop_run(
     assert left == [], f"still running: {left}"
     flag.unlink(missing_ok=True)
     directory = next(workspace.reports.glob("2*"))
-    deadline = time.monotonic() + 10
-    while is_run_held(workspace.reports, directory.name) and time.monotonic() < deadline:
-        time.sleep(0.05)  # waits for another process, no test of time
+    wait_until_free(workspace, directory.name)
     with mock.patch.object(tempfile, "tempdir", str(temporary)):
         there = left_by(directory)
         recover(find_workspace(workspace.root))
@@ -175,6 +173,13 @@ def left_of(mark: str, *, within_s: float) -> list[str]:
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.1)  # waits for other processes
+
+
+def wait_until_free(workspace: Workspace, run: str) -> None:
+    """Until no process holds the run: one that ends loses its environment before it loses its locks."""
+    deadline = time.monotonic() + 20
+    while is_run_held(workspace.reports, run) and time.monotonic() < deadline:
+        time.sleep(0.05)  # waits for another process, no test of time
 
 
 def check(stopped: Stopped, step: str, mode: str) -> None:

@@ -19,7 +19,7 @@ from gitops_nb.record.runs import read_run
 from gitops_nb.record.verify import verify_run
 from gitops_nb.session.lifecycle import recover
 from tests.conftest import COMMAND, Workspace
-from tests.engine.stops import ARGUMENTS, STOPPER, left_of
+from tests.engine.stops import ARGUMENTS, STOPPER, left_of, wait_until_free
 
 LOOKS = """\
 import os, json, pathlib
@@ -132,6 +132,8 @@ def stopped_resume(workspace: Workspace, step: str, mode: str) -> int:
         timeout=180, check=False,
     )  # fmt: skip
     assert left_of(mark, within_s=20) == []
+    (directory,) = workspace.reports.glob("2*")
+    wait_until_free(workspace, directory.name)
     return done.returncode
 
 
