@@ -53,6 +53,13 @@ _KNOWN = frozenset(
     )
 )
 """What kustomize 5 has; source: its api/types/kustomization.go. What is none of these may name any file."""
+_DECIDES = (
+    *_NAMED, *_WITH_PATH, *_PROGRAMS, "configMapGenerator", "secretGenerator", "helmCharts", "helmGlobals", "openapi",
+    "path", "files", "envs", "env", "valuesFile", "additionalValuesFiles", "repo", "chartHome", "dependencies", "repository",
+    "helm", "kustomize", "directory", "plugin", "ref", "valueFiles", "fileParameters", "jsonnet", "libs", "tlas", "extVars",
+)  # fmt: skip
+"""Keys that say, anywhere in such a file, what else is read."""
+_FOLDED = {name.casefold(): name for name in _DECIDES}
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+]*:|[^/]*[@?]|[\w-]+(\.[\w-]+)*\.[a-z]{2,}/", re.IGNORECASE)
 """How a kustomization names what is in no folder of its repository: an address, or a host and what it has."""
 _IMPORT = re.compile(r"""\bimport(?:str|bin)?\s*(?:@?"([^"]*)"|@?'([^']*)')""")
@@ -145,7 +152,7 @@ def effective_sources(
         merged = source
         for blob in git.read_many(repository, tip, paths):
             more = _document(blob.content) if blob is not None else {}
-            if more is None:
+            if more is None or _is_spelt_oddly(more):
                 odd.append(blob.path if blob else "")
             merged = _merged(merged, more or {})
         # Where an Application is from is not for a file in it to say.
@@ -220,6 +227,9 @@ class _Walk:
             self.values[path] = None
         jsonnet = (source.get("directory") or {}).get("jsonnet") or {}
         libraries = [posixpath.normpath(str(one)) for one in jsonnet.get("libs") or ()]
+        given = (*(jsonnet.get("tlas") or ()), *(jsonnet.get("extVars") or ()))
+        if any("import" in str((one or {}).get("value") or "") for one in given):
+            self._everything()  # code of the Application's own may import any file
         for library in libraries:
             self._take(library, "the Application")
             self.values[library] = None
@@ -401,7 +411,7 @@ class _Walk:
                 continue
             self.charts[folder] = None
             chart = _document(blob.content)
-            if chart is None:
+            if chart is None or _is_spelt_oddly(chart):
                 self.unread(blob.path)
                 continue
             for item in chart.get("dependencies") or ():
@@ -438,7 +448,7 @@ class _Walk:
             (blob,) = self.git.read_many(self.repository, self.tip, [at])
             text = blob.content.decode(errors="replace") if blob is not None else ""
             named = _IMPORT.findall(text)
-            if len(named) != len(_IMPORTS.findall(text)):
+            if len(named) != len(_IMPORTS.findall(text)) or any("\\" in "".join(n) for n in named):
                 self._everything()  # another way to write one, or a word in a comment
             for one, other in named:
                 for base in (posixpath.dirname(at), *libraries):
@@ -498,14 +508,26 @@ def _is_beyond(kustomization: Mapping[str, Any]) -> bool:
     charts = (c for c in kustomization.get("helmCharts") or () if isinstance(c, dict))
     return (
         not kustomization.keys() <= _KNOWN
+        or _is_spelt_oddly(kustomization)
         or any(not chart.keys() <= _HELM for chart in charts)
         or not (kustomization.get("helmGlobals") or {}).keys() <= {"chartHome", "configHome"}
     )
 
 
+def _is_spelt_oddly(value: Any) -> bool:
+    """Whether a key that decides what is read stands there in other letters: Go takes it all the same, this reader does not."""
+    if isinstance(value, dict):
+        return any(
+            _FOLDED.get(str(key).casefold(), key) != key or _is_spelt_oddly(item)
+            for key, item in value.items()
+        )
+    return isinstance(value, list) and any(map(_is_spelt_oddly, value))
+
+
 def _names(kustomization: Mapping[str, Any]) -> Iterator[str]:
     """What a kustomization names: folders and files."""
-    for part in _NAMED:
+    # Patches were once a list of names, and kustomize still takes one.
+    for part in (*_NAMED, "patches"):
         items = (name for name in kustomization.get(part) or () if isinstance(name, str))
         yield from (name for name in items if "\n" not in name)
     for part in _WITH_PATH:

@@ -69,6 +69,10 @@ def read(base: Path, files: dict[str, str | bytes], kind: str, **source: object)
         ("Kustomize", {K: "[a list]\n"}),
         ("Helm", {CHART: "%YAML 1.1\n---\nname: x\n"}),
         ("Helm", {CHART: "[a list]\n"}),
+        ("Helm", {CHART: "name: x\nDependencies: [{name: y, repository: 'file://../../../y'}]\n"}),
+        ("Helm", {CHART: "name: x\ndependencies: [{name: y, Repository: 'file://../../../y'}]\n"}),
+        ("", {f"{OWN}/.argocd-source.yaml": "Helm: {valueFiles: [../../../y.yaml]}\n"}),
+        ("", {f"{OWN}/.argocd-source.yaml": "helm: {ValueFiles: [../../../y.yaml]}\n"}),
     ],
 )
 def test_a_file_that_cannot_be_read_may_name_anything(tmp_path, kind, files):
@@ -85,10 +89,16 @@ def test_a_file_that_cannot_be_read_may_name_anything(tmp_path, kind, files):
         "somethingNew: [../../a]\n",
         "helmCharts: [{name: a, somethingNew: ../b}]\n",
         "helmGlobals: {somethingNew: ../b}\n",
+        "Resources: [../../a]\n",
+        "patches: [{Path: ../../a.yaml}]\n",
+        "patches: [{pat\u017f: ../../a.yaml, Path: x.yaml}]\n",
+        "configMapGenerator: [{name: a, Files: [../../a]}]\n",
+        "secretGenerator: [{name: a, ENVS: [../../a]}]\n",
+        "replacements: [{pATH: ../../a}]\n",
     ],
 )
 def test_what_is_not_known_may_name_anything(tmp_path, kustomization):
-    """A field of a later kustomize."""
+    """A field of a later kustomize, and one in other letters, which Go's reader takes for the same."""
     assert read(tmp_path, {K: kustomization}, "Kustomize").places == EVERYTHING
 
 
@@ -128,11 +138,21 @@ def test_a_value_file_elsewhere_is_named(tmp_path):
         "import /* x */ '../../a.libsonnet'",
         "import // x\n '../../a.libsonnet'",
         "import |||\n  ../a\n|||",
+        r"import '..\u002f..\u002fa.libsonnet'",
+        r'import "..\/../a.libsonnet"',
     ],
 )
 def test_an_import_that_is_not_understood_may_be_of_any_file(tmp_path, text):
-    """Comments between, text blocks."""
+    """Comments between, text blocks, escapes."""
     assert read(tmp_path, {f"{OWN}/a.jsonnet": text}, "Directory").places == EVERYTHING
+
+
+@pytest.mark.parametrize("part", ["tlas", "extVars"])
+def test_code_that_the_application_hands_in_may_import_any_file(tmp_path, part):
+    """Where its imports are looked for is the program's affair."""
+    given = {part: [{"name": "x", "code": True, "value": "import 'a/b.libsonnet'"}]}
+    found = read(tmp_path, {f"{OWN}/a.jsonnet": "{}"}, "Directory", directory={"jsonnet": given})
+    assert found.places == EVERYTHING
 
 
 def test_imports_are_looked_for_in_the_libraries_too(tmp_path):
@@ -149,6 +169,7 @@ def test_imports_are_looked_for_in_the_libraries_too(tmp_path):
         ({K: "helmCharts: [{name: s, repo: 'https://c.example'}]\n"}, {}, {OWN}),
         ({K: "openapi: {path: ../../schema.json}\n"}, {}, {"apps/schema.json"}),
         ({K: ""}, {"kustomize": {"patches": [{"path": "../../patch.yaml"}]}}, {"apps/patch.yaml"}),
+        ({K: "patches: [../../patch.yaml]\n"}, {}, {"apps/patch.yaml"}),
         ({K: "patchesStrategicMerge: ['kind: X\n\n  a: b']\n"}, {}, {OWN}),
     ],
 )  # fmt: skip
