@@ -15,6 +15,7 @@ from gitops_nb.promotion.neighbours import refuse_neighbours
 from gitops_nb.promotion.past import present_versions, synced_versions
 from gitops_nb.promotion.pending import bound_folders, find_pending
 from gitops_nb.promotion.placements import find_placements
+from gitops_nb.promotion.readers import refuse_readers
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.shared import file_of, refuse_shared
 from gitops_nb.promotion.state import PromotedKey, PromotionState, Side, Spell
@@ -29,7 +30,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
 
     Raises:
         ConfigurationError: A promotable key is not where fleet.yaml says.
-        Refused: Another environment has its key in the same place, an Application does not deploy these files, or its parent
+        Refused: Another environment has its key in the same place or reads the file, an Application does not deploy these files, or its parent
             would bring what is another environment's.
     """
     name = request.fleet.applications[request.application].repository
@@ -72,6 +73,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
     synced = [one for placement in target.placements for one in placement.synced]
     pending = find_pending(view.git, name, tip, synced, target.keys[0])
     refuse_neighbours(request, target, pending)
+    untold = refuse_readers(view, request, target, tip)
     return PromotionState(
         observed_at=view.clock.now(),
         repository=name,
@@ -82,6 +84,7 @@ def observe(view: View, request: Promotion) -> PromotionState:
         recalled=_recalled(view.git, request, name, source, target),
         pending=pending,
         reverted_by=_reverted_by(view.git, name, target, request.revision or source.version),
+        untold=untold,
         folders=bound_folders(
             view.git, name, tip, [folder for one in synced for folder in one.folders]
         ),

@@ -393,7 +393,7 @@ def _carrier(
             if not differ:
                 return at
             said = said or differ
-        above = _parent(argo, at.application, declared if not generation else None)
+        above = parent_of(argo, at.application, declared if not generation else None)
         if above is None:
             break
         at = above
@@ -404,7 +404,7 @@ def _carrier(
     )
 
 
-def _parent(argo: ArgoReader, application: Json, declared: str | None) -> Snapshot | None:
+def parent_of(argo: ArgoReader, application: Json, declared: str | None = None) -> Snapshot | None:
     """The Application that manages this one, as declared or as Argo CD's tracking says."""
     metadata = application.get("metadata") or {}
     tracked, _, rest = str((metadata.get("annotations") or {}).get(TRACKING) or "").partition(":")

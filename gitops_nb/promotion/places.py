@@ -68,6 +68,8 @@ _VARIABLE = re.compile(r"[$*?\[{]")
 """What stands in the name of a value file where Argo CD puts something else in: a build variable, or a pattern."""
 _TEMPLATE = re.compile(r"(charts/[^/]+/)*(templates|crds)/")
 """What of a chart becomes objects; source: helm 3, its documentation of charts. All else a template may read as a file."""
+_ALWAYS = ("Chart.yaml", "values.yaml", "values.schema.json", "requirements.yaml")
+"""What of a chart is read without being named."""
 _LINK, _MODULE = "120000 ", "160000 "
 _LIMIT = 200
 """Folders and files that are followed from one source; a circle ends before it."""
@@ -90,6 +92,24 @@ class Reads:
     charts: tuple[str, ...] = ()
     named: frozenset[str] = frozenset()
     taken: tuple[tuple[str, Json], ...] = ()
+
+    def takes(self, path: str) -> bool:
+        """Whether a file is surely read: by its name, as a manifest of a folder, as part of a chart, or by a program."""
+        if path in self.named or any(inside(one, path) is not None for one in self.values):
+            return True
+        own = [file for folder in self.charts if (file := inside(folder, path)) is not None]
+        if any(_TEMPLATE.match(file) or file in _ALWAYS for file in own):
+            return True
+        return self.is_manifest_of_folder(path)
+
+    def is_manifest_of_folder(self, path: str) -> bool:
+        """Whether a file is a manifest of a folder whose files are taken as they are, all of them."""
+        for folder, how in self.taken:
+            file = inside(folder, path)
+            is_all = not how.get("include") and not how.get("exclude")
+            if file is not None and is_all and (how.get("recurse") or "/" not in file):
+                return True
+        return False
 
 
 def reads(

@@ -76,6 +76,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
         changes += (
             _followed(target, edits)
             + _brought_beside(target)
+            + (_read_beside(state) if edits else ())
             + _pending(state)
             + _replaced(target)
             + _drifted(target)
@@ -311,6 +312,19 @@ def _brought_beside(target: Side) -> tuple[ResourceChange, ...]:
         for p in target.placements
         for name, owner in p.neighbours
         if not owner
+    )
+
+
+def _read_beside(state: PromotionState) -> tuple[ResourceChange, ...]:
+    """Applications of other environments that may read what is edited: whoever approves has to know them."""
+    return tuple(
+        ResourceChange(
+            address=f"{who}, which may read any file",
+            action=Action.UPDATE,
+            before="not looked at",
+            after="may change with this commit: nobody can tell",
+        )
+        for who in state.untold
     )
 
 

@@ -218,7 +218,8 @@ class PromotionState:
 
     ``pending`` is what a sync that is asked for brings beside the promotion. ``folders`` binds what was looked at for it: a
     digest of all files by folder, of those Applications that do not sync by themselves. ``reverted_by`` is the commit by which
-    somebody took the asked version out of the target again.
+    somebody took the asked version out of the target again. ``untold`` are Applications of other environments that may read what
+    is edited, and nobody can tell.
     """
 
     observed_at: datetime
@@ -231,6 +232,7 @@ class PromotionState:
     pending: tuple[Pending, ...] = ()
     folders: Mapping[str, str] = field(default_factory=dict)
     reverted_by: str = ""
+    untold: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

@@ -12,7 +12,7 @@ from gitops_nb.argo.status import history_mark
 from gitops_nb.model import Json, digest
 from gitops_nb.ports import Snapshot, View
 from gitops_nb.promotion.pending import is_known
-from gitops_nb.promotion.places import Reads, inside, reads
+from gitops_nb.promotion.places import Reads, reads
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Synced
@@ -76,18 +76,8 @@ def _new(read: Reads, was: Reads) -> tuple[str, ...]:
     """Places that an Application reads now and did not read when it was synced last, those in its own folders included."""
     before = dict(was.taken)
     other = [folder for folder, how in read.taken if how != before.get(folder, how)]
-    named = [name for name in read.named - was.named if not _was_taken(name, was)]
+    named = [name for name in read.named - was.named if not was.is_manifest_of_folder(name)]
     return tuple(sorted({*named, *other}))
-
-
-def _was_taken(name: str, was: Reads) -> bool:
-    """Whether a file was a manifest of a folder whose files are taken as they are."""
-    for folder, how in was.taken:
-        file = inside(folder, name)
-        is_all = not how.get("include") and not how.get("exclude")
-        if file is not None and is_all and (how.get("recurse") or "/" not in file):
-            return True
-    return False
 
 
 def _in_force(

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from gitops_nb.errors import Refused, WaitingForApproval
+from gitops_nb.adapters.argocd import ArgoCD
+from gitops_nb.errors import Refused, UnavailableError, WaitingForApproval
 from gitops_nb.model import ObjectRef
 from tests.session.platform_edits import (
     commit,
@@ -72,3 +73,53 @@ def test_a_hub_with_nothing_else_to_bring_is_promoted_by(hub):
     """Production's part is in force as it stands: staging's promotion asks for its approval."""
     _, stop = hub.promote(**WAY)
     assert isinstance(stop, WaitingForApproval), stop
+
+
+@pytest.fixture
+def staged(runner):
+    """Staging may be promoted to from development."""
+    runner.workspace.replace(
+        "runbooks/policy.yaml", "gates: {soak: {at_least: 1h}}", "gates: {source_healthy: false}"
+    )
+    return runner
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_file_that_another_environment_reads_too_is_not_edited(staged, monkeypatch, is_away):
+    """Production is built on staging's folder: who approves for staging would decide for production."""
+    names = ("deployment.yaml", "service.yaml")
+    files = {
+        "apps/checkout/production/kustomization.yaml": "resources: [../staging]\n",
+        "apps/checkout/staging/kustomization.yaml": f"resources: [{', '.join(names)}]\n",
+    }
+    commit(staged, files, "Production builds on staging")
+    if is_away:
+        there = ArgoCD.snapshot
+
+        def snapshot(self, name):
+            if name == "checkout-production":
+                raise UnavailableError("the cluster is away")
+            return there(self, name)
+
+        monkeypatch.setattr(ArgoCD, "snapshot", snapshot)
+    before = staged.tip()
+    _, stop = staged.promote(**WAY)
+    assert isinstance(stop, Refused), stop
+    who = "folder apps/checkout/production" if is_away else "Application checkout-production"
+    assert who in stop.message
+    assert "of production reads apps/checkout/staging/deployment.yaml too" in stop.message
+    assert staged.tip() == before
+
+
+def test_an_application_of_which_nobody_knows_what_it_reads_is_shown(staged):
+    """A generator may read any file: whoever approves for staging reads that production may change."""
+    files = {"apps/checkout/production/kustomization.yaml": "resources: []\ngenerators: [g.yaml]\n"}
+    commit(staged, files, "A generator")
+    waiting, stop = staged.promote(**WAY)
+    assert isinstance(stop, WaitingForApproval), stop
+    told = [
+        c
+        for c in waiting.plan["changes"]
+        if "of production, which may read any file" in c["address"]
+    ]
+    assert [one["after"] for one in told] == ["may change with this commit: nobody can tell"]
