@@ -56,12 +56,14 @@ def find_brings(context: Context) -> Brings:
     ids = [shown[file].rpartition(" ")[2] for file in files]
     contents: dict[str, bytes] = dict(zip(files, git.contents(name, ids), strict=True))
     newest = git.log(name, tip, path=path, limit=1)
+    # A tool may make any other object of what stands in a file.
+    is_plain = not _tools(path, held)
     return Brings(
         newest[0].sha if newest else tip,
         digest(dict(held)),
         len(shown),
         tuple(
-            _change(f"{name}:{file}", about, contents.get(file))
+            _change(f"{name}:{file}", about, contents.get(file), is_manifest=is_plain)
             for file, about in sorted(shown.items())
         )
         + tuple(_unseen(name, path, held)),
@@ -127,13 +129,16 @@ def _unseen(repository: str, folder: str, held: Mapping[str, str]) -> Iterator[R
         )
 
 
-def _change(address: str, about: str, content: bytes | None) -> ResourceChange:
+def _change(
+    address: str, about: str, content: bytes | None, *, is_manifest: bool
+) -> ResourceChange:
     if content is None or about.startswith(_LINK):
         leads = "a submodule" if content is None else f"a link to {content.decode(errors='backslashreplace')}"  # fmt: skip
         return ResourceChange(
             address, Action.CREATE, before="not looked at", after=f"{leads}: what it leads to comes"
         )
-    masked = without_secret_values(content, path=address).decode(errors="backslashreplace").encode()
+    hidden = without_secret_values(content, path=address, is_manifest=is_manifest)
+    masked = hidden.decode(errors="backslashreplace").encode()
     return ResourceChange(
         address,
         Action.CREATE,

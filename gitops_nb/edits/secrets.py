@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from gitops_nb.edits.nodes import Kind, Node, is_merge
-from gitops_nb.edits.objects import name_of, value_of
+from gitops_nb.edits.objects import value_of
 from gitops_nb.edits.reader import read
 from gitops_nb.errors import UsageError
 from gitops_nb.model import Json
@@ -21,13 +21,11 @@ _HIDDEN = ("data", "stringData")
 _SECRET, _GENERATOR = "Secret", "SecretGenerator"
 _MAY_NAME = re.compile(rb"ecret|\\|\0")
 """A file without any of these cannot come to the word, whatever quotes, escapes or encoding it has."""
-_ACTION = re.compile(r"\{\{-?\s*(?P<word>/\*|[a-z]*).*?\}\}")
-_CONTROL = frozenset(("if", "else", "end", "range", "with", "define", "/*"))
-"""Actions of a template that put no text of their own where they stand."""
-_DOCUMENT = re.compile(r"(?m)^(?=---)")
+_VERSION = re.compile(rb"%YAML 1\.[12] *\r?\n(?=---)")
 _COMMENT = re.compile(r"(?m)(^|[ \t])#[^\n]*")
-_TEXTS = ("", ".yaml", ".yml", ".json", ".tpl", ".txt", ".jsonnet", ".libsonnet")
+_PROGRAMS = (".tpl", ".txt", ".jsonnet", ".libsonnet")
 """Of a file that is called so a program makes objects, whatever stands in it: it is shown."""
+_TEXTS = ("", ".yaml", ".yml", ".json", *_PROGRAMS)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -54,15 +52,19 @@ def without_secret_values(
         is_manifest: Whether its documents are objects: what a chart calls its values is none, whatever it looks like.
     """
     masks = masks or Masks()
-    if not is_manifest or _MAY_NAME.search(content) is None:
+    suffix = posixpath.splitext(path)[1]
+    if not is_manifest or suffix in _PROGRAMS or _MAY_NAME.search(content) is None:
         return content
+    version = _VERSION.match(content)
+    if version:
+        # It changes nothing for what Kubernetes reads, and this reader refuses it.
+        rest = without_secret_values(content[version.end() :], masks, path=path)
+        return version[0] + rest
     try:
         source = read(content)
-        # `a: {{ .b }}` is YAML too, a mapping for a key, and no object: only a program reads it.
-        for root in source.roots if b"{{" in content else ():
-            value_of(root)
     except UsageError:
-        return _template(content, masks, posixpath.splitext(path)[1])
+        is_text = b"\0" not in content or suffix in _TEXTS
+        return content if is_text else whole(content, masks, "it is no text")
     name = posixpath.basename(path)
     hidden = [_hidden(root, is_kustomization=name in KUSTOMIZATIONS) for root in source.roots]
     if not any(hidden):
@@ -124,43 +126,6 @@ def _comments(
         at = max(at, stop)
         if at >= end:
             return
-
-
-def _template(content: bytes, masks: Masks, suffix: str) -> bytes:
-    """A file that only a program reads, a chart's template most often: masked where it is one Secret whatever that does."""
-    if b"\0" in content and suffix not in _TEXTS:
-        return whole(content, masks, "it is no text")
-    text = content.decode(errors="backslashreplace").replace("\0", "\\x00")
-    return "".join(_of_template(document, masks) for document in _DOCUMENT.split(text)).encode()
-
-
-def _of_template(document: str, masks: Masks) -> str:
-    """One document of a template; shown as it is where an action may make more of it than a Secret."""
-    for line in document.splitlines():
-        found = _ACTION.fullmatch(line.strip())
-        if found and found["word"] not in _CONTROL:
-            return document  # it may bring objects of its own
-    plain = _ACTION.sub(_stand_in, document)
-    if "{{" in plain or "}}" in plain or plain.startswith("\ufeff"):
-        return document  # an action of several lines, or nobody knows where what stands
-    try:
-        roots = read(plain.encode()).roots
-        (root,) = roots
-        names = [name_of(key) for key, _ in root.pairs]
-        hidden = _hidden(root, is_kustomization=False)
-    except (UsageError, ValueError):
-        return document
-    data = [value for key, value in root.pairs if key.value in _HIDDEN]
-    is_flat = all(v.kind is Kind.SCALAR for one in data for _, v in one.pairs)
-    if len(set(names)) < len(names) or not is_flat:
-        return document
-    spans = [(n.start, n.end) for n in hidden if "{{" not in document[n.start : n.end]]
-    return _masked(document, spans, (), masks)
-
-
-def _stand_in(action: re.Match[str]) -> str:
-    """As many characters as the action has, so that all others stay in their places."""
-    return (" " if action["word"] in _CONTROL else "x") * len(action[0])
 
 
 def _hidden(root: Node, *, is_kustomization: bool) -> list[Node]:

@@ -86,7 +86,7 @@ def _pending(
             return None
         if path in synced.secret:
             return whole(content, masks, "a Secret is made of it").decode()
-        are_objects = is_manifest(path, synced.values, synced.charts)
+        are_objects = is_manifest(path, content, synced.values, synced.charts)
         masked = without_secret_values(content, masks, path=path, is_manifest=are_objects)
         return masked.decode(errors="backslashreplace")
 

@@ -31,6 +31,8 @@ _NAMED = (
 _WITH_PATH = ("patches", "patchesJson6902", "replacements")
 _PROGRAMS = ("generators", "transformers", "validators", "helmChartInflationGenerator")
 """Parts that configure programs: which files those read stands in their own files, or nowhere."""
+_COPIES = ("replacements", "vars", *_PROGRAMS)
+"""Parts that put a value of one object into another one."""
 _WITHOUT_FILES = (
     "apiVersion", "kind", "metadata", "namespace", "namePrefix", "nameSuffix", "labels", "commonLabels",
     "commonAnnotations", "images", "imageTags", "replicas", "vars", "generatorOptions", "buildMetadata", "sortOptions",
@@ -81,7 +83,8 @@ class Reads:
 
     ``places`` are folders and files; the repository itself is "", and then the only one: so it is, too, where a file names what
     is not known here. ``hidden`` names, in words, what of it nobody can look at. ``secret`` are files that a Secret is made of, and
-    nothing else, ``values`` files and folders that charts and programs read as values, ``charts`` the folders of charts. ``named`` are all files and folders by the names that were followed, ``taken`` the folders whose files are taken as they are, with
+    nothing else, ``values`` files and folders that charts and programs read as values, ``parts`` those that go into other objects
+    than their own: patches, what a ConfigMap is made of, all files where a value may be copied; ``charts`` are the folders of charts. ``named`` are all files and folders by the names that were followed, ``taken`` the folders whose files are taken as they are, with
     what the Application says about which of them.
     """
 
@@ -89,6 +92,7 @@ class Reads:
     hidden: tuple[str, ...]
     secret: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     charts: tuple[str, ...] = ()
     named: frozenset[str] = frozenset()
     taken: tuple[tuple[str, Json], ...] = ()
@@ -197,12 +201,15 @@ def inside(folder: str, file: str) -> str | None:
     return file.removeprefix(start) if file.startswith(start) else None
 
 
-def is_manifest(path: str, values: Sequence[str], charts: Sequence[str]) -> bool:
-    """Whether a file's documents are objects, and not what a chart or a program reads as values; see ``Reads``."""
+def is_manifest(path: str, content: bytes, values: Sequence[str], charts: Sequence[str]) -> bool:
+    """Whether a file's documents are objects, and not what a chart or a program reads as values; see ``Reads``.
+
+    An action in a template of a chart may make any other object of what stands around it.
+    """
     if any(path == one or inside(one, path) is not None for one in values):
         return False
-    own = (inside(folder, path) for folder in charts)
-    return all(_TEMPLATE.match(file) for file in own if file is not None)
+    own = [file for folder in charts if (file := inside(folder, path)) is not None]
+    return all(_TEMPLATE.match(file) for file in own) and not (own and b"{{" in content)
 
 
 def followed(git: GitReader, repository: str, tip: str, folder: str) -> frozenset[str]:
@@ -224,6 +231,7 @@ class _Walk:
     seen: set[str] = field(default_factory=set)
     secret: dict[str, None] = field(default_factory=dict)
     values: dict[str, None] = field(default_factory=dict)
+    parts: dict[str, None] = field(default_factory=dict)
     charts: dict[str, None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     taken: list[tuple[str, Json]] = field(default_factory=list)
@@ -259,6 +267,9 @@ class _Walk:
         for name in (*(said.get("components") or ()), *(p.get("path") for p in patches)):
             if name:
                 self.used.add(self._name(path, str(name), "the Application", todo))
+        for patch in patches:
+            if patch.get("path"):
+                self.parts[posixpath.normpath(posixpath.join(path, str(patch["path"])))] = None
         for at in todo:
             self.kustomization(at)
         self.kustomization(path)
@@ -286,10 +297,16 @@ class _Walk:
     def found(self) -> Reads:
         """All places, links in them followed; those within another one are left out."""
         kept = self._kept()
-        # What any file may name, and what is taken as it is, is more than a Secret's source.
-        secret = [path for path in self.secret if kept != ("",) and not self._is_used(path)]
+        # What any file may name or copy, and what is taken as it is, is more than a Secret's source.
+        is_sure = kept != ("",) and "" not in self.parts
+        secret = [path for path in self.secret if is_sure and not self._is_used(path)]
         return Reads(
-            kept, tuple(self.hidden), tuple(secret), tuple(self.values), tuple(self.charts)
+            kept,
+            tuple(self.hidden),
+            tuple(secret),
+            tuple(self.values),
+            tuple(self.parts),
+            tuple(self.charts),
         )
 
     def _is_used(self, path: str) -> bool:
@@ -345,8 +362,12 @@ class _Walk:
         if programs:
             self.hidden[f"what the {', '.join(programs)} of {blob.path} do"] = None
             self._everything()
+        if any(said.get(part) for part in _COPIES):
+            self.parts[""] = None
         for name in _names(said):
             self.used.add(self._name(at, name, blob.path, todo))
+        for name in _parts(said):
+            self.parts[self._behind_links(posixpath.normpath(posixpath.join(at, name)))] = None
         for name in _files_of(said, "secretGenerator"):
             if path := self._name(at, name, blob.path, todo):
                 self.secret[path] = None
@@ -559,6 +580,16 @@ def _names(kustomization: Mapping[str, Any]) -> Iterator[str]:
     yield from _value_files(kustomization)
     charts = (item for item in kustomization.get("helmCharts") or () if isinstance(item, dict))
     yield from (str(item["repo"]) for item in charts if item.get("repo"))
+
+
+def _parts(kustomization: Mapping[str, Any]) -> Iterator[str]:
+    """Files whose text goes into other objects than those that stand in them."""
+    for part in ("patchesStrategicMerge", "patches", "patchesJson6902"):
+        for item in kustomization.get(part) or ():
+            name = item.get("path") if isinstance(item, dict) else item
+            if name and "\n" not in str(name):
+                yield str(name)
+    yield from _files_of(kustomization, "configMapGenerator")
 
 
 def _value_files(kustomization: Mapping[str, Any]) -> Iterator[str]:

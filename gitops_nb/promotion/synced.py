@@ -65,7 +65,7 @@ def synced_of(
         new=_new(read, was),
         sources=(_text(brought), _text(sources)) if is_other else ("", ""),
         secret=tuple(one for one in read.secret if one in was.secret or one not in was.named),
-        values=tuple(dict.fromkeys((*read.values, *was.values))),
+        values=tuple(dict.fromkeys((*read.values, *read.parts, *was.values, *was.parts))),
         charts=tuple(dict.fromkeys((*read.charts, *was.charts))),
         where=where_of(spec),
         last=history_mark(application),

@@ -25,6 +25,7 @@ DEPENDENCY = (
     "name: x\ndependencies: [{name: redis, version: '*', repository: 'https://charts.example'}]\n"
 )
 EVERYTHING = ("",)
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: x}\n"
 
 
 def repository(base: Path, files: dict[str, str | bytes]) -> tuple[Git, str]:
@@ -283,6 +284,8 @@ MADE = "secretGenerator: [{name: s, files: [s.yaml]}]\n"
         ("", {}, {"helm": {"valueFiles": ["s.yaml"]}}),
         ("", {CHART: "name: x\n"}, {}),
         ("wholly: new\n", {}, {}),
+        ("replacements: [{source: {kind: Secret, name: s}, targets: []}]\n", {}, {}),
+        ("vars: [{name: V, objref: {kind: Secret, name: s, apiVersion: v1}}]\n", {}, {}),
     ],
 )
 def test_what_a_secret_and_something_else_is_made_of_is_shown(tmp_path, more, files, source):
@@ -332,4 +335,28 @@ def test_files_of_a_chart_are_values_but_for_its_templates(tmp_path, path, is_on
     files = {CHART: "name: x\n", "envs/production.yaml": "a: b\n"}
     found = read(tmp_path, files, "Helm", helm={"valueFiles": ["/envs/production.yaml"]})
 
-    assert is_manifest(path, found.values, found.charts) is is_one
+    assert is_manifest(path, b"a: b\n", found.values, found.charts) is is_one
+    assert not is_manifest(f"{OWN}/templates/a.yaml", b"a: {{ .b }}\n", (), found.charts)
+
+
+@pytest.mark.parametrize(
+    ("said", "source"),
+    [
+        ("resources: [r.yaml]\npatches: [{path: s.yaml, target: {kind: ConfigMap}}]\n", {}),
+        ("resources: [r.yaml]\npatches: [s.yaml]\n", {}),
+        ("resources: [r.yaml, s.yaml]\nconfigMapGenerator: [{name: a, files: [s.yaml]}]\n", {}),
+        ("resources: [r.yaml, s.yaml]\nreplacements: [{path: p.yaml}]\n", {}),
+        ("resources: [r.yaml, s.yaml]\nvars: [{name: X}]\n", {}),
+        ("resources: [r.yaml, s.yaml]\ntransformers: [t.yaml]\n", {}),
+        ("resources: [r.yaml]\n", {"kustomize": {"patches": [{"path": "s.yaml"}]}}),
+    ],
+)
+def test_a_secrets_value_that_goes_into_other_objects_is_shown(tmp_path, said, source):
+    """A patch for something else, a copy: who signs has to read it. A resource that stays a Secret is masked."""
+    git, tip = repository(tmp_path, {K: said, f"{OWN}/s.yaml": SECRET, f"{OWN}/r.yaml": SECRET})
+    own = {"repoURL": URL, "targetRevision": "main", "path": OWN, **source}
+    found = reads(git, {}, (own,), origin=ORIGIN, repository="c", tip=tip)
+    plain = (*found.values, *found.parts)
+    assert not is_manifest(f"{OWN}/s.yaml", SECRET.encode(), plain, found.charts)
+    is_copied = "" in found.parts
+    assert is_manifest(f"{OWN}/r.yaml", SECRET.encode(), plain, found.charts) is not is_copied
