@@ -6,6 +6,7 @@ nothing else: where that is not sure, the text is shown.
 
 from __future__ import annotations
 
+import codecs
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ _HIDDEN = ("data", "stringData")
 _SECRET, _GENERATOR = "Secret", "SecretGenerator"
 _MAY_NAME = re.compile(rb"ecret|\\|\0")
 """A file without any of these cannot come to the word, whatever quotes, escapes or encoding it has."""
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _VERSION = re.compile(rb"%YAML 1\.[12] *\r?\n(?=---)")
 _COMMENT = re.compile(r"(?m)(^|[ \t])#[^\n]*")
 _PROGRAMS = (".tpl", ".txt", ".jsonnet", ".libsonnet")
@@ -55,6 +57,9 @@ def without_secret_values(
     suffix = posixpath.splitext(path)[1]
     if not is_manifest or suffix in _PROGRAMS or _MAY_NAME.search(content) is None:
         return content
+    if content.startswith(_WIDE):
+        # Kubernetes reads it, and so has whoever signs.
+        content = content.decode("utf-16", "backslashreplace").encode()
     version = _VERSION.match(content)
     if version:
         # It changes nothing for what Kubernetes reads, and this reader refuses it.

@@ -28,6 +28,11 @@ _ESCAPES = re.compile(
 )
 _FILLED_IN = ("{{", "${", "$(", "<%")
 """How templates begin what they fill in: the text is not the value then."""
+_MADE_NAME = re.compile(
+    r"""\s*["']?[^:{}\s]*\{\{(?=[^{}]*(?:["`(]|\b(?:include|template|tpl|print|printf)\b))[^{}]*\}\}[^:{}\s]*\s*:|"""
+    r"""\s*\[[^\]]*["'(][^\]]*\]\s*:"""
+)
+"""A key that a template or a program puts together of texts."""
 _AS_WRITTEN = re.compile(
     r"[\"']?\]?\s*[:=]\s*([\"']?)([A-Za-z]+ *= *[A-Za-z]+(?: *, *[A-Za-z]+ *= *[A-Za-z]+)*)\1\s*[,}\])]*\s*(?:#.*|//.*)?"
 )
@@ -95,8 +100,10 @@ class _Walk:
         for name, item in value.items():
             if name == ANNOTATION:
                 self.option(item)
-            else:
-                self.value(item)
+                continue
+            is_made = any(start in str(name) for start in _FILLED_IN)
+            self.is_unread |= is_made and bool(_options(str(item)))
+            self.value(item)
         self.setting(value)
 
     def setting(self, value: Mapping[str, Any]) -> None:
@@ -133,7 +140,7 @@ def _of_file(content: bytes) -> _Walk:
     walk = _Walk()
     text = _decoded(content)
     plain = _plain(text)
-    if _WORD not in plain and not _BINARY.search(plain):
+    if _WORD not in plain and not _BINARY.search(plain) and not _may_make(plain):
         return walk
     try:
         documents = kubernetes_objects(content)
@@ -160,17 +167,35 @@ def _is_prose(path: str, content: bytes) -> bool:
     return not all(isinstance(document, dict) for document in documents)
 
 
+def _may_make(text: str) -> bool:
+    """Whether a name that is put together may be that of the annotation."""
+    return _REPLACES.search(text) is not None or (
+        "nnotations" in text and any(map(_MADE_NAME.match, text.splitlines()))
+    )
+
+
 def _as_text(text: str, walk: _Walk) -> None:
     """Options in a file that is no YAML before something made it so."""
     lines = text.splitlines()
     for number, line in enumerate(lines):
-        if _WORD not in line or line.lstrip().startswith(("#", "//")):
+        if line.lstrip().startswith(("#", "//")):
+            continue
+        if _WORD not in line:
+            # A name that is put together may be any: of an annotation, or with such a value, nobody can tell.
+            walk.is_unread |= _REPLACES.search(line) is not None
+            walk.is_unread |= bool(_MADE_NAME.match(line)) and _is_annotated(lines[:number], line)
             continue
         rest = line.partition(_WORD)[2]
         if options := _options(rest):
             walk.found += options
         elif not _AS_WRITTEN.fullmatch(rest) or _goes_on(line, lines[number + 1 :]):
             walk.is_unread = True
+
+
+def _is_annotated(before: Sequence[str], line: str) -> bool:
+    """Whether what a line stands below is called annotations."""
+    above = (one for one in reversed(before) if one.strip() and "{{" not in one)
+    return "nnotations" in next((one for one in above if _indent(one) < _indent(line)), "")
 
 
 def _goes_on(line: str, after: Sequence[str]) -> bool:
