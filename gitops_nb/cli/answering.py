@@ -43,6 +43,7 @@ from gitops_nb.session.answering import (
     refuse_unbound,
     refuse_unfit,
 )
+from gitops_nb.session.beginnings import unsigned_gates
 from gitops_nb.session.copies import send_answer
 from gitops_nb.session.glass import is_reviewed
 from gitops_nb.session.lifecycle import recover
@@ -93,8 +94,9 @@ def answer(
     refuse_unbound(where, state, platform)
     refuse_unfit(state, platform, person, kind)
     refuse_second(state, platform, directory, person, kind)
+    doubt = unsigned_gates(where, directory, state) if kind == "approve" else ""
     rules = rules_for(platform.fleet, platform.policy, platform.trust, state.environment)
-    _show_request(state, person, rules)
+    _show_request(state, person, rules, doubt=doubt)
     if kind == "approve" and not yes:
         _confirm(state, person)
     content = answer_to(state, platform, key=signing_key, kind=kind, person=person, reason=reason)
@@ -317,7 +319,7 @@ def review(where: Workspace, directory: Path, *, key: Path | None, reason: str, 
     click.echo(f"{state.run}, done with broken glass, reviewed by {person}{where_to}")
 
 
-def _show_request(state: RunState, person: str, rules: Rules) -> None:
+def _show_request(state: RunState, person: str, rules: Rules, *, doubt: str = "") -> None:
     request = state.request
     if state.is_sandbox:
         click.echo("SANDBOX  nothing real is touched")
@@ -329,7 +331,7 @@ def _show_request(state: RunState, person: str, rules: Rules) -> None:
     click.echo(f"expires      {format_time(expires_of(request, rules))}")
     click.echo(f"digest       {state.request_digest}")
     click.echo(f"signing as   {person}")
-    show_plan(state)
+    show_plan(state, doubt=doubt)
     click.echo("everything that the signature covers, beside the change above:")
     for label, text in signed(state):
         click.echo(f"  {terminal(label)}: {terminal(text)}")

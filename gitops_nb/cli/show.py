@@ -91,8 +91,8 @@ def _outcome_sentence(state: RunState) -> str:
     return "" if any(clause in state.hint for clause in clauses) else sentence
 
 
-def show_plan(state: RunState) -> None:
-    """The diff and the gates of a run."""
+def show_plan(state: RunState, *, doubt: str = "") -> None:
+    """The diff and the gates of a run; ``doubt`` says why nobody answers for the gates, "" where somebody does."""
     plan = state.plan or {}
     click.secho(terminal(plan.get("summary", "no plan")), bold=True)
     for change in plan.get("changes", ()):
@@ -109,7 +109,7 @@ def show_plan(state: RunState) -> None:
     for verdict in decision.get("verdicts", ()):
         show_verdict(verdict)
     # The first reason is the answer itself; the others explain and warn.
-    for reason in tuple(decision.get("reasons") or ())[1:]:
+    for reason in (*(tuple(decision.get("reasons") or ())[1:]), *filter(None, (doubt,))):
         click.echo("  ", nl=False)
         click.secho(f"{'note':<7}", fg="yellow", nl=False)
         click.echo(f" {terminal(reason)}")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.trust import RunnerKey
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import ConfigurationError, Refused, UnavailableError
 from gitops_nb.model import Json, Mode, Status, digest, parse_time
-from gitops_nb.record import dsse
+from gitops_nb.record import dsse, journal
 from gitops_nb.record.fold import RunState, fold
 from gitops_nb.record.journal import Record
 from gitops_nb.record.keys import open_runner_key
 from gitops_nb.record.ledger import Entry, Phase, find_entries, ledger_name
+from gitops_nb.record.runs import is_run_held
 from gitops_nb.session.allowances import LiveRules
 from gitops_nb.session.held import began_with
 from gitops_nb.session.stores import reports_store
@@ -124,6 +126,31 @@ def is_signed(workspace: Workspace, state: RunState) -> bool:
     return any(
         entry.phase is due and (entry.predicate.get("journal") or {}).get("head") == state.head
         for entry in _signed(workspace, state)
+    )
+
+
+def unsigned_gates(workspace: Workspace, directory: Path, state: RunState) -> str:
+    """Why nobody answers for what a waiting run's record says of its gates, as a sentence; "" where a runner signed that.
+
+    Raises:
+        Refused: A runner signed another record of it than the one that is there.
+        RecordError: Journal or ledger is damaged.
+    """
+    signed = [one for one in _signed(workspace, state) if one.phase is not Phase.END]
+    if not signed:
+        return (
+            "no runner signed what this record says of its gates: whoever can write to it may have"
+        )
+    records, _ = journal.read(directory / journal.FILE)
+    decided = max((n for n, one in enumerate(records) if one.kind == "decision"), default=0)
+    known = {one.hash for one in records[decided:]}
+    if any((one.predicate.get("journal") or {}).get("head") in known for one in signed):
+        return ""
+    if is_run_held(workspace.reports, state.run):
+        return "the run is at work, and what it says of its gates is not signed yet"
+    raise Refused(
+        f"what {state.run} says of its gates is not what the runner signed; nothing was signed",
+        hint=f"Somebody wrote into its record: look at it with `gitops-nb verify {state.run}`, and run the runbook again.",
     )
 
 
