@@ -174,6 +174,17 @@ def is_seen(snapshot: Snapshot, version: Version) -> bool:
     )
 
 
+def left_behind(snapshot: Snapshot, value: str, before: Sequence[str]) -> tuple[str, ...]:
+    """What runs an earlier version, in words: where no image is known to carry a value, such a tag was hardly meant to stay."""
+    found = (
+        f"{unit.name} runs {c.reference}"
+        for unit in units(snapshot)
+        for c in _containers_of(snapshot, unit)
+        if not shows(c.image, value) and any(shows(c.image, text) for text in before)
+    )
+    return tuple(dict.fromkeys(found))
+
+
 def image_names(snapshot: Snapshot) -> tuple[str, ...]:
     """Names of all images that containers have, sorted."""
     return tuple(

@@ -8,7 +8,7 @@ from typing import Any
 from gitops_nb.model import Aftermath, Plan, Status, parse_time
 from gitops_nb.promotion.before import version_back
 from gitops_nb.promotion.past import COMPARED
-from gitops_nb.promotion.state import in_words
+from gitops_nb.promotion.state import in_words, runs_in_words
 from gitops_nb.record.fold import EffectState, RunState
 
 
@@ -67,7 +67,7 @@ def _set_again(run: RunState) -> bool:
 def _by_itself(plan: Plan, run: RunState) -> Iterator[str]:
     version = plan.arguments["version_after"]
     if run.status is Status.SUCCEEDED:
-        yield f"Nothing more: {version} runs."
+        yield f"Nothing more: {version} {runs_in_words(by_field=bool(plan.arguments.get('by_field')))}."
         return
     commit = run.effect("commit")
     if commit is not None and commit.is_open:

@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from gitops_nb.argo import Expectation, Judgement, State, current_revisions, judge
-from gitops_nb.argo.evidence import Version, image_names, is_seen
+from gitops_nb.argo.evidence import Version, image_names, is_seen, left_behind
 from gitops_nb.argo.images import is_alike
 from gitops_nb.argo.overrides import OVERRIDE_FILES, overrides, set_to
 from gitops_nb.argo.sources import Origin, branch_of, sources_of
@@ -121,7 +121,9 @@ def judge_release(
             )
     if judgement.state is State.DEPLOYED:
         cluster = view.clusters.get(release.cluster)
-        missing = unproven(cluster, snapshot, release.fields(application))
+        missing = unproven(cluster, snapshot, release.fields(application)) or _behind(
+            release, snapshot
+        )
         if missing:
             sentence = f"{snapshot.name} is {judgement.sync} and {judgement.health}, and {missing}"
             judgement = replace(judgement, state=State.IN_DOUBT, sentence=sentence, unseen=missing)
@@ -138,6 +140,19 @@ def judge_release(
         unseen=unseen,
         trouble=unseen,
     )
+
+
+def _behind(release: Release, snapshot: Snapshot) -> str:
+    """That containers run a version which a field of an object had earlier, as a sentence; where a key sets an image, that decides."""
+    if any(isinstance(shown, Version) for _, _, shown in release.shown):
+        return ""
+    found = [
+        f"{what}, which {key.key} of {key.path} had before"
+        for key, value, shown in release.shown
+        if isinstance(shown, FieldProof)
+        for what in left_behind(snapshot, value, shown.before)
+    ]
+    return "; ".join(found)
 
 
 def _with_files(view: View, release: Release, application: Json) -> Json:

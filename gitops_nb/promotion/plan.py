@@ -31,8 +31,9 @@ from gitops_nb.promotion.state import (
     Side,
     in_words,
     lacking_in_words,
+    runs_in_words,
 )
-from gitops_nb.promotion.versions import is_image, names_beside
+from gitops_nb.promotion.versions import FieldProof, is_image, names_beside, shown_by
 
 _REVISION = "targetRevision"
 _FIXED = ("repoURL", "path", "chart", "ref")
@@ -59,6 +60,8 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
     ]
     target = state.target
     texts = _texts(state, version)
+    entry = request.fleet.applications[request.application].promotable[0]
+    is_field = isinstance(shown_by(target.keys[0], entry, version), FieldProof)
     changes = _changes(state.repository, edits, texts)
     lagging = tuple(p for p in target.placements if not p.deployed)
     if not edits and lagging:
@@ -85,7 +88,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
     if not changes and not target.placements:
         summary = f"{request.application} {version} is in Git for {request.target}; no cluster there says whether it runs"
     elif not changes:
-        summary = f"{request.application} {version} already runs in {request.target}"
+        summary = f"{request.application} {version} {runs_in_words(by_field=is_field, already=True)} in {request.target}"
     elif edits and target.version == version:
         key, value = edits[0]
         more = f", and {len(edits) - 1} more" if len(edits) > 1 else ""
@@ -131,6 +134,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
                 ],
                 "version_before": target.version,
                 "version_after": version,
+                **({"by_field": True} if is_field else {}),
                 **({"running_before": list(target.running)} if target.running else {}),
                 "placements": [_placed(p, edits) for p in target.placements],
                 **({"lacking": list(target.lacking)} if target.lacking else {}),

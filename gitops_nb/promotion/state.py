@@ -156,6 +156,13 @@ def in_words(duration: timedelta) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
+def runs_in_words(*, by_field: bool, already: bool = False) -> str:
+    """What may be said of a version where all of it was seen: containers run it, or an object's field has it."""
+    if by_field:
+        return "is already in force" if already else "is in force"
+    return "already runs" if already else "runs"
+
+
 def lacking_in_words(clusters: Sequence[str]) -> str:
     """Clusters of an environment that have no Application, as the end of a sentence; "" for none."""
     return f" (no Application on {', '.join(clusters)})" if clusters else ""

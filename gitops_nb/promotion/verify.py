@@ -18,7 +18,7 @@ from gitops_nb.promotion.judging import Release, judge_release
 from gitops_nb.promotion.observe import earlier, keys_at, spells_of
 from gitops_nb.promotion.placements import release_of, shown_keys
 from gitops_nb.promotion.request import Promotion
-from gitops_nb.promotion.state import lacking_in_words
+from gitops_nb.promotion.state import lacking_in_words, runs_in_words
 from gitops_nb.promotion.unattended import by_itself
 
 BLIND = timedelta(seconds=15)
@@ -64,7 +64,7 @@ def verify(view: View, request: Promotion, plan: Plan, applied: Applied) -> Outc
     if plan.is_empty:
         return Outcome(
             result=Result.NOTHING,
-            title=f"{request.application} {version} already runs in {request.target}{_lacking(plan)}",
+            title=f"{request.application} {version} {runs_in_words(by_field=bool(arguments.get('by_field')), already=True)} in {request.target}{_lacking(plan)}",
             sentence="It was seen there before anything was planned; nothing was changed, and nobody had to approve.",
             next_step="Nothing to do.",
         )
@@ -306,7 +306,7 @@ def _deployed(request: Promotion, plan: Plan, seen: list[_Seen], commit: Any) ->
     )
     return Outcome(
         result=Result.DEPLOYED,
-        title=f"{request.application} {after} runs in {request.target}{_lacking(plan)}",
+        title=f"{request.application} {after} {runs_in_words(by_field=bool(plan.arguments.get('by_field')))} in {request.target}{_lacking(plan)}",
         sentence=(f"{instead} " if instead else "")
         + f"{how} and healthy after {_took(longest)}, and stayed so for {stable}.{by_now}"
         + "".join(f" {_sentence(note)}" for s in seen for note in s.judgement.notes),

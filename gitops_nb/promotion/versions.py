@@ -33,7 +33,10 @@ _WHOLE_KEY = re.compile(r"(?i)image\Z")
 
 @dataclass(frozen=True, slots=True)
 class FieldProof:
-    """A field of a live object that has to hold a text. ``group`` and ``namespace`` are "" where nothing says them."""
+    """A field of a live object that has to hold a text. ``group`` and ``namespace`` are "" where nothing says them.
+
+    ``before`` are the texts that stood there earlier, where no `proof` says that the field is all that counts.
+    """
 
     kind: str
     name: str
@@ -41,6 +44,7 @@ class FieldProof:
     text: str
     group: str = ""
     namespace: str = ""
+    before: tuple[str, ...] = ()
 
 
 Shown = Version | FieldProof
@@ -78,6 +82,7 @@ def shown_by(
             value,
             group,
             str(metadata.get("namespace") or ""),
+            tuple(before),
         )
     return Version(value, tuple(before), names_beside(key))
 
