@@ -165,7 +165,9 @@ def _deliver(
     cluster, parent = placement["cluster"], placement.get("parent")
     if not parent:
         return _bring(writers, plan, cluster, placement, revision, origin=origin)
-    results = _bring(writers, plan, cluster, parent, revision, origin=origin, role="parent ")
+    results = _bring(
+        writers, plan, cluster, parent, revision, origin=origin, child=placement["name"]
+    )
     version = str(plan.arguments["version_after"])
     # Until the parent was applied the child asks for the version before: a sync would bring that.
     if not placement["automated"] and not _asks(writers, placement, version):
@@ -183,10 +185,12 @@ def _bring(
     revision: str,
     *,
     origin: Origin,
-    role: str = "",
+    child: str = "",
     is_child: bool = False,
 ) -> dict[str, Mapping[str, Json]]:
+    """Brings one Application: of a ``child`` its parent, or a child (``is_child``) itself, or one that reads the files."""
     name = application["name"]
+    role = "parent " if child else ""
     results = _refreshed(writers, cluster, name, revision, role=role)
     if application["automated"]:
         return results
@@ -205,8 +209,8 @@ def _bring(
 
         def holds(found: Json) -> None:
             _refuse_other_spec(application, found)
-            if role:
-                _refuse_neighbours(writers, plan, cluster, application, found)
+            if child:
+                _refuse_neighbours(writers, plan, cluster, application, found, own=child)
             _refuse_synced_since(application, found)
             if revisions_for(found, own, revision) != revisions:
                 raise ConflictError(f"{name} changed its sources while a sync was being asked for")
@@ -318,26 +322,38 @@ def _refuse_neighbours(
     cluster: str,
     parent: Mapping[str, Any],
     present: Json,
+    *,
+    own: str,
 ) -> None:
-    """Refuses to sync a parent that would change an Application that is not the target's and was not shown, as the comparison right before tells.
+    """Refuses to sync a parent that would change another environment's Application, or one that was not shown, as the comparison right before tells.
 
     When this was planned Argo CD may not have looked yet at what was pushed.
     """
     if writers.fleet is None:
         return
     others = others_of(
-        writers.fleet, present, plan.environment, argo=writers.view.argo[cluster], cluster=cluster
+        writers.fleet,
+        present,
+        plan.environment,
+        argo=writers.view.argo[cluster],
+        cluster=cluster,
+        own=own,
     )
     unseen = [
-        (name, owner) for name, owner in others if owner or name not in parent.get("beside", ())
+        (name, owner)
+        for name, owner in others
+        if owner not in ("", plan.environment) or name not in parent.get("beside", ())
     ]
     if unseen:
         name, owner = unseen[0]
-        whose = f" of {owner}: that" if owner else ", which was not shown: that"
+        is_other = owner not in ("", plan.environment)
+        whose = f" of {owner}: that" if is_other else ", which was not shown: that"
         raise ConflictError(
             f"Application {parent['name']} also brings Application {name}{whose} is not asked for by a promotion "
             f"to {plan.environment}; it is not synced",
-            hint=f"Have {owner or 'its own environment'} bring it by its own rules first, then run this promotion again.",
+            hint=f"Have {owner} bring it by its own rules first, then run this promotion again."
+            if is_other
+            else "Look at it in Argo CD, then run the promotion again: it shows what a sync would bring.",
         )
 
 

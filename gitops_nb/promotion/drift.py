@@ -45,11 +45,12 @@ def drift_of(
     if not history_of(application):
         return ()
     if _is_as_in_force(view.git, repository, application, read, origin, tip=tip):
-        return _found(view.clusters.get(cluster), application)
+        return _found(view.clusters.get(cluster), snapshot.name, application)
     if not is_asked_for:
         return ()
     return (
         Drift(
+            snapshot.name,
             "what somebody changed on the cluster",
             "cannot be told apart from what comes into force",
             "the sync undoes it where Git says otherwise",
@@ -89,19 +90,20 @@ def _is_as_in_force(
     )
 
 
-def _found(cluster: ClusterReader | None, application: Json) -> tuple[Drift, ...]:
-    return tuple(_drift(cluster, resource) for resource in objects_out_of_sync(application))
+def _found(cluster: ClusterReader | None, own: str, application: Json) -> tuple[Drift, ...]:
+    return tuple(_drift(cluster, own, resource) for resource in objects_out_of_sync(application))
 
 
-def _drift(cluster: ClusterReader | None, resource: Json) -> Drift:
+def _drift(cluster: ClusterReader | None, own: str, resource: Json) -> Drift:
     name = label(resource)
     if resource.get("requiresPruning"):
-        return Drift(name, "not in Git any more", "left there: the sync prunes nothing")
+        return Drift(own, name, "not in Git any more", "left there: the sync prunes nothing")
     if _is_absent(cluster, resource):
         # Deleted by somebody, or never there: in another destination all objects are still to come.
         where = f" in {resource['namespace']}" if resource.get("namespace") else ""
-        return Drift(f"{name}{where}", "not on the cluster", "created by the sync")
+        return Drift(own, f"{name}{where}", "not on the cluster", "created by the sync")
     return Drift(
+        own,
         f"{name} is OutOfSync",
         "changed on the cluster since the last sync",
         "as Git has it: the sync undoes that change",

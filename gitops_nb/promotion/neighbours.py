@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gitops_nb.argo.status import at
 from gitops_nb.catalog.fleet import Fleet
@@ -14,7 +14,8 @@ from gitops_nb.promotion.destination import clusters_of
 from gitops_nb.promotion.places import inside
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.shared import file_of
-from gitops_nb.promotion.state import Pending, Placement, Side
+from gitops_nb.promotion.state import Pending, Placement, PromotedKey, Side
+from gitops_nb.promotion.versions import objects_with
 
 
 def refuse_neighbours(request: Promotion, target: Side, pending: tuple[Pending, ...]) -> None:
@@ -34,9 +35,9 @@ def refuse_neighbours(request: Promotion, target: Side, pending: tuple[Pending, 
 
 
 def others_of(
-    fleet: Fleet, application: Json, target: str, *, argo: ArgoReader, cluster: str
+    fleet: Fleet, application: Json, target: str, *, argo: ArgoReader, cluster: str, own: str
 ) -> tuple[tuple[str, str], ...]:
-    """Applications that a parent would change now and that are not the target's, each with its environment.
+    """Applications beside our ``own`` that a parent would change now, each with its environment.
 
     That is the one that fleet.yaml gives its name, or else the one whose cluster it deploys to; "" where nobody knows.
     """
@@ -44,14 +45,32 @@ def others_of(
     names = [
         str(r.get("name"))
         for r in resources
-        if r.get("kind") == "Application" and r.get("status") == "OutOfSync"
+        if r.get("kind") == "Application"
+        and r.get("status") == "OutOfSync"
+        and r.get("name") != own
     ]
     found = [(name, _environment_of(fleet, name, target)) for name in names]
-    looked = [
+    return tuple(
         (name, owner or _deploys_to(fleet, argo.snapshot(name).application, cluster, target))
         for name, owner in found
+    )
+
+
+def siblings_of(
+    fleet: Fleet, application: Json, target: str, *, keys: Sequence[PromotedKey], own: str
+) -> tuple[tuple[str, str], ...]:
+    """Other Applications that a parent renders from what is edited, each with its environment: its chart knows which take the value.
+
+    None where each edited file is a manifest, which says one Application only.
+    """
+    if all(any(True for _ in objects_with(key)) for key in keys):
+        return ()
+    names = [
+        str(r.get("name"))
+        for r in at(application, "status").get("resources") or ()
+        if r.get("kind") == "Application" and r.get("name") != own
     ]
-    return tuple((name, owner) for name, owner in looked if owner != target)
+    return tuple((name, _environment_of(fleet, name, target)) for name in names)
 
 
 def _deploys_to(fleet: Fleet, application: Json | None, cluster: str, target: str) -> str:

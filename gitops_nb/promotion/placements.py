@@ -23,7 +23,7 @@ from gitops_nb.promotion.deleting import is_named_after
 from gitops_nb.promotion.destination import refuse_elsewhere
 from gitops_nb.promotion.drift import drift_of
 from gitops_nb.promotion.judging import Release, judge_release
-from gitops_nb.promotion.neighbours import others_of
+from gitops_nb.promotion.neighbours import others_of, siblings_of
 from gitops_nb.promotion.past import syncs_of
 from gitops_nb.promotion.places import reads
 from gitops_nb.promotion.reading import differences, origin_of
@@ -239,7 +239,9 @@ def _placement(
     # Nothing is synced in the source.
     is_target = environment == request.target
     return (
-        _synced_in(view, request, found, release, (reader, snapshot), tip=tip, folder=folder)
+        _synced_in(
+            view, request, found, release, (reader, snapshot), tip=tip, folder=folder, keys=keys
+        )
         if is_target
         else found
     )
@@ -254,6 +256,7 @@ def _synced_in(
     *,
     tip: str,
     folder: str,
+    keys: Sequence[PromotedKey],
 ) -> Placement:
     """A placement of the target, with what a sync of it and of its parent brings, replaces and undoes."""
     reader, snapshot = snapshots
@@ -273,6 +276,7 @@ def _synced_in(
             request.target,
             argo=view.argo[found.cluster],
             cluster=found.cluster,
+            own=found.name,
         )
         if is_parent_ours
         else ()
@@ -284,17 +288,27 @@ def _synced_in(
         replaces=replaces,
         unread=unread,
         neighbours=neighbours,
+        siblings=siblings_of(
+            request.fleet, reader.application, request.target, keys=keys, own=found.name
+        )
+        if parent
+        else (),
         follows=_leaves(snapshot.application) if parent and not found.automated else (),
-        drift=drift_of(
-            view,
-            release.repository,
-            snapshot,
-            # Of one that a parent renders, the Application itself: that is what its objects are compared with.
-            readers[-1],
-            release.origin,
-            cluster=found.cluster,
-            tip=tip,
-            is_asked_for=snapshot.name in {one.name for one in synced},
+        drift=tuple(
+            one
+            for looked, read in zip(
+                (reader, snapshot) if parent else (snapshot,), readers, strict=True
+            )
+            for one in drift_of(
+                view,
+                release.repository,
+                looked,
+                read,
+                release.origin,
+                cluster=found.cluster,
+                tip=tip,
+                is_asked_for=looked.name in {one.name for one in synced},
+            )
         ),
     )
 

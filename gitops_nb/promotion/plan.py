@@ -78,7 +78,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
     if changes:
         changes += (
             _followed(target, edits)
-            + _brought_beside(target)
+            + _brought_beside(target, edits)
             + (_read_beside(state) if edits else ())
             + _pending(state)
             + _replaced(target)
@@ -136,7 +136,7 @@ def plan(request: Promotion, state: PromotionState) -> Plan:
                 "version_after": version,
                 **({"by_field": True} if is_field else {}),
                 **({"running_before": list(target.running)} if target.running else {}),
-                "placements": [_placed(p, edits) for p in target.placements],
+                "placements": [_placed(p, edits, target.environment) for p in target.placements],
                 **({"lacking": list(target.lacking)} if target.lacking else {}),
                 "folders": dict(state.folders),
                 **({"reverted_by": state.reverted_by} if edits and state.reverted_by else {}),
@@ -258,7 +258,7 @@ def _drifted(target: Side) -> tuple[ResourceChange, ...]:
     """What somebody changed on the cluster, and the sync undoes: whoever approves may want it to stay."""
     return tuple(
         ResourceChange(
-            address=f"Application {p.name} on {p.cluster}, {one.what}",
+            address=f"Application {one.application} on {p.cluster}, {one.what}",
             action=Action.UPDATE,
             before=one.before,
             after=one.after,
@@ -304,8 +304,10 @@ def _followed(target: Side, edits: Sequence[tuple[PromotedKey, str]]) -> tuple[R
     )
 
 
-def _brought_beside(target: Side) -> tuple[ResourceChange, ...]:
-    """Applications that a parent's sync changes and of which nobody knows whose they are."""
+def _brought_beside(
+    target: Side, edits: Sequence[tuple[PromotedKey, str]]
+) -> tuple[ResourceChange, ...]:
+    """Applications that a parent's sync changes: those of which nobody knows whose they are, and those that take what is edited."""
     return tuple(
         ResourceChange(
             address=f"Application {name}, which {p.parent} on {p.cluster} brings",
@@ -316,7 +318,21 @@ def _brought_beside(target: Side) -> tuple[ResourceChange, ...]:
         for p in target.placements
         for name, owner in p.neighbours
         if not owner
+    ) + tuple(
+        ResourceChange(
+            address=f"Application {p.parent} on {p.cluster}, which renders other Applications from the edited file too",
+            action=Action.UPDATE,
+            before="not looked at",
+            after=f"what takes the value changes with it: {', '.join(map(_whose, p.siblings))}",
+        )
+        for p in target.placements
+        if p.siblings and edits
     )
+
+
+def _whose(application: tuple[str, str]) -> str:
+    name, owner = application
+    return f"{name} ({owner})" if owner else name
 
 
 def _read_beside(state: PromotionState) -> tuple[ResourceChange, ...]:
@@ -332,7 +348,9 @@ def _read_beside(state: PromotionState) -> tuple[ResourceChange, ...]:
     )
 
 
-def _placed(placement: Placement, edits: Sequence[tuple[PromotedKey, str]]) -> Json:
+def _placed(
+    placement: Placement, edits: Sequence[tuple[PromotedKey, str]], environment: str
+) -> Json:
     """A placement as apply needs it; the parent that renders it comes first there."""
     own: dict[str, Json] = {
         "cluster": placement.cluster,
@@ -354,8 +372,13 @@ def _placed(placement: Placement, edits: Sequence[tuple[PromotedKey, str]]) -> J
             "automated": placement.parent_automated,
         }
         above |= bound.get(placement.parent, {})
-        if placement.neighbours:
-            above["beside"] = [name for name, owner in placement.neighbours if not owner]
+        beside = [
+            name
+            for name, owner in (*placement.neighbours, *placement.siblings)
+            if owner in ("", environment)
+        ]
+        if beside:
+            above["beside"] = list(dict.fromkeys(beside))
         own["parent"] = above
     return own
 

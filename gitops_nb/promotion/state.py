@@ -63,8 +63,9 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What differs on a cluster from what was synced last: the object, how it differs, and what the sync makes of it."""
+    """What differs on a cluster from what was synced last: whose object, how it differs, and what the sync makes of it."""
 
+    application: str
     what: str
     before: str
     after: str
@@ -99,8 +100,8 @@ class Placement:
     ``sentence`` says it in words. ``synced`` are the Applications that a promotion syncs here. ``parent`` is the Application that renders this one from the files, "" when it reads them
     itself. ``running`` are the versions that its containers have, as far as the image is known. ``replaces`` says which options
     have a sync replace objects, ``unread`` what names such options in a way that nobody here can read. ``prunes`` are the Applications,
-    this one or its parent, that delete by themselves what Git names no more. ``neighbours`` are Applications that a sync of the parent would change and that are not the target's, each with
-    its environment, "" where nobody knows it. ``follows`` are all texts of what a child asks for, by path, where the parent that renders them and the child are
+    this one or its parent, that delete by themselves what Git names no more. ``neighbours`` are Applications that a sync of the parent would change , each with
+    its environment, "" where nobody knows it. ``siblings`` are those that the parent renders from the edited files too. ``follows`` are all texts of what a child asks for, by path, where the parent that renders them and the child are
     synced. ``objects`` are those that it manages and that are named after a promoted value. ``where`` is its
     project and destination in words. ``commits`` are the syncs that Argo CD's history has, oldest first.
     ``drift`` is what differs on the cluster from what was synced last.
@@ -125,6 +126,7 @@ class Placement:
     unread: tuple[str, ...] = ()
     prunes: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
+    siblings: tuple[tuple[str, str], ...] = ()
     follows: tuple[tuple[str, str], ...] = ()
     objects: tuple[str, ...] = ()
     where: str = ""

@@ -123,3 +123,69 @@ def test_an_application_of_which_nobody_knows_what_it_reads_is_shown(staged):
         if "of production, which may read any file" in c["address"]
     ]
     assert [one["after"] for one in told] == ["may change with this commit: nobody can tell"]
+
+
+def by_hand(runner, environment) -> None:
+    """Root is synced when somebody asks."""
+    reference = ObjectRef("argoproj.io/v1alpha1", "Application", "root", "argocd")
+    platform = runner.platform()
+    platform.view.clusters[environment].as_manager("kubectl-edit").merge_patch(
+        reference, {"spec": {"syncPolicy": None}}
+    )
+    writers = platform.open_writers(bool, environment=environment, files=frozenset())
+    writers.argo[environment].refresh("root")
+    platform.view.clock.sleep(30)
+    writers.argo[environment].sync("root", revision=runner.tip(), identifier="somebody")
+    platform.view.clock.sleep(60)
+
+
+def pin(runner, environment) -> None:
+    """Somebody holds payments back on the cluster, and Argo CD sees it."""
+    reference = ObjectRef(
+        "argoproj.io/v1alpha1", "Application", f"payments-{environment}", "argocd"
+    )
+    platform = runner.platform()
+    platform.view.clusters[environment].as_manager("kubectl-edit").merge_patch(
+        reference, {"spec": {"source": {"targetRevision": "incident-4711"}}}
+    )
+    writers = platform.open_writers(bool, environment=environment, files=frozenset())
+    writers.argo[environment].refresh("root")
+    platform.view.clock.sleep(30)
+
+
+@pytest.fixture
+def hand_synced(runner):
+    """Checkout's version stands in its Application's manifest, and a person syncs root."""
+    runner.workspace.replace("runbooks/policy.yaml", "at_least: 24h", "at_least: 0s")
+    put_images_into_manifests(runner, ("staging", "production"))
+    by_hand(runner, "production")
+    return runner
+
+
+def test_what_the_sync_of_a_parent_undoes_is_shown(hand_synced):
+    """Another Application of production is held back on the cluster: root's sync takes that back, and whoever approves reads it."""
+    pin(hand_synced, "production")
+    waiting, stop = hand_synced.promote()
+    assert isinstance(stop, WaitingForApproval), stop
+    told = [c for c in waiting.plan["changes"] if "payments-production" in c["address"]]
+    assert [(one["address"], one["after"]) for one in told] == [
+        (
+            "Application root on production, Application payments-production is OutOfSync",
+            "as Git has it: the sync undoes that change",
+        )
+    ]
+
+
+def test_what_came_behind_the_plan_is_not_undone_by_a_parents_sync(hand_synced):
+    """Held back after the request was signed: the parent is not synced, and the end says why."""
+    waiting, stop = hand_synced.promote()
+    assert isinstance(stop, WaitingForApproval), stop
+    assert not any("payments" in c["address"] for c in waiting.plan["changes"])
+    hand_synced.answer(waiting.run)
+    pin(hand_synced, "production")
+    _, stop = hand_synced.promote(run=waiting.run)
+    assert stop is not None
+    argo = hand_synced.platform().view.argo["production"]
+    spec = argo.snapshot("payments-production").application["spec"]
+    assert spec["source"]["targetRevision"] == "incident-4711"
+    assert "payments-production" in stop.message
