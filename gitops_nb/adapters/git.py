@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
 from gitops_nb.adapters.git_credentials import Manner, acting_with
-from gitops_nb.adapters.git_links import LINK, Ask, entries_on_the_way, refuse_links
+from gitops_nb.adapters.git_links import LINK, SUBMODULE, Ask, entries_on_the_way, refuse_links
 from gitops_nb.adapters.git_proven import blob_id, is_itself
 from gitops_nb.adapters.git_text import (
     LOG_FORMAT,
@@ -158,16 +158,21 @@ class Git(GitCache):
             raise self._forged(
                 repository, f"{forged.kind} {forged.sha[:12]} is not what its id says"
             )
-        modes = {
-            posixpath.join(folder, name): mode
+        trees = {
+            folder: tree.content
             for folder, tree in zip(folders, objects[len(paths) :], strict=True)
             if tree is not None and tree.kind == "tree"
-            for name, mode in parse_tree(tree.content)
         }
+        modes = {
+            posixpath.join(folder, name): mode
+            for folder, tree in trees.items()
+            for name, mode in parse_tree(tree)
+        }
+        # A folder that is one has no link above it.
         odd = [
             path
-            for path, found in zip(paths, objects, strict=False)
-            if found is None or modes.get(path) == LINK
+            for path in paths
+            if modes.get(path) in (LINK, SUBMODULE) or posixpath.dirname(path) not in trees
         ]
         if odd:
             refuse_links(self._asking(repository), repository, revision, odd)

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,6 +46,11 @@ PROOF_S = 600.0
 STALE_S = 600.0
 READINGS, PAUSE_S = 8, 0.1
 """How often something is read that moves meanwhile, as when another run fetches; and the pause between."""
+Question = tuple[str, tuple[str, ...], bytes]
+_FIXED = ("cat-file", "ls-tree")
+"""Commands that are asked with full ids alone."""
+ANSWERS, ANSWER_BYTES = 512, 1 << 17
+"""How many answers are kept, and how large each may be: 64 MB at most, a few hundred kilobytes as a rule."""
 _SAFE = (
     "--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
     "-c", "advice.graftFileDeprecated=false", *UNINDEXED,
@@ -85,6 +91,7 @@ class GitCache:
         self._trusted = () if trusted is None else ("-c", f"http.sslCAInfo={trusted}")
         self._held: set[tuple[str, str]] = set()
         self._known: dict[Path, State] = {}
+        self._answers: OrderedDict[Question, Completed] = OrderedDict()
         for name, remote in remotes.items():
             if not _URL.fullmatch(remote.url):
                 raise UsageError(
@@ -219,16 +226,31 @@ class GitCache:
     ) -> Completed:
         """The same where git has to succeed: a part of an answer is none.
 
+        What is said of a commit or a tree by its id never changes, and is kept: a plan asks for the same files many times.
+
         Raises:
             UnavailableError: It did not, or as ``_in_cache``.
         """
+        question = (repository, argv, stdin)
+        if question in self._answers:
+            self._answers.move_to_end(question)
+            return self._answers[question]
         done = self._in_cache(repository, argv, stdin=stdin, timeout_s=timeout_s)
+        if done.exit_code == 0 and argv[0] in _FIXED and _is_fixed(stdin, done.output):
+            self._keep(question, done)
         if done.exit_code != 0:
             raise UnavailableError(
                 f"the cache of {repository} cannot be read: {reason_of(done)}",
                 hint=f"Delete {self._folder(repository)}, and it is fetched again.",
             )
         return done
+
+    def _keep(self, question: Question, done: Completed) -> None:
+        if len(done.output) > ANSWER_BYTES:
+            return
+        self._answers[question] = done
+        while len(self._answers) > ANSWERS:
+            self._answers.popitem(last=False)
 
     def _change_cache(
         self,
@@ -377,3 +399,8 @@ def exclusive(path: Path) -> Iterator[None]:
 def _has_refs(folder: Path) -> bool:
     """Whether a cache was filled before."""
     return (folder / "packed-refs").exists() or any((folder / "refs/heads").iterdir())
+
+
+def _is_fixed(asked: bytes, answer: bytes) -> bool:
+    """Whether an answer stays: a path that a commit does not have it never has, an object may still be fetched."""
+    return b" missing\n" not in answer or all(b":" in line for line in asked.splitlines())
