@@ -23,6 +23,9 @@ MAX_DEPTH = 300
 
 _BOM = "\ufeff"
 _MAY_BE_STRANGE = re.compile(r"^(?:---[^\n]|\.\.\.|%)", re.MULTILINE)
+_DASHES = re.compile(r"^---([^\n]*)", re.MULTILINE)
+_DIVIDER = re.compile(r"[ \t\r]*|[ \t]+#.*")
+"""What may stand behind three dashes for both Kubernetes and YAML."""
 _STRANGE = re.compile(
     r"^(?:---[ \t]*(?!\s)(?!#)[^\r\n]+|\.\.\.(?=\s)(?!\s*\Z).*|%[^\n]*)", re.MULTILINE
 )
@@ -71,6 +74,16 @@ def _read_yaml(text: str) -> tuple[Node, ...]:
 
 
 def _refuse_strange(text: str, builder: _Builder) -> None:
+    for found in _DASHES.finditer(text):
+        rest = found[1]
+        # Kubernetes divides a file by its lines, wherever they stand, before any YAML is read.
+        divides = not rest.strip() or rest.strip().startswith("#")
+        if divides and not _DIVIDER.fullmatch(rest):
+            line = text.count("\n", 0, found.start()) + 1
+            raise UnreadableFile(
+                f"line {line}: Kubernetes divides the file at {found[0][:40]!r}, and YAML does not",
+                hint="Separate documents by lines of three dashes alone.",
+            )
     for found in _STRANGE.finditer(text):
         # The same characters inside a scalar of several lines mean nothing.
         if any(start < found.start() < end for start, end in builder.long):

@@ -12,7 +12,7 @@ from gitops_nb.edits import Masks, edit_scalar, whole, without_secret_values
 from gitops_nb.errors import UsageError
 from gitops_nb.model import digest
 from gitops_nb.ports import GitReader
-from gitops_nb.promotion.places import is_manifest
+from gitops_nb.promotion.places import ATTRIBUTES, attributes_above, is_manifest
 from gitops_nb.promotion.state import Pending, PromotedKey, Synced
 from gitops_nb.revisions import FULL_ID
 
@@ -125,11 +125,20 @@ def is_known(git: GitReader, repository: str, commit: str, tip: str) -> bool:
 def bound_folders(
     git: GitReader, repository: str, revision: str, folders: Iterable[str]
 ) -> Mapping[str, str]:
-    """A digest of all files below each folder, by folder."""
-    return {
-        folder: digest(dict(git.blobs(repository, revision, folder)))
-        for folder in dict.fromkeys(folders)
-    }
+    """A digest of all files below each folder, by folder; the attributes of the root stand for those of all folders above."""
+    every = tuple(dict.fromkeys(folders))
+
+    def held(folder: str) -> dict[str, str]:
+        if folder != ATTRIBUTES:
+            return dict(git.blobs(repository, revision, folder))
+        paths = attributes_above(one for one in every if one != ATTRIBUTES)
+        try:
+            found = git.read_many(repository, revision, paths)
+        except UsageError:  # a link, which git does not take
+            return {}
+        return {blob.path: blob.blob_id for blob in found if blob is not None}
+
+    return {folder: digest(held(folder)) for folder in every}
 
 
 def _contents(

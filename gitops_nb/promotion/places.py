@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,6 +72,9 @@ _TEMPLATE = re.compile(r"(charts/[^/]+/)*(templates|crds)/")
 """What of a chart becomes objects; source: helm 3, its documentation of charts. All else a template may read as a file."""
 _ALWAYS = ("Chart.yaml", "values.yaml", "values.schema.json", "requirements.yaml")
 """What of a chart is read without being named."""
+ATTRIBUTES = ".gitattributes"
+"""Who checks a repository out gets what these files, from its root down, make of the others."""
+_REWRITES = re.compile(rb"(?m)^(?!\s*#).*\b(filter|ident|working-tree-encoding)\b")
 _LINK, _MODULE = "120000 ", "160000 "
 _LIMIT = 200
 """Folders and files that are followed from one source; a circle ends before it."""
@@ -193,6 +196,15 @@ def types_of(application: Json, count: int) -> list[str]:
     return many if len(many) == count else [one if count == 1 else ""] * count
 
 
+def attributes_above(places: Iterable[str]) -> tuple[str, ...]:
+    """Files of attributes in the folders above places, the repository's own first; those in a place belong to it."""
+    above = {""}
+    for place in places:
+        parts = place.strip("/").split("/")
+        above |= {"/".join(parts[:count]) for count in range(1, len(parts))}
+    return tuple(posixpath.join(folder, ATTRIBUTES) for folder in sorted(above))
+
+
 def inside(folder: str, file: str) -> str | None:
     """A file's path in a folder, or None when it is elsewhere."""
     if folder in ("", ".", "/"):
@@ -274,9 +286,9 @@ class _Walk:
             self.kustomization(at)
         self.kustomization(path)
         self._chart(path)
-        if kind in ("", "Directory"):
-            self._jsonnet(path, libraries)
+        # What kind it was found to be is of the last comparison, and not of this commit.
         if not self._is_made(path, source):
+            self._jsonnet(path, libraries)
             self.taken.append((path, source.get("directory") or {}))
 
     def _is_made(self, folder: str, source: Json) -> bool:
@@ -296,7 +308,7 @@ class _Walk:
 
     def found(self) -> Reads:
         """All places, links in them followed; those within another one are left out."""
-        kept = self._kept()
+        kept = self._attributed(self._kept())
         # What any file may name or copy, and what is taken as it is, is more than a Secret's source.
         is_sure = kept != ("",) and "" not in self.parts
         secret = [path for path in self.secret if is_sure and not self._is_used(path)]
@@ -307,6 +319,28 @@ class _Walk:
             tuple(self.values),
             tuple(self.parts),
             tuple(self.charts),
+        )
+
+    def _attributed(self, kept: tuple[str, ...]) -> tuple[str, ...]:
+        """Places with the files of attributes that say what a checkout makes of theirs."""
+        try:
+            found = self.git.read_many(self.repository, self.tip, attributes_above(kept))
+        except UsageError:  # git takes no link for one
+            found = ()
+        inner = (
+            path for place in kept for path in self.git.blobs(self.repository, self.tip, place)
+        )
+        paths = [path for path in inner if posixpath.basename(path) == ATTRIBUTES]
+        own = self.git.read_many(self.repository, self.tip, paths)
+        for blob in (*found, *own):
+            if blob is not None and _REWRITES.search(blob.content):
+                self.hidden[f"what {blob.path} makes of files that are checked out"] = None
+        if kept == ("",):
+            return kept
+        return (
+            *kept,
+            ATTRIBUTES,
+            *(b.path for b in found if b is not None and b.path != ATTRIBUTES),
         )
 
     def _is_used(self, path: str) -> bool:
@@ -377,6 +411,9 @@ class _Walk:
             # A chart that lies there is taken from there, also where it has an address.
             home = str((said.get("helmGlobals") or {}).get("chartHome") or "charts")
             self._take(posixpath.join(at, home), blob.path)
+            for chart in said["helmCharts"]:
+                if isinstance(chart, dict) and "/" in str(chart.get("name") or ""):
+                    self._take(posixpath.join(at, home, str(chart["name"])), blob.path)
 
     def _name(self, folder: str, name: str, by: str, todo: list[str]) -> str:
         """Adds what a file names, and returns where that is; "" where it lies outside of the repository."""

@@ -161,3 +161,13 @@ def test_a_link_in_a_history_is_left_out_by_its_name():
         ("x", "a symbolic link, not a file"),
         ("y", "a submodule, not a file"),
     ]
+
+
+@pytest.mark.parametrize(
+    "line", ["---#: 1", "---# x", "---\u00a0", "---\u00a0# x", "--- \u00a0#x: 1"]
+)
+def test_what_divides_for_kubernetes_alone_is_refused(line):
+    """It would be two objects there, and one to whoever is shown the file."""
+    text = f"kind: ConfigMap\ndata: {{a: b}}\n{line}\nkind: Secret\n"
+    with pytest.raises(UsageError):
+        kubernetes_objects(text.encode())

@@ -130,7 +130,8 @@ def test_a_value_file_elsewhere_is_named(tmp_path):
     """Nobody looks at what lies at an address."""
     values = "https://values.example/v.yaml"
     found = read(tmp_path, {CHART: "name: x\n"}, "Helm", helm={"valueFiles": [values]})
-    assert (found.places, found.hidden) == ((OWN,), (f"{values}, which the Application names",))
+    assert found.places == (OWN, ".gitattributes")
+    assert found.hidden == (f"{values}, which the Application names",)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,13 @@ def test_code_that_the_application_hands_in_may_import_any_file(tmp_path, part):
     assert found.places == EVERYTHING
 
 
+@pytest.mark.parametrize("kind", ["Helm", "Kustomize", ""])
+def test_imports_are_followed_whatever_the_folder_was_before(tmp_path, kind):
+    """Argo CD says what kind it found at its last comparison; at this commit it is a folder with Jsonnet."""
+    found = read(tmp_path, {f"{OWN}/a.jsonnet": "import '../l.libsonnet'"}, kind)
+    assert "apps/x/l.libsonnet" in found.places
+
+
 def test_imports_are_looked_for_in_the_libraries_too(tmp_path):
     """Beside the file, and in each library."""
     files = {f"{OWN}/a.jsonnet": "import '../l.libsonnet'", "lib/l.libsonnet": "{}"}
@@ -167,6 +175,7 @@ def test_imports_are_looked_for_in_the_libraries_too(tmp_path):
     ("files", "source", "places"),
     [
         ({K: "helmGlobals: {chartHome: ../../../charts}\nhelmCharts: [{name: s}]\n"}, {}, {"charts"}),
+        ({K: "helmGlobals: {chartHome: ../../../charts}\nhelmCharts: [{name: ../lib}]\n"}, {}, {"charts", "lib"}),
         ({K: "helmCharts: [{name: s, repo: 'https://c.example'}]\n"}, {}, {OWN}),
         ({K: "openapi: {path: ../../schema.json}\n"}, {}, {"apps/schema.json"}),
         ({K: ""}, {"kustomize": {"patches": [{"path": "../../patch.yaml"}]}}, {"apps/patch.yaml"}),
@@ -360,3 +369,25 @@ def test_a_secrets_value_that_goes_into_other_objects_is_shown(tmp_path, said, s
     assert not is_manifest(f"{OWN}/s.yaml", SECRET.encode(), plain, found.charts)
     is_copied = "" in found.parts
     assert is_manifest(f"{OWN}/r.yaml", SECRET.encode(), plain, found.charts) is not is_copied
+
+
+def test_attributes_above_a_folder_are_bound_to_it(tmp_path):
+    """A checkout is what they make of a file: one that comes later makes the plan stale, one that rewrites files is named."""
+    git, tip = repository(tmp_path, {K: "resources: []\n"})
+    own = {"repoURL": URL, "targetRevision": "main", "path": OWN}
+    found = reads(git, {}, (own,), origin=ORIGIN, repository="c", tip=tip)
+    before = bound_folders(git, "c", tip, found.places)
+    for folder in ("", "apps", "apps/x"):
+        path = tmp_path / "work" / folder / ".gitattributes"
+        path.write_text(f"{OWN}/*.yaml working-tree-encoding=ASCII//TRANSLIT\n")
+        git, tip = committed(tmp_path)
+        assert bound_folders(git, "c", tip, found.places) != before, folder
+        now = reads(git, {}, (own,), origin=ORIGIN, repository="c", tip=tip)
+        name = posixpath.join(folder, ".gitattributes")
+        assert f"what {name} makes of files that are checked out" in now.hidden
+        assert name in now.places
+        path.unlink()
+        git, tip = committed(tmp_path)
+    (tmp_path / "work/unrelated/.gitattributes").write_text("* text\n")
+    git, tip = committed(tmp_path)
+    assert bound_folders(git, "c", tip, found.places) == before
