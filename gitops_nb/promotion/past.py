@@ -6,16 +6,20 @@ pods crash. Dates of commits are theirs to write as well, so Git is asked only w
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gitops_nb.argo import history_of, revisions_of
+from gitops_nb.argo.images import Image, is_alike, parse_image, shows
+from gitops_nb.argo.overrides import pinned_images, set_to
 from gitops_nb.argo.sources import Origin, sources_of
-from gitops_nb.edits import PartReader
+from gitops_nb.edits import KUSTOMIZATIONS, PartReader, kubernetes_objects
 from gitops_nb.errors import UnavailableError, UsageError
-from gitops_nb.model import Json, parse_time
+from gitops_nb.model import Blob, Json, parse_time
 from gitops_nb.ports import GitReader
 from gitops_nb.promotion.state import PromotedKey, PromotionState, Side, Stay, Sync, in_words
+from gitops_nb.promotion.versions import names_beside
 
 COMPARED = timedelta(minutes=10)
 """What was there for less says nothing: Argo CD compares every three minutes, and a rollout that fails is given up after ten."""
@@ -32,7 +36,8 @@ def syncs_of(application: Json, origin: Origin) -> tuple[Sync, ...]:
         if done:
             # One of other sources brings nothing of ours, and ends what was there all the same.
             begun = entry.get("deployStartedAt") or done
-            found.append(Sync(commit, parse_time(begun), parse_time(done)))
+            named = sources_of(entry) or asked
+            found.append(Sync(commit, parse_time(begun), parse_time(done), tuple(named)))
     return tuple(found)
 
 
@@ -41,7 +46,7 @@ def synced_versions(
 ) -> Mapping[str, Stay]:
     """How long each version stood there, by the history of each cluster; not those of commits that are gone."""
     version_of = _reader(git, repository, key)
-    return _shortest([(one, [version_of(sync.commit) for sync in one]) for one in histories])
+    return _shortest([(one, [version_of(sync) for sync in one]) for one in histories])
 
 
 def present_versions(
@@ -53,7 +58,7 @@ def present_versions(
     for history in histories:
         versions: list[str] = []
         for sync in reversed(history):
-            versions.insert(0, version_of(sync.commit))
+            versions.insert(0, version_of(sync))
             if versions[0] != versions[-1]:
                 break
         # What came before it ends where that begins, and is not told.
@@ -62,21 +67,63 @@ def present_versions(
     return _shortest(found)
 
 
-def _reader(git: GitReader, repository: str, key: PromotedKey) -> Callable[[str], str]:
-    """Reads the version that a commit has, "" where nobody can; each commit once."""
+def _reader(git: GitReader, repository: str, key: PromotedKey) -> Callable[[Sync], str]:
+    """Reads the version that a sync brought, "" where nobody can tell; each commit once."""
     reader = PartReader(key.key, key.part)
     known: dict[str, str] = {"": ""}
+    folder = posixpath.dirname(key.path)
+    beside = [posixpath.join(folder, name) for name in KUSTOMIZATIONS]
+    paths = (key.path, *(path for path in beside if path != key.path))
 
-    def version_of(commit: str) -> str:
+    def version_at(commit: str) -> str:
         if commit not in known:
             try:
-                blob = git.read(repository, commit, key.path)
-                known[commit] = reader.read(blob.content) if blob is not None else ""
+                blob, *beside = git.read_many(repository, commit, paths)
+                version = reader.read(blob.content) if blob is not None else ""
+                known[commit] = "" if _is_overridden(beside, key, version) else version
             except (UnavailableError, UsageError):
                 known[commit] = ""
         return known[commit]
 
+    def version_of(sync: Sync) -> str:
+        version = version_at(sync.commit)
+        return "" if version and _is_set_otherwise(sync, key, version) else version
+
     return version_of
+
+
+def _is_set_otherwise(sync: Sync, key: PromotedKey, version: str) -> bool:
+    """Whether the Application set the key, or its image, to something else itself when it was synced."""
+    application = {"spec": {"sources": list(sync.sources)}}
+    return set_to(application, key.key, key.part) not in (None, version) or _pins(
+        pinned_images(application), key, version
+    )
+
+
+def _is_overridden(beside: Sequence[Blob | None], key: PromotedKey, version: str) -> bool:
+    """Whether a kustomization beside the key's file had another version of its image."""
+    for blob in beside:
+        for document in kubernetes_objects(blob.content) if blob is not None else ():
+            said = (document if isinstance(document, dict) else {}).get("images") or ()
+            texts = [
+                f"{one.get('newName') or one.get('name')}:{one['newTag']}"
+                if one.get("newTag")
+                else f"{one.get('newName') or one.get('name')}@{one.get('digest')}"
+                for one in said
+                if isinstance(one, dict) and (one.get("newTag") or one.get("digest"))
+            ]
+            if _pins([parse_image(text) for text in texts], key, version):
+                return True
+    return False
+
+
+def _pins(images: Sequence[Image], key: PromotedKey, version: str) -> bool:
+    names = names_beside(key)
+    return any(
+        any(is_alike(image.name, name) for name in names) and not shows(image, version)
+        for image in images
+        if image.name
+    )
 
 
 def _shortest(

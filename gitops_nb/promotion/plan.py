@@ -512,6 +512,10 @@ def _soak(state: PromotionState, version: str, rules: Rules) -> Verdict:
         return not_asked(gate, rules)
     if not _comes_from_source(state, version):
         return _ran_before(gate, state, version, needed)
+    unseen = next((p.sentence for p in source.placements if not p.deployed), "")
+    if unseen:
+        # How long it stands in Git, and how long something else is healthy there, says nothing of it.
+        return Verdict(gate, passed=False, reason=f"in {source.environment}: {unseen}")
     starts = [source.since, *(p.healthy_since for p in source.placements)]
     if not source.placements or any(start is None for start in starts):
         return Verdict(

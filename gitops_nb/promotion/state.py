@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from gitops_nb.model import Json
+
 
 @dataclass(frozen=True, slots=True)
 class PromotedKey:
@@ -73,11 +75,15 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """One entry of Argo CD's history: a commit of the configuration repository, and when bringing it began and was done."""
+    """One entry of Argo CD's history: a commit of the configuration repository, and when bringing it began and was done.
+
+    ``sources`` are those that it was brought with.
+    """
 
     commit: str
     begun: datetime
     done: datetime
+    sources: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from gitops_nb.errors import UnavailableError
 from gitops_nb.promotion.past import present_versions, ran_before, synced_versions, why_not
 from gitops_nb.promotion.state import (
@@ -29,11 +31,11 @@ def ago(minutes: float) -> datetime:
 class Git:
     """A repository whose commits are called after the version that they hold."""
 
-    def read(self, _: str, commit: str, path: str) -> Any:
+    def read_many(self, _: str, commit: str, paths: Any) -> Any:
         if commit == "gone":
             raise UnavailableError("no such commit")
         content = f"image: registry.example/shop/web:{commit.partition('-')[0]}\n".encode()
-        return type("Blob", (), {"content": content})
+        return [type("Blob", (), {"content": content}), *(None for _ in paths[1:])]
 
 
 def stays(*histories: tuple[tuple[str, float, float], ...]) -> Any:
@@ -56,6 +58,36 @@ def test_syncs_of_the_same_version_are_one_stay() -> None:
     assert found["v1"] == Stay(ago(90), ago(71), "v1-b")
 
 
+WEB = "image: registry.example/shop/web:{}\n"
+
+
+@pytest.mark.parametrize(
+    ("kustomization", "source", "is_known"),
+    [
+        ("resources: [web.yaml]\n", {}, True),
+        ("images: [{name: registry.example/shop/web, newTag: v1}]\n", {}, False),
+        ("images: [{name: shop/other, newTag: v1}]\n", {}, True),
+        ("images: [{name: registry.example/shop/web, newTag: v2}]\n", {}, True),
+        ("", {"kustomize": {"images": ["registry.example/shop/web:v1"]}}, False),
+        ("", {"helm": {"parameters": [{"name": "image", "value": "v1"}]}}, False),
+        ("", {"helm": {"parameters": [{"name": "image", "value": "v2"}]}}, True),
+    ],
+)
+def test_a_version_that_something_else_replaced_did_not_run(kustomization, source, is_known):
+    """The file said v2 at that commit, and a kustomization beside it or the Application itself set the image."""
+    files = {"app/web.yaml": WEB.format("v2"), "app/kustomization.yaml": kustomization}
+
+    class Files:
+        def read_many(self, _: str, commit: str, paths: Any) -> Any:
+            texts = [files.get(path) for path in paths]
+            return [type("Blob", (), {"content": t.encode()}) if t else None for t in texts]
+
+    key = PromotedKey("app/web.yaml", "image", "tag", "b", "v2", WEB.format("v2"))
+    history = [Sync("one", ago(90), ago(90), ({"path": "app", **source},))]
+    found = synced_versions(Files(), "config", key, [history])  # type: ignore[arg-type]  # one method is asked
+    assert list(found) == (["v2"] if is_known else [])
+
+
 def test_of_several_clusters_the_shortest_counts() -> None:
     """It was there for an hour on one cluster, and for a minute on the other."""
     long, short = (("v1", 90, 90), ("v2", 30, 30)), (("v1", 31, 31), ("v2", 30, 30))
@@ -68,9 +100,9 @@ def test_since_when_the_present_one_is_there_needs_no_older_past() -> None:
     asked: list[str] = []
 
     class Counting(Git):
-        def read(self, name: str, commit: str, path: str) -> Any:
+        def read_many(self, name: str, commit: str, paths: Any) -> Any:
             asked.append(commit)
-            return super().read(name, commit, path)
+            return super().read_many(name, commit, paths)
 
     entries = (
         ("v1", 90, 90),
