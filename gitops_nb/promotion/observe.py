@@ -70,6 +70,9 @@ def observe(view: View, request: Promotion) -> PromotionState:
     is_all_asked = request.revision or any(not p.deployed for p in target.placements)
     look = synced_versions if is_all_asked else present_versions
     target = replace(target, synced=look(view.git, name, target.keys[0], histories))
+    if not source.away:
+        there = [p.commits for p in source.placements]
+        source = replace(source, synced=present_versions(view.git, name, source.keys[0], there))
     synced = [one for placement in target.placements for one in placement.synced]
     pending = find_pending(view.git, name, tip, synced, target.keys[0])
     refuse_neighbours(request, target, pending)

@@ -25,8 +25,8 @@ COMPARED = timedelta(minutes=10)
 """What was there for less says nothing: Argo CD compares every three minutes, and a rollout that fails is given up after ten."""
 
 
-def syncs_of(application: Json, origin: Origin) -> tuple[Sync, ...]:
-    """Syncs of the configuration repository that an Application's history has, oldest first."""
+def syncs_of(application: Json, origin: Origin, key: PromotedKey) -> tuple[Sync, ...]:
+    """Syncs of the configuration repository that an Application's history has, oldest first, for the key that is the version."""
     asked = sources_of((application or {}).get("spec") or {})
     found: list[Sync] = []
     for entry in history_of(application):
@@ -36,8 +36,8 @@ def syncs_of(application: Json, origin: Origin) -> tuple[Sync, ...]:
         if done:
             # One of other sources brings nothing of ours, and ends what was there all the same.
             begun = entry.get("deployStartedAt") or done
-            named = sources_of(entry) or asked
-            found.append(Sync(commit, parse_time(begun), parse_time(done), tuple(named)))
+            said = _said({"spec": {"sources": list(sources_of(entry) or asked)}}, key)
+            found.append(Sync(commit, parse_time(begun), parse_time(done), said))
     return tuple(found)
 
 
@@ -87,17 +87,21 @@ def _reader(git: GitReader, repository: str, key: PromotedKey) -> Callable[[Sync
 
     def version_of(sync: Sync) -> str:
         version = version_at(sync.commit)
-        return "" if version and _is_set_otherwise(sync, key, version) else version
+        return version if all(text == version for text in sync.said) else ""
 
     return version_of
 
 
-def _is_set_otherwise(sync: Sync, key: PromotedKey, version: str) -> bool:
-    """Whether the Application set the key, or its image, to something else itself when it was synced."""
-    application = {"spec": {"sources": list(sync.sources)}}
-    return set_to(application, key.key, key.part) not in (None, version) or _pins(
-        pinned_images(application), key, version
-    )
+def _said(application: Json, key: PromotedKey) -> tuple[str, ...]:
+    """Versions that an Application sets itself: of the key, and of the image that the key is known to set."""
+    text = set_to(application, key.key, key.part)
+    names = names_beside(key)
+    images = [
+        image.tag or image.digest
+        for image in pinned_images(application)
+        if image.name and any(is_alike(image.name, name) for name in names)
+    ]
+    return tuple(dict.fromkeys((*images, *(() if text is None else (text,)))))
 
 
 def _is_overridden(beside: Sequence[Blob | None], key: PromotedKey, version: str) -> bool:

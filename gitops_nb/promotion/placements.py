@@ -232,7 +232,7 @@ def _placement(
         carriers=judgement.carriers,
         running=_running(snapshot, shown[0][2]),
         prunes=_pruning(reader, snapshot),
-        commits=syncs_of(reader.application, release.origin),
+        commits=syncs_of(reader.application, release.origin, keys[0]),
         objects=_named_after(application, keys),
         where=where_of((application or {}).get("spec") or {}),
     )

@@ -517,6 +517,9 @@ def _soak(state: PromotionState, version: str, rules: Rules) -> Verdict:
         # How long it stands in Git, and how long something else is healthy there, says nothing of it.
         return Verdict(gate, passed=False, reason=f"in {source.environment}: {unseen}")
     starts = [source.since, *(p.healthy_since for p in source.placements)]
+    if version in source.synced:
+        # Whoever pushes writes the dates of commits; Argo CD writes its own.
+        starts.append(source.synced[version].since)
     if not source.placements or any(start is None for start in starts):
         return Verdict(
             gate, passed=False, reason=f"{version} is not healthy in {source.environment} now"

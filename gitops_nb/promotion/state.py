@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from gitops_nb.model import Json
-
 
 @dataclass(frozen=True, slots=True)
 class PromotedKey:
@@ -77,13 +75,13 @@ class Drift:
 class Sync:
     """One entry of Argo CD's history: a commit of the configuration repository, and when bringing it began and was done.
 
-    ``sources`` are those that it was brought with.
+    ``said`` are versions that the Application set itself then, past what the commit's file says.
     """
 
     commit: str
     begun: datetime
     done: datetime
-    sources: tuple[Json, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

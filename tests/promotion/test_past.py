@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
+from gitops_nb.argo.sources import Origin
 from gitops_nb.errors import UnavailableError
-from gitops_nb.promotion.past import present_versions, ran_before, synced_versions, why_not
+from gitops_nb.promotion.past import (
+    present_versions,
+    ran_before,
+    synced_versions,
+    syncs_of,
+    why_not,
+)
 from gitops_nb.promotion.state import (
     Placement,
     PromotedKey,
@@ -58,6 +65,7 @@ def test_syncs_of_the_same_version_are_one_stay() -> None:
     assert found["v1"] == Stay(ago(90), ago(71), "v1-b")
 
 
+URL = "https://git.example/c.git"
 WEB = "image: registry.example/shop/web:{}\n"
 
 
@@ -83,7 +91,10 @@ def test_a_version_that_something_else_replaced_did_not_run(kustomization, sourc
             return [type("Blob", (), {"content": t.encode()}) if t else None for t in texts]
 
     key = PromotedKey("app/web.yaml", "image", "tag", "b", "v2", WEB.format("v2"))
-    history = [Sync("one", ago(90), ago(90), ({"path": "app", **source},))]
+    entry = {"source": {"repoURL": URL, "path": "app", "targetRevision": "main", **source}}
+    done = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
+    application = {"status": {"history": [{"revision": "one", "deployedAt": done, **entry}]}}
+    history = syncs_of(application, Origin((URL,), ("main",)), key)
     found = synced_versions(Files(), "config", key, [history])  # type: ignore[arg-type]  # one method is asked
     assert list(found) == (["v2"] if is_known else [])
 

@@ -8,11 +8,12 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 
 from gitops_nb.errors import Refused
+from tests.session.platform_edits import settle
 from tests.session.test_brought import in_a_clone
 
 
-def test_a_version_that_does_not_run_there_has_no_soak(runner):
-    """Pushed a moment ago with a date of five days ago: the release before has been healthy for days, and this one never ran."""
+def test_a_date_in_git_is_no_soak(runner):
+    """Pushed a moment ago with a date of five days ago: the release before has been healthy for days, and this one has run for a moment."""
     runner.workspace.replace(
         "runbooks/policy.yaml",
         "gates: {soak: {at_least: 24h}",
@@ -31,7 +32,12 @@ def test_a_version_that_does_not_run_there_has_no_soak(runner):
             env={**os.environ, "GIT_AUTHOR_DATE": then, "GIT_COMMITTER_DATE": then},
         )
 
+    runner.platform().view.argo["staging"].snapshot("checkout-staging")  # it is today there
     in_a_clone(runner, backdated, ("push", "-q"))
     _, stop = runner.promote()
     assert isinstance(stop, Refused), stop
     assert "soak: in staging: checkout-staging is " in stop.message
+    settle(runner, "staging")
+    _, stop = runner.promote()
+    assert isinstance(stop, Refused), stop
+    assert re.search(r"soak: \d min in staging", stop.message)
