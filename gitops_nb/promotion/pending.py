@@ -26,8 +26,7 @@ def find_pending(
 ) -> tuple[Pending, ...]:
     """Files of the Applications' places that differ between what was synced last and the tip, by path.
 
-    A place that was no part of the Application then is new as a whole. An Application of which nobody knows what was synced last
-    has nothing to compare with, and the plan says so.
+    A place that was no part of the Application then is new as a whole, and so is all of it where nobody knows what was synced last.
 
     Args:
         git: Reads the repository.
@@ -41,8 +40,7 @@ def find_pending(
     """
     found: dict[Pending, None] = {}
     for one in synced:
-        if one.in_force:
-            found |= dict.fromkeys(_of_application(git, repository, tip, one, promoted))
+        found |= dict.fromkeys(_of_application(git, repository, tip, one, promoted))
     return tuple(sorted(found, key=lambda pending: pending.path))
 
 
@@ -51,7 +49,7 @@ def _of_application(
 ) -> Iterator[Pending]:
     before: dict[str, str | None] = {}
     after: dict[str, str | None] = {}
-    for place in synced.folders:
+    for place in synced.folders if synced.in_force else ():
         if synced.in_force == tip:
             continue
         then = git.blobs(repository, synced.in_force, place)

@@ -183,12 +183,24 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
     found += [
         brought(
             f"Application {one.name}, its sources",
-            "other ones were synced last",
+            "other ones were synced last"
+            if one.sources[0]
+            else "none is known that was synced last",
             "what they are now comes into force with this sync",
             diff(one.sources[0].encode(), one.sources[1].encode()),
         )
         for one in synced
         if one.sources != ("", "")
+    ]
+    found += [
+        brought(
+            f"Application {one.name}, how it is synced",
+            "not known: Argo CD keeps no past of it",
+            "in force with this sync",
+            diff(b"", one.settings.encode()),
+        )
+        for one in synced
+        if one.settings
     ]
     for one in synced:
         found += [
@@ -203,7 +215,7 @@ def _pending(state: PromotionState) -> tuple[ResourceChange, ...]:
         brought(
             f"Application {one.name}",
             "what was synced last is not known",
-            "files that were pushed earlier come into force too, and what somebody changed on the cluster is undone: neither can be told",
+            "all its files come into force, and what somebody changed on the cluster is undone: that cannot be told",
         )
         for one in synced
         if not one.in_force and one.folders

@@ -44,7 +44,8 @@ class Synced:
     last, "" where that is not known, and ``new`` the places that it did not read then. ``spec`` is a digest of what the Application
     asks for, ``where`` its project and destination in words, ``last`` the newest sync that it remembers; ``sources`` is the text of its sources then and now, where these differ.
     ``others`` are its sources elsewhere, in words, ``secret`` files that a Secret is made of as they are. ``values``
-    and ``charts`` are files and folders that no objects stand in, see ``places``.
+    and ``charts`` are files and folders that no objects stand in, see ``places``. ``settings`` is the text of what it says of how it is
+    synced, where that is more than the usual.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Synced:
     charts: tuple[str, ...] = ()
     where: str = ""
     last: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)

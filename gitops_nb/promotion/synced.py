@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import yaml
@@ -16,6 +17,15 @@ from gitops_nb.promotion.places import Reads, reads
 from gitops_nb.promotion.reading import origin_of
 from gitops_nb.promotion.request import Promotion
 from gitops_nb.promotion.state import Synced
+
+_SAID_ELSEWHERE = (
+    "source", "sources", "project", "destination", "syncPolicy", "info", "revisionHistoryLimit",
+)  # fmt: skip
+_USUAL = re.compile(
+    r"(CreateNamespace|ApplyOutOfSyncOnly|PruneLast|FailOnSharedResource) *= *(true|false)|PrunePropagationPolicy *= *\w+",
+    re.IGNORECASE,
+)
+"""Options that change no object that is shown."""
 
 
 def synced_of(
@@ -62,8 +72,11 @@ def synced_of(
         # All of it: where it goes and how it is synced comes into force as what it is made of does.
         spec=digest(spec),
         others=(*others, *read.hidden),
-        new=_new(read, was),
-        sources=(_text(brought), _text(sources)) if is_other else ("", ""),
+        new=_new(read, was) if in_force else folders,
+        sources=(_text(brought) if brought else "", _text(sources))
+        if is_other or not brought
+        else ("", ""),
+        settings=_settings(spec),
         secret=tuple(one for one in read.secret if one in was.secret or one not in was.named),
         values=tuple(dict.fromkeys((*read.values, *read.parts, *was.values, *was.parts))),
         charts=tuple(dict.fromkeys((*read.charts, *was.charts))),
@@ -99,6 +112,20 @@ def where_of(spec: Json) -> str:
     cluster = destination.get("name") or destination.get("server") or "no cluster"
     namespace = destination.get("namespace") or "no namespace of its own"
     return f"project {spec.get('project') or 'default'}, {namespace} on {cluster}"
+
+
+def _settings(spec: Json) -> str:
+    """What an Application says of how it is synced, as text; "" where that is nothing but the usual."""
+    policy = dict(spec.get("syncPolicy") or {})
+    options = [o for o in policy.pop("syncOptions", None) or () if not _USUAL.fullmatch(str(o))]
+    for name in ("automated", "retry"):
+        policy.pop(name, None)
+    if options:
+        policy["syncOptions"] = options
+    said = {key: value for key, value in spec.items() if key not in _SAID_ELSEWHERE and value}
+    if policy:
+        said["syncPolicy"] = policy
+    return yaml.safe_dump(said, sort_keys=True, allow_unicode=True, width=200) if said else ""
 
 
 def _text(sources: Sequence[Json]) -> str:

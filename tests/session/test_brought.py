@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gitops_nb.adapters.argocd import ArgoCD
 from gitops_nb.errors import ConflictError, NeedsAttention, WaitingForApproval
 from gitops_nb.model import ObjectRef, Status
 from tests.session.platform_edits import (
@@ -436,3 +437,51 @@ def test_what_a_child_asks_for_behind_the_edit_is_shown(charted):
         "Application checkout-production on production, spec.source."
     )
     assert "where root makes it so" in change["after"]
+
+
+APPLICATION = ObjectRef("argoproj.io/v1alpha1", "Application", "checkout-production", "argocd")
+
+
+def test_what_an_application_has_a_sync_do_is_shown(soaked):
+    """Labels of the namespace, no validation, fields that are left alone: each is read by whoever approves, the usual is not."""
+    cluster = soaked.platform().view.clusters["production"].as_manager("kubectl-edit")
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    policy = {
+        "syncOptions": ["CreateNamespace=true", "Validate=false"],
+        "managedNamespaceMetadata": {"labels": labels},
+    }
+    ignored = [
+        {"kind": "Deployment", "group": "apps", "jsonPointers": ["/spec/template/spec/hostNetwork"]}
+    ]
+    cluster.merge_patch(APPLICATION, {"spec": {"syncPolicy": policy, "ignoreDifferences": ignored}})
+    found = shown(soaked)
+    ((_, after, lines),) = found["Application checkout-production, how it is synced"]
+    text = "\n".join(lines)
+    assert after == "in force with this sync"
+    for word in ("privileged", "Validate=false", "hostNetwork"):
+        assert word in text
+    assert "CreateNamespace" not in text
+
+
+def test_all_files_of_an_application_without_a_past_are_shown(soaked, monkeypatch):
+    """Nobody knows what was synced last, as with a history of length 0: what comes is read as a whole."""
+    commit(soaked, {"apps/checkout/production/role.yaml": ROLE}, "Beside")
+    settle(soaked, "production", syncs=False)
+    there = ArgoCD.snapshot
+
+    def forgetful(self, name):
+        found = there(self, name)
+        if name == "checkout-production":
+            found.application["status"]["history"] = []
+        return found
+
+    monkeypatch.setattr(ArgoCD, "snapshot", forgetful)
+    found = shown(soaked)
+    assert "+kind: ConfigMap" in "\n".join(
+        found["platform-config:apps/checkout/production/role.yaml"][0][2]
+    )
+    assert "platform-config:apps/checkout/production/service.yaml" in found
+    assert (
+        found["Application checkout-production, its sources"][0][0]
+        == "none is known that was synced last"
+    )
