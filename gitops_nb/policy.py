@@ -287,11 +287,10 @@ def destructive_change(
         if untold
         else []
     )
-    return Verdict(
-        "destructive_change",
-        passed=rules.gates.destructive_change.allow,
-        reason="; ".join(said),
-    )
+    if rules.gates.destructive_change.allow:
+        reason = f"policy.yaml allows this in {rules.environment}: {'; '.join(said)}"
+        return Verdict("destructive_change", passed=True, reason=reason, asked=False)
+    return Verdict("destructive_change", passed=False, reason="; ".join(said))
 
 
 def decide(

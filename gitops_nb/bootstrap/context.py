@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 
 from gitops_nb.argo.status import at
 from gitops_nb.bootstrap.changes import Planned, planned
-from gitops_nb.bootstrap.manifests import RBAC, SETTINGS, differences, ref_of, wanted_objects
+from gitops_nb.bootstrap.manifests import (
+    RBAC,
+    SETTINGS,
+    is_as_wanted,
+    ref_of,
+    wanted_objects,
+)
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.model import Action, Json, ResourceChange
 from gitops_nb.ports import ArgoReader, ArgoWriter, ClusterReader, ClusterWriter, View
@@ -63,8 +69,8 @@ class Context:
         return self.view.argo[self.request.cluster]
 
     def planned(self, live: Json | None, wanted: Json) -> Planned | None:
-        """What an apply of an object would do; None where the live one is as wanted."""
-        if live is not None and not differences(live, wanted):
+        """What an apply of an object would do; None where the live one is as wanted, and has nothing of ours that is not."""
+        if live is not None and is_as_wanted(live, wanted):
             return None
         if self.tries:
             return planned(self.cluster, live, wanted)

@@ -140,6 +140,10 @@ def ref_of(item: Json) -> ObjectRef:
     )
 
 
+OWNER = "gitops-nb"
+"""The field manager that our applies name."""
+
+
 class _Absent:
     """No value at a path, which is not the same as null."""
 
@@ -170,6 +174,35 @@ def compared(live: Json, wanted: Json) -> list[Difference]:
     A server-side apply would tell too, but it is a write, and a second bootstrap makes none.
     """
     return list(_differ(live, wanted, ""))
+
+
+def is_as_wanted(live: Json, wanted: Json) -> bool:
+    """Whether an apply would change nothing of ours."""
+    return not differences(live, wanted) and not left_over(live, wanted)
+
+
+def left_over(live: Json, wanted: Json) -> list[str]:
+    """Paths that our own apply brought once and that are not asked for any more: the next apply takes them away.
+
+    Source: managedFields of Kubernetes; items of lists are not looked at.
+    """
+    entries = (live.get("metadata") or {}).get("managedFields") or ()
+    own = [one for one in entries if (one.get("manager"), one.get("operation")) == (OWNER, "Apply")]
+    return [
+        path for one in own for path in _not_asked_for(one.get("fieldsV1") or {}, live, wanted, "")
+    ]
+
+
+def _not_asked_for(owned: Json, live: Json, wanted: Json, where: str) -> Iterator[str]:
+    for name, inner in owned.items():
+        key = name.removeprefix("f:")
+        if key == name or not isinstance(live, dict) or key not in live:
+            continue
+        path = f"{where}.{key}".lstrip(".")
+        if not isinstance(wanted, dict) or key not in wanted:
+            yield path
+        else:
+            yield from _not_asked_for(inner, live[key], wanted[key], path)
 
 
 def exactly_compared(live: Json, stored: Json) -> list[Difference]:

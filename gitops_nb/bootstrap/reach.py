@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gitops_nb.bootstrap.changes import planned
-from gitops_nb.bootstrap.manifests import differences, ref_of
+from gitops_nb.bootstrap.manifests import is_as_wanted, ref_of
 from gitops_nb.bootstrap.request import Bootstrap
 from gitops_nb.errors import ConflictError, Refused
 from gitops_nb.model import Action, Json, ObjectRef, Plan, ResourceChange
@@ -45,7 +45,7 @@ class PlannedCluster:
         ref = ref_of(manifest)
         for asked in range(1, ASKS + 1):
             live = self._reader.get(ref)
-            if live is not None and not differences(live, manifest):
+            if live is not None and is_as_wanted(live, manifest):
                 return live
             self._refuse_other(ref, live, manifest)
             if live is None:

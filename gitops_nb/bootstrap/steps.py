@@ -17,6 +17,8 @@ from gitops_nb.bootstrap.context import Context, Finding, Step, has_condition, i
 from gitops_nb.bootstrap.manifests import (
     default_project,
     differences,
+    is_as_wanted,
+    left_over,
     ref_of,
     wanted_root,
 )
@@ -95,7 +97,7 @@ def act_install(context: Context, cluster: ClusterWriter, _: ArgoWriter) -> Mapp
         live = context.cluster.get(ref_of(wanted))
         if live is not None and is_settings(wanted):
             continue  # the step of the settings says what stands in it
-        if live is None or differences(live, wanted):
+        if live is None or not is_as_wanted(live, wanted):
             cluster.apply(wanted)
             applied.append(str(ref_of(wanted)))
     return {"applied": len(applied), "objects": applied[:200]}
@@ -137,7 +139,7 @@ def check_root(context: Context) -> Finding:
         changes += filter(None, [context.planned(None, project)])
     wanted = wanted_root(context.request)
     live = context.cluster.get(ref_of(wanted))
-    paths = differences(live, wanted) if live is not None else []
+    paths = [*differences(live, wanted), *left_over(live, wanted)] if live is not None else []
     if live is not None:
         refuse_more_than_wanted(context, live, wanted)
     changes += filter(None, [context.planned(live, wanted)])

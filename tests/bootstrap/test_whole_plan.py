@@ -10,6 +10,7 @@ from gitops_nb.errors import Refused
 from gitops_nb.model import Action, ObjectRef, Status
 from gitops_nb.sandbox.cluster import SandboxCluster
 
+RBAC = ObjectRef("v1", "ConfigMap", "argocd-rbac-cm", "argocd")
 SETTINGS = ObjectRef("v1", "ConfigMap", "argocd-cm", "argocd")
 
 
@@ -65,6 +66,22 @@ def test_a_field_that_goes_is_shown(bootstrapper):
         "+ data.resource.other: c",
     ]
     assert "resource.example" not in bootstrapper.cluster.get(SETTINGS)["data"]
+
+
+def test_a_grant_that_goes_alone_is_taken_away(bootstrapper):
+    """Nothing else of the object changes: what an earlier run of ours brought and nobody asks for is a difference."""
+    grant = '    policy.csv: "g, team, role:admin"\n'
+    bootstrapper.workspace.replace("runbooks/fleet.yaml", "  rbac:\n", f"  rbac:\n{grant}")
+    _, stop = bootstrapper.run()
+    assert stop is None
+    assert "policy.csv" in bootstrapper.cluster.get(RBAC)["data"]
+    bootstrapper.workspace.replace("runbooks/fleet.yaml", grant, "")
+    state, stop = bootstrapper.run()
+    assert stop is None
+    assert texts(state, "ConfigMap argocd/argocd-rbac-cm") == [
+        "- data.policy.csv: g, team, role:admin"
+    ]
+    assert "policy.csv" not in bootstrapper.cluster.get(RBAC)["data"]
 
 
 def test_a_field_of_somebody_else_refuses_before_the_decision(bootstrapper):

@@ -209,9 +209,10 @@ def test_what_nobody_can_look_at_is_named(git) -> None:
     assert looked_at(git, source("a", plugin={"name": "p"}))[1] == ("a plugin in a",)
     assert looked_at(git, source("a"), kind="Plugin")[1] == ("a plugin in a",)
     libraries = {"jsonnet": {"libs": ["lib"]}}
-    assert looked_at(git, source("a", directory=libraries)) == (("a", "lib"), ()), (
-        "bound as any other"
-    )
+    assert looked_at(git, source("a", directory=libraries)) == (
+        ("a", "lib", ".gitattributes"),
+        (),
+    ), "bound as any other"
     assert looked_at(git, source("apps/web/production"), kind="Kustomize")[1] == ()
 
 
