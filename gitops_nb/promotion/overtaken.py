@@ -113,7 +113,7 @@ def refuse_changed(
     Raises:
         TakenBack: Somebody changed what this run's commit wrote.
         ConflictError: A plan without an edit does not fit the branch any more.
-        UnavailableError: The repository does not answer.
+        UnavailableError: The repository does not answer, or answers with what stood there before.
     """
     arguments = plan.arguments
     tip = at or view.git.tip(arguments["repository"], arguments["branch"])
@@ -128,6 +128,12 @@ def refuse_changed(
         return
     ours = str(commit["revision"])
     undoing = undoing_of(view.git, plan, ours, tip)
+    if undoing is not None and not at and _is_behind(view.git, plan, ours, tip):
+        raise UnavailableError(
+            f"{arguments['branch']} stands at {tip[:8]}, before commit {ours[:8]} of this run: the server is behind, or somebody "
+            "set the branch back; nothing is synced",
+            hint="Go on with `gitops-nb resume` in a moment: it asks the server again.",
+        )
     if undoing is not None:
         raise TakenBack(
             f"commit {ours[:8]} of this run was taken back: {undoing.sentence}; nothing more is synced",
@@ -136,6 +142,11 @@ def refuse_changed(
             else "Run the promotion again if it is to be made anew.",
             found={**commit, **undoing.found},
         )
+
+
+def _is_behind(git: GitReader, plan: Plan, ours: str, tip: str) -> bool:
+    """Whether a branch stands at a commit that ours was made on, as a replica does that has not heard of the push."""
+    return tip != ours and git.is_ancestor(str(plan.arguments["repository"]), tip, ours)
 
 
 def brought_later(

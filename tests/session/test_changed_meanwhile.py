@@ -16,6 +16,7 @@ from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.errors import (
     ConflictError,
     Failed,
+    GitOpsError,
     NeedsAttention,
     Refused,
     TimedOut,
@@ -510,3 +511,25 @@ def test_a_reference_that_leaves_no_room_for_the_witness_is_named(runner):
     subprocess.run(("git", "-C", str(folder), "update-ref", "-d", planted), check=True)
     done, stop = runner.promote(run=waiting.run)
     assert (stop, done.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_server_that_is_behind_ends_nothing_for_good(runner):
+    """A replica shows what stood there before our push: nothing is synced, and resume goes on when it has caught up."""
+    run = approved_run(runner)
+    before = runner.tip()
+    repository = runner.workspace.root / ".gitops-nb/sandbox/git/platform-config.git"
+    hook = repository / "hooks/post-receive"
+    hook.parent.mkdir(exist_ok=True)
+    late = "git update-ref refs/heads/late refs/heads/main"
+    back = f"git update-ref refs/heads/main {before}"
+    hook.write_text(f'#!/bin/sh\n[ "$(git rev-parse main)" = {before} ] || {{ {late}; {back}; }}\n')
+    hook.chmod(0o755)
+    state, stop = runner.promote(run=run)
+    assert isinstance(stop, GitOpsError)
+    assert "the server is behind" in stop.message
+    assert state.status is not Status.REFUSED
+    hook.unlink()
+    git(runner, "update-ref", "refs/heads/main", "refs/heads/late")
+    state, stop = runner.promote(run=run)
+    assert stop is None, stop
+    assert state.outcome["result"] == "deployed"
