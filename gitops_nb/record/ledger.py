@@ -134,8 +134,10 @@ class Ledger:
             now = self._now()
             if last is not None and now < last.at - CLOCK_SKEW:
                 raise RecordError(
-                    f"this machine's clock says {format_time(now)}, and the ledger has a record of {format_time(last.at)}",
-                    hint="Set the clock, then try again.",
+                    f"this machine's clock says {format_time(now)}, and record {last.seq} of this ledger is of {format_time(last.at)}: "
+                    "one of the two clocks is wrong",
+                    hint="Set this clock if it is behind. If it is right, the other machine's was ahead: until that time nothing can be "
+                    "signed behind its record.",
                 )
             is_new_year = last is not None and last.at.year < now.year
             if last is not None and is_new_year and phase is not Phase.CHECKPOINT:

@@ -196,7 +196,9 @@ def refuse_second(
     taken = {person: max(moments)} if moments else {}
     for given in own:
         is_answer = given.answer != "withdraw" and given.subject == state.request_digest
-        if is_answer and stands_after(given, taken):
+        # One of a clock that was ahead does not count yet: another one may be given.
+        is_early = given.at > datetime.now(UTC) + CLOCK_SKEW
+        if is_answer and not is_early and stands_after(given, taken):
             missing = missing_answers(directory, state)
             hint = (
                 f"Somebody else runs `gitops-nb approve {state.run}`: {missing} more needed."

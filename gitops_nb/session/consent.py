@@ -256,6 +256,17 @@ class Consent:
         standing = (a for a in approvals.values() if stands_after(a, withdrawn))
         return tuple(standing), tuple(rejections)
 
+    def unheard(self, state: RunState, rules: Rules, *, now: datetime) -> tuple[str, ...]:
+        """Approvals of the open request that do not count, each with the reason: whoever gave one waits for nothing else."""
+        return tuple(
+            f"the approval of {answered.approval.person} does not count: {problem}"
+            for answered, problem in self.checked(state, rules, now=now)
+            if problem
+            and answered.approval is not None
+            and answered.approval.answer == "approve"
+            and answered.approval.subject == state.request_digest
+        )
+
     def _reviewed(
         self, state: RunState, rules: Rules, *, now: datetime, moment: datetime | None = None
     ) -> Approval | None:
@@ -410,7 +421,9 @@ def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     if changed:
         return f": {', '.join(changed)} changed"
     # Nothing in it changed where it was not looked at: what is bound depends on how Applications are synced.
-    other = sorted(name for name in before.keys() ^ now.keys() if name.endswith("/"))
+    names = (name for name in before.keys() ^ now.keys() if name.endswith("/"))
+    # A folder says more than what git itself reads above it.
+    other = sorted(names, key=lambda name: (":." in name, name))
     if not other:
         return ""
     which = "now, and was not then" if other[0] in now else "no more"

@@ -203,7 +203,7 @@ class Gate:
         approvals, rejections = self._consent.answers(
             self._recorder.state, rules, now=datetime.now(UTC)
         )
-        return decide(
+        decision = decide(
             plan,
             verdicts,
             rules=rules,
@@ -213,6 +213,10 @@ class Gate:
             rejections=rejections,
             break_glass=self._glass(),
         )
+        if decision.answer is not Answer.WAITING:
+            return decision
+        unheard = self._consent.unheard(self._recorder.state, rules, now=datetime.now(UTC))
+        return replace(decision, reasons=(*decision.reasons, *unheard))
 
     def _hint(self, decision: Decision, rules: Rules) -> str:
         if rules.stopped and decision.answer is Answer.REFUSED:

@@ -86,7 +86,7 @@ def _survivors(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip().startswith("+")]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_what_no_test_notices_is_shown_until_one_does(project, capsys, monkeypatch):
     """A survivor is printed and fails the command; a run stopped halfway goes on; a test for it ends it."""
     assert mutate.main([MODULE]) == 1

@@ -101,6 +101,7 @@ def test_second_person_of_the_sandbox_approves(browser, lab, workspace):
     assert [url for url in visit.requests if not url.startswith((lab.url, "data:", "blob:"))] == []
 
 
+@pytest.mark.torture
 def test_second_person_of_the_sandbox_rejects(browser, lab, workspace):
     """A rejection with its reason ends the run calmly: no traceback, later cells do not run, nothing is changed."""
     made = workspace()
@@ -137,6 +138,7 @@ def test_reloaded_while_waiting_then_approved_in_a_terminal(browser, lab, worksp
     made.command("verify", "last")
 
 
+@pytest.mark.torture
 def test_gate_that_timed_out_never_continues(browser, lab, workspace):
     """When nobody answers in time the run is refused; a late approval changes nothing, and the cells after the gate never ran."""
     made = workspace()
@@ -250,6 +252,7 @@ def choose(page, menu: str, command: str) -> None:
     page.locator(f".lm-Menu-item[data-command='{command}']").first.click()
 
 
+@pytest.mark.torture
 def test_a_card_whose_cell_was_stopped_says_what_happened_elsewhere(browser, lab, workspace):
     """Interrupted at the gate without a traceback; approved and resumed in a terminal; the card then says so, also after a reload."""
     made = workspace()
@@ -298,6 +301,7 @@ def test_the_report_opens_in_a_lab_that_was_started_beside_the_notebooks(browser
         assert [url for url in outside if not url.startswith("about:")] == []
 
 
+@pytest.mark.torture
 def test_after_a_kernel_restart_the_hint_names_the_commands_that_work(browser, lab, workspace):
     """The run before it still waits: the new one is refused, and says approve, then resume; both do what they say."""
     made = workspace()

@@ -294,6 +294,7 @@ def test_an_unknown_repository_for_github_is_named(workspace):
     assert list(workspace.root.glob(".gitops-nb/sandbox/facts/*/service=*")) == []
 
 
+@pytest.mark.torture
 def test_collected_facts_make_the_report_of_a_run(workspace):
     """`run dora` measures the folder of facts that was named; progress stands on stderr, a line with its time each."""
     collected = workspace.run("dora", "collect", "--argocd", "0")

@@ -43,7 +43,7 @@ def kept(monkeypatch, tmp_path):
     compiling._sql.cache_clear()
 
 
-@pytest.mark.parametrize("zone", [UTC, BERLIN])
+@pytest.mark.parametrize("zone", [pytest.param(UTC, marks=pytest.mark.torture), BERLIN])
 def test_what_is_kept_is_what_would_be_compiled(kept, monkeypatch, zone):
     """Filled with another day's moments, each kept shape is exactly the SQL of its expression, and nothing is compiled again."""
     _, begin = kept

@@ -142,8 +142,13 @@ def test_a_change_of_the_tables_after_measuring_is_told(tmp_path, bigquery):
     assert dora.verify(request, state, measured).result is Result.FAILED
 
 
+EXPRESSIONS = tuple(catalogue.all_expressions(QUESTION, WINDOW, zone=ZoneInfo("UTC")))
+SOME = frozenset(EXPRESSIONS[:: len(EXPRESSIONS) // 4])
+
+
 @pytest.mark.parametrize(
-    "name", list(catalogue.all_expressions(QUESTION, WINDOW, zone=ZoneInfo("UTC")))
+    "name",
+    [pytest.param(name, marks=() if name in SOME else pytest.mark.torture) for name in EXPRESSIONS],
 )
 def test_every_expression_has_duckdbs_rows(tmp_path, bigquery, name):
     """Each query as it is sent to BigQuery, and each row as it comes back, page by page, as text."""

@@ -97,7 +97,7 @@ def _scope(window: Window) -> Scope:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(COMMITS, COMMITS, st.integers(1, 19))
 def test_more_data_never_changes_a_past_complete_week(commits, more, week):
     """What is committed from a Monday on leaves the weeks before it: deployments, rollbacks, lead times."""
@@ -116,7 +116,7 @@ def test_more_data_never_changes_a_past_complete_week(commits, more, week):
     assert weeks(later) == weeks(past)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(COMMITS.filter(bool), INCIDENTS, st.data())
 def test_splitting_a_window_and_adding_its_counts_is_exact(commits, incidents, data):
     """Deployments, failures, unplanned, measured and left-out versions of two parts are those of the whole."""
@@ -138,7 +138,7 @@ def test_splitting_a_window_and_adding_its_counts_is_exact(commits, incidents, d
     assert counts(Window(start, middle)) + counts(Window(middle, end)) == +whole
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(COMMITS, INCIDENTS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_never_matters(commits, incidents, chance):
     """Facts read back in any order give the same numbers."""
@@ -187,7 +187,7 @@ def _asked(definition: DoraDefinition, until_s: int) -> Question:
     return Question("production", until_s, definition, is_native=True)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 29 * 7))
 def test_a_definition_that_counts_adds_up_over_parts(seed, days):
     """Deployments and n of lead time of two parts of a window are those of the whole, under metrik's definition."""

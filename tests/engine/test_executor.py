@@ -108,7 +108,7 @@ CASES = [
 ]
 SAMPLE = [
     pytest.param("verify", "kernel SIGKILL", marks=pytest.mark.torture),
-    ("effect", "SIGTERM"),
+    pytest.param("effect", "SIGTERM", marks=pytest.mark.torture),
     pytest.param("effect", "kernel SIGKILL", marks=pytest.mark.torture),
     ("apply", "runner SIGKILL"),
 ]

@@ -48,7 +48,7 @@ def test_runs_of_a_matrix_are_those_of_single_runs(workspace):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("configured", [False, True])
+@pytest.mark.parametrize("configured", [pytest.param(False, marks=pytest.mark.torture), True])
 def test_a_fork_is_a_kernel_as_any_other(workspace, tmp_path, configured, monkeypatch):
     """Every kind of output, and what a cell can see of its shell, also where a person has configured IPython."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

@@ -114,7 +114,12 @@ def test_the_one_document_of_such_an_end_is_whole(workspace):
 
 
 @pytest.mark.parametrize(
-    "where", ["", pytest.param("notebook.ipynb", marks=pytest.mark.torture), "report.html"]
+    "where",
+    [
+        "",
+        pytest.param("notebook.ipynb", marks=pytest.mark.torture),
+        pytest.param("report.html", marks=pytest.mark.torture),
+    ],
 )
 def test_a_disk_that_is_full_after_the_push_hides_nothing(workspace, tmp_path, where):
     """The end on the terminal has the true cause, the commit and the way back; so has the record, once there is space again."""

@@ -75,7 +75,7 @@ def rows(shared: Path, repository: Path) -> list[tuple[str, str]]:
     return [(app, tag) for app, tag in found if app in present][:COUNT]
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(COUNT, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("count", [30, pytest.param(COUNT, marks=pytest.mark.torture)])
 def test_real_promotions(shared, repository, tmp_path, count):
     """After each, the file's image_tag is the recorded one and every other byte is unchanged."""
     wanted = rows(shared, repository)[:count]

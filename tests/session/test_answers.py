@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -150,3 +151,18 @@ def test_a_reason_that_says_nothing_is_none(runner, command):
     assert done.returncode == 64
     assert "this one says nothing" in done.stderr
     assert not (find_run(runner.workspace.reports, waiting.run) / "approvals").exists()
+
+
+def test_an_approval_of_a_clock_that_was_ahead_is_named_and_can_be_given_again(runner):
+    """It does not count yet: whoever goes on reads why, and the same person signs again with the right time."""
+    waiting, _ = runner.promote()
+    runner.answer(waiting.run, at=datetime.now(UTC) + timedelta(minutes=10))
+    again, stop = runner.promote(run=waiting.run)
+    assert isinstance(stop, WaitingForApproval)
+    said = " ".join(again.decision["reasons"])
+    assert "does not count: it is dated in the future" in said
+    done = runner.workspace.run("approve", waiting.run, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    state, stop = runner.promote(run=waiting.run)
+    assert stop is None, stop
+    assert state.status is Status.SUCCEEDED

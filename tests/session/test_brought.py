@@ -300,7 +300,10 @@ def with_a_second_source(text: str) -> str:
     "changed",
     [
         with_a_second_source,
-        lambda text: text.replace("project: default", "project: other"),
+        pytest.param(
+            lambda text: text.replace("project: default", "project: other"),
+            marks=pytest.mark.torture,
+        ),
         lambda text: text.replace("namespace: checkout", "namespace: kube-system"),
         None,
     ],
@@ -324,7 +327,7 @@ def test_a_child_that_its_parent_makes_another_one_is_not_synced(charted, change
     assert not is_planted(charted)
 
 
-@pytest.mark.parametrize("is_pushed", [True, False])
+@pytest.mark.parametrize("is_pushed", [True, pytest.param(False, marks=pytest.mark.torture)])
 def test_a_hub_that_argo_cd_has_not_looked_at_brings_nothing_of_others(runner, is_pushed):
     """A value that was pushed moves production's Application; the comparison right before the sync says so."""
     runner.workspace.replace("runbooks/policy.yaml", "gates: {soak: {at_least: 1h}}", "gates: {source_healthy: false}")  # fmt: skip

@@ -218,7 +218,13 @@ def test_a_merge_that_does_not_take_our_commit_is_a_revert(runner, monkeypatch):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("to", ["the commit before", "a copy of it on another parent"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        pytest.param("the commit before", marks=pytest.mark.torture),
+        "a copy of it on another parent",
+    ],
+)
 def test_a_branch_that_was_reset_takes_our_commit_back(runner, monkeypatch, to):
     """Killed after the push, then the branch is set back by force: the repository witnesses the push, nothing is pushed again."""
     run = approved_run(runner)

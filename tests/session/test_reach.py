@@ -54,6 +54,7 @@ def test_a_change_of_production_is_no_run_of_a_playground(runner, monkeypatch):
             Fleet, "path", lambda self, one, there: real(self, one, "production" if there == "playground" else there)
         )  # fmt: skip
         patched.setattr(observing, "refuse_shared", lambda *_: None)
+        patched.setattr(observing, "refuse_readers", lambda *_: ())
         state, stop = runner.promote(source="development", target="playground")
     assert [effect.key for effect in state.effects] == ["commit"], stop
     (found,) = [text for text in verified(runner, state.run) if "recorded as a run of" in text]
