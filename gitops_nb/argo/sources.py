@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from gitops_nb.model import Json
 
@@ -114,3 +115,24 @@ def _plain(url: str) -> str:
     if match := _SCP.fullmatch(text):
         return f"{match[1].lower()}/{match[2].lstrip('/')}"
     return text
+
+
+def leaves_out(directory: Json, file: str) -> bool:
+    """Whether a plain folder's filters keep a file of it from being read; its path in the folder counts.
+
+    Source: argo-cd 3.0, docs/user-guide/directory.md, "Including/Excluding Certain Files".
+
+    >>> leaves_out({"exclude": "{a,b}.yaml"}, "b.yaml"), leaves_out({"include": "*.json"}, "b.yaml"), leaves_out({}, "b.yaml")
+    (True, True, False)
+    """
+    include, exclude = str(directory.get("include") or ""), str(directory.get("exclude") or "")
+    return bool(exclude and _fits(file, exclude)) or bool(include and not _fits(file, include))
+
+
+def _fits(file: str, pattern: str) -> bool:
+    """As a shell's pattern with alternatives in braces; a star goes over folders."""
+    braces = re.search(r"\{([^{}]*)\}", pattern)
+    if braces is None:
+        return fnmatchcase(file, pattern)
+    start, end = pattern[: braces.start()], pattern[braces.end() :]
+    return any(_fits(file, start + one + end) for one in braces[1].split(","))

@@ -10,6 +10,7 @@ from gitops_nb.catalog.load import load_catalog
 from gitops_nb.catalog.workspace import Workspace
 from gitops_nb.errors import GitOpsError, UsageError
 from gitops_nb.model import Mode, Status, parse_time
+from gitops_nb.policy import stands_after
 from gitops_nb.record.approvals import read_answers
 from gitops_nb.record.fold import RunState
 from gitops_nb.record.runs import Fits, is_run_held, read_run
@@ -66,7 +67,7 @@ def to_answer(where: Workspace, kind: str, key: Path | None) -> Fits:
             return False
         if state.status is Status.WAITING:
             is_open = parse_time(state.request["expires"]) > datetime.now(UTC)
-            return is_open and not signers.answered(state)
+            return is_open and not signers.answered(state, kind)
         glass = kind == "approve" and state.ended and state.request.get("break_glass")
         return bool(glass) and not broken.is_reviewed(state)
 
@@ -86,7 +87,8 @@ class _Signers:
         self._key = key
         self._known: dict[str, tuple[Platform, str] | None] = {}
 
-    def answered(self, state: RunState) -> bool:
+    def answered(self, state: RunState, kind: str) -> bool:
+        """Whether an answer of theirs stands that leaves nothing to say: who approved may still reject."""
         found = self._of(str(state.opened["mode"]))
         if found is None:
             return False
@@ -94,11 +96,14 @@ class _Signers:
         answers = read_answers(
             self._where.reports / state.run, processes=platform.processes, trust=platform.trust
         )
+        own = [a.approval for a in answers if a.approval and a.approval.person == person]
+        moments = [one.at for one in own if one.answer == "withdraw"]
+        taken = {person: max(moments)} if moments else {}
         return any(
-            a.approval
-            and a.approval.person == person
-            and a.approval.subject == state.request_digest
-            for a in answers
+            given.subject == state.request_digest
+            and given.answer in ("reject", kind)
+            and stands_after(given, taken)
+            for given in own
         )
 
     def _of(self, mode: str) -> tuple[Platform, str] | None:

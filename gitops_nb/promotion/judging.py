@@ -223,7 +223,7 @@ def _judge_parent(view: View, release: Release, value: str) -> Judgement:
     sources = sources_of(application.get("spec") or {})
     is_there = expectation.is_met_by(current_revisions(application), sources)
     if not is_there or judgement.sync != "Synced" or application.get("operation"):
-        at = f"its parent {release.parent} is {judgement.sync or 'not compared'} at {judgement.revision[:12]}"
+        at = f"its parent {release.parent} is {judgement.sync or 'not compared'} at {', '.join(one[:12] for one in judgement.revision.split(','))}"
         return replace(judgement, state=State.PROGRESSING, sentence=f"{sentence}; {at}", failing=())
     unseen = (
         f"{release.name} does not ask for {value}, although its parent {release.parent} is Synced at "

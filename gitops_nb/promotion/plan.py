@@ -34,6 +34,7 @@ from gitops_nb.promotion.state import (
     runs_in_words,
 )
 from gitops_nb.promotion.versions import FieldProof, is_image, names_beside, shown_by
+from gitops_nb.revisions import FULL_ID
 
 _REVISION = "targetRevision"
 _FIXED = ("repoURL", "path", "chart", "ref")
@@ -478,7 +479,9 @@ def _source_healthy(state: PromotionState, version: str) -> Verdict:
     if other:
         return Verdict(gate, passed=False, reason=other)
     first = source.placements[0]
-    at = first.revision[:8]
+    at = ",".join(
+        part[:8] if FULL_ID.fullmatch(part) else part for part in first.revision.split(",")
+    )
     seen = ", ".join(dict.fromkeys(name for p in source.placements for name in p.carriers))
     more = (f", and seen in {seen}" if seen else "") + lacking_in_words(source.lacking)
     return Verdict(

@@ -6,7 +6,14 @@ import posixpath
 import re
 from collections.abc import Sequence
 
-from gitops_nb.argo.sources import Origin, branch_of, is_address, read_paths, sources_of
+from gitops_nb.argo.sources import (
+    Origin,
+    branch_of,
+    is_address,
+    leaves_out,
+    read_paths,
+    sources_of,
+)
 from gitops_nb.catalog.fleet import Repository
 from gitops_nb.model import Json
 from gitops_nb.ports import GitReader
@@ -109,6 +116,8 @@ def _why_not(
         named = ", ".join(read_paths(sources, number)) or "values.yaml alone"
         return f"it takes values from {named}"
     recurses = bool((source.get("directory") or {}).get("recurse"))
+    if kind in ("Directory", "") and leaves_out(source.get("directory") or {}, within):
+        return f"what it includes and excludes of {path} leaves the file out"
     if kind == "Directory" and "/" in within and not recurses:
         return f"it reads {path} without the folders in it"
     return ""

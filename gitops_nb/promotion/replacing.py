@@ -26,6 +26,8 @@ _BINARY = re.compile(r"!!binary|yaml\.org,2002:binary")
 _ESCAPES = re.compile(
     r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|\r?\n[ \t]*|(/))"
 )
+_NAMING = ("path", "name", "key")
+"""How a mapping calls what stands beside a ``value``: a step of a patch, a parameter, an item of a chart's values."""
 _FILLED_IN = ("{{", "${", "$(", "<%")
 """How templates begin what they fill in: the text is not the value then."""
 _MADE_NAME = re.compile(
@@ -101,6 +103,8 @@ class _Walk:
             if name == ANNOTATION:
                 self.option(item)
                 continue
+            if name in _NAMING and _is_annotation(item):
+                continue  # asked with what stands beside it
             is_made = any(start in str(name) for start in _FILLED_IN)
             self.is_unread |= is_made and bool(_options(str(item)))
             self.value(item)
@@ -108,7 +112,7 @@ class _Walk:
 
     def setting(self, value: Mapping[str, Any]) -> None:
         """The step of a JSON patch, or a parameter of a chart, that names the annotation beside its value."""
-        for name in ("path", "name"):
+        for name in _NAMING:
             if not _is_annotation(value.get(name)):
                 continue
             if "value" in value:
@@ -126,9 +130,11 @@ class _Walk:
     def nested(self, text: str) -> None:
         """A text in a value: a patch, values of a chart, or words that only name it."""
         plain = _plain(text)
-        if ANNOTATION not in plain or _is_annotation(text):
-            # A path alone is asked with what stands beside it; a field that something else is copied into has none.
-            self.is_unread |= plain.startswith("metadata.annotations") and ANNOTATION in plain
+        if ANNOTATION not in plain:
+            return
+        if _is_annotation(text) or plain.startswith("metadata.annotations"):
+            # The name alone: what a template, or a copy, puts behind it nobody can tell.
+            self.is_unread = True
             return
         inner = _of_file(text.encode())
         self.found += inner.found

@@ -37,7 +37,10 @@ def gone(view: View, placement: Mapping[str, Any]) -> str:
         return ""
     if application is not None:
         return ""
-    return f"Nothing brings {name} on {cluster}: the Application does not exist any more."
+    return (
+        f"Nothing brings {name} on {cluster} now: the Application does not exist. What made it, a parent or an ApplicationSet, makes it "
+        "anew, and then it may sync what Git asks for."
+    )
 
 
 def by_itself(view: View, fleet: Fleet, environment: str, placement: Mapping[str, Any]) -> str:

@@ -62,7 +62,10 @@ class Sources:
                     found += self._kustomized(number)
                 case _:
                     found += self._repositories.manifests(
-                        source["repoURL"], self._revisions[number], source["path"]
+                        source["repoURL"],
+                        self._revisions[number],
+                        source["path"],
+                        source.get("directory") or {},
                     )
         return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gitops_nb.adapters.git_text import path_of
 from gitops_nb.adapters.process import LocalProcesses
+from gitops_nb.argo.sources import leaves_out
 from gitops_nb.edits import kubernetes_objects
 from gitops_nb.errors import UnavailableError, UnreadableFile
 from gitops_nb.model import Json
@@ -96,8 +97,10 @@ class Repositories:
             raise ComparisonError(f"rpc error: failed to get index: {url} does not answer")
         return self._charts / host / name
 
-    def manifests(self, url: str, revision: str, folder: str) -> list[Json]:
-        """The objects in the YAML files directly in a folder, in the order of their file names.
+    def manifests(
+        self, url: str, revision: str, folder: str, directory: Json | None = None
+    ) -> list[Json]:
+        """The objects in the YAML files directly in a folder, in the order of their file names; filters leave some out.
 
         Raises:
             ComparisonError: The folder does not exist, or a file in it is not YAML.
@@ -111,6 +114,8 @@ class Repositories:
             )
         found: list[Json] = []
         for path in paths:
+            if leaves_out(directory or {}, path.rpartition("/")[2]):
+                continue
             if path.endswith((".yaml", ".yml", ".json")):
                 try:
                     documents = _documents(files[path])

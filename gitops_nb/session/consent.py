@@ -57,6 +57,7 @@ from gitops_nb.record.runs import (
 )
 from gitops_nb.record.signatures import sign
 from gitops_nb.session.code import code_of
+from gitops_nb.session.counting import sandbox_built_s
 from gitops_nb.session.platform import Platform
 from gitops_nb.session.registers import place_of
 from gitops_nb.session.requester import ci_run
@@ -205,6 +206,13 @@ class Consent:
         """
         if state.request is None:
             return
+        if state.is_sandbox and parse_time(state.started).timestamp() < sandbox_built_s(
+            self._workspace
+        ):
+            raise Refused(
+                f"the sandbox was built anew since {state.run} asked: what it planned on is gone",
+                hint=f"End it with `gitops-nb withdraw {state.run} --reason TEXT`, then run the runbook again.",
+            )
         problem = request_problem(
             state,
             trust=rules.trust,

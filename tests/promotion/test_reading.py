@@ -163,6 +163,18 @@ def test_ways_to_read_a_file(git, file: str, kind: str, sources: list[Any]) -> N
             [source("apps/web/broken")],
             "its path is apps/web/broken",
         ),
+        (
+            "apps/web/base/x.yaml",
+            "Directory",
+            [source("apps/web/base", directory={"exclude": "{x,y}.yaml"})],
+            "leaves the file out",
+        ),
+        (
+            "apps/web/base/x.yaml",
+            "",
+            [source("apps/web/base", directory={"include": "y*"})],
+            "leaves the file out",
+        ),
         (VALUES, "", [{}], "it names no source"),
     ],
 )

@@ -67,6 +67,7 @@ def annotated(value: str, key: str = ANNOTATION) -> str:
         ("k.yaml", json.dumps({"patches": [{"patch": json.dumps(PATCH)}]})),
         ("k.yaml", "patches:\n- patch: |-\n    metadata:\n      annotations:\n        argocd.argoproj.io/sync-options: >-\n          Replace=true\n"),
         ("patch.yaml", json.dumps(PATCH)),
+        ("values.yaml", f"extra: [{{key: {ANNOTATION}, value: Replace=true}}]\n"),
         ("templates/a.yaml", "{{- if .on }}\n" + annotated("Replace=true") + "{{- end }}\n"),
         ("a.jsonnet", f"{{metadata: {{annotations: {{'{ANNOTATION}': 'Replace=true'}}}}}}"),
     ],
@@ -92,6 +93,7 @@ def test_an_option_is_found_as_kubernetes_reads_it(path: str, text: str) -> None
         ("templates/a.yaml", "metadata:\n  annotations:\n    '{{ include `opts` . }}': Replace=true\n"),
         ("templates/a.yaml", "{{- if .on }}\nmetadata:\n  annotations: {{ dict (print \"a\" \"b\") \"Replace=true\" | toYaml }}\n{{- end }}\n"),
         ("a.jsonnet", "{ metadata: { annotations: { ['argocd.argoproj.io/sync' + '-options']: 'Replace=true' } } }"),
+        ("values.yaml", f"annKey: {ANNOTATION}\nannVal: Replace=true\n"),
         ("k.yaml", json.dumps([{"op": "copy", "from": "/a", "path": PATCH[0]["path"]}])),
     ],
 )  # fmt: skip

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gitops_nb.catalog.workspace import find_workspace
 from gitops_nb.cli.answering import answer
+from gitops_nb.cli.choosing import to_answer
 from gitops_nb.errors import Refused, WaitingForApproval
 from gitops_nb.model import Status, digest
 from gitops_nb.record.consents import contradictions
@@ -166,3 +168,18 @@ def test_an_approval_of_a_clock_that_was_ahead_is_named_and_can_be_given_again(r
     state, stop = runner.promote(run=waiting.run)
     assert stop is None, stop
     assert state.status is Status.SUCCEEDED
+
+
+def test_who_approved_may_still_say_no_to_the_last_run(runner):
+    """`reject last` means a run that somebody approved before, and `approve last` one whose approval they took back."""
+    waiting, _ = runner.promote()
+    where = find_workspace(runner.workspace.root)
+
+    def means() -> dict[str, bool]:
+        return {kind: to_answer(where, kind, None)(waiting) for kind in ("approve", "reject")}
+
+    assert means() == {"approve": True, "reject": True}
+    runner.answer(waiting.run)
+    assert means() == {"approve": False, "reject": True}
+    runner.answer(waiting.run, "withdraw", at=datetime.now(UTC) + timedelta(seconds=1))
+    assert means() == {"approve": True, "reject": True}
