@@ -44,6 +44,45 @@ def test_a_difference_of_rates_is_statsmodels_newcombe(hits, earlier_hits, n, ea
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-6)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rates_of_millions_are_statsmodels(seed):
+    """Rounding grows with no n."""
+    chance = np.random.RandomState(seed)
+    for _ in range(40):
+        n, earlier_n = (int(10 ** chance.uniform(3, 7)) for _ in range(2))
+        hits, earlier_hits = chance.randint(0, n + 1), chance.randint(0, earlier_n + 1)
+        now, before = statistics.wilson(hits, n), statistics.wilson(earlier_hits, earlier_n)
+        assert (now.low, now.high) == pytest.approx(
+            proportion_confint(hits, n, alpha=0.05, method="wilson"), abs=1e-6
+        )
+        found = statistics.difference(now, before)
+        theirs = confint_proportions_2indep(
+            hits, n, earlier_hits, earlier_n, method="newcomb", compare="diff", correction=False
+        )
+        assert (found.low, found.high) == pytest.approx(theirs, abs=5e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_kaplan_meier_of_thousands_with_ties_is_scipys(seed):
+    """As long as the curve does not end at 0, where scipy has no band."""
+    chance = np.random.RandomState(seed)
+    n, top = int(10 ** chance.uniform(2, 4)), int(10 ** chance.uniform(1, 5))
+    ended, lasting = chance.randint(1, top + 1, n), chance.randint(1, top + 1, n // 3)
+    curve = scipy.stats.ecdf(scipy.stats.CensoredData(uncensored=ended, right=lasting)).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        band = curve.confidence_interval(0.95, method="log-log")
+
+    def crossing(one) -> float | None:
+        below = one.quantiles[one.probabilities <= 0.5 + 1e-12]
+        return float(below[0]) if len(below) else None
+
+    found = statistics.kaplan_meier_median(ended.tolist(), lasting.tolist())
+    assert (found.value, found.low, found.high) == tuple(
+        map(crossing, (curve, band.low, band.high))
+    )
+
+
 @settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 50), min_size=2, max_size=40),
