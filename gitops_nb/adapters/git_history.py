@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from gitops_nb.adapters.git import Git
-from gitops_nb.adapters.git_text import SHA, rows_of
+from gitops_nb.adapters.git_text import SHA, epoch_s, rows_of
 from gitops_nb.adapters.git_words import reason_of
 from gitops_nb.errors import UnavailableError
 from gitops_nb.ports import GraphCommit
@@ -105,8 +105,8 @@ def _parse(row: list[str]) -> GraphCommit:
     return GraphCommit(
         sha=sha.lstrip("\n"),
         parents=tuple(parents.split()),
-        authored_s=int(authored or 0),
-        committed_s=int(committed or 0),
+        authored_s=epoch_s(authored),
+        committed_s=epoch_s(committed),
         is_bot=bool(_BOT.search(f"{name} {mail}")),
         is_revert_of=reverted[1] if reverted else "",
     )

@@ -134,6 +134,17 @@ def parse_tree(content: bytes) -> Iterator[tuple[str, str]]:
         at = end + 21
 
 
+def epoch_s(text: str) -> int:
+    """Seconds since 1970 as git prints them; 0 where whoever made the commit wrote none, or one that no calendar has.
+
+    >>> epoch_s("1700000000"), epoch_s(""), epoch_s("-5"), epoch_s("99999999999999999999")
+    (1700000000, 0, 0, 0)
+    """
+    return int(text) if text.isascii() and text.isdigit() and int(text) <= LATEST_S else 0
+
+
+LATEST_S = 253_402_300_799
+"""The last second of the year 9999."""
 Columns = tuple[list[str], list[int], list[int], list[str], list[str], list[str]]
 
 
@@ -153,7 +164,7 @@ def parse_raw(output: bytes, wanted: Callable[[str], bool] | None) -> Columns:
     for part in parts:
         if part[:1] == b"\x01":
             sha, written, made = part[1:].decode().split(" ")
-            written_s, made_s = int(written), int(made)
+            written_s, made_s = epoch_s(written), epoch_s(made)
             continue
         entry = part.lstrip(b"\n")
         if not entry:

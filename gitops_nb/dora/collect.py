@@ -28,8 +28,9 @@ INCIDENT_COLUMNS = ("id", "service", "environment", "started", "resolved")
 MAX_PROBLEMS = 20
 _MILLISECONDS = 100_000_000_000
 """Seconds reach this in the year 5138; a larger number is milliseconds or finer."""
-_EARLIEST = 631_152_000
+EARLIEST_S = 631_152_000
 """1990-01-01: an earlier time is a default or another unit, not a deployment."""
+NO_TIME = "its time cannot be read, or is before 1990"
 _SKEW_S = 300
 _NO_FILES = {"L": "a symbolic link, not a file", "S": "a submodule, not a file"}
 
@@ -100,6 +101,8 @@ def from_history(
         version, problem = "", ""
         if environment not in known:
             problem = "environment is not in the fleet"
+        elif change.committed_s < EARLIEST_S:
+            problem = NO_TIME
         elif change.committed_s > now_s + _SKEW_S:
             problem = "time in the future"
         elif change.status in _NO_FILES:
@@ -278,7 +281,7 @@ def time_problem(moment: Any, now_s: int) -> str:
         return f"{moment!r} is not a whole number of seconds"
     if seconds >= _MILLISECONDS:
         return f"{seconds} is not in seconds since 1970; it looks like milliseconds"
-    if seconds < _EARLIEST:
+    if seconds < EARLIEST_S:
         return f"{seconds} is before 1990; times are UTC seconds since 1970"
     if seconds > now_s + _SKEW_S:
         return f"{seconds} is in the future"

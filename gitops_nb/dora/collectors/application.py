@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from gitops_nb.dora import fact_tables
-from gitops_nb.dora.collect import refuse
+from gitops_nb.dora.collect import EARLIEST_S, NO_TIME, refuse
 from gitops_nb.dora.collectors.configuration import Collected
 from gitops_nb.dora.collectors.containment import arrivals, brought_by, first_containing
 from gitops_nb.dora.joining import deployments_of
@@ -285,6 +285,7 @@ def _arrive(
         if pull.first_authored_s is not None
     }
     found, repeated = arrivals(recent, contained, patches, starts)
+    committed = {commit.sha: commit.committed_s for commit in recent}
     left_out: list[dict[str, Any]] = [{"sha": sha, "reason": REPEATED} for sha in repeated]
     left_out += [
         {"sha": commit.sha, "reason": SEED, "finished_s": rows[0].finished_s}
@@ -295,6 +296,9 @@ def _arrive(
     for arrival in found:
         finished_s = rows[arrival.deployment].finished_s
         if arrival.deployment == 0:
+            continue
+        if min(arrival.start_s, committed[arrival.sha]) < EARLIEST_S:
+            left_out.append({"sha": arrival.sha, "reason": NO_TIME, "finished_s": finished_s})
             continue
         if arrival.start_s > finished_s:
             left_out.append({"sha": arrival.sha, "reason": NEGATIVE, "finished_s": finished_s})
