@@ -15,7 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gitops_nb.adapters.git_cache import PUSH_GRACE_S, REMOTE_S, GitCache, Remote
+from gitops_nb.adapters.git_cache import (
+    ANSWER_BYTES,
+    PUSH_GRACE_S,
+    REMOTE_S,
+    GitCache,
+    Remote,
+)
 from gitops_nb.adapters.git_credentials import Manner, acting_with
 from gitops_nb.adapters.git_links import LINK, SUBMODULE, Ask, entries_on_the_way, refuse_links
 from gitops_nb.adapters.git_proven import blob_id, is_itself
@@ -47,6 +53,8 @@ WITNESSES = "refs/gitops-nb/pushed/"
 """Where a repository keeps which commit a run pushed."""
 LOCKED_S = 20.0
 """How long a push is repeated while a lock on the server is in its way."""
+FILES = 4096
+"""How many files of commits are kept; a plan asks for a few dozen, many times."""
 
 
 class Git(GitCache):
@@ -71,6 +79,7 @@ class Git(GitCache):
     ) -> None:
         super().__init__(remotes, cache=cache, processes=processes, trusted=trusted)
         self._author = author
+        self._files: dict[tuple[str, str, str], Blob | None] = {}
         self._untouched: dict[tuple[str, str, str], bool] = {}
 
     # -- reading ---------------------------------------------------------------------------------
@@ -145,8 +154,30 @@ class Git(GitCache):
         wrong = next((path for path in paths if "\n" in path), None)
         if wrong is not None:
             raise UsageError(f"{wrong!r} is not a path")
-        if not paths:
-            return ()
+        missing = tuple(
+            path for path in dict.fromkeys(paths) if (repository, revision, path) not in self._files
+        )
+        if missing:
+            found = self._read_anew(repository, revision, missing)
+            known = dict(zip(missing, found, strict=True))
+            if len(self._files) > FILES:
+                self._files.clear()
+            # A file of a commit never changes; what is large is read again.
+            self._files |= {
+                (repository, revision, path): blob
+                for path, blob in known.items()
+                if blob is None or len(blob.content) <= ANSWER_BYTES
+            }
+        else:
+            known = {}
+        return tuple(
+            known[path] if path in known else self._files[repository, revision, path]
+            for path in paths
+        )
+
+    def _read_anew(
+        self, repository: str, revision: str, paths: Sequence[str]
+    ) -> tuple[Blob | None, ...]:
         self._ensure(repository, revision)
         # The folders come along, for the mode of each file: git reads a symbolic link as a file that holds its target.
         folders = tuple(dict.fromkeys(posixpath.dirname(path) for path in paths))

@@ -76,6 +76,7 @@ ATTRIBUTES = ".gitattributes"
 """Who checks a repository out gets what these files, from its root down, make of the others."""
 _REWRITES = re.compile(rb"(?m)^(?!\s*#).*\b(filter|ident|working-tree-encoding)\b")
 _LINK, _MODULE = "120000 ", "160000 "
+_MADE_BY = (*KUSTOMIZATIONS, "Chart.yaml", "requirements.yaml")
 _LIMIT = 200
 """Folders and files that are followed from one source; a circle ends before it."""
 
@@ -177,7 +178,9 @@ def effective_sources(
             for file in OVERRIDE_FILES
         ]
         merged = source
-        for blob in git.read_many(repository, tip, paths):
+        # What says how a folder is made is asked for at once: whoever follows it asks for that next.
+        made = [posixpath.normpath(posixpath.join(folder, file)) for file in _MADE_BY]
+        for blob in git.read_many(repository, tip, [*paths, *made])[: len(paths)]:
             more = _document(blob.content) if blob is not None else {}
             if more is None or _is_spelt_oddly(more):
                 odd.append(blob.path if blob else "")
