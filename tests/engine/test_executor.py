@@ -20,6 +20,7 @@ from gitops_nb.record.verify import verify_run
 from gitops_nb.session.lifecycle import recover
 from tests.conftest import COMMAND, Workspace
 from tests.engine.stops import ARGUMENTS, STOPPER, left_of, wait_until_free
+from tests.samples import few
 
 LOOKS = """\
 import os, json, pathlib
@@ -225,7 +226,7 @@ if "gitops_nb.executor" in " ".join(sys.orig_argv):
 """
 
 
-@pytest.mark.parametrize("command", ["run", "resume"])
+@pytest.mark.parametrize("command", few(["run", "resume"], keep=1))
 def test_an_executor_that_dies_at_once_is_not_waited_for(workspace, tmp_path, command):
     """Killed before its socket is there: the engine says so within seconds, and nothing of the run is lost."""
     (tmp_path / "sitecustomize.py").write_text(KILLED)

@@ -30,6 +30,7 @@ from gitops_nb.session.guarded import GuardedGit
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
 from gitops_nb.session.warrant import Warrant
+from tests.samples import few
 from tests.session.test_interruptions import Killed, cut_off
 from tests.session.test_threats import PATH, take_back
 
@@ -69,7 +70,7 @@ def held_by(runner) -> str:
     return platform.git.read("platform-config", runner.tip(), PATH).content.decode()
 
 
-@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize("behind", few([True, False], keep=1))
 def test_what_was_reverted_before_the_sync_is_not_synced(free, monkeypatch, behind):
     """The same attempt that pushed looks again right before it syncs."""
     synced = then(monkeypatch, free, "refresh", behind=behind)

@@ -19,6 +19,7 @@ from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.stores import reports_store
 from gitops_nb.session.verifying import verify_records
 from tests.record.test_tampering import rewrite_journal
+from tests.samples import few
 from tests.session.test_interruptions import cut_off
 from tests.session.test_threats import append, chain_of
 
@@ -61,7 +62,7 @@ def claims() -> list[tuple[str, dict]]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["ended", "sealed", "waiting", "pending"])
+@pytest.mark.parametrize("how", few(["ended", "sealed", "waiting", "pending"], keep=2))
 def test_an_end_that_somebody_wrote_behind_a_killed_run_is_none(
     runner,
     approved,

@@ -17,6 +17,7 @@ import pytest
 from gitops_nb.redaction.forms import forms
 from tests.conftest import COMMAND, REPOSITORY
 from tests.engine.stops import prepare as without_approval
+from tests.samples import few
 
 CANARY = "c4n4ry/Zq9#vR2 xT7@mK4"
 MASK = "[secret env://CANARY]"
@@ -138,7 +139,9 @@ def test_no_byte_of_a_secret_reaches_the_disk(workspace, run):
     assert {o["output_type"] for o in outputs} >= {"stream", "display_data", "execute_result"}
 
 
-@pytest.mark.parametrize("engine", [(), ("--engine", "gitops_nb")])
+@pytest.mark.parametrize(
+    "engine", [(), pytest.param(("--engine", "gitops_nb"), marks=pytest.mark.torture)]
+)
 def test_papermill_writes_no_secret_either(workspace, run, tmp_path, engine):
     """Its output notebook, its metadata and its log are masked; the parameter in them is the reference.
 
@@ -196,13 +199,16 @@ def test_a_secret_in_a_step_refuses_the_run(workspace, run):
 
 @pytest.mark.parametrize(
     "cell",
-    [
-        'print(" ".join(token))',
-        "print(list(token))",
-        # Each line a message of its own.
-        "for c in token: print(c, flush=True)",
-        'for c in token: print(f"\\x1b[3{ord(c) % 8}m{c}", end="", flush=True)',
-    ],
+    few(
+        [
+            'print(" ".join(token))',
+            "print(list(token))",
+            # Each line a message of its own.
+            "for c in token: print(c, flush=True)",
+            'for c in token: print(f"\\x1b[3{ord(c) % 8}m{c}", end="", flush=True)',
+        ],
+        keep=2,
+    ),
 )
 def test_a_secret_that_cannot_be_masked_stops_the_run(workspace, run, cell):
     """A spread-out secret is withheld, also over several messages, and the next step does not begin."""

