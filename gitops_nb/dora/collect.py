@@ -101,12 +101,12 @@ def from_history(
         version, problem = "", ""
         if environment not in known:
             problem = "environment is not in the fleet"
-        elif change.committed_s < EARLIEST_S:
-            problem = NO_TIME
         elif change.committed_s > now_s + _SKEW_S:
             problem = "time in the future"
         elif change.status in _NO_FILES:
             problem = _NO_FILES[change.status]
+        elif change.committed_s < EARLIEST_S:
+            problem = NO_TIME
         elif change.content is not None:
             version, problem = read(change.content, path=_suffix(change.path))
         if problem:

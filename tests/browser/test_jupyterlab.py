@@ -226,6 +226,7 @@ def test_live_panel_goes_on_when_the_signature_arrives(browser, lab, tmp_path):
     assert "approved" in page.locator(".jp-CodeCell", has_text="panel.show").inner_text()
 
 
+@pytest.mark.torture
 def test_kernel_ended_while_waiting_then_resumed_in_a_terminal(browser, lab, workspace):
     """A notebook saved and shut down while its run waits is approved and resumed from a terminal, with the same parameters."""
     made = workspace()
@@ -278,6 +279,7 @@ def test_a_card_whose_cell_was_stopped_says_what_happened_elsewhere(browser, lab
     gate.get_by_text("answered elsewhere, succeeded").wait_for()
 
 
+@pytest.mark.torture
 def test_the_report_opens_in_a_lab_that_was_started_beside_the_notebooks(browser, workspace):
     """README's own way: the server serves notebooks/ alone, and the card holds the report; a second run says which it shows."""
     made = workspace()

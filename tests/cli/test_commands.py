@@ -522,6 +522,7 @@ def test_automation_starts_only_what_deploys_by_itself(
         assert "is started by a person" in json.loads(done.stdout)["reason"]
 
 
+@pytest.mark.torture
 def test_runs_are_listed_by_environment_and_age(workspace):
     """--environment and --since leave the others out, in text and in JSON, and a wrong --since is refused."""
     assert workspace.run("run", "bootstrap", "-p", "cluster=newcomer", "--plan").returncode == 0
@@ -611,6 +612,7 @@ def test_a_bootstrap_in_no_time_is_a_wrong_parameter(workspace):
     assert not list(workspace.reports.glob("2*"))
 
 
+@pytest.mark.torture
 def test_a_service_that_nobody_knows_is_a_wrong_parameter(workspace):
     """A run cannot be resumed with other services, so none is made of it; one that is known is measured."""
     done = workspace.run("run", "dora", "-p", "services=checkout,moon")

@@ -196,6 +196,7 @@ def test_a_key_cannot_leave_its_place(store, key):
     assert store.list("") == ()
 
 
+@pytest.mark.torture
 def test_records_survive_lost_replies(server, monkeypatch):
     """With 25 % of the replies lost and 10 % refused, 200 of 200 records are there, each once, with its own content."""
     troubles = Troubles(lost_replies=0.25, refused=0.10)

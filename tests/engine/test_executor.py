@@ -203,6 +203,7 @@ Path({said!r}).write_bytes(lines.readline())
 """
 
 
+@pytest.mark.torture
 def test_an_executor_works_where_its_engine_says(workspace, tmp_path):
     """A cell that connects first, with a lax workspace of its own and other parameters, opens nothing."""
     other = Workspace(tmp_path / "lax")

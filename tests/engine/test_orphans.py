@@ -126,6 +126,7 @@ def test_a_command_that_is_over_its_time_hears_one_interrupt(tmp_path):
     assert left_of(log.name, within_s=5) == []
 
 
+@pytest.mark.torture
 def test_a_lock_is_held_as_long_as_the_command_that_a_killed_process_left(tmp_path):
     """The command inherits the lock's descriptor: nobody else changes the same thing before it has ended."""
     log = tmp_path / f"signals-{uuid.uuid4().hex}"

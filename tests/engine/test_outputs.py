@@ -71,6 +71,7 @@ def with_every_kind(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.torture
 def test_every_kind_of_output_is_that_of_papermill(workspace):
     """Streams, results, displays and their updates, every MIME type, children, warnings, large and many outputs."""
     with_every_kind(workspace.root / "notebooks/promotion.ipynb")

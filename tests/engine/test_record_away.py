@@ -102,6 +102,7 @@ def test_an_end_whose_record_cannot_be_sent_is_told(workspace, how):
     assert "complete only" not in workspace.run("list", "runs").stdout
 
 
+@pytest.mark.torture
 def test_the_one_document_of_such_an_end_is_whole(workspace):
     """`--json` has the run, what is true after it, and why its record is not complete."""
     approved(workspace)

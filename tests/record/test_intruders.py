@@ -229,6 +229,7 @@ def test_nothing_is_written_through_any_link(workspace, link, place):
     check_link(workspace, link, place)
 
 
+@pytest.mark.torture
 def test_a_copy_by_hard_links_goes_on(workspace):
     """A backup that shares its files with the reports folder is no obstacle, and stays as it was."""
     waiting = workspace.run("run", "promotion", "-p", "application=checkout", "-p", "stable_for=0s")

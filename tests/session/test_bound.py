@@ -17,6 +17,7 @@ from gitops_nb.model import ObjectRef, Status
 from gitops_nb.session import open_session
 from gitops_nb.session.lifecycle import recover
 from gitops_nb.session.recorder import Recorder
+from tests.samples import few
 from tests.session.platform_edits import (
     KUSTOMIZATION as KUSTOMIZED,
 )
@@ -72,7 +73,7 @@ def test_a_parent_that_we_sync_is_bound_where_its_child_syncs_by_itself(umbrella
     assert found.application is None
 
 
-@pytest.mark.parametrize("when", ["before", "after", "never"])
+@pytest.mark.parametrize("when", few(["before", "after", "never"], keep=1))
 def test_a_child_that_we_sync_is_bound_to_its_own_folder_too(umbrella, when):
     """Not its parent's alone: what is pushed there is shown, or makes the plan stale."""
     kustomization = "apps/checkout/production/kustomization.yaml"
@@ -568,7 +569,7 @@ def cut_off_behind_the_sync(runner, monkeypatch, run, **parameters) -> None:
     recover(find_workspace(runner.workspace.root))
 
 
-@pytest.mark.parametrize("history", ["one entry by somebody else", "made anew"])
+@pytest.mark.parametrize("history", few(["one entry by somebody else", "made anew"], keep=1))
 def test_what_a_short_history_forgot_is_not_done_twice(soaked, monkeypatch, history):
     """The sync was carried out and rolled back, and Argo CD keeps no trace of it: a person is asked."""
     waiting, _ = soaked.promote()

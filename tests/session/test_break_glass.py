@@ -188,6 +188,7 @@ def test_glass_that_no_command_broke_stays_whole(runner):
     assert (state.effects, runner.tip()) == ((), before)
 
 
+@pytest.mark.torture
 def test_glass_that_a_command_broke_is_gone_on_with(runner, monkeypatch):
     """Killed behind its signed start: resume, which breaks no glass, finishes it."""
     before = runner.tip()

@@ -127,6 +127,7 @@ def test_drift_of_a_child_is_named(soaked):
     assert found[address][0][1] == "as Git has it: the sync undoes that change"
 
 
+@pytest.mark.torture
 def test_what_is_left_of_earlier_files_is_told_and_ends_no_circle(runner):
     """A file was taken out of Git: its object stays, and the end says how to be rid of it, not that a sync is missing."""
     without_approval(runner)

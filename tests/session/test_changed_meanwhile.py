@@ -132,6 +132,7 @@ def test_a_crash_does_not_say_that_git_asks_for_it(free, monkeypatch):
     assert "keeps trying" not in str(state.outcome)
 
 
+@pytest.mark.torture
 def test_a_sync_alone_brings_what_was_planned(free, monkeypatch):
     """Git asked for it before, and the file changed since the plan: the sync that nobody planned is refused."""
     with monkeypatch.context() as patched:
@@ -164,6 +165,7 @@ def commits_of(runner, run: str) -> list[str]:
     return [one.sha for one in log if one.trailers.get("Gitops-Nb-Run") == run]
 
 
+@pytest.mark.torture
 def test_a_push_that_never_came_is_settled_though_the_plan_went_stale(runner, monkeypatch):
     """Killed before the push, the file edited by hand, resumed: refused for good, nothing in doubt, and the record holds."""
     run = approved_run(runner)
@@ -249,6 +251,7 @@ def test_a_branch_that_was_reset_takes_our_commit_back(runner, monkeypatch, to):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.torture
 def test_what_ended_is_not_done_again_from_an_older_copy(runner, monkeypatch):
     """Carried out and in doubt, the branch set back by force, the reports put back: the register knows what was done."""
     run = approved_run(runner)
@@ -310,6 +313,7 @@ def test_a_push_without_an_answer_stays_in_doubt(free, monkeypatch):
     assert commits_of(free, state.run) == [pushed]
 
 
+@pytest.mark.torture
 def test_a_first_push_that_lands_during_the_second_is_ours(runner, monkeypatch):
     """Resumed while the server still works on the first push: the second loses the race against it, and finds it."""
     run = approved_run(runner)
@@ -364,6 +368,7 @@ def test_a_refresh_leaves_nothing_in_doubt(runner, monkeypatch):
     assert (state.status, state.in_doubt) == (Status.REFUSED, ())
 
 
+@pytest.mark.torture
 def test_what_can_never_go_on_ends_for_good(runner, monkeypatch):
     """Killed after the push and found more than a day later: failed with the way back, not asked to resume for ever."""
     run = approved_run(runner)

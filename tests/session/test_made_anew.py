@@ -29,7 +29,8 @@ def test_an_application_that_is_gone_is_brought_by_nobody(soaked, monkeypatch): 
 
     assert stop is not None
     assert state.aftermath["by_itself"] == (
-        "Nothing brings checkout-production on production: the Application does not exist any more."
+        "Nothing brings checkout-production on production now: the Application does not exist. What made it, a parent or an "
+        "ApplicationSet, makes it anew, and then it may sync what Git asks for."
     )
 
 

@@ -148,6 +148,7 @@ def test_a_sandbox_built_anew_is_promoted_in_again(free, _pristine):  # noqa: PT
     assert done.outcome["result"] == "deployed"
 
 
+@pytest.mark.torture
 def test_a_promotion_back_in_between_makes_it_a_new_undertaking(free):
     """Forth, back and forth again: the third run is no repetition of the first."""
     first, _ = free.promote()
@@ -158,6 +159,7 @@ def test_a_promotion_back_in_between_makes_it_a_new_undertaking(free):
     assert (stop, third.outcome["result"]) == (None, "deployed")
 
 
+@pytest.mark.torture
 def test_runs_of_one_second_have_the_order_of_their_journals(free, monkeypatch):
     """Forth, back and forth within a second, when names alone would say that the first was the last."""
     ends = iter(("ffff", "8888", "0000"))
