@@ -131,6 +131,7 @@ def test_a_signature_that_is_cut_or_longer_is_none(tmp_path, at):
     path = make_key(tmp_path, "-t", "ed25519")
     first, *middle, last = sign(b"yes", PURPOSE, key=path, processes=LocalProcesses()).splitlines()
     content = base64.b64decode("".join(middle))
-    changed = (content[:-1], content + b"\0", content[:-2] + b"\0\1")[at]
+    other = content[:-2] + bytes((content[-2] ^ 1, content[-1]))
+    changed = (content[:-1], content + b"\0", other)[at]
     text = "\n".join((first, base64.b64encode(changed).decode(), last))
     assert signing_key(b"yes", text, NAMESPACE) is None
