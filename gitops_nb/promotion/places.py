@@ -597,12 +597,20 @@ def _is_beyond(kustomization: Mapping[str, Any]) -> bool:
 
 def _is_spelt_oddly(value: Any) -> bool:
     """Whether a key that decides what is read stands there in other letters: Go takes it all the same, this reader does not."""
-    if isinstance(value, dict):
-        return any(
-            _FOLDED.get(str(key).casefold(), key) != key or _is_spelt_oddly(item)
-            for key, item in value.items()
-        )
-    return isinstance(value, list) and any(map(_is_spelt_oddly, value))
+    todo, seen = [value], set[int]()
+    while todo:
+        at = todo.pop()
+        # What an alias stands for is looked at once: aliases of aliases are more than anybody could walk.
+        if not isinstance(at, dict | list) or id(at) in seen:
+            continue
+        seen.add(id(at))
+        if isinstance(at, list):
+            todo += at
+            continue
+        if any(_FOLDED.get(str(key).casefold(), key) != key for key in at):
+            return True
+        todo += at.values()
+    return False
 
 
 def _names(kustomization: Mapping[str, Any]) -> Iterator[str]:

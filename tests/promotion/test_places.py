@@ -391,3 +391,16 @@ def test_attributes_above_a_folder_are_bound_to_it(tmp_path):
     (tmp_path / "work/unrelated/.gitattributes").write_text("* text\n")
     git, tip = committed(tmp_path)
     assert bound_folders(git, "c", tip, found.places) == before
+
+
+@pytest.mark.parametrize("path", [K, CHART, f"{OWN}/.argocd-source.yaml"])
+def test_aliases_of_aliases_are_looked_at_once(tmp_path, path):
+    """Sixty levels of two are more than anybody could walk, and the odd key below them is found all the same."""
+    levels = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+    for key, is_odd in (("path", False), ("Path", True)):
+        base = tmp_path / key
+        base.mkdir()
+        text = f"a0: &a0 {{{key}: x}}\n{levels}"
+        if path == K:
+            text = f"commonAnnotations:\n{text}".replace("\na", "\n  a")
+        assert (read(base, {path: text}, "").places == EVERYTHING) is is_odd
