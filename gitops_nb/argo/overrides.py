@@ -84,17 +84,27 @@ def set_to(application: Json | None, key: str, part: str) -> str | None:
     return None
 
 
-def _set_by(value: Json, name: str = "") -> Iterator[Image]:
-    """The versions that a value sets: whole references wherever they stand, texts where a name says what they are."""
+def _set_by(
+    value: Json, name: str = "", seen: set[tuple[int, str]] | None = None
+) -> Iterator[Image]:
+    """The versions that a value sets: whole references wherever they stand, texts where a name says what they are.
+
+    ``seen`` are parts that were looked at under a name: aliases of aliases are more than anybody could walk.
+    """
+    seen = set() if seen is None else seen
+    if isinstance(value, dict | list | tuple):
+        if (id(value), name) in seen:
+            return
+        seen.add((id(value), name))
     if isinstance(value, dict):
         if {"op", "path"} <= value.keys():  # one step of a JSON patch
-            yield from _set_by(value.get("value"), str(value["path"]).rpartition("/")[2])
+            yield from _set_by(value.get("value"), str(value["path"]).rpartition("/")[2], seen)
             return
         for key, item in value.items():
-            yield from _set_by(item, str(key))
+            yield from _set_by(item, str(key), seen)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _set_by(item, name)
+            yield from _set_by(item, name, seen)
     elif value is not None and not isinstance(value, bool):
         image = parse_image(str(value))
         if "/" in image.name and (image.tag or image.digest):

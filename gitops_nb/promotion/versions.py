@@ -262,15 +262,26 @@ def _manifest(key: PromotedKey) -> Json | None:
 
 
 def _holds(value: Json, version: str) -> bool:
-    """Whether a version stands somewhere in a part of an Application's spec."""
-    if isinstance(value, dict):
-        inline = value.get("values")
-        if isinstance(inline, str) and _holds(document_of(inline), version):
+    """Whether a version stands somewhere in a part of an Application's spec; what an alias stands for is looked at once."""
+    todo: list[Json] = [value]
+    seen: set[int] = set()
+    kept: list[Json] = []
+    while todo:
+        at = todo.pop()
+        if isinstance(at, dict | list | tuple):
+            if id(at) in seen:
+                continue
+            seen.add(id(at))
+            kept.append(at)  # an id is another's as soon as its own is gone
+            if isinstance(at, dict):
+                inline = at.get("values")
+                if isinstance(inline, str):
+                    todo.append(document_of(inline))
+            todo += at.values() if isinstance(at, dict) else at
+            continue
+        if at is None or isinstance(at, bool):
+            continue
+        text = str(at)
+        if text == version or text.endswith((f":{version}", f"@{version}", f"={version}")):
             return True
-        return any(_holds(item, version) for item in value.values())
-    if isinstance(value, list | tuple):
-        return any(_holds(item, version) for item in value)
-    if value is None or isinstance(value, bool):
-        return False
-    text = str(value)
-    return text == version or text.endswith((f":{version}", f"@{version}", f"={version}"))
+    return False

@@ -8,6 +8,7 @@ import pytest
 
 from gitops_nb.argo.images import Image
 from gitops_nb.argo.overrides import overrides, pinned_images, set_to
+from gitops_nb.promotion.versions import asks_for
 
 WORKER = Image("registry.example/shop/worker", "v0")
 
@@ -143,3 +144,14 @@ def test_half_of_a_surrogate_pair_in_values_is_read_over() -> None:
     odd = application({"helm": {"values": "image: {tag: v1}\nother: a\ud800b"}})
     assert pinned_images(odd) == (Image("", "v1"),)
     assert set_to(odd, "image.tag", "value") == "v1"
+
+
+def test_aliases_of_aliases_in_values_are_looked_at_once():
+    """Sixty levels of two: more than anybody could walk, and the image below them is found."""
+    levels = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+    values = f"a0: &a0 {{image: shop/web:v1}}\n{levels}"
+    source = {"repoURL": "https://git.example/c.git", "path": "x", "helm": {"values": values}}
+    application = {"spec": {"source": source}}
+    assert {(one.name, one.tag) for one in pinned_images(application)} == {("shop/web", "v1")}
+    assert asks_for(application, "v1")
+    assert not asks_for(application, "v2")
